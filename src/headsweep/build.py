@@ -1,0 +1,59 @@
+"""From a stored configuration to the objects it names."""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from headsweep.config import PoolingConfig
+from headsweep.errors import UserError
+from headsweep.population import Member, Population, build_member
+
+
+def locate(target: str) -> Any:
+    """The class or function behind a ``_target_``.
+
+    Raises:
+        UserError: The module or the name in it does not exist.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"_target_={target}: cannot be imported ({error})") from error
+
+
+def make(node: Mapping[str, Any], *args: Any) -> Any:
+    """Call a node's ``_target_`` with the given arguments and the node's other keys."""
+    keys = {str(key): value for key, value in node.items() if key != "_target_"}
+    return locate(node["_target_"])(*args, **keys)
+
+
+def member_builder(
+    config: Mapping[str, Any], inputs: int, dim: int, outputs: int
+) -> Callable[[], Member]:
+    """What makes one member of a resolved configuration, with fresh weights.
+
+    Args:
+        config: The resolved configuration (its ``pooling`` and ``head`` are read).
+        inputs: Number of raw hit features, F.
+        dim: Width of the frozen transformer, D.
+        outputs: Number of outputs, O.
+    """
+
+    def head(in_dim: int, out_dim: int) -> nn.Module:
+        built: nn.Module = make(config["head"], in_dim, out_dim)
+        return built
+
+    pooling = PoolingConfig(**config["pooling"])
+    return lambda: build_member(pooling, inputs, dim, outputs, head)
+
+
+def population_builder(
+    config: Mapping[str, Any], inputs: int, dim: int, outputs: int, device: str = "cpu"
+) -> Callable[[Sequence[int]], Population]:
+    """What makes a population of given seeds; arguments as for ``member_builder``."""
+    member = member_builder(config, inputs, dim, outputs)
+    pooling = PoolingConfig(**config["pooling"])
+    return lambda seeds: Population(member, pooling, seeds, device)

@@ -1,0 +1,314 @@
+"""The typed schema of an experiment: every key, its default and its range live here."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from headsweep.errors import UserError
+
+NUMERICS = 1
+"""Raised by hand when the same configuration may give other results; part of every run's key."""
+
+RUNTIME_KEYS = ("root", "name", "device", "workers", "threads", "tracking", "sweeps")
+"""Keys that say how and where to run, never what: left out of every identity."""
+
+
+def _check(ok: bool, key: str, value: object, must: str) -> None:
+    if not ok:
+        raise UserError(f"{key}={value}: must be {must}")
+
+
+@dataclass
+class SplitConfig:
+    """Shares of the events; training takes the rest. With ``folds`` dev is fold ``fold``."""
+
+    val: float = 0.2
+    dev: float = 0.2
+    test: float = 0.0
+    seed: int = 0
+    folds: int | None = None
+    fold: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("val", "dev", "test"):
+            value = getattr(self, name)
+            _check(0 <= value < 1, f"data.split.{name}", value, "in [0, 1)")
+        _check(self.val > 0, "data.split.val", self.val, "above 0")
+        if self.folds is None:
+            total = self.val + self.dev + self.test
+            _check(total < 1, "data.split.val + dev + test", total, "below 1")
+        else:
+            _check(self.folds >= 2, "data.split.folds", self.folds, "at least 2")
+            _check(0 <= self.fold < self.folds, "data.split.fold", self.fold, "in [0, folds)")
+
+
+@dataclass
+class DataConfig:
+    """A source of events (``_target_`` and its arguments) and its split."""
+
+    source: Any = MISSING
+    split: SplitConfig = field(default_factory=SplitConfig)
+
+
+@dataclass
+class SpectrometerConfig:
+    """The simulated muon spectrometer, ``events/spectrometer.py``."""
+
+    _target_: str = "headsweep.events.spectrometer.Spectrometer"
+    events: int = 15000
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        _check(self.events >= 20, "data.source.events", self.events, "at least 20")
+        _check(self.seed >= 0, "data.source.seed", self.seed, "at least 0")
+
+
+@dataclass
+class HepattnConfig:
+    """A directory in the ATLAS-muon HDF5 layout, ``events/hepattn.py``."""
+
+    _target_: str = "headsweep.events.hepattn.Hepattn"
+    path: str = MISSING
+    pt_edges: list[float] = field(default_factory=lambda: [5.0, 10.0, 20.0, 50.0, 100.0, 200.0])
+    min_bin_tracks: int = 200
+
+
+@dataclass
+class TracksConfig:
+    """A directory of Parquet tracks, ``events/tracks.py``."""
+
+    _target_: str = "headsweep.events.tracks.Tracks"
+    path: str = MISSING
+    features: list[str] = MISSING
+    scales: dict[str, float] = field(default_factory=dict)
+    derived: list[str] = field(default_factory=list)
+    position: list[str] = field(default_factory=lambda: ["x", "y", "z"])
+    plane: str = "xy"
+    pt_edges: list[float] = MISSING
+    min_bin_tracks: int = 200
+
+    def __post_init__(self) -> None:
+        _check(self.plane in ("xy", "rz"), "data.source.plane", self.plane, "xy or rz")
+
+
+@dataclass
+class TransformerConfig:
+    """A frozen hit transformer; ``shipped`` is the checkpoint for ``data=spectrometer``."""
+
+    _target_: str = "headsweep.backbone.transformer.load"
+    checkpoint: str = "shipped"
+
+
+@dataclass
+class TruthConfig:
+    """Assignment from truth; query and encoded vectors are zero, ``backbone/truth.py``."""
+
+    _target_: str = "headsweep.backbone.truth.TruthBackbone"
+    purity: float = 1.0
+    efficiency: float = 1.0
+    seed: int = 0
+    dim: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("purity", "efficiency"):
+            value = getattr(self, name)
+            _check(0 < value <= 1, f"backbone.{name}", value, "in (0, 1]")
+        _check(self.dim >= 1, "backbone.dim", self.dim, "at least 1")
+
+
+@dataclass
+class FeaturesConfig:
+    """What the head sees of each hit, and which hits count for a track."""
+
+    name: str = "bending"
+    assignment_threshold: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check(
+            self.name in ("document", "bending"), "features.name", self.name, "document or bending"
+        )
+        threshold = self.assignment_threshold
+        _check(0 < threshold < 1, "features.assignment_threshold", threshold, "in (0, 1)")
+
+
+@dataclass
+class PoolingConfig:
+    """The trained projections and what is pooled."""
+
+    width: str = "full"
+    projection: str = "linear"
+    activation: str = "silu"
+    query: bool = True
+    raw: bool = True
+    encoded: bool = True
+    statistics: list[str] = field(default_factory=lambda: ["avg", "sum", "max", "min"])
+
+    def __post_init__(self) -> None:
+        _check(self.width in ("full", "half"), "pooling.width", self.width, "full or half")
+        _check(
+            self.projection in ("linear", "mlp"),
+            "pooling.projection",
+            self.projection,
+            "linear or mlp",
+        )
+        _check(
+            self.activation in ("silu", "swiglu"),
+            "pooling.activation",
+            self.activation,
+            "silu or swiglu",
+        )
+        known = ("avg", "sum", "max", "min")
+        _check(
+            len(self.statistics) > 0
+            and len(set(self.statistics)) == len(self.statistics)
+            and set(self.statistics) <= set(known),
+            "pooling.statistics",
+            self.statistics,
+            f"a non-empty list out of {', '.join(known)}, each once",
+        )
+        _check(
+            self.raw or self.encoded or self.query, "pooling", "nothing", "query, raw or encoded"
+        )
+
+
+@dataclass
+class MLPHeadConfig:
+    """The document's head, ``heads/mlp.py``; the defaults are the conservative preset."""
+
+    _target_: str = "headsweep.heads.mlp.MLPHead"
+    regression_hidden_dim: int | None = None
+    regression_num_layers: int = 3
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        layers, hidden = self.regression_num_layers, self.regression_hidden_dim
+        _check(layers >= 1, "head.regression_num_layers", layers, "at least 1")
+        _check(0 <= self.dropout < 1, "head.dropout", self.dropout, "in [0, 1)")
+        if layers >= 2 and hidden is not None:
+            _check(hidden >= 1, "head.regression_hidden_dim", hidden, "at least 1")
+
+
+@dataclass
+class TargetConfig:
+    """How the truth becomes what the head learns; see targets.py."""
+
+    name: str = "plain"
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        known = ("plain", "log_pt", "inverse_pt", "q_over_pt")
+        _check(self.name in known, "target.name", self.name, f"one of {', '.join(known)}")
+
+
+@dataclass
+class OptimConfig:
+    """AdamW and its budget; a step is one batch of every member."""
+
+    steps: int = 3200
+    batch_size: int = 256
+    lr: float = 3e-3
+    weight_decay: float = 1e-2
+    schedule: str = "onecycle"
+    patience: int | None = None
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size"):
+            _check(getattr(self, name) >= 1, f"optim.{name}", getattr(self, name), "at least 1")
+        for name in ("lr", "clip"):
+            _check(getattr(self, name) > 0, f"optim.{name}", getattr(self, name), "above 0")
+        _check(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
+        known = ("onecycle", "constant", "plateau")
+        _check(
+            self.schedule in known, "optim.schedule", self.schedule, f"one of {', '.join(known)}"
+        )
+        if self.patience is not None:
+            _check(self.patience >= 1, "optim.patience", self.patience, "at least 1")
+            if self.schedule == "onecycle":
+                raise UserError(
+                    f"optim.patience={self.patience}: not with optim.schedule=onecycle, whose rate "
+                    "only falls at the end; use constant or plateau, or leave patience out"
+                )
+
+
+@dataclass
+class Config:
+    """One job: a configuration and its seeds (``seed``, ``seed + 1``, .., ``seeds`` of them)."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    backbone: Any = MISSING
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    pooling: PoolingConfig = field(default_factory=PoolingConfig)
+    head: Any = MISSING
+    target: TargetConfig = field(default_factory=TargetConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    seed: int = 0
+    seeds: int = 1
+    root: str = "runs"
+    name: str = ""
+    device: str = "cpu"
+    workers: int = 2
+    threads: int = 1
+    tracking: bool = True
+    sweeps: Any = None
+
+    def __post_init__(self) -> None:
+        _check(self.seed >= 0, "seed", self.seed, "at least 0")
+        for name in ("seeds", "workers", "threads"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+
+
+def register() -> None:
+    """Make the schema known to Hydra, as ``schema`` and ``<group>/schema_<name>``."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config, replace=True)
+    for group, name, node in (
+        ("data/source", "schema_spectrometer", SpectrometerConfig),
+        ("data/source", "schema_hepattn", HepattnConfig),
+        ("data/source", "schema_tracks", TracksConfig),
+        ("backbone", "schema_transformer", TransformerConfig),
+        ("backbone", "schema_truth", TruthConfig),
+        ("head", "schema_mlp", MLPHeadConfig),
+    ):
+        store.store(group=group, name=name, node=node, replace=True)
+
+
+def stable_hash(value: object, digits: int = 16) -> str:
+    """Hash of JSON-able content, the same on every machine and run."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+
+
+def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved configuration that decides results: no runtime keys, no seeds.
+
+    For a one-layer head width and dropout are inert and are set to 0, so that two spellings of
+    the same network share a key.
+    """
+    kept = {k: v for k, v in resolved.items() if k not in (*RUNTIME_KEYS, "seed", "seeds")}
+    head = dict(kept["head"])
+    if head.get("_target_") == MLPHeadConfig._target_ and head["regression_num_layers"] == 1:
+        head |= {"regression_hidden_dim": 0, "dropout": 0.0}
+    return {**kept, "head": head}
+
+
+def run_key(resolved: Mapping[str, Any], data_key: str, checkpoint: str) -> str:
+    """Key of a job (16 hex): its identity, the data, the checkpoint and ``NUMERICS``."""
+    return stable_hash([identity(resolved), data_key, checkpoint, NUMERICS])
+
+
+def member_key(job_key: str, seed: int) -> str:
+    """Key of one member: its job and its seed."""
+    return stable_hash([job_key, seed])
+
+
+def config_root() -> Path:
+    """The folder that holds ``conf`` and ``sweeps``: in the installed package or the checkout."""
+    installed = Path(__file__).parent / "_config"
+    return installed if installed.is_dir() else Path(__file__).parents[2]

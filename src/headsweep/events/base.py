@@ -1,0 +1,214 @@
+"""Columnar ragged events, the one in-memory form of every data source."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headsweep.errors import DataError, UserError
+
+TRACK_COLUMNS = ("eta", "phi", "pt", "q")
+"""Columns of ``Events.tracks``, in the order of the head's outputs; pt in GeV, q = +-1."""
+
+SPLITS = ("train", "val", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Events:
+    """Hits and true tracks of E events; hits and tracks of one event are adjacent.
+
+    Attributes:
+        hits: Hit features after the source's scales, float32 [H, F].
+        features: Names of the F columns of ``hits``.
+        hit_track: For each hit the row of its true track *within its event*, -1 for noise,
+            int32 [H].
+        hit_offsets: Hits of event e are rows ``hit_offsets[e]:hit_offsets[e + 1]``, int64 [E+1].
+        tracks: True tracks, columns ``TRACK_COLUMNS``, float32 [T, 4].
+        track_offsets: Tracks of event e, like ``hit_offsets``, int64 [E+1].
+        ids: Event numbers, unique, int64 [E].
+    """
+
+    hits: NDArray[np.float32]
+    features: tuple[str, ...]
+    hit_track: NDArray[np.int32]
+    hit_offsets: NDArray[np.int64]
+    tracks: NDArray[np.float32]
+    track_offsets: NDArray[np.int64]
+    ids: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def column(self, name: str) -> NDArray[np.float32]:
+        """One hit feature by name, float32 [H]."""
+        return self.hits[:, self.features.index(name)]
+
+    def take(self, events: NDArray[np.int64]) -> "Events":
+        """The given events (indices into 0..E-1), in the given order."""
+        hit_rows, hit_offsets = ragged_rows(self.hit_offsets, events)
+        track_rows, track_offsets = ragged_rows(self.track_offsets, events)
+        return Events(
+            hits=self.hits[hit_rows],
+            features=self.features,
+            hit_track=self.hit_track[hit_rows],
+            hit_offsets=hit_offsets,
+            tracks=self.tracks[track_rows],
+            track_offsets=track_offsets,
+            ids=self.ids[events],
+        )
+
+
+class Source(Protocol):
+    """A data set that can be loaded; one file and one YAML each.
+
+    Attributes:
+        plane: Where tracks bend: ``"rz"`` (toroid) or ``"xy"`` (solenoid).
+        pt_edges: Quoted pT bins in GeV; under- and overflow are always shown besides.
+        min_bin_tracks: A bin with fewer tracks never gets a verdict.
+        not_modelled: What the sample leaves out, for the report; empty if nothing is known.
+    """
+
+    plane: str
+    pt_edges: Sequence[float]
+    min_bin_tracks: int
+    not_modelled: Sequence[str]
+
+    def key(self) -> str:
+        """Hash (16 hex) of everything that determines the events."""
+        ...
+
+    def load(self, root: Path) -> Events:
+        """Read the events, making them first where the source is a simulation.
+
+        Args:
+            root: The folder of all output; anything made is cached under ``root/cache/data``.
+
+        Raises:
+            DataError: The files cannot be used.
+        """
+        ...
+
+
+def ragged_rows(
+    offsets: NDArray[np.int64], groups: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Flat rows of the given groups of a ragged array, and the offsets of the result."""
+    lengths = offsets[groups + 1] - offsets[groups]
+    new_offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows = np.arange(new_offsets[-1]) + np.repeat(offsets[groups] - new_offsets[:-1], lengths)
+    return rows, new_offsets
+
+
+def derive(
+    name: str, x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """A feature that follows from a position: r, s, theta, phi or eta.
+
+    r = hypot(x, y), s = |(x, y, z)|, theta = arccos(z / s), phi = atan2(y, x),
+    eta = -ln tan(theta / 2). Computed in float64: float32 loses eta close to the beam.
+    """
+    xd, yd, zd = (np.asarray(v, dtype=np.float64) for v in (x, y, z))
+    r = np.hypot(xd, yd)
+    values = {
+        "r": lambda: r,
+        "s": lambda: np.hypot(r, zd),
+        "theta": lambda: np.arctan2(r, zd),
+        "phi": lambda: np.arctan2(yd, xd),
+        "eta": lambda: np.arcsinh(zd / np.maximum(r, 1e-12)),
+    }
+    if name not in values:
+        raise UserError(f"unknown derived feature {name!r}; known: {', '.join(values)}")
+    return values[name]().astype(np.float32)
+
+
+def check_events(events: Events, where: str) -> Events:
+    """Refuse events that would poison a training; returns them unchanged.
+
+    Args:
+        events: What a source read.
+        where: The file or folder, for the message.
+
+    Raises:
+        DataError: A NaN or infinity, an event without tracks, a hit that points to no track,
+            a charge other than +-1, or a pT that is not positive. Names event and column.
+    """
+
+    def event_of(row: int, offsets: NDArray[np.int64]) -> int:
+        return int(events.ids[np.searchsorted(offsets, row, side="right") - 1])
+
+    if len(events) == 0:
+        raise DataError(f"{where}: no events")
+    for values, names, offsets, kind in (
+        (events.hits, events.features, events.hit_offsets, "hit"),
+        (events.tracks, TRACK_COLUMNS, events.track_offsets, "track"),
+    ):
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            row, column = (int(v) for v in bad[0])
+            raise DataError(
+                f"{where}: event {event_of(row, offsets)}, {kind} column {names[column]!r}: "
+                f"{values[row, column]} is not finite ({len(bad)} such values)"
+            )
+    n_tracks = np.diff(events.track_offsets)
+    if (n_tracks == 0).any():
+        first = int(events.ids[np.argmax(n_tracks == 0)])
+        raise DataError(
+            f"{where}: event {first} has no tracks ({(n_tracks == 0).sum()} such events)"
+        )
+    limit = np.repeat(n_tracks, np.diff(events.hit_offsets))
+    bad_link = (events.hit_track < -1) | (events.hit_track >= limit)
+    if bad_link.any():
+        row = int(np.argmax(bad_link))
+        raise DataError(
+            f"{where}: event {event_of(row, events.hit_offsets)}: a hit belongs to track "
+            f"{events.hit_track[row]}, but the event has {limit[row]} track rows"
+        )
+    for column, name, wrong in (
+        (2, "pt", events.tracks[:, 2] <= 0),
+        (3, "q", np.abs(events.tracks[:, 3]) != 1),
+    ):
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise DataError(
+                f"{where}: event {event_of(row, events.track_offsets)}, track column {name!r}: "
+                f"{events.tracks[row, column]} is not allowed"
+            )
+    return events
+
+
+def split_events(
+    n_events: int,
+    *,
+    val: float,
+    dev: float,
+    test: float,
+    seed: int,
+    folds: int | None = None,
+    fold: int = 0,
+) -> dict[str, NDArray[np.int64]]:
+    """Disjoint event indices of each split, the same for the same seed.
+
+    Without ``folds`` the fractions cut one permutation. With ``folds``, dev is the held-out
+    fold and val is the fraction ``val`` of the rest (for early stopping inside the fold).
+
+    Raises:
+        UserError: A split that training needs would be empty.
+    """
+    order = np.random.default_rng(seed).permutation(n_events)
+    if folds is None:
+        sizes = [round(n_events * f) for f in (val, dev, test)]
+        bounds = np.cumsum(sizes)
+        parts = dict(zip(("val", "dev", "test", "train"), np.split(order, bounds), strict=True))
+    else:
+        chunks = np.array_split(order, folds)
+        rest = np.concatenate([c for i, c in enumerate(chunks) if i != fold])
+        n_val = round(len(rest) * val)
+        parts = {"dev": chunks[fold], "val": rest[:n_val], "train": rest[n_val:]}
+        parts["test"] = order[:0]
+    for name in ("train", "val", "dev"):
+        if len(parts[name]) == 0:
+            raise UserError(f"data.split: {n_events} events leave no events for {name!r}")
+    return {name: np.sort(parts[name]) for name in SPLITS}
