@@ -1,0 +1,172 @@
+"""Directories in the ATLAS-muon HDF5 layout as a source of events; ``layout.py`` has the files."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headsweep.errors import DataError
+from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive
+from headsweep.events.layout import (
+    FILE_INDEX,
+    HIT_PREFIX,
+    HITS,
+    LINK,
+    METADATA,
+    ROW_INDEX,
+    TRACKS,
+    Chunk,
+    data_files,
+    read_chunks,
+)
+
+SCALES = dict.fromkeys(HITS[:-1], 1.0) | {
+    **{f"globEdge{end}{axis}": 1e-3 for end in ("High", "Low") for axis in "XYZ"},
+    **{f"cov{axes}": 1e-6 for axes in ("XX", "XY", "YX", "YY")},
+    "time": 1e-5,
+    "channel": 1e-3,
+    "stationIndex": 0.1,
+}
+"""What each hit feature on disk is multiplied by. driftR stays in mm; positions become metres."""
+
+DERIVED = ("r", "s", "theta", "phi", "eta")
+FEATURES = (*SCALES, *DERIVED)
+"""The 23 features in memory, in their order; the derived ones are those of the Low edge."""
+
+LARGEST_LINK = 2**24
+"""Above this a float32 truthLink may stand for more than one particle."""
+
+
+class Hepattn:
+    """A directory in the ATLAS-muon HDF5 layout as a source of events."""
+
+    plane = "rz"
+    not_modelled: Sequence[str] = ()
+
+    def __init__(self, path: str, pt_edges: Sequence[float], min_bin_tracks: int) -> None:
+        self.path = Path(path)
+        self.pt_edges = tuple(pt_edges)
+        self.min_bin_tracks = min_bin_tracks
+
+    def key(self) -> str:
+        """Hash of the names and contents of all files of the directory that are read."""
+        return self._key
+
+    @cached_property
+    def _key(self) -> str:
+        digest = hashlib.sha256()
+        names = (self.path / name for name in (METADATA, FILE_INDEX, ROW_INDEX))
+        for path in (*names, *data_files(self.path)):
+            try:
+                with open(path, "rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read ({error})") from error
+            digest.update(f"{path.relative_to(self.path)} {content}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def load(self, root: Path) -> Events:
+        """Read the directory; nothing is cached under ``root``.
+
+        Raises:
+            DataError: See ``read_hepattn``.
+        """
+        return read_hepattn(self.path)
+
+
+def read_hepattn(folder: Path) -> Events:
+    """Read all events of a directory, in the order of its index arrays.
+
+    Returns:
+        Events with the 23 ``FEATURES``; row k of an event's tracks is the particle with its k-th
+        smallest non-negative truthLink.
+
+    Raises:
+        DataError: A file or column is missing or damaged, shapes or indices disagree, a value is
+            not finite, an event has no tracks, or tracks and truthLinks do not match. Names file,
+            event and column.
+    """
+    parts, positions = [], []
+    for path, position, chunk in read_chunks(folder):
+        parts.append(_to_events(chunk, path))
+        positions.append(position)
+    if not parts:
+        raise DataError(f"{folder}: no events")
+    events = _concatenate(parts)
+    order = np.argsort(np.concatenate(positions))
+    if (np.diff(order) < 0).any():
+        events = events.take(order)
+    # Upstream may number events anew in each file; their position is always unique.
+    if len(np.unique(events.ids)) < len(events):
+        events = replace(events, ids=np.arange(len(events)))
+    return events
+
+
+def _to_events(chunk: Chunk, path: Path) -> Events:
+    """Scales, derived features, and truthLinks as track rows; checked."""
+    scales = np.array(list(SCALES.values()), np.float32)
+    with np.errstate(invalid="ignore"):  # what is not finite is reported below
+        values = chunk.hits[:, : len(SCALES)] * scales
+        x, y, z = (values[:, HITS.index(f"globEdgeLow{axis}")] for axis in "XYZ")
+        derived = np.stack([derive(name, x, y, z) for name in DERIVED], axis=1)
+    events = Events(
+        hits=np.concatenate([values, derived], axis=1),
+        features=FEATURES,
+        hit_track=_track_rows(chunk, path),
+        hit_offsets=chunk.hit_offsets,
+        tracks=chunk.tracks[:, [TRACKS.index(name) for name in TRACK_COLUMNS]],
+        track_offsets=chunk.track_offsets,
+        ids=chunk.numbers,
+    )
+    return check_events(events, str(path))
+
+
+def _track_rows(chunk: Chunk, path: Path) -> NDArray[np.int32]:
+    """For each hit the rank of its truthLink among its event's non-negative ones, -1 for noise."""
+    links = chunk.hits[:, HITS.index(LINK)]
+    event = np.repeat(np.arange(len(chunk.numbers)), np.diff(chunk.hit_offsets))
+    odd = ~(np.abs(links) <= LARGEST_LINK) | (links != np.round(links))
+    if odd.any():
+        row = int(np.argmax(odd))
+        raise DataError(
+            f"{path}: event {chunk.numbers[event[row]]}, hit column '{HIT_PREFIX}{LINK}': "
+            f"{links[row]} is not a whole number up to {LARGEST_LINK}"
+        )
+    result = np.full(len(links), -1, np.int32)
+    true = np.flatnonzero(links >= 0)
+    numbers = links[true].astype(np.int64)
+    stride = numbers.max(initial=0) + 1
+    particles, which = np.unique(event[true] * stride + numbers, return_inverse=True)
+    linked = np.bincount(particles // stride, minlength=len(chunk.numbers))
+    first = np.concatenate([[0], np.cumsum(linked)])
+    result[true] = which - first[event[true]]
+    n_tracks = np.diff(chunk.track_offsets)
+    wrong = (linked != n_tracks) & (n_tracks > 0)
+    if wrong.any():
+        bad = int(np.argmax(wrong))
+        raise DataError(
+            f"{path}: event {chunk.numbers[bad]}: hit column '{HIT_PREFIX}{LINK}' names "
+            f"{linked[bad]} particles, but 'tracks' has {n_tracks[bad]} rows "
+            f"({wrong.sum()} such events)"
+        )
+    return result
+
+
+def _concatenate(parts: Sequence[Events]) -> Events:
+    def joined(name: str) -> NDArray[np.int64]:
+        counts = np.concatenate([np.diff(getattr(part, name)) for part in parts])
+        return np.concatenate([[0], np.cumsum(counts)])
+
+    return Events(
+        hits=np.concatenate([part.hits for part in parts]),
+        features=FEATURES,
+        hit_track=np.concatenate([part.hit_track for part in parts]),
+        hit_offsets=joined("hit_offsets"),
+        tracks=np.concatenate([part.tracks for part in parts]),
+        track_offsets=joined("track_offsets"),
+        ids=np.concatenate([part.ids for part in parts]),
+    )

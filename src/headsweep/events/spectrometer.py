@@ -1,0 +1,64 @@
+"""The embedded default data set: a simulated muon spectrometer, made once and cached."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock
+
+from headsweep.errors import DataError
+from headsweep.events.base import Events
+from headsweep.events.hepattn import read_hepattn
+from headsweep.events.layout import write_hepattn
+from headsweep.events.simulate import VERSION, simulate
+from headsweep.store import atomic_dir
+
+log = logging.getLogger(__name__)
+
+
+class Spectrometer:
+    """Simulated muons in an air-core toroid spectrometer; see ``simulate.py`` for the physics.
+
+    Args:
+        events: Number of events, with one or two muons each.
+        seed: Any two seeds give independent events with different event numbers.
+    """
+
+    plane = "rz"
+    pt_edges: Sequence[float] = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
+    min_bin_tracks = 200
+    not_modelled: Sequence[str] = ("alignment", "pile-up tracks", "punch-through", "the solenoid")
+
+    def __init__(self, events: int, seed: int) -> None:
+        self.events = events
+        self.seed = seed
+
+    def key(self) -> str:
+        """Hash of the arguments and ``VERSION``."""
+        text = f"spectrometer version {VERSION} events {self.events} seed {self.seed}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def load(self, root: Path) -> Events:
+        """Read the events from ``root/cache/data/<key>``, simulating them first where needed.
+
+        Of two processes that ask at once, one simulates and the other waits. A damaged cache is
+        made anew, with a warning in the log.
+        """
+        folder = root / "cache" / "data" / self.key()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if folder.exists():
+                try:
+                    return self._read(folder)
+                except DataError as error:
+                    log.warning("simulating again, the cached events are damaged: %s", error)
+            with atomic_dir(folder) as temporary:
+                write_hepattn(temporary, simulate(self.events, self.seed))
+            return self._read(folder)
+
+    def _read(self, folder: Path) -> Events:
+        events = read_hepattn(folder)
+        if len(events) != self.events:
+            raise DataError(f"{folder}: {len(events)} events instead of {self.events}")
+        return events

@@ -1,0 +1,228 @@
+"""Parquet tracks: the layout for any detector, described by a YAML alone.
+
+A folder with two files, in any row order and with any numbering of events and particles:
+
+- ``hits.parquet``: ``event``, ``particle`` (-1 for noise) and any numeric feature columns;
+- ``particles.parquet``: ``event``, ``particle``, ``pt`` (GeV), ``eta``, ``phi``, ``q`` (+-1).
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from headsweep.config import stable_hash
+from headsweep.errors import DataError, UserError
+from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive
+
+HITS, PARTICLES = "hits.parquet", "particles.parquet"
+NOISE = -1
+XYZ = ("x", "y", "z")
+"""Names of the position in ``Events``, whatever the file calls it."""
+
+
+class Tracks:
+    """A source of events in the Parquet layout.
+
+    Args:
+        path: The folder.
+        features: Hit columns to read, in order.
+        scales: Factor on reading by column; 1 where not named. Positions must come out in m.
+        derived: Features computed from the scaled position: r, s, theta, phi, eta.
+        position: The three of ``features`` that hold x, y, z; ``Events`` calls them x, y, z.
+        plane: Where tracks bend, ``"xy"`` or ``"rz"``.
+        pt_edges: Quoted pT bins in GeV.
+        min_bin_tracks: A bin with fewer tracks never gets a verdict.
+
+    Raises:
+        UserError: The arguments contradict each other.
+    """
+
+    not_modelled: Sequence[str] = ()
+
+    def __init__(
+        self,
+        path: str,
+        features: Sequence[str],
+        scales: Mapping[str, float],
+        derived: Sequence[str],
+        position: Sequence[str],
+        plane: str,
+        pt_edges: Sequence[float],
+        min_bin_tracks: int,
+    ) -> None:
+        for key, names in (("scales", scales), ("position", position)):
+            unknown = [name for name in names if name not in features]
+            if unknown:
+                raise UserError(
+                    f"data.source.{key}: {unknown[0]!r} is not among data.source.features"
+                )
+        if len(position) != 3:
+            raise UserError(f"data.source.position={list(position)}: must name three columns")
+        for name in derived:
+            try:
+                derive(name, *np.zeros((3, 0), np.float32))
+            except UserError as error:
+                raise DataError(f"{path}: data.source.derived: {error}") from None
+        renamed = dict(zip(position, XYZ, strict=True))
+        self.names = (*(renamed.get(name, name) for name in features), *derived)
+        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        if repeated:
+            raise UserError(f"data.source.features: {repeated[0]!r} would appear twice")
+        self.path = Path(path)
+        self.features, self.scales = tuple(features), dict(scales)
+        self.derived, self.position = tuple(derived), tuple(position)
+        self.plane = plane
+        self.pt_edges: Sequence[float] = tuple(pt_edges)
+        self.min_bin_tracks = min_bin_tracks
+
+    def key(self) -> str:
+        """Hash (16 hex) of the files' contents and of how they are read, not of their place."""
+        files = [_digest(self.path / name) for name in (HITS, PARTICLES)]
+        reading = [self.features, self.scales, self.derived, self.position, self.plane]
+        return stable_hash([files, reading])
+
+    def load(self, root: Path) -> Events:
+        """Read both files; ``root`` is not used.
+
+        Events come in rising number; hits keep the file's order within an event, tracks are
+        sorted by particle number.
+
+        Raises:
+            DataError: A file, column or row that cannot be used; names file, event and column.
+        """
+        file = self.path / PARTICLES
+        table = _read(file, TRACK_COLUMNS)
+        event, particle = _integers(file, table, "event"), _integers(file, table, "particle")
+        order = np.lexsort((particle, event))
+        event, particle = event[order], particle[order]
+        tracks = np.stack([_floats(file, table, name, 1.0) for name in TRACK_COLUMNS], 1)[order]
+        _check_particles(file, event, particle)
+
+        file = self.path / HITS
+        table = _read(file, self.features)
+        hit_event = _integers(file, table, "event")
+        hit_order = np.argsort(hit_event, kind="stable")
+        hit_event = hit_event[hit_order]
+        hit_particle = _integers(file, table, "particle")[hit_order]
+        columns = {
+            new: _floats(file, table, name, self.scales.get(name, 1.0))[hit_order]
+            for name, new in zip(self.features, self.names, strict=False)
+        }
+        columns |= {name: derive(name, *(columns[axis] for axis in XYZ)) for name in self.derived}
+
+        ids = np.unique(np.concatenate([event, hit_event]))
+        events = Events(
+            hits=np.stack(list(columns.values()), axis=1),
+            features=self.names,
+            hit_track=_link(file, hit_event, hit_particle, event, particle),
+            hit_offsets=np.append(np.searchsorted(hit_event, ids), len(hit_event)),
+            tracks=tracks,
+            track_offsets=np.append(np.searchsorted(event, ids), len(event)),
+            ids=ids,
+        )
+        return check_events(events, str(self.path))
+
+
+def _digest(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def _read(file: Path, names: Sequence[str]) -> pa.Table:
+    """The columns ``event``, ``particle`` and ``names`` of one file."""
+    wanted = ["event", "particle", *names]
+    try:
+        with pq.ParquetFile(file) as parquet:
+            present = parquet.schema_arrow.names
+            missing = [name for name in wanted if name not in present]
+            if not missing:
+                return parquet.read(columns=wanted)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{file}: not a readable Parquet file ({error})") from error
+    raise DataError(f"{file}: no column {missing[0]!r}; it has {', '.join(present)}")
+
+
+def _integers(file: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
+    column = table.column(name)
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise DataError(
+            f"{file}: column {name!r} holds {column.type} with {column.null_count} empty values; "
+            "it must be integers"
+        )
+    try:
+        return np.asarray(column.cast(pa.int64()).to_numpy())
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{file}: column {name!r}: a number is beyond 64 bits ({error})") from error
+
+
+def _floats(file: Path, table: pa.Table, name: str, scale: float) -> NDArray[np.float32]:
+    """One column times its scale; an empty value becomes NaN, which ``check_events`` refuses."""
+    column = table.column(name)
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise DataError(f"{file}: column {name!r} holds {column.type}; it must be numbers")
+    with np.errstate(over="ignore"):
+        return np.asarray(column.to_numpy() * float(scale), dtype=np.float32)
+
+
+def _check_particles(file: Path, event: NDArray[np.int64], particle: NDArray[np.int64]) -> None:
+    """Refuse negative numbers and repeated rows; both arrays sorted by event, then particle."""
+    if len(event) == 0:
+        raise DataError(f"{file}: no particles")
+    repeated = np.flatnonzero((event[1:] == event[:-1]) & (particle[1:] == particle[:-1]))
+    for rows, what in (
+        (np.flatnonzero(particle < 0), "is negative, which means noise"),
+        (repeated, "has more than one row"),
+    ):
+        if len(rows):
+            row = rows[0]
+            raise DataError(
+                f"{file}: event {event[row]}, column 'particle': {particle[row]} {what} "
+                f"({len(rows)} such rows)"
+            )
+
+
+def _link(
+    file: Path,
+    hit_event: NDArray[np.int64],
+    hit_particle: NDArray[np.int64],
+    event: NDArray[np.int64],
+    particle: NDArray[np.int64],
+) -> NDArray[np.int32]:
+    """Row of each hit's particle within its event, -1 for noise; int32 [H].
+
+    Args:
+        file: For the message.
+        hit_event: Event number of each hit.
+        hit_particle: Particle number of each hit.
+        event: Event number of each particle, sorted.
+        particle: Particle number, rising within an event.
+    """
+    numbers = np.unique(particle)
+    rank = np.minimum(np.searchsorted(numbers, hit_particle), len(numbers) - 1)
+    first = np.searchsorted(event, hit_event)
+    # Events are sorted and particles rise within them, so one integer orders the pairs.
+    pair = np.searchsorted(event, event) * len(numbers) + np.searchsorted(numbers, particle)
+    row = np.minimum(np.searchsorted(pair, first * len(numbers) + rank), len(pair) - 1)
+    known = (event[row] == hit_event) & (particle[row] == hit_particle)
+    # A hit of an event without particles is left to check_events, which names that mistake.
+    lonely = event[np.minimum(first, len(event) - 1)] != hit_event
+    wrong = ~known & (hit_particle != NOISE) & ~lonely
+    if wrong.any():
+        _unknown(file, hit_event[wrong], hit_particle[wrong])
+    return np.where(known, row - first, NOISE).astype(np.int32)
+
+
+def _unknown(file: Path, event: NDArray[np.int64], particle: NDArray[np.int64]) -> NoReturn:
+    raise DataError(
+        f"{file}: event {event[0]}, column 'particle': {particle[0]} has no row in {PARTICLES} "
+        f"({len(event)} such hits); noise is -1"
+    )
