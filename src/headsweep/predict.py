@@ -30,7 +30,12 @@ def _prepared(
 
 
 def score(
-    job_folder: Path, seed: int, split: str, root: Path, weights: str = "head"
+    job_folder: Path,
+    seed: int,
+    split: str,
+    root: Path,
+    weights: str = "head",
+    limit: int | None = None,
 ) -> tuple[Tracks, Loss]:
     """Predictions and loss of one finished member on a split.
 
@@ -40,9 +45,10 @@ def score(
         split: ``train``, ``val``, ``dev`` or ``test``.
         root: The folder of all output, which has the cache.
         weights: ``head`` for the kept weights, ``last`` for those of the last step.
+        limit: Score the first so many tracks only.
 
     Returns:
-        The tracks of the split with their predictions, and the mean loss on them.
+        The scored tracks with their predictions, and the mean loss on them.
     """
     config = yaml.safe_load((job_folder / "config.yaml").read_text())
     cache_key = json.loads((job_folder / "job.json").read_text())["cache_key"]
@@ -51,5 +57,5 @@ def score(
     inputs, dim = data.hits.raw.shape[1], data.hits.query.shape[1]
     population = population_builder(config, inputs, dim, target.outputs)([seed])
     population.load([load_weights(job_folder / f"seed_{seed}" / f"{weights}.safetensors")])
-    outputs = population.predict(data.hits, torch.arange(len(data)))
-    return data.tracks(target, outputs[0]), float(losses(outputs, data.targets[None])[0])
+    outputs = population.predict(data.hits, torch.arange(len(data))[:limit])
+    return data.tracks(target, outputs[0]), float(losses(outputs, data.targets[None, :limit])[0])

@@ -1,0 +1,295 @@
+"""The data of a report: saved weights scored on dev, with intervals and without verdict."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from headsweep import labels, predict
+from headsweep.bins import ABS_ETA, PHI, binned, pt_axis
+from headsweep.errors import UserError
+from headsweep.intervals import Estimate, nadeau_bengio, t_interval
+from headsweep.labels import Job
+from headsweep.metrics import METRICS, Array, Tracks, concatenate, evaluate
+from headsweep.resolution import ResolutionFit, fit_resolution
+from headsweep.samples import SPLIT, Cache, Row, Sample, Score, head_row, reference_rows
+
+SCHEMA = 1
+"""Version of ``report.json``."""
+
+NO_VERDICT = "Intervals only, no verdict yet."
+"""Stands at the head of every report."""
+
+BINNED = (
+    "qoverpt_r68",
+    "qoverpt_core",
+    "scale_bias",
+    "sagitta_bias",
+    "eta_abs68",
+    "phi_abs68",
+    "charge_misid",
+    "charge_auc",
+)
+"""Metrics that are also taken per bin of pT, |eta| and phi."""
+
+WHOLE = ("all", "reference_tracks")
+"""What is not binned: all tracks, and those with a classical reference; every metric is taken."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a report says of a configuration or reference beside its metrics, see ``samples.Row``.
+
+    Attributes:
+        label: Its name.
+        kind: ``head`` or ``reference``.
+        finished: Members in the figures.
+        planned: Members that it has or will have; 0 for a reference.
+        problems: What became of the others.
+        parameters: Trained parameters; 0 for a reference.
+        seconds: Time of its jobs; NaN for a reference.
+        usable: Share of the dev tracks that have an estimate.
+    """
+
+    label: str
+    kind: str
+    finished: int
+    planned: int
+    problems: tuple[str, ...]
+    parameters: int
+    seconds: float
+    usable: float
+
+
+@dataclass(frozen=True)
+class Value:
+    """One figure.
+
+    Attributes:
+        label: Whose it is.
+        metric: Name of the metric, as in ``METRICS`` and ``CURVES``.
+        axis: ``all``, ``reference_tracks`` (those with a classical reference), ``pt`` (GeV),
+            ``abs_eta`` or ``phi`` (rad).
+        low: Lower edge of the bin; pT from 0 is the underflow. NaN without a bin.
+        high: Upper edge, infinite for the overflow.
+        tracks: Tracks in the bin.
+        estimate: Its value and interval.
+    """
+
+    label: str
+    metric: str
+    axis: str
+    low: float
+    high: float
+    tracks: int
+    estimate: Estimate
+
+    @property
+    def bin(self) -> str:
+        """The bin in words, without its unit: ``< 5``, ``5–10``, ``≥ 200``."""
+        if math.isinf(self.high):
+            return f"≥ {self.low:g}"
+        if self.axis == "pt" and self.low == 0:
+            return f"< {self.high:g}"
+        return f"{self.low:g}–{self.high:g}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison.
+
+    Attributes:
+        name: Name of the sweep.
+        rows: Configurations, then references.
+        values: Every figure.
+        curves: Learning curves: label, step, and train_loss and val_loss each as mean, low and
+            high over the members.
+        fits: Resolution fits by label.
+        pt_edges: Quoted pT bins, GeV.
+        min_bin_tracks: A bin with fewer tracks will never get a verdict.
+        not_modelled: What the sample leaves out.
+        notes: How to read the figures.
+    """
+
+    name: str
+    rows: list[Summary]
+    values: list[Value]
+    curves: pd.DataFrame
+    fits: dict[str, ResolutionFit]
+    pt_edges: list[float]
+    min_bin_tracks: int
+    not_modelled: list[str]
+    notes: list[str]
+
+    def get(self, label: str, metric: str, axis: str = "all") -> list[Value]:
+        """A metric in each bin of an axis, in their order; empty without finished members."""
+        wanted = (label, metric, axis)
+        return [v for v in self.values if (v.label, v.metric, v.axis) == wanted]
+
+    def frame(self) -> pd.DataFrame:
+        """All figures as a table: label, metric, axis, low, high, tracks, mean, half, n."""
+        return pd.DataFrame([_flat(value) for value in self.values])
+
+    def to_json(self) -> str:
+        """All of it; NaN and infinity are null."""
+        content = {
+            "schema": SCHEMA,
+            "verdict": NO_VERDICT,
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+            "rows": [asdict(row) for row in self.rows],
+            "values": [_flat(value) for value in self.values],
+            "curves": self.curves.to_dict("records"),
+            "fits": {label: asdict(fit) for label, fit in self.fits.items()},
+        }
+        finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
+        return json.dumps(finite, indent=1, allow_nan=False) + "\n"
+
+
+def build_report(folder: Path, root: Path, score: Score = predict.score) -> Report:
+    """Score a sweep's members on dev and summarise them.
+
+    Args:
+        folder: The sweep's folder, or the folder of one job.
+        root: The folder of all output, which has the caches of frozen features.
+        score: What scores saved weights.
+
+    Raises:
+        UserError: There is no such sweep, none of its members is finished, or its jobs read data
+            of different pT bins.
+    """
+    jobs = labels.read_jobs(folder)
+    if not jobs:
+        known = ", ".join(sorted(path.name for path in (root / "sweeps").glob("*/"))) or "none yet"
+        raise UserError(f"{folder}: no jobs to report; sweeps under {root}: {known}")
+    groups = labels.group(jobs)
+    caches = {key: Cache.open(root, key) for key in dict.fromkeys(job.cache_key for job in jobs)}
+    metas = [cache.meta for cache in caches.values()]
+    if any(list(meta.pt_edges) != list(metas[0].pt_edges) for meta in metas):
+        raise UserError(f"{folder}: its jobs read data of different pT bins; report them apart")
+
+    rows = [head_row(label, group, caches, root, score) for label, group in groups.items()]
+    if not any(row.samples for row in rows):
+        problems = "; ".join(line for row in rows for line in row.problems)
+        raise UserError(f"{folder}: no finished member to report: {problems}")
+    rows += reference_rows(groups, caches)
+    pt_edges = [float(edge) for edge in metas[0].pt_edges]
+    return Report(
+        name=folder.name,
+        rows=[_summary(row) for row in rows],
+        values=[value for row in rows for value in _values(row, pt_edges)],
+        curves=pd.concat([_curves(row) for row in rows], ignore_index=True),
+        fits={row.label: _fit(row, pt_edges) for row in rows if row.samples},
+        pt_edges=pt_edges,
+        min_bin_tracks=metas[0].min_bin_tracks,
+        not_modelled=list(dict.fromkeys(line for meta in metas for line in meta.not_modelled)),
+        notes=_notes(jobs, rows),
+    )
+
+
+def _summary(row: Row) -> Summary:
+    shared = {f.name: getattr(row, f.name) for f in fields(Summary) if f.name != "finished"}
+    return Summary(finished=len(row.samples), **shared)
+
+
+def _measure(sample: Sample, pt_edges: Sequence[float]) -> pd.DataFrame:
+    """Every metric of one sample: columns axis, low, high, n and the metrics."""
+    tracks = sample.tracks
+    sets = dict(zip(WHOLE, (tracks, tracks.take(sample.common)), strict=True))
+    parts = [_whole(part, axis) for axis, part in sets.items()]
+    for axis in (pt_axis(pt_edges), ABS_ETA, PHI):
+        parts.append(binned(tracks, axis, BINNED).assign(axis=axis.name))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _whole(tracks: Tracks, axis: str) -> pd.DataFrame:
+    row = {"axis": axis, "low": math.nan, "high": math.nan, "n": len(tracks), **evaluate(tracks)}
+    return pd.DataFrame([row])
+
+
+def _values(row: Row, pt_edges: Sequence[float]) -> Iterator[Value]:
+    """Every figure of one configuration or reference."""
+    if not row.samples:
+        return
+    own = [_measure(sample, pt_edges) for sample in row.samples]
+    pooled = own if row.folds is None else [_measure(s, pt_edges) for s in row.pooled()]
+    tracks = np.mean([frame["n"] for frame in pooled], axis=0).round().astype(int)
+    bins = own[0][["axis", "low", "high"]]
+    for name in METRICS:
+        values = np.array([frame[name] for frame in own])
+        centers = np.mean([frame[name] for frame in pooled], axis=0)
+        for b, (axis, low, high) in enumerate(bins.itertuples(index=False)):
+            if name in BINNED or axis in WHOLE:
+                estimate = _estimate(row, values[:, b], centers[b])
+                yield Value(row.label, name, axis, low, high, int(tracks[b]), estimate)
+    for name in row.samples[0].scalars:
+        scalars = np.array([sample.scalars[name] for sample in row.samples])
+        estimate = _estimate(row, scalars, float(scalars.mean()))
+        yield Value(row.label, name, "all", math.nan, math.nan, int(tracks[0]), estimate)
+
+
+def _estimate(row: Row, values: Array, center: float) -> Estimate:
+    """Interval of a row's values, one for each sample.
+
+    Without folds every sample is a seed on the same tracks. With folds a value is one fold of one
+    split seed, its seeds averaged; a fold without the tracks for a value is left out.
+    """
+    if row.folds is None:
+        return t_interval(values)
+    _, block = np.unique([s.block for s in row.samples], axis=0, return_inverse=True)
+    blocks = np.bincount(block, weights=values) / np.bincount(block)
+    return nadeau_bengio(blocks[~np.isnan(blocks)], float(center), row.folds)
+
+
+def _curves(row: Row) -> pd.DataFrame:
+    """Mean and extremes of the learning curves over the members, by step."""
+    if not row.curves:
+        return pd.DataFrame()
+    steps = pd.concat(row.curves).groupby("step")
+    columns = {
+        f"{loss}_{name}": steps[loss].agg(how)
+        for loss in ("train_loss", "val_loss")
+        for name, how in (("mean", "mean"), ("low", "min"), ("high", "max"))
+    }
+    return pd.DataFrame(columns).reset_index().assign(label=row.label)
+
+
+def _fit(row: Row, pt_edges: Sequence[float]) -> ResolutionFit:
+    """The resolution fit over all samples of a row; the bootstrap keeps an event's copies."""
+    tracks = concatenate([sample.tracks for sample in row.samples])
+    return fit_resolution(tracks, pt_edges[0], pt_edges[-1], np.random.default_rng(0))
+
+
+def _flat(value: Value) -> dict[str, Any]:
+    row: dict[str, Any] = asdict(value)
+    return {**row, **row.pop("estimate")}
+
+
+def _notes(jobs: Sequence[Job], rows: Sequence[Row]) -> list[str]:
+    """How to read the figures of this report."""
+    folds = next((row.folds for row in rows if row.folds), None)
+    blocks = len({job.block for job in jobs})
+    interval = (
+        "mean ± half-width of the 95% Student t interval over n seeds; it holds for this sample of "
+        "events, this training sample and this backbone only"
+        if folds is None
+        else "each value is the mean over split seeds of the metric of all out-of-fold "
+        "predictions; ± is the half-width of the 95% Nadeau-Bengio interval, "
+        f"SE² = (1/J + 1/(k - 1)) s² over J = {blocks} (fold, split seed) values of {folds}-fold "
+        "cross-validation"
+    )
+    notes = [
+        f"Split {SPLIT}, at the weights of the lowest validation loss. Figures: {interval}.",
+        "The overall figures are weighted by the pT spectrum of the sample; the binned ones are "
+        "the result.",
+        "References have no seeds; their figures are on the tracks that they can use.",
+        "gap is L_dev / L_train at the last step on equal numbers of tracks; read it with L_dev.",
+        "Seconds are of whole jobs: the seeds of a job train together.",
+    ]
+    if len({job.losses for job in jobs}) > 1:
+        notes.append("The targets differ: L_dev and gap are not comparable across targets.")
+    return notes

@@ -1,0 +1,70 @@
+"""Intervals of a mean: over seeds, and over the folds of a repeated cross-validation."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from headsweep.metrics import Array
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its interval, mean +- half.
+
+    Attributes:
+        mean: The value; NaN of nothing.
+        half: Half the width of the 95% interval; NaN where fewer than two values give one.
+        n: Values behind the interval.
+    """
+
+    mean: float
+    half: float
+    n: int
+
+    def text(self, factor: float = 1.0) -> str:
+        """Both numbers times a factor, to the second digit of the half-width: 0.1412 ± 0.0031."""
+        mean, half = self.mean * factor, self.half * factor
+        if math.isnan(mean):
+            return "–"
+        if math.isnan(half) or half == 0:
+            return f"{mean:.4g}" + (" ± 0" if half == 0 else "")
+        decimals = max(0, 1 - math.floor(math.log10(half)))
+        return f"{mean:z.{decimals}f} ± {half:.{decimals}f}"
+
+
+def t_interval(values: Array) -> Estimate:
+    """Student's t interval of the mean of n seeds.
+
+    Args:
+        values: One for each seed, [n]. NaN stays NaN: a seed is never left out.
+    """
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, math.nan, 0)
+    return Estimate(float(values.mean()), _half(values, 1 / n), n)
+
+
+def nadeau_bengio(values: Array, mean: float, folds: int) -> Estimate:
+    """Interval of a repeated k-fold cross-validation, whose training sets overlap.
+
+    SE^2 = (1/J + 1/(k - 1)) s^2, Student's t with J - 1 degrees of freedom (Nadeau and Bengio,
+    Machine Learning 52 (2003) 239; 1/(k - 1) is the ratio of test to training size).
+
+    Args:
+        values: One for each (fold, split seed), [J], whose spread is s.
+        mean: The value itself, from the pooled out-of-fold predictions.
+        folds: k, at least 2.
+    """
+    return Estimate(mean, _half(values, 1 / max(len(values), 1) + 1 / (folds - 1)), len(values))
+
+
+def _half(values: Array, variance_factor: float) -> float:
+    n = len(values)
+    if n < 2:
+        return math.nan
+    quantile = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2))
+    return quantile * math.sqrt(variance_factor) * float(np.std(values, ddof=1))

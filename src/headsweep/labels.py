@@ -1,0 +1,117 @@
+"""What a job is called: by what differs among the jobs beside it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headsweep import store
+from headsweep.config import RUNTIME_KEYS
+from headsweep.errors import DataError
+
+FOLD_KEYS = ("data.split.fold", "data.split.seed")
+"""Keys in which the jobs of one cross-validation differ."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job folder as far as a comparison needs it.
+
+    Attributes:
+        folder: Where it is.
+        choices: Config groups and overridden keys, with the value they have in this job.
+        cache_key: Its frozen features.
+        losses: Its target; losses are comparable within one only.
+        folds: k of a cross-validation, or None.
+        block: (split seed, fold); the same for every job without cross-validation.
+        seeds: Seeds that the job has or will have.
+    """
+
+    folder: Path
+    choices: dict[str, str]
+    cache_key: str
+    losses: tuple[str, bool]
+    folds: int | None
+    block: tuple[int, int]
+    seeds: int
+
+
+def read_jobs(folder: Path) -> list[Job]:
+    """The jobs below a sweep folder, or the one given.
+
+    Raises:
+        DataError: The ``job.json`` of a job is damaged.
+    """
+    found = [
+        (path, store.read_job(path), store.read_config(path)) for path in store.find_jobs(folder)
+    ]
+    spec_seeds = int(store.read_spec(folder).get("seeds", 1))
+    abouts = []
+    for path, about, _ in found:
+        if about is None:
+            raise DataError(f"{path}/job.json is damaged; delete the folder and train again")
+        abouts.append(about)
+    keys = list(dict.fromkeys(key for about in abouts for key in _overridden(about)))
+    jobs = []
+    for (path, _, config), about in zip(found, abouts, strict=True):
+        split = config["data"]["split"]
+        jobs.append(
+            Job(
+                folder=path,
+                choices=about["labels"] | {key: _value(config, key) for key in keys},
+                cache_key=about["cache_key"],
+                losses=(config["target"]["name"], config["target"]["relative"]),
+                folds=split["folds"],
+                block=(split["seed"], split["fold"]) if split["folds"] else (0, 0),
+                seeds=max(config["seeds"], spec_seeds),
+            )
+        )
+    return jobs
+
+
+def group(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+    """Label and jobs of each row of a comparison.
+
+    Jobs of one cross-validation that differ only in fold and split seed share a row; every other
+    job has its own. A label holds what differs among the rows: the choice of a group
+    (``simpler``), or a key and its value (``dropout=0.1``); of a single row it is the head.
+    """
+    rows: dict[object, list[Job]] = {}
+    for job in jobs:
+        shared = tuple(sorted((k, v) for k, v in job.choices.items() if k not in FOLD_KEYS))
+        rows.setdefault((shared, job.folds) if job.folds else job.folder, []).append(job)
+    first = [row[0].choices for row in rows.values()]
+    keys = [key for key in first[0] if _differs(key, first)] if first else []
+    labels = [" ".join(_name(k, c[k]) for k in keys) or c["head"] for c in first]
+    counts = Counter(labels)
+    return {
+        label if counts[label] == 1 else f"{label} (job {row[0].folder.name})": row
+        for label, row in zip(labels, rows.values(), strict=True)
+    }
+
+
+def _overridden(about: Mapping[str, Any]) -> list[str]:
+    """Keys of a job's overrides that decide results and choose no group."""
+    keys = (override.lstrip("+~").partition("=")[0] for override in about["overrides"])
+    ignored = (*about["labels"], *RUNTIME_KEYS, "seed", "seeds")
+    return [key for key in keys if key not in ignored]
+
+
+def _value(config: Mapping[str, Any], key: str) -> str:
+    """A dotted key's value as a word; empty where the configuration has no such key."""
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return ""
+        node = node[part]
+    return f"{node:g}" if isinstance(node, float) else str(node)
+
+
+def _differs(key: str, choices: Sequence[Mapping[str, str]]) -> bool:
+    return key not in FOLD_KEYS and len({c.get(key) for c in choices}) > 1
+
+
+def _name(key: str, value: str) -> str:
+    last = key.rpartition(".")[2].removeprefix("regression_")
+    return f"{last}={value}" if "." in key else value

@@ -1,0 +1,154 @@
+"""Pictures of a comparison: units on every axis, colours that colour-blind eyes can tell apart."""
+
+import math
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from headsweep.comparison import Report
+from headsweep.metrics import Array
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Palette of Okabe and Ito, without yellow and without black, which the references have."""
+
+MARKERS = "osD^vP"
+
+STYLES = {"constant predictor": ":", "analytic estimate": "--", "classical reference": "-"}
+"""Lines of the references."""
+
+PICTURES = {
+    "qoverpt_r68.png": "0.6827 quantile of the relative q/pT error against true pT",
+    "scale_bias.png": "Median relative q/pT error against true pT",
+    "charge_misid.png": "Charge misidentification against true pT",
+    "learning_curves.png": "Learning curves: mean over the members, and their range",
+}
+"""File name and caption of each picture."""
+
+
+def draw(report: Report) -> dict[str, Figure]:
+    """Every picture, by file name."""
+    figures = (
+        binned_figure(report, "qoverpt_r68", "r68 of q/pT, relative", log=True),
+        binned_figure(report, "scale_bias", "median of q/pT error [%]", factor=100),
+        binned_figure(report, "charge_misid", "wrong charge [%]", factor=100),
+        learning_figure(report),
+    )
+    return dict(zip(PICTURES, figures, strict=True))
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def binned_figure(
+    report: Report, metric: str, ylabel: str, *, factor: float = 1.0, log: bool = False
+) -> Figure:
+    """A metric against true pT: heads with intervals, references as lines.
+
+    Args:
+        report: What to show.
+        metric: One that the report has in bins of pT.
+        ylabel: Name and unit of the vertical axis.
+        factor: Multiplies the values, 100 for percent.
+        log: Logarithmic vertical axis. Without, the constant predictor is left out: its values
+            would flatten all others.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    edges = _drawn_edges(report.pt_edges)
+    centers = np.sqrt(edges[:-1] * edges[1:])
+    heads = shown_heads(report)
+    handles: list[Any] = []
+    for i, label in enumerate(heads):
+        values = [value.estimate for value in report.get(label, metric, "pt")]
+        # Heads stand side by side in each bin.
+        x = centers * math.exp(0.1 * (i - (len(heads) - 1) / 2))
+        y = np.array([factor * estimate.mean for estimate in values])
+        half = np.nan_to_num([factor * estimate.half for estimate in values])
+        bars = axes.errorbar(x, y, half, fmt=MARKERS[i], ms=5, capsize=2, color=COLOURS[i])
+        bars.set_label(label)
+        handles.append(bars)
+    for row in report.rows:
+        name = next((name for name in STYLES if row.label.startswith(name)), "")
+        if row.kind == "reference" and (log or name != "constant predictor"):
+            y = np.array([factor * v.estimate.mean for v in report.get(row.label, metric, "pt")])
+            stairs = axes.stairs(y, edges, baseline=None, color="black", linestyle=STYLES[name])
+            stairs.set_label(row.label)
+            handles.append(stairs)
+    if log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.axhline(0.0, color="grey", linewidth=0.8)
+    axes.set_ylabel(ylabel)
+    _pt_axis(axes, report.pt_edges)
+    title = _legend_title(report)
+    figure.legend(handles=handles, loc="outside right upper", frameon=False, title=title)
+    return figure
+
+
+def learning_figure(report: Report) -> Figure:
+    """Training against validation loss of each configuration, with the range of its members."""
+    heads = shown_heads(report)
+    columns = min(len(heads), 2)
+    rows = math.ceil(len(heads) / columns)
+    figure = Figure(figsize=(4.5 * columns + 1, 2.8 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for axes, label in zip(grid, heads, strict=False):
+        curve = report.curves[report.curves["label"] == label]
+        for loss, colour, style in (("train", COLOURS[0], "--"), ("val", COLOURS[1], "-")):
+            low, mean, high = (curve[f"{loss}_loss_{part}"] for part in ("low", "mean", "high"))
+            name = {"train": "training, dropout on", "val": "validation"}[loss]
+            axes.plot(curve["step"], mean, style, color=colour, linewidth=1.4, label=name)
+            axes.fill_between(curve["step"], low, high, color=colour, alpha=0.25, linewidth=0)
+        axes.set_title(label, fontsize=10)
+        axes.set_yscale("log")
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss (standardised outputs)")
+        axes.label_outer()
+    for axes in grid[len(heads) :]:
+        axes.remove()
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return figure
+
+
+def shown_heads(report: Report) -> list[str]:
+    """Configurations that fit into a picture: all, or those with the lowest overall r68."""
+    heads = [row.label for row in report.rows if row.kind == "head" and row.finished]
+    if len(heads) <= len(COLOURS):
+        return heads
+    best = sorted(heads, key=lambda label: report.get(label, "qoverpt_r68")[0].estimate.mean)
+    return best[: len(COLOURS)]
+
+
+def _legend_title(report: Report) -> str | None:
+    total = sum(row.kind == "head" for row in report.rows)
+    shown = len(shown_heads(report))
+    return f"{shown} of {total}, lowest r68" if shown < total else None
+
+
+def _drawn_edges(pt_edges: list[float]) -> Array:
+    """Edges of all bins; under- and overflow are drawn with a factor of two."""
+    return np.array([pt_edges[0] / 2, *pt_edges, pt_edges[-1] * 2])
+
+
+def _pt_axis(axes: Axes, pt_edges: list[float]) -> None:
+    """Logarithmic pT axis with the bin edges as ticks; under- and overflow are grey."""
+    edges = _drawn_edges(pt_edges)
+    axes.set_xscale("log")
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_xticks(pt_edges, [f"{edge:g}" for edge in pt_edges])
+    axes.xaxis.set_minor_locator(NullLocator())
+    for low, high in (edges[:2], edges[-2:]):
+        axes.axvspan(low, high, color="0.92", zorder=0)
+    axes.grid(axis="x", color="0.85", linewidth=0.6)
+    axes.set_xlabel("true pT [GeV]; grey: under- and overflow")

@@ -1,0 +1,63 @@
+"""``headsweep report``: a sweep's comparison, written and printed.
+
+``build_report`` gives the data, ``write_report`` its Markdown, JSON and pictures, and
+``print_report`` its main tables in the terminal.
+"""
+
+import sys
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from headsweep import plots, tables
+from headsweep.comparison import NO_VERDICT, Report, build_report
+from headsweep.store import atomic_dir
+
+__all__ = ["Report", "build_report", "print_report", "write_report"]
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write ``report.md``, ``report.json`` and the pictures; an older report is replaced.
+
+    Args:
+        report: What to write.
+        folder: The report's own folder, ``root/sweeps/<name>/report``.
+    """
+    with atomic_dir(folder) as temporary:
+        (temporary / "report.json").write_text(report.to_json(), encoding="utf-8")
+        text = tables.markdown(report, plots.PICTURES)
+        (temporary / "report.md").write_text(text, encoding="utf-8")
+        for name, figure in plots.draw(report).items():
+            (temporary / name).write_bytes(plots.png(figure))
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Show the main tables in the terminal."""
+    # Into a pipe rich would fold the tables to 80 columns.
+    console = console or Console(width=None if sys.stdout.isatty() else 160)
+    console.print(f"{report.name}: {NO_VERDICT}", style="bold", highlight=False, markup=False)
+    for table in (
+        tables.main_table(report),
+        tables.tails_table(report),
+        tables.common_table(report),
+        tables.binned_table(report, "pt", "qoverpt_r68"),
+    ):
+        console.print(_rich(table))
+    missing = "; ".join(report.not_modelled) or "nothing is stated"
+    for line in (*tables.problems(report), *report.notes, f"Not modelled: {missing}."):
+        console.print(f"- {line}", highlight=False, markup=False)
+
+
+def _rich(table: tables.Table) -> RichTable:
+    # Text, not str: units in brackets are no markup.
+    note = Text(table.note, justify="left") if table.note else None
+    rich = RichTable(title=Text(table.title, "bold"), title_justify="left", caption=note)
+    rich.box, rich.pad_edge = SIMPLE_HEAD, False
+    for i, column in enumerate(table.columns):
+        rich.add_column(Text(column), justify="right" if i else "left", no_wrap=i == 0)
+    for row in table.rows:
+        rich.add_row(*map(Text, row))
+    return rich

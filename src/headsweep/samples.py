@@ -1,0 +1,246 @@
+"""What a report compares: predictions of heads and of references on the dev split."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from headsweep import features, store
+from headsweep.bins import far_from_reference
+from headsweep.curves import gap
+from headsweep.labels import Job
+from headsweep.metrics import Tracks, concatenate
+
+SPLIT = "dev"
+"""Every report before a confirmation reads this split."""
+
+
+class Score(Protocol):
+    """Scores saved weights, as ``predict.score`` does."""
+
+    def __call__(
+        self,
+        job_folder: Path,
+        seed: int,
+        split: str,
+        root: Path,
+        weights: str = "head",
+        limit: int | None = None,
+    ) -> tuple[Tracks, float]:
+        """Predictions and loss of one member on a split, or on its first ``limit`` tracks."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What a report needs of one cache of frozen features.
+
+    Attributes:
+        meta: What is known of it.
+        references: Predictions of each reference on dev, NaN where it has no estimate.
+        classical_train: The classical reference on the training split.
+    """
+
+    meta: features.Meta
+    references: dict[str, Tracks]
+    classical_train: Tracks
+
+    @classmethod
+    def open(cls, root: Path, key: str) -> "Cache":
+        """Read the references of a cache under ``root``."""
+        cache = features.load(root, key)
+        dev, train = cache.load(SPLIT), cache.load("train")
+        # What a head says that knows nothing: the training mean, and the more frequent charge.
+        constant = np.asarray(train.truth, dtype=np.float64).mean(axis=0)
+        constant[3] = 1.0 if constant[3] >= 0 else -1.0
+        estimates = {
+            "constant predictor": np.broadcast_to(constant, dev.truth.shape),
+            "analytic estimate": dev.analytic,
+            "classical reference": dev.classical,
+        }
+        return cls(
+            meta=cache.meta,
+            references={
+                name: Tracks.from_estimate(dev.event, dev.truth, estimate)
+                for name, estimate in estimates.items()
+            },
+            classical_train=Tracks.from_estimate(train.event, train.truth, train.classical),
+        )
+
+    @property
+    def common(self) -> NDArray[np.bool_]:
+        """Dev tracks with a classical reference, [T]."""
+        return self.references["classical reference"].usable
+
+    def far(self, tracks: Tracks) -> float:
+        """``far_from_reference`` of dev tracks; the reference's core is taken on training."""
+        return far_from_reference(tracks, self.classical_train, self.meta.pt_edges)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Predictions of one member, or of a reference, on one dev split.
+
+    Attributes:
+        tracks: The predictions.
+        common: Those with a classical reference, [T].
+        scalars: Figures that are no function of the tracks alone, by name.
+        block: (split seed, fold).
+        seed: The member's seed.
+    """
+
+    tracks: Tracks
+    common: NDArray[np.bool_]
+    scalars: dict[str, float]
+    block: tuple[int, int]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration or reference.
+
+    Attributes:
+        label: Its name.
+        kind: ``head`` or ``reference``.
+        folds: k of a cross-validation, or None.
+        samples: Its finished members.
+        planned: Members that it has or will have; 0 for a reference.
+        problems: What became of the others.
+        parameters: Trained parameters; 0 for a reference.
+        seconds: Time of its jobs, all members of a job together; NaN for a reference.
+        usable: Share of the dev tracks that have an estimate.
+        curves: Histories of the finished members.
+    """
+
+    label: str
+    kind: str
+    folds: int | None
+    samples: list[Sample]
+    planned: int = 0
+    problems: tuple[str, ...] = ()
+    parameters: int = 0
+    seconds: float = math.nan
+    usable: float = 1.0
+    curves: tuple[pd.DataFrame, ...] = ()
+
+    def pooled(self) -> list[Sample]:
+        """Predictions from which the value is taken: each member's, of all its folds together."""
+        if self.folds is None:
+            return self.samples
+        together: dict[tuple[int, int], list[Sample]] = {}
+        for sample in self.samples:
+            together.setdefault((sample.block[0], sample.seed), []).append(sample)
+        return [
+            Sample(
+                tracks=concatenate([s.tracks for s in parts]),
+                common=np.concatenate([s.common for s in parts]),
+                scalars={},
+                block=(split_seed, 0),
+                seed=seed,
+            )
+            for (split_seed, seed), parts in together.items()
+        ]
+
+
+def head_row(
+    label: str, jobs: Sequence[Job], caches: Mapping[str, Cache], root: Path, score: Score
+) -> Row:
+    """Score every finished member of a configuration's jobs on dev."""
+    samples, problems, curves = [], [], []
+    parameters, seconds = 0, 0.0
+    for job in jobs:
+        cache = caches[job.cache_key]
+        results = store.read_results(job.folder)
+        problems += _problems(job, results)
+        seconds += max((r["seconds"] or 0.0 for r in results.values()), default=0.0)
+        for seed, result in results.items():
+            if result["status"] == "finished":
+                parameters = result["parameters"]["total"]
+                samples.append(_score(job, seed, cache, root, score))
+                curves.append(pd.read_csv(job.folder / f"seed_{seed}" / "history.csv"))
+    return Row(
+        label=label,
+        kind="head",
+        folds=jobs[0].folds,
+        samples=samples,
+        planned=sum(job.seeds for job in jobs),
+        problems=tuple(problems),
+        parameters=parameters,
+        seconds=seconds,
+        curves=tuple(curves),
+    )
+
+
+def _problems(job: Job, results: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """A line for each failed member, and one for those without a result."""
+    where = f"split seed {job.block[0]}, fold {job.block[1]}, " if job.folds else ""
+    lines = [
+        f"{where}seed {seed}: " + str(result["reason"]).removeprefix(f"seed {seed}: ")
+        for seed, result in results.items()
+        if result["status"] == "failed"
+    ]
+    missing = job.seeds - len(results)
+    return lines + ([f"{where}no result of {missing} of {job.seeds} seeds"] if missing > 0 else [])
+
+
+def _score(job: Job, seed: int, cache: Cache, root: Path, score: Score) -> Sample:
+    tracks, dev_loss = score(job.folder, seed, SPLIT, root)
+    # The gap compares two losses on equal numbers of tracks.
+    limit = min(cache.meta.n_tracks[SPLIT], cache.meta.n_tracks["train"])
+    _, last_dev = score(job.folder, seed, SPLIT, root, weights="last", limit=limit)
+    _, last_train = score(job.folder, seed, "train", root, weights="last", limit=limit)
+    return Sample(
+        tracks=tracks,
+        common=cache.common,
+        scalars={
+            "dev_loss": dev_loss,
+            "last_dev_loss": last_dev,
+            "gap": gap(last_dev, last_train),
+            "far_from_reference": cache.far(tracks),
+        },
+        block=job.block,
+        seed=seed,
+    )
+
+
+def reference_rows(rows: Mapping[str, Sequence[Job]], caches: Mapping[str, Cache]) -> list[Row]:
+    """The references of the given configurations, each once where they share data and hits."""
+    distinct: dict[str, dict[str, tuple[str, Row]]] = {}
+    for label, jobs in rows.items():
+        blocks = {job.block: caches[job.cache_key] for job in jobs}
+        for name in caches[jobs[0].cache_key].references:
+            row = _reference_row(name, jobs[0].folds, blocks)
+            distinct.setdefault(name, {}).setdefault(_digest(row), (label, row))
+    return [
+        row if len(found) == 1 else replace(row, label=f"{name} ({label})")
+        for name, found in distinct.items()
+        for label, row in found.values()
+    ]
+
+
+def _reference_row(name: str, folds: int | None, blocks: Mapping[tuple[int, int], Cache]) -> Row:
+    samples, total = [], 0
+    for block, cache in blocks.items():
+        everything = cache.references[name]
+        usable = everything.usable
+        tracks = everything.take(usable)
+        total += len(everything)
+        scalars = {"far_from_reference": cache.far(tracks)}
+        samples.append(Sample(tracks, cache.common[usable], scalars, block, seed=0))
+    found = sum(len(sample.tracks) for sample in samples)
+    return Row(name, "reference", folds, samples, usable=found / total)
+
+
+def _digest(row: Row) -> str:
+    digest = hashlib.sha256()
+    for sample in row.samples:
+        for field in fields(Tracks):
+            digest.update(getattr(sample.tracks, field.name).tobytes())
+    return digest.hexdigest()

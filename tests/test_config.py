@@ -1,0 +1,211 @@
+"""The configuration tree: every file composes, every mistake is named, keys mean what they say."""
+
+import inspect
+import re
+import zipfile
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+
+from headsweep import config
+from headsweep.build import locate
+from headsweep.config import config_root, identity, member_key, run_key
+from headsweep.errors import UserError
+from headsweep.jobs import LEADING, Job, make_plan
+
+CONF, SWEEPS = config_root() / "conf", config_root() / "sweeps"
+NEEDED = {
+    "acts": ["data.source.path=x"],
+    "hepattn": ["data.source.path=x"],
+    "tracks": ["data.source.path=x", "data.source.features=[x,y,z]", "data.source.pt_edges=[1,2]"],
+}
+"""What a user must add to a file that leaves a key open."""
+
+
+def compose(*overrides: str) -> Job:
+    return make_plan(overrides, multirun=False).jobs[0]
+
+
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, dict):
+            found |= flat(item, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = item
+    return found
+
+
+@pytest.fixture(scope="module")
+def default() -> Job:
+    return compose()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONF.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}={p.stem}"
+)
+def test_every_file_composes(path: Path) -> None:
+    job = compose(f"{path.parent.name}={path.stem}", *NEEDED.get(path.stem, []))
+    assert job.labels[path.parent.name] == path.stem
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_sweep_says_what_it_is_and_composes(path: Path) -> None:
+    header = "\n".join(re.findall(r"^#.*", path.read_text(), re.MULTILINE))
+    assert "# Question: " in header
+    assert f"# Command: headsweep train sweeps={path.stem}" in header
+    assert re.search(r"# Time: \d+ (seconds|minutes)", header)
+    # One fold of the 200 jobs of acts is enough here.
+    few = [*NEEDED["acts"], "data.split.seed=0", "data.split.fold=0"] if path.stem == "acts" else []
+    plan = make_plan([f"sweeps={path.stem}", *few], multirun=True)
+    assert plan.folder == Path("runs/sweeps") / path.stem
+    assert len(plan.jobs) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden", "layers", "dropout"),
+    [
+        ("conservative", 144, 3, 0.1),
+        ("more_capacity", 256, 4, 0.15),
+        ("simpler", 96, 2, 0.05),
+        ("direct_projection", None, 1, 0.1),
+    ],
+)
+def test_presets(name: str, hidden: int | None, layers: int, dropout: float) -> None:
+    head = compose(f"head={name}").config.head
+    assert (head.regression_hidden_dim, head.regression_num_layers) == (hidden, layers)
+    assert head.dropout == dropout
+
+
+@pytest.mark.parametrize(
+    ("arm", "changed"),
+    [
+        ("baseline", {}),
+        ("half_projections", {"pooling.width": "half"}),
+        ("direct_head", {"head.regression_num_layers": 1}),
+        ("before", {"pooling.width": "half", "head.regression_num_layers": 1}),
+        ("no_dropout", {"head.dropout": 0.0}),
+        ("raw_only", {"pooling.query": False, "pooling.encoded": False}),
+        ("encoded_only", {"pooling.query": False, "pooling.raw": False}),
+        ("no_query", {"pooling.query": False}),
+        ("avg_only", {"pooling.statistics": ["avg"]}),
+        ("sum_only", {"pooling.statistics": ["sum"]}),
+        ("max_only", {"pooling.statistics": ["max"]}),
+        ("min_only", {"pooling.statistics": ["min"]}),
+    ],
+)
+def test_an_arm_changes_what_it_says(arm: str, changed: dict[str, Any], default: Job) -> None:
+    old, new = flat(default.resolved), flat(compose(f"arm={arm}").resolved)
+    assert {key: value for key, value in new.items() if value != old[key]} == changed
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("head.dropout=1", "head.dropout=1.0: must be in [0, 1)"),
+        ("head.regression_num_layers=0", "head.regression_num_layers=0: must be at least 1"),
+        ("head.regression_hidden_dim=0", "head.regression_hidden_dim=0: must be at least 1"),
+        ("optim.steps=0", "optim.steps=0"),
+        ("optim.lr=0", "optim.lr=0"),
+        ("optim.schedule=cosine", "optim.schedule=cosine: must be one of onecycle"),
+        ("optim.patience=5", "optim.patience=5: not with optim.schedule=onecycle"),
+        ("pooling.statistics=[avg,avg]", "pooling.statistics"),
+        ("data.split.val=1.5", "data.split.val=1.5"),
+        ("data.split.dev=0.9", "data.split.val + dev + test"),
+        ("features.assignment_threshold=0", "features.assignment_threshold"),
+        ("seeds=0", "seeds=0: must be at least 1"),
+        ("data=acts", "data.source.path is missing"),
+        ("head.regression_num_layers=6.4", "head.regression_num_layers=6.4"),
+        ("head.dropout=much", "head.dropout=much"),
+        ("head.dropuot=0.1", "head.dropuot"),
+        ("+head.dropuot=0.1", "head.dropuot: no such key"),
+        ("+note=hello", "note: no such key"),
+        ("heads=simpler", "Did you mean one of: 'head'"),
+        ("head=simplest", "Could not find 'head/simplest'"),
+        ("sweeps=preset", "Could not find 'sweeps/preset'"),
+        ("arm=null", "arm=null: choose a file"),
+        ("head=a,b", "add --multirun"),
+        ("hydra.mode=MULTIRUN", "use -m"),
+        ("head", "head"),
+    ],
+)
+def test_mistakes_are_named(override: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        compose(override)
+    assert message in str(caught.value).replace("\n", " ")
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "schema"),
+    [
+        ("data.source", config.SpectrometerConfig),
+        ("data.source", config.HepattnConfig),
+        ("data.source", config.TracksConfig),
+        ("backbone", config.TransformerConfig),
+        ("backbone", config.TruthConfig),
+        ("head", config.MLPHeadConfig),
+    ],
+)
+def test_schema_and_constructor_agree(key: str, schema: type) -> None:
+    parameters = list(inspect.signature(locate(schema._target_)).parameters.values())
+    takes = parameters[LEADING.get(key, 0) :]
+    has = [field.name for field in fields(schema) if field.name != "_target_"]
+    assert {p.name for p in takes} == set(has)
+    # Defaults live in config.py alone.
+    assert all(p.default is p.empty for p in takes)
+
+
+def test_the_schema_gives_every_default(default: Job) -> None:
+    assert default.resolved["optim"] == {f.name: f.default for f in fields(config.OptimConfig)}
+    assert all(f.default is not MISSING for f in fields(config.OptimConfig))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "same"),
+    [
+        (["root=elsewhere", "workers=1", "threads=2", "tracking=false", "name=x"], True),
+        (["seeds=8"], True),
+        (["seed=3"], True),
+        (["head=conservative", "arm=baseline", "head.dropout=0.1"], True),
+        (["head.dropout=0.2"], False),
+        (["target=log_pt"], False),
+        (["data.source.seed=2"], False),
+        (["data.split.seed=2"], False),
+    ],
+)
+def test_run_key(overrides: list[str], same: bool, default: Job) -> None:
+    other = compose(*overrides)
+    keys = [run_key(job.resolved, "data", "checkpoint") for job in (default, other)]
+    assert (keys[0] == keys[1]) is same
+
+
+def test_width_and_dropout_of_one_layer_are_no_identity() -> None:
+    jobs = [
+        compose("head=direct_projection"),
+        compose("head=direct_projection", "head.dropout=0.3", "head.regression_hidden_dim=7"),
+        compose("arm=direct_head"),
+    ]
+    assert len({run_key(job.resolved, "d", "c") for job in jobs}) == 1
+    head = identity(jobs[0].resolved)["head"]
+    assert head["regression_hidden_dim"] == head["dropout"] == 0
+
+
+def test_keys_depend_on_data_checkpoint_and_seed(default: Job) -> None:
+    key = run_key(default.resolved, "data", "checkpoint")
+    assert key != run_key(default.resolved, "other", "checkpoint")
+    assert key != run_key(default.resolved, "data", "other")
+    assert re.fullmatch(r"[0-9a-f]{16}", key)
+    assert member_key(key, 0) != member_key(key, 1)
+
+
+def test_the_wheel_carries_the_configuration(tmp_path: Path) -> None:
+    [wheel] = WheelBuilder(str(config_root())).build(directory=str(tmp_path), versions=["standard"])
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in (CONF, SWEEPS):
+        for path in folder.rglob("*.yaml"):
+            assert f"headsweep/_config/{path.relative_to(config_root())}" in names
+    assert "hydra_plugins/headsweep/sweeps.py" in names

@@ -1,0 +1,215 @@
+"""A command line's jobs: Hydra's own grid, searches at their ends, names, the user's own heads."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headsweep.config import config_root
+from headsweep.errors import UserError
+from headsweep.jobs import Plan, distinct, make_plan, sweep_name
+
+
+def sweep(*overrides: str) -> Plan:
+    return make_plan(overrides, multirun=True)
+
+
+HYDRA = """
+import json, sys
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from headsweep.config import config_root, register
+
+register()
+
+@hydra.main(config_path=str(config_root() / "conf"), config_name="config")
+def main(cfg):
+    hydra = HydraConfig.get()
+    print(json.dumps([hydra.job.num, list(hydra.overrides.task), OmegaConf.to_container(cfg)]))
+
+main()
+"""
+
+
+def test_the_grid_is_what_hydra_runs(tmp_path: Path) -> None:
+    overrides = [
+        "sweeps=smoke",
+        "head.dropout=choice(0.3,0.1)",
+        "target.relative=true,false",
+        "head=simpler,conservative",
+        "optim.steps=7",
+        f"root={tmp_path}",
+    ]
+    script = tmp_path / "app.py"
+    script.write_text(HYDRA)
+    run = subprocess.run(
+        [sys.executable, script, "-m", "name=smoke", "hydra/launcher=basic", *overrides],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    theirs = [json.loads(line) for line in run.stdout.splitlines()]
+    ours = sweep(*overrides)
+    assert [number for number, _, _ in theirs] == list(range(8))
+    assert [config for _, _, config in theirs] == [job.resolved for job in ours.jobs]
+    runtime = ("sweeps=", "name=", "root=", "hydra/")
+    for (_, task, _), job in zip(theirs, ours.jobs, strict=True):
+        assert [o for o in task if not o.startswith(runtime)] == job.overrides
+
+
+def test_labels_and_what_differs() -> None:
+    jobs = sweep("sweeps=before_after", "head=simpler", "optim.steps=5").jobs
+    assert [job.labels["arm"] for job in jobs] == ["baseline", "before"]
+    assert {job.labels["head"] for job in jobs} == {"simpler"}
+    assert list(jobs[0].labels) == [
+        *("data", "backbone", "features", "pooling"),
+        *("head", "target", "optim", "arm"),
+    ]
+    assert distinct(jobs) == ["arm=baseline", "arm=before"]
+
+
+def test_a_file_sets_what_its_jobs_share() -> None:
+    plan = sweep("sweeps=smoke", "seeds=3", "root=out")
+    assert [job.config.optim.steps for job in plan.jobs] == [100, 100]
+    assert [job.config.data.source.events for job in plan.jobs] == [500, 500]
+    assert [job.config.seeds for job in plan.jobs] == [3, 3]
+    assert plan.folder == Path("out/sweeps/smoke")
+    assert "hydra.launcher.n_jobs=2" in plan.added
+
+
+def test_the_specification_leaves_out_how_and_where() -> None:
+    grid = ["head.dropout=0.1,0.2", "seeds=2"]
+    spec = sweep(*grid).spec
+    assert spec["jobs"] == ["head.dropout=0.1", "head.dropout=0.2"]
+    same = sweep(*grid, "workers=1", "threads=2", "root=x", "tracking=false").spec
+    assert same == spec
+    assert sweep(*grid, "optim.lr=0.01").spec != spec
+    assert {**sweep(*grid[:1], "seeds=5").spec, "seeds": 2} == spec
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["sweeps=lr"], "lr"),
+        (["sweeps=lr", "name=mine"], "mine"),
+        (["name=mine", "head=a,b"], "mine"),
+    ],
+)
+def test_names(overrides: list[str], name: str) -> None:
+    assert sweep_name(overrides) == name
+
+
+def test_an_ad_hoc_name_follows_what_is_set() -> None:
+    name = sweep_name(["head=a,b", "optim.lr=0.1"])
+    assert name.startswith("adhoc-")
+    assert len(name) == len("adhoc-") + 8
+    same = ["optim.lr=0.1", "workers=4", "root=x", "head=a,b", "hydra/launcher=basic", "seeds=9"]
+    assert sweep_name(same) == name
+    assert sweep_name(["head=a,b", "optim.lr=0.2"]) != name
+
+
+@pytest.mark.parametrize("override", ["name=a,b", "root=a,b", "sweeps=lr,smoke", "name=../x"])
+def test_names_that_cannot_be(override: str) -> None:
+    with pytest.raises(UserError, match=override.partition("=")[0]):
+        sweep(override)
+
+
+def test_one_bad_job_of_a_grid_is_found() -> None:
+    with pytest.raises(UserError, match=r"head.dropout=1.5: must be in \[0, 1\)"):
+        sweep("head.dropout=0.1,0.2,1.5")
+
+
+def test_only_the_jobs_of_a_grid_need_to_be_valid() -> None:
+    plan = sweep("optim.schedule=constant,plateau", "optim.patience=3")
+    assert [job.config.optim.patience for job in plan.jobs] == [3, 3]
+
+
+def test_a_search_is_checked_at_the_ends_of_its_ranges() -> None:
+    plan = sweep("sweeps=optuna")
+    assert plan.trials == 20
+    assert "search" in plan.spec
+    heads = [job.config.head for job in plan.jobs]
+    assert {head.regression_hidden_dim for head in heads} == {32, 144, 512}
+    assert {head.regression_num_layers for head in heads} == {1, 3, 5}
+    assert {0.0, 0.4} < {head.dropout for head in heads}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("head.dropout=interval(0.0,1.0)", "head.dropout=1.0: must be in"),
+        ("head.dropout=interval(-0.5,0.5)", "head.dropout=-0.5: must be in"),
+        ("head.regression_num_layers=range(0,3)", "head.regression_num_layers=0"),
+        ("head.regression_num_layers=interval(1,5)", r"use head.regression_num_layers=int\("),
+        ("head.regression_hidden_dim=tag(log,interval(32,512))", r"int\(interval\(A, B\)\)"),
+        ("seed=range(5)", "luckiest seed"),
+        ("data.split.seed=choice(1,2)", "luckiest seed"),
+        ("head=simpler,simplest", "simplest"),
+    ],
+)
+def test_mistakes_of_a_search(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        sweep("sweeps=optuna", override)
+
+
+HEAD = """
+from torch import nn
+
+class Bottleneck(nn.Module):
+    def __init__(self, in_dim: int, out_dim: int, width: int, rate: float | None, name: str = "x"):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(in_dim, width), nn.Linear(width, out_dim))
+
+    def forward(self, x):
+        return self.net(x)
+"""
+
+
+@pytest.fixture
+def own_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A head and its YAML outside the project."""
+    (tmp_path / "own_heads.py").write_text(HEAD)
+    (tmp_path / "conf/head").mkdir(parents=True)
+    text = "_target_: own_heads.Bottleneck\nwidth: 8\nrate: 0.5\n"
+    (tmp_path / "conf/head/bottleneck.yaml").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path / "conf"
+
+
+def test_a_head_of_the_users_own(own_head: Path) -> None:
+    plan = make_plan(["head=bottleneck", "head.rate=null"], False, config_dir=str(own_head))
+    head = plan.jobs[0].config.head
+    assert head == {"_target_": "own_heads.Bottleneck", "width": 8, "rate": None}
+    assert plan.jobs[0].labels["head"] == "bottleneck"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("head.width=1.5", "head.width=1.5: must be int"),
+        ("head.width=true", "head.width=True: must be int"),
+        ("head.rate=fast", "head.rate='fast': must be float"),
+        ("++head.depth=2", "head.depth: Bottleneck takes no such key, only width, rate, name"),
+        ("~head.width", "head.width is missing: Bottleneck needs it"),
+        ("head._target_=own_heads.Bottlenek", "cannot be imported"),
+        ("head._target_=nowhere.Head", "cannot be imported"),
+        ("~head._target_", "head: needs a _target_"),
+    ],
+)
+def test_its_keys_are_checked(override: str, message: str, own_head: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        make_plan(["head=bottleneck", override], False, config_dir=str(own_head))
+
+
+def test_a_missing_config_dir_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        make_plan([], False, config_dir=str(tmp_path / "nowhere"))
+
+
+def test_it_works_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(sweep("sweeps=presets").jobs) == 4
+    assert config_root().is_absolute()

@@ -1,0 +1,303 @@
+"""The report of fabricated runs whose metrics are known."""
+
+import json
+import math
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from headsweep import features, metrics, plots, report, tables
+from headsweep.errors import UserError
+from headsweep.metrics import Tracks
+from toy_runs import PT_EDGES, smear, toy_score, write_cache, write_toy_job
+
+WIDTHS = {0: 0.10, 1: 0.12, 2: 0.09, 3: None, 4: 0.11}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep ``presets`` of two heads; one member of ``simpler`` failed."""
+    root = tmp_path_factory.mktemp("root")
+    write_cache(root, "cache")
+    for i, (head, widths) in enumerate(
+        {"conservative": {s: 0.05 + 0.01 * s for s in range(5)}, "simpler": WIDTHS}.items()
+    ):
+        job = root / "sweeps" / "presets" / "jobs" / str(i)
+        write_toy_job(job, widths, labels={"head": head}, overrides=[f"head={head}"])
+    return root
+
+
+@pytest.fixture(scope="module")
+def built(root: Path) -> report.Report:
+    return report.build_report(root / "sweeps" / "presets", root, toy_score)
+
+
+def tracks_of(root: Path, width: float, seed: int) -> Tracks:
+    dev = features.load(root, "cache").load("dev")
+    return Tracks.from_estimate(dev.event, dev.truth, smear(dev.truth, width, seed))
+
+
+@pytest.mark.parametrize("metric", ["qoverpt_r68", "eta_abs68", "charge_misid", "pt_rmse"])
+def test_means_and_t_intervals(root: Path, built: report.Report, metric: str) -> None:
+    function = metrics.METRICS[metric].function
+    values = [function(tracks_of(root, w, s)) for s, w in WIDTHS.items() if w is not None]
+    (value,) = built.get("simpler", metric)
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert value.estimate.n == 4
+    assert value.estimate.mean == pytest.approx(np.mean(values))
+    if np.std(values) > 0:
+        assert value.estimate.mean - value.estimate.half == pytest.approx(interval.low)
+        assert value.estimate.mean + value.estimate.half == pytest.approx(interval.high)
+
+
+def test_r68_is_the_generated_one(built: report.Report) -> None:
+    (value,) = built.get("simpler", "qoverpt_r68")
+    assert value.estimate.mean == pytest.approx(np.mean([0.10, 0.12, 0.09, 0.11]), rel=0.01)
+
+
+def test_failed_members_are_named(built: report.Report) -> None:
+    simpler = next(row for row in built.rows if row.label == "simpler")
+    assert (simpler.finished, simpler.planned) == (4, 5)
+    (line,) = tables.problems(built)
+    assert line == "simpler: n = 4 of 5; seed 3: loss is NaN at step 700"
+    assert "4 of 5" in tables.main_table(built).rows[1]
+
+
+def test_gap_stands_with_its_loss(built: report.Report) -> None:
+    assert built.get("simpler", "gap")[0].estimate.mean == pytest.approx(1.5)
+    assert built.get("simpler", "last_dev_loss")[0].estimate.mean == pytest.approx(0.3)
+    table = tables.tails_table(built)
+    assert table.columns[-4:] == ["gap", "L_dev", "parameters", "seconds"]
+    assert table.rows[1][-4:] == ["1.5 ± 0", "0.3 ± 0", "65,476", "16"]
+
+
+def test_references_have_their_usable_share(root: Path, built: report.Report) -> None:
+    references = {row.label: row for row in built.rows if row.kind == "reference"}
+    assert list(references) == ["constant predictor", "analytic estimate", "classical reference"]
+    assert references["classical reference"].usable == pytest.approx(0.9)
+    assert built.get("classical reference", "qoverpt_r68")[0].tracks == 540
+    assert built.get("analytic estimate", "qoverpt_r68")[0].estimate.mean == pytest.approx(
+        0.05, rel=0.02
+    )
+    assert built.get("constant predictor", "charge_misid")[0].estimate.mean == 0.5
+    train = features.load(root, "cache").load("train").truth
+    dev = features.load(root, "cache").load("dev").truth
+    expected = np.sqrt(np.mean((train[:, 2].mean(dtype=float) - dev[:, 2]) ** 2))
+    assert built.get("constant predictor", "pt_rmse")[0].estimate.mean == pytest.approx(expected)
+
+
+def test_heads_on_exactly_the_classical_tracks(root: Path, built: report.Report) -> None:
+    (value,) = built.get("simpler", "qoverpt_r68", "reference_tracks")
+    usable = np.arange(600) < 540
+    expected = [
+        metrics.qoverpt_r68(tracks_of(root, w, s).take(usable)) for s, w in WIDTHS.items() if w
+    ]
+    assert value.tracks == 540
+    assert value.estimate.mean == pytest.approx(np.mean(expected))
+
+
+def test_far_from_reference_uses_the_training_core(built: report.Report) -> None:
+    # rho is normal with width w, the reference's with 0.02: far is beyond 5 x 0.02.
+    expected = np.mean([2 * stats.norm.sf(0.1 / w) for w in (0.10, 0.12, 0.09, 0.11)])
+    (value,) = built.get("simpler", "far_from_reference")
+    assert value.estimate.mean == pytest.approx(expected, abs=0.04)
+
+
+def test_bins_of_every_axis(root: Path, built: report.Report) -> None:
+    values = built.get("simpler", "qoverpt_r68", "pt")
+    assert [v.bin for v in values] == [
+        "< 5",
+        "5–10",
+        "10–20",
+        "20–50",
+        "50–100",
+        "100–200",
+        "≥ 200",
+    ]
+    pt = features.load(root, "cache").load("dev").truth[:, 2]
+    assert [v.tracks for v in values] == np.histogram(pt, [0, *PT_EDGES, np.inf])[0].tolist()
+    assert [v.bin for v in built.get("simpler", "eta_abs68", "abs_eta")][-1] == "≥ 2.7"
+    table = tables.binned_table(built, "pt", "qoverpt_r68")
+    assert table.columns == ["", *(v.bin for v in values)]
+    assert all(cell.startswith("n = ") for cell in table.rows[0][1:])
+    assert len(built.get("simpler", "scale_bias", "phi")) == 16
+
+
+def test_an_empty_bin_prints_n_0(root: Path, built: report.Report) -> None:
+    table = tables.binned_table(built, "abs_eta", "qoverpt_r68")  # no track beyond |eta| 2.7
+    assert table.rows[0][-1] == "n = 0†"
+    assert table.rows[1][-1] == "–"
+    assert "fewer than 100 tracks" in table.note
+
+
+def test_the_core_is_hidden_where_charges_are_wrong(built: report.Report) -> None:
+    rows = {row[0]: row for row in tables.collider_table(built).rows}
+    constant = next(row for label, row in rows.items() if label.startswith("constant"))
+    assert constant[2] == "–"
+    assert rows["simpler"][2] != "–"
+
+
+def test_learning_curves_are_means_and_ranges(built: report.Report) -> None:
+    curve = built.curves[(built.curves["label"] == "simpler") & (built.curves["step"] == 0)]
+    assert curve["val_loss_mean"].item() == pytest.approx(1.1 * np.mean([0.10, 0.12, 0.09, 0.11]))
+    assert curve["val_loss_low"].item() == pytest.approx(1.1 * 0.09)
+    assert curve["val_loss_high"].item() == pytest.approx(1.1 * 0.12)
+
+
+def test_written_report(tmp_path: Path, built: report.Report) -> None:
+    folder = tmp_path / "report"
+    report.write_report(built, folder)
+    report.write_report(built, folder)  # again, over the old one
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    for label in (
+        "conservative",
+        "simpler",
+        "constant predictor",
+        "classical reference (90.0% usable)",
+    ):
+        assert f"| {label}" in text
+    assert "Intervals only, no verdict yet." in text
+    assert "n = 4 of 5; seed 3: loss is NaN at step 700" in text
+    assert "- pile-up tracks" in text
+    assert "weighted by the pT spectrum" in text
+    for word in ("better", "worse", "wins", "best", "significant"):
+        assert word not in text
+    pictures = list(folder.glob("*.png"))
+    assert {f"]({p.name})" in text for p in pictures} == {True}
+    assert len(pictures) == 4
+    for picture in pictures:
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size > 5000
+    assert not list(tmp_path.glob(".tmp*"))
+
+
+def test_json_is_complete_and_finite(built: report.Report) -> None:
+    content = json.loads(built.to_json(), parse_constant=pytest.fail)
+    assert content["verdict"] == "Intervals only, no verdict yet."
+    assert len(content["values"]) == len(built.values)
+    overflow = [v for v in content["values"] if v["axis"] == "pt" and v["low"] == 200]
+    assert {v["high"] for v in overflow} == {None}
+    assert content["rows"][1]["problems"] == ["seed 3: loss is NaN at step 700"]
+    assert built.frame()["metric"].nunique() == len(metrics.METRICS) + 4
+
+
+def test_printed_report(built: report.Report) -> None:
+    console = Console(file=StringIO(), width=170)
+    report.print_report(built, console)
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    (value,) = built.get("simpler", "qoverpt_r68")
+    for part in (
+        value.estimate.text(),
+        "charge_misid [%]",
+        "4 of 5",
+        "no verdict yet",
+        "alignment",
+    ):
+        assert part in text
+
+
+def test_cross_validation_pools_folds_and_uses_nadeau_bengio(tmp_path: Path) -> None:
+    values, pooled = [], []
+    for seed in range(3):
+        parts = []
+        for fold in range(2):
+            key, width = f"cache{seed}{fold}", 0.1 + 0.02 * seed + 0.01 * fold
+            write_cache(tmp_path, key, seed=2 * seed + fold)
+            write_toy_job(
+                tmp_path / "sweeps" / "cv" / "jobs" / str(2 * seed + fold),
+                {0: width},
+                split={"folds": 2, "fold": fold, "seed": seed},
+                cache_key=key,
+            )
+            dev = features.load(tmp_path, key).load("dev")
+            estimate = smear(dev.truth, width, 0)
+            parts.append(Tracks.from_estimate(dev.event, dev.truth, estimate))
+            values.append(metrics.qoverpt_r68(parts[-1]))
+        pooled.append(metrics.qoverpt_r68(metrics.concatenate(parts)))
+    built = report.build_report(tmp_path / "sweeps" / "cv", tmp_path, toy_score)
+    (value,) = built.get("conservative", "qoverpt_r68")
+    error = math.sqrt((1 / 6 + 1 / 1) * np.var(values, ddof=1))
+    assert value.tracks == 1200
+    assert value.estimate.n == 6
+    assert value.estimate.mean == pytest.approx(np.mean(pooled))
+    assert value.estimate.half == pytest.approx(stats.t.ppf(0.975, 5) * error)
+    references = [row.label for row in built.rows if row.kind == "reference"]
+    assert references == ["constant predictor", "analytic estimate", "classical reference"]
+    assert built.get("classical reference", "qoverpt_r68")[0].estimate.n == 6
+    assert "Nadeau-Bengio" in " ".join(built.notes)
+    assert "J = 6" in " ".join(built.notes)
+
+
+def test_references_of_different_data_have_rows_of_their_own(tmp_path: Path) -> None:
+    for i, name in enumerate(("document", "bending")):
+        write_cache(tmp_path, name, usable=0.9 - 0.1 * i)
+        write_toy_job(
+            tmp_path / "sweeps" / "features" / "jobs" / str(i),
+            {0: 0.1, 1: 0.2},
+            labels={"features": name},
+            overrides=[f"features={name}"],
+            cache_key=name,
+        )
+    built = report.build_report(tmp_path / "sweeps" / "features", tmp_path, toy_score)
+    assert [row.label for row in built.rows] == [
+        "document",
+        "bending",
+        "constant predictor",
+        "analytic estimate",
+        "classical reference (document)",
+        "classical reference (bending)",
+    ]
+
+
+def test_losses_of_different_targets_come_with_a_warning(tmp_path: Path) -> None:
+    write_cache(tmp_path, "cache")
+    for i, target in enumerate(("plain", "log_pt")):
+        write_toy_job(
+            tmp_path / "sweeps" / "targets" / "jobs" / str(i),
+            {0: 0.1},
+            labels={"target": target},
+            config={"target": {"name": target, "relative": False}},
+        )
+    built = report.build_report(tmp_path / "sweeps" / "targets", tmp_path, toy_score)
+    assert any("not comparable across targets" in note for note in built.notes)
+    assert [row.label for row in built.rows[:2]] == ["plain", "log_pt"]
+
+
+def test_a_configuration_without_any_member_still_has_a_row(tmp_path: Path) -> None:
+    write_cache(tmp_path, "cache")
+    for i, widths in enumerate(({0: 0.1, 1: 0.2}, {0: None, 1: None})):
+        job = tmp_path / "sweeps" / "half" / "jobs" / str(i)
+        write_toy_job(job, widths, labels={"head": f"head{i}"}, seeds=3)
+    built = report.build_report(tmp_path / "sweeps" / "half", tmp_path, toy_score)
+    assert "| head1 | 0 of 3 | – |" in tables.markdown(built, {})
+    assert tables.main_table(built).rows[1][:3] == ["head1", "0 of 3", "–"]
+    assert "head0: n = 2 of 3; no result of 1 of 3 seeds" in tables.problems(built)
+
+
+def test_a_search_of_many_shows_the_lowest_in_pictures(tmp_path: Path) -> None:
+    write_cache(tmp_path, "cache")
+    for i in range(8):
+        job = tmp_path / "sweeps" / "many" / "jobs" / str(i)
+        write_toy_job(job, {0: 0.2 - 0.01 * i}, labels={"head": f"head{i}"})
+    built = report.build_report(tmp_path / "sweeps" / "many", tmp_path, toy_score)
+    assert plots.shown_heads(built) == [f"head{i}" for i in (7, 6, 5, 4, 3, 2)]
+    assert len(tables.main_table(built).rows) == 8 + 3
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    write_cache(tmp_path, "cache")
+    write_toy_job(tmp_path / "sweeps" / "dead" / "jobs" / "0", {0: None})
+    with pytest.raises(UserError, match=r"absent: no jobs to report; sweeps under .*: dead"):
+        report.build_report(tmp_path / "sweeps" / "absent", tmp_path, toy_score)
+    with pytest.raises(UserError, match=r"no finished member .*seed 0: loss is NaN at step 700"):
+        report.build_report(tmp_path / "sweeps" / "dead", tmp_path, toy_score)
+    write_cache(tmp_path, "other", pt_edges=[1.0, 5.0])
+    for i, key in enumerate(("cache", "other")):
+        write_toy_job(tmp_path / "sweeps" / "mixed" / "jobs" / str(i), {0: 0.1}, cache_key=key)
+    with pytest.raises(UserError, match="different pT bins"):
+        report.build_report(tmp_path / "sweeps" / "mixed", tmp_path, toy_score)
