@@ -5,6 +5,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ STATES = "SELECT name, status, lifecycle_stage FROM runs"
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("all") / "müon runs"
+    folder = tmp_path_factory.mktemp("all") / "müon's runs, 100% #1"
     tracking.init(folder)
     return folder
 
@@ -42,7 +43,7 @@ def runs(root, folder):
     client = MlflowClient(tracking.tracking_uri(root))
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
     found = client.search_runs([experiment.experiment_id])
-    prefix = str(folder.relative_to(root))
+    prefix = quote(str(folder.relative_to(root)))
     own = {r.data.tags["headsweep.path"]: r for r in found}
     assert len(own) == len(found)
     assert all(run.info.status != "RUNNING" for run in found)
@@ -155,7 +156,7 @@ def test_every_evaluation_is_a_metric_with_its_step(root):
 
 
 def test_syncing_again_changes_nothing(root):
-    job = make_job(root / "sweeps" / "again" / "jobs" / "0", finished=[0], failed=[1])
+    job = make_job(root / "sweeps" / 'again & it\'s "so"' / "jobs" / "0", finished=[0], failed=[1])
     tracking.sync_job(root, job)
     before = dump(root)
     tracking.sync_job(root, job)

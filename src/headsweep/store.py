@@ -1,0 +1,379 @@
+"""Run folders, the truth of every experiment: written atomically, read into tables.
+
+A job folder holds ``config.yaml``, ``job.json``, ``progress.json`` and one ``seed_<s>`` folder for
+each member. A seed folder counts only when it has a ``result.json``, which is written last.
+Torch, pandas and filelock are imported where they are used, so that ``headsweep list`` is quick.
+"""
+
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from headsweep.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+SCHEMA = 1
+"""Version of ``job.json`` and ``result.json``; raised when their meaning changes."""
+
+TEMPORARY = ".tmp-"
+"""Prefix of every temporary file and folder; what a kill leaves behind is found by it."""
+
+
+def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part.
+
+    The parent folder is created where it is missing.
+
+    Args:
+        path: The file.
+        data: Its whole content.
+        sync: Also wait until the disk has it; without, only a crash of the machine can lose it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if sync:
+        _sync(path.parent)
+
+
+@contextmanager
+def atomic_dir(path: Path) -> Iterator[Path]:
+    """Build a folder under a temporary name and give it its own only when it is complete.
+
+    An error inside leaves nothing behind. An existing folder is replaced; a lock around it is the
+    caller's matter where two may build the same one.
+
+    Args:
+        path: The folder to build; missing parents are created.
+
+    Yields:
+        The temporary folder, beside ``path``, to write into.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for item in (temporary, *temporary.rglob("*")):
+            _sync(item)
+        if path.exists():
+            old = _temporary(path)
+            os.rename(path, old)
+            os.rename(temporary, path)
+            shutil.rmtree(old)
+        else:
+            os.rename(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(path.parent)
+
+
+def write_job(folder: Path, config: Mapping[str, Any], job: Mapping[str, Any]) -> None:
+    """Write ``config.yaml`` (resolved, all keys) and ``job.json`` of a job folder."""
+    text = yaml.safe_dump(dict(config), sort_keys=False)
+    write_atomic(folder / "config.yaml", text.encode())
+    _write_json(folder / "job.json", {"schema": SCHEMA, **job})
+
+
+def write_member(
+    folder: Path,
+    result: Mapping[str, Any],
+    history: "pd.DataFrame | None" = None,
+    weights: "Mapping[str, torch.Tensor] | None" = None,
+    last_weights: "Mapping[str, torch.Tensor] | None" = None,
+    predictions: "pd.DataFrame | None" = None,
+) -> None:
+    """Write one member; whenever it is killed, the member is complete or does not count.
+
+    Args:
+        folder: The seed folder, ``seed_<s>``; an older result in it stops counting first.
+        result: Content of ``result.json``; NaN and infinity become null.
+        history: One row for each evaluation.
+        weights: Parameters with the lowest validation loss.
+        last_weights: Parameters after the last step.
+        predictions: Columns of ``metrics.Tracks`` on the validation split, one row a track.
+    """
+    (folder / "result.json").unlink(missing_ok=True)
+    if history is not None:
+        write_atomic(folder / "history.csv", history.to_csv(index=False).encode())
+    for name, tensors in (("head", weights), ("last", last_weights)):
+        if tensors is not None:
+            write_atomic(folder / f"{name}.safetensors", _weights_bytes(tensors))
+    if predictions is not None:
+        buffer = BytesIO()
+        predictions.to_parquet(buffer, index=False)
+        write_atomic(folder / "predictions_val.parquet", buffer.getvalue())
+    _write_json(folder / "result.json", {"schema": SCHEMA, **result})
+
+
+def load_weights(path: Path) -> "dict[str, torch.Tensor]":
+    """Tensors of a ``safetensors`` file, on the CPU.
+
+    Raises:
+        UserError: The file is missing or is not a ``safetensors`` file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise UserError(
+            f"{path}: no readable weights ({error}); delete this seed folder and train again"
+        ) from error
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """``result.json`` of a seed folder, or None where the member is not complete.
+
+    Raises:
+        UserError: It was written by another version of headsweep.
+    """
+    return _read_versioned(folder / "result.json")
+
+
+def read_job(folder: Path) -> dict[str, Any] | None:
+    """``job.json`` of a job folder, or None where it is missing.
+
+    Raises:
+        UserError: It was written by another version of headsweep.
+    """
+    return _read_versioned(folder / "job.json")
+
+
+def read_results(folder: Path) -> dict[int, dict[str, Any]]:
+    """Results of all complete members of a job, by seed in rising order."""
+    found = ((read_result(path), path) for path in folder.glob("seed_*"))
+    results = {int(path.name[len("seed_") :]): result for result, path in found if result}
+    return dict(sorted(results.items()))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.yaml`` of a job folder."""
+    return _read_yaml(folder / "config.yaml")
+
+
+def write_progress(folder: Path, progress: Mapping[str, Any]) -> None:
+    """Write ``progress.json``, for the live display only: not waiting for the disk."""
+    _write_json(folder / "progress.json", progress, sync=False)
+
+
+def read_progress(folder: Path) -> dict[str, Any] | None:
+    """``progress.json`` of a job folder, or None before its first one."""
+    return _read_json(folder / "progress.json")
+
+
+def read_spec(folder: Path) -> dict[str, Any]:
+    """``spec.yaml`` of a sweep folder; empty where there is none."""
+    path = folder / "spec.yaml"
+    return _read_yaml(path) if path.exists() else {}
+
+
+def find_jobs(folder: Path) -> list[Path]:
+    """Job folders below a root, ``root/runs`` or a sweep, or the one given.
+
+    Sweeps come by name, jobs by number.
+    """
+    if (folder / "job.json").is_file():
+        return [folder]
+    parents = [folder, folder / "jobs", *sorted(folder.glob("sweeps/*/jobs")), folder / "runs"]
+    return [
+        job
+        for parent in parents
+        for job in sorted(parent.glob("*"), key=_job_order)
+        if (job / "job.json").is_file()
+    ]
+
+
+def frame(folder: Path) -> "pd.DataFrame":
+    """Table of all complete members below a root, a sweep or a job folder.
+
+    Columns: ``sweep`` (None for a single run), ``job`` (number, or key of a single run),
+    ``folder``, the labels (``head``, ``data``, ..), the configuration with dotted names
+    (``optim.lr``; lists joined by commas), ``job_key``, ``member_key``, ``seed``, ``status``,
+    ``reason``, ``steps``, ``best_step``, ``seconds``, parameter counts (``params_total``, ..,
+    ``aggregated_dim``) and the metrics under their own names, NaN where there is none.
+    """
+    import pandas as pd
+
+    first = ["sweep", "job", "folder", "job_key", "member_key", "seed", "status", "reason"]
+    rows = [row for job in find_jobs(folder) for row in _rows(job)]
+    return pd.DataFrame(rows, columns=None if rows else first)
+
+
+def claim_sweep(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a sweep folder to one specification, or refuse it to another.
+
+    ``seeds`` may differ: the larger count stands, so more seeds extend a sweep and fewer change
+    nothing.
+
+    Args:
+        folder: ``root/sweeps/<name>``.
+        spec: What the sweep runs, as plain values.
+
+    Returns:
+        The specification that now stands in ``spec.yaml``.
+
+    Raises:
+        UserError: The folder belongs to another specification; the message lists each difference.
+    """
+    from filelock import FileLock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(spec)))
+    with FileLock(folder / ".spec.lock"):
+        stored = read_spec(folder)
+        if stored:
+            _refuse_difference(folder, stored, wanted)
+        if "seeds" in stored:
+            wanted["seeds"] = max(stored["seeds"], wanted["seeds"])
+        if wanted != stored:
+            write_atomic(folder / "spec.yaml", yaml.safe_dump(wanted, sort_keys=False).encode())
+    return wanted
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(TEMPORARY + secrets.token_hex(8))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _plain(value: Any) -> Any:
+    """JSON-able form: numpy scalars as Python's, NaN and infinity as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_json(path: Path, value: Mapping[str, Any], *, sync: bool = True) -> None:
+    text = json.dumps(_plain(value), indent=1, allow_nan=False)
+    write_atomic(path, text.encode() + b"\n", sync=sync)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """An object, or None where the file is missing or was damaged (it is then written anew)."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _read_versioned(path: Path) -> dict[str, Any] | None:
+    value = _read_json(path)
+    if value is not None and value.get("schema") != SCHEMA:
+        raise UserError(
+            f"{path}: schema {value.get('schema')}, this headsweep reads {SCHEMA}; "
+            "use the version that wrote it, or another root"
+        )
+    return value
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    # The C loader is ten times faster, which `headsweep list` shows with many jobs.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    value = yaml.load(path.read_bytes(), Loader=loader)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a mapping of keys; the file is damaged, delete its folder")
+    return value
+
+
+def _weights_bytes(weights: "Mapping[str, torch.Tensor]") -> bytes:
+    from safetensors.torch import save
+
+    copies = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    return save(copies, metadata={"schema": str(SCHEMA)})
+
+
+def _job_order(path: Path) -> tuple[int, str]:
+    return (int(path.name), "") if path.name.isdecimal() else (-1, path.name)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mapping with dotted keys; an empty mapping is kept as a value."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(item, f"{name}.") if isinstance(item, Mapping) and item else {name: item}
+    return flat
+
+
+def _rows(job: Path) -> Iterator[dict[str, Any]]:
+    """Rows of ``frame`` for the members of one job."""
+    about = read_job(job) or {}
+    in_sweep = job.parent.name == "jobs"
+    config = {
+        key: ",".join(map(str, value)) if isinstance(value, list) else value
+        for key, value in _flat(read_config(job)).items()
+        if "." in key
+    }
+    for seed, result in read_results(job).items():
+        parameters = {
+            name if name == "aggregated_dim" else f"params_{name}": count
+            for name, count in (result.get("parameters") or {}).items()
+        }
+        metrics = {
+            name: math.nan if value is None else float(value)
+            for name, value in (result.get("metrics") or {}).items()
+        }
+        yield {
+            "sweep": job.parents[1].name if in_sweep else None,
+            "job": int(job.name) if job.name.isdecimal() else job.name,
+            "folder": str(job / f"seed_{seed}"),
+            **about.get("labels", {}),
+            **config,
+            "job_key": about.get("job_key"),
+            "member_key": result.get("member_key"),
+            "seed": seed,
+            **{k: result.get(k) for k in ("status", "reason", "steps", "best_step", "seconds")},
+            **parameters,
+            **metrics,
+        }
+
+
+def _refuse_difference(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    have, want = _flat(stored), _flat(wanted)
+    missing = "(not set)"
+    lines = [
+        f"  {key}: {have.get(key, missing)} there, {want.get(key, missing)} here"
+        for key in sorted({*have, *want})
+        if have.get(key, missing) != want.get(key, missing)
+        and not (key == "seeds" and key in have and key in want)
+    ]
+    if lines:
+        raise UserError(
+            "\n".join([f"{folder}: this name belongs to another sweep:", *lines])
+            + f"\nkeep both with name={folder.name}-2"
+        )
