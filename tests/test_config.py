@@ -112,6 +112,7 @@ def test_an_arm_changes_what_it_says(arm: str, changed: dict[str, Any], default:
         ("optim.lr=0", "optim.lr=0"),
         ("optim.schedule=cosine", "optim.schedule=cosine: must be one of onecycle"),
         ("optim.patience=5", "optim.patience=5: not with optim.schedule=onecycle"),
+        ("optim.schedule=plateau", "optim.patience is missing"),
         ("pooling.statistics=[avg,avg]", "pooling.statistics"),
         ("data.split.val=1.5", "data.split.val=1.5"),
         ("data.split.dev=0.9", "data.split.val + dev + test"),

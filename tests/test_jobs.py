@@ -10,6 +10,7 @@ import pytest
 from headsweep.config import config_root
 from headsweep.errors import UserError
 from headsweep.jobs import Plan, distinct, make_plan, sweep_name
+from own_head import write_head
 
 
 def sweep(*overrides: str) -> Plan:
@@ -155,28 +156,10 @@ def test_mistakes_of_a_search(override: str, message: str) -> None:
         sweep("sweeps=optuna", override)
 
 
-HEAD = """
-from torch import nn
-
-class Bottleneck(nn.Module):
-    def __init__(self, in_dim: int, out_dim: int, width: int, rate: float | None, name: str = "x"):
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(in_dim, width), nn.Linear(width, out_dim))
-
-    def forward(self, x):
-        return self.net(x)
-"""
-
-
 @pytest.fixture
 def own_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A head and its YAML outside the project."""
-    (tmp_path / "own_heads.py").write_text(HEAD)
-    (tmp_path / "conf/head").mkdir(parents=True)
-    text = "_target_: own_heads.Bottleneck\nwidth: 8\nrate: 0.5\n"
-    (tmp_path / "conf/head/bottleneck.yaml").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path / "conf"
+    return write_head(tmp_path)
 
 
 def test_a_head_of_the_users_own(own_head: Path) -> None:

@@ -228,6 +228,8 @@ class OptimConfig:
         _check(
             self.schedule in known, "optim.schedule", self.schedule, f"one of {', '.join(known)}"
         )
+        if self.schedule == "plateau" and self.patience is None:
+            raise UserError("optim.patience is missing: optim.schedule=plateau needs it")
         if self.patience is not None:
             _check(self.patience >= 1, "optim.patience", self.patience, "at least 1")
             if self.schedule == "onecycle":

@@ -26,11 +26,16 @@ MIN_WEIGHT = 1e-8
 class FrozenTracks(Protocol):
     """What pooling needs of one split of frozen features (features.py); shapes as in Hits."""
 
-    raw: NDArray[np.float32]
-    encoded: NDArray[np.float32]
-    p: NDArray[np.float32]
-    offsets: NDArray[np.int64]
-    query: NDArray[np.float32]
+    @property
+    def raw(self) -> NDArray[np.float32]: ...
+    @property
+    def encoded(self) -> NDArray[np.float32]: ...
+    @property
+    def p(self) -> NDArray[np.float32]: ...
+    @property
+    def offsets(self) -> NDArray[np.int64]: ...
+    @property
+    def query(self) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,12 @@ Progress = Callable[[int, float | None], None]
 class FrozenSplit(FrozenTracks, Protocol):
     """One split of frozen features with its truth (features.Features)."""
 
-    truth: NDArray[np.float32]
-    axis: NDArray[np.float32]
-    event: NDArray[np.int64]
+    @property
+    def truth(self) -> NDArray[np.float32]: ...
+    @property
+    def axis(self) -> NDArray[np.float32]: ...
+    @property
+    def event(self) -> NDArray[np.int64]: ...
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,34 @@
+# Everything is installed into .venv, once; `make PYTHON=python3.12 ..` chooses another Python.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help ablation test lint ui
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+ablation: .venv/installed ## Compare the four presets: simulate, train 4 x 5 seeds, report.
+	$(BIN)/headsweep train sweeps=presets
+	$(BIN)/headsweep report presets
+
+test: .venv/installed-dev ## Run the whole suite.
+	$(BIN)/pytest
+
+lint: .venv/installed-dev ## Check style, format and types.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+ui: .venv/installed ## Open the runs in MLflow on 127.0.0.1.
+	$(BIN)/headsweep ui
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("needs Python 3.11+: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

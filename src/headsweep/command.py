@@ -1,0 +1,40 @@
+"""The verb ``train``: Hydra's command line, read and checked before Hydra runs it."""
+
+import gc
+from collections.abc import Sequence
+
+from hydra._internal.utils import get_args_parser
+
+from headsweep.errors import UserError
+from headsweep.run import start
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Run, preview or show what a command line asks for.
+
+    Args:
+        arguments: Those of Hydra, and ``--dry-run``.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: The command line, the configuration or the data is wrong.
+    """
+    argv = [argument for argument in arguments if argument != "--dry-run"]
+    args = get_args_parser().parse_intermixed_args(argv)
+    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+        start(argv)
+        return 0
+    if args.config_path or args.config_name or args.experimental_rerun:
+        raise UserError("the configuration can only be added to, with --config-dir FOLDER")
+
+    gc.enable()
+    from headsweep.jobs import is_sweep, make_plan
+
+    multirun = args.multirun or is_sweep(args.overrides)
+    plan = make_plan(args.overrides, multirun, args.config_dir)
+
+    from headsweep.launch import dry_run, launch
+
+    return dry_run(plan) if "--dry-run" in arguments else launch(plan, argv)

@@ -1,0 +1,195 @@
+"""What a training command shows while it works: progress from the run folders, and the dry run."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from headsweep.store import read_progress
+
+POLL_SECONDS = 0.5
+LINE_SECONDS = 10.0
+"""How often a line is printed where the output is not a terminal."""
+
+
+def console(stderr: bool = False) -> Console:
+    """Where to print; into a pipe rich would fold tables to 80 columns."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 140)
+
+
+@dataclass
+class Followed:
+    """A job whose folder is watched.
+
+    Attributes:
+        folder: Its folder, which may not exist yet.
+        label: What it is called.
+        seeds: The seeds that it is to have.
+    """
+
+    folder: Path
+    label: str
+    seeds: Sequence[int]
+
+    def done(self) -> int:
+        """Members that have a result."""
+        return sum((self.folder / f"seed_{s}" / "result.json").exists() for s in self.seeds)
+
+
+@dataclass(frozen=True)
+class State:
+    """How far all followed jobs are.
+
+    Attributes:
+        jobs_done: Jobs with all members.
+        members_done: Members with a result.
+        share: Share of the whole work, in [0, 1].
+        running: A line for each job at work.
+        jobs: Number of jobs.
+        members: Number of members of all jobs.
+    """
+
+    jobs_done: int
+    members_done: int
+    share: float
+    running: list[str]
+    jobs: int
+    members: int
+
+    def summary(self) -> str:
+        """The counts as words."""
+        return (
+            f"{self.jobs_done} of {self.jobs} jobs, "
+            f"{self.members_done} of {self.members} members done"
+        )
+
+
+def look(jobs: Sequence[Followed], since: float) -> State:
+    """Read the state of the jobs from their folders.
+
+    Args:
+        jobs: The jobs.
+        since: Progress that was written before this time belongs to an earlier, broken run.
+    """
+    jobs_done = members_done = 0
+    work = 0.0
+    running = []
+    for job in jobs:
+        done, total = job.done(), len(job.seeds)
+        jobs_done += done == total
+        members_done += done
+        work += done
+        progress = read_progress(job.folder) if done < total else None
+        if progress is not None and progress["updated"] >= since:
+            step, steps = progress["step"], progress["steps"]
+            work += (total - done) * step / steps
+            val = "" if progress["val"] is None else f", val r68 {progress['val']:.3f}"
+            running.append(f"{job.label}: step {step} of {steps}{val}")
+    members = sum(len(job.seeds) for job in jobs)
+    return State(jobs_done, members_done, work / members, running, len(jobs), members)
+
+
+@contextmanager
+def following(jobs: Sequence[Followed], console: Console) -> Iterator[None]:
+    """Show the progress of the jobs until the block ends, from a thread of its own."""
+    stop = threading.Event()
+    show = _show_bar if console.is_terminal else _show_lines
+    thread = threading.Thread(target=show, args=(jobs, console, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _show_bar(jobs: Sequence[Followed], console: Console, stop: threading.Event) -> None:
+    since = time.time()
+    progress = _bar(console)
+    task = progress.add_task("", total=1.0)
+    with Live(console=console, transient=True) as live:
+        while not stop.is_set():
+            state = look(jobs, since)
+            progress.update(task, description=state.summary(), completed=state.share)
+            live.update(Group(progress, *(Text(f"  {line}") for line in state.running)))
+            stop.wait(POLL_SECONDS)
+
+
+def _show_lines(jobs: Sequence[Followed], console: Console, stop: threading.Event) -> None:
+    since = time.time()
+    while not stop.wait(LINE_SECONDS):
+        state = look(jobs, since)
+        left = (time.time() - since) * (1 / state.share - 1) if state.share > 0 else None
+        text = f"{state.summary()}, {state.share:.0%}"
+        _print(console, text if left is None else f"{text}, {duration(left)} left")
+
+
+@contextmanager
+def preparing(console: Console) -> Iterator[Callable[[str, float], None]]:
+    """Show one piece of work after the other; yields what is told the text and the share done."""
+    if console.is_terminal:
+        with _bar(console, transient=True) as progress:
+            task = progress.add_task("", total=1.0)
+            yield lambda text, share: progress.update(task, description=text, completed=share)
+    else:
+        shown = ("", -LINE_SECONDS)
+
+        def report(text: str, share: float) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if text != shown[0] or now - shown[1] >= LINE_SECONDS:
+                shown = (text, now)
+                _print(console, f"{text}: {share:.0%}")
+
+        yield report
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job of the dry run; seconds of training."""
+
+    label: str
+    steps: int
+    seeds: int
+    parameters: int
+    seconds: float
+
+
+def show_rows(rows: Sequence[Row], console: Console) -> None:
+    """Print what would run."""
+    table = Table("job", "overrides", "steps", "seeds", "parameters", "time", box=None)
+    for number, row in enumerate(rows):
+        counts = (f"{row.steps:,}", str(row.seeds), f"{row.parameters:,}")
+        table.add_row(str(number), row.label, *counts, duration(row.seconds))
+    console.print(table, highlight=False)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as words: ``40 s``, ``4 min``, ``1.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False)
+
+
+def _bar(console: Console, transient: bool = False) -> Progress:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=transient)

@@ -1,0 +1,326 @@
+"""From a command line to the jobs it would run, each composed and validated.
+
+Whatever a wrong key, type or value can break is found here, before anything is written.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from math import ceil, floor
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_search_path
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from headsweep.arguments import check_node
+from headsweep.config import RUNTIME_KEYS, Config, config_root, identity, register, stable_hash
+from headsweep.errors import UserError
+
+GROUPS = ("data", "backbone", "features", "pooling", "head", "target", "optim", "arm")
+"""The groups whose chosen files label a job."""
+
+LEADING = {"head": 2}
+"""How many leading arguments the code gives to what a key builds (in_dim, out_dim)."""
+
+NOISE = ("Config search path", "To append to your config", "See https://")
+"""Starts of lines in Hydra's messages that do not help here: ``+`` is refused, for example."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One validated configuration.
+
+    Attributes:
+        overrides: What the command line sets, without runtime keys.
+        labels: The chosen file of each of ``GROUPS``.
+        config: The configuration; a head of the user's own is a plain mapping in it.
+        resolved: The same as plain values, as it is stored and hashed.
+    """
+
+    overrides: list[str]
+    labels: dict[str, str]
+    config: Config
+    resolved: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command line asks for.
+
+    Attributes:
+        jobs: One run, or the jobs of a grid in Hydra's order and numbers, or of a search its fixed
+            part and each parameter at the ends of its range.
+        folder: The folder of the sweep; None for one run.
+        trials: Length of a search, else None.
+        spec: What identifies the sweep (``store.claim_sweep``); empty for one run.
+        added: Overrides that Hydra needs in front of the user's.
+    """
+
+    jobs: list[Job]
+    folder: Path | None = None
+    trials: int | None = None
+    spec: dict[str, Any] = field(default_factory=dict)
+    added: tuple[str, ...] = ()
+
+
+def is_sweep(overrides: Sequence[str]) -> bool:
+    """Whether the overrides choose a file of ``sweeps``, which makes them a multirun."""
+    return _runtime_values(overrides).get("sweeps") is not None
+
+
+def make_plan(overrides: Sequence[str], multirun: bool, config_dir: str | None = None) -> Plan:
+    """Compose and validate all jobs of a command line.
+
+    Args:
+        overrides: Hydra overrides, as the user gave them.
+        multirun: Whether they describe a sweep.
+        config_dir: One more folder of configuration (``--config-dir``).
+
+    Raises:
+        UserError: A key, a type or a value is wrong; the message names the key.
+    """
+    _runtime_values(overrides)  # refuses what Hydra would let pass
+    with _loader(config_dir) as loader:
+        if not multirun:
+            with _short_errors():
+                cfg = loader.load_configuration("config", list(overrides), RunMode.RUN)
+            return Plan(jobs=[_job(cfg)])
+        added = [f"name={sweep_name(overrides)}"]
+        with _short_errors():
+            master = loader.load_configuration("config", [*added, *overrides], RunMode.MULTIRUN)
+        return _plan_sweep(loader, master, added)
+
+
+def validate(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> Job:
+    """Check a composed configuration, ranges and constructors' arguments included.
+
+    Args:
+        cfg: As Hydra gives it to a job, without the node ``hydra``.
+        choices: Hydra's choices.
+        overrides: Hydra's task overrides.
+
+    Raises:
+        UserError: Something does not fit; the message names the key.
+    """
+    with _short_errors():
+        config = OmegaConf.to_object(cfg)
+        resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, Config)
+    assert isinstance(resolved, dict)
+    plain = {str(key): value for key, value in resolved.items()}
+    added = sorted(_dotted(plain) - _dotted(asdict(config)))
+    if added:
+        raise UserError(f"{added[0]}: no such key")
+    for key, node in (
+        ("data.source", config.data.source),
+        ("backbone", config.backbone),
+        ("head", config.head),
+    ):
+        check_node(key, node, LEADING.get(key, 0))
+    return Job(
+        overrides=[o for o in overrides if not _is_runtime(o)],
+        labels={group: str(choices[group]) for group in GROUPS},
+        config=config,
+        resolved=plain,
+    )
+
+
+def sweep_name(overrides: Sequence[str]) -> str:
+    """Name of a sweep: as given, else its file, else a hash of what it sets.
+
+    Raises:
+        UserError: A runtime key is swept over, or the name cannot be a folder's.
+    """
+    values = _runtime_values(overrides)
+    if values.get("name"):
+        name = str(values["name"])
+    elif values.get("sweeps") is not None:
+        name = str(values["sweeps"])
+    else:
+        own = sorted(o for o in overrides if not _is_runtime(o) and not o.startswith("seeds="))
+        name = f"adhoc-{stable_hash(own, 8)}"
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"name={name}: must be letters, digits, '_', '-' and '.'")
+    return name
+
+
+@contextmanager
+def _loader(config_dir: str | None) -> Iterator[ConfigLoader]:
+    """Hydra's loader with the search path that ``hydra.main`` builds."""
+    register()
+    folders = [config_root() / "conf", *([Path(config_dir).absolute()] if config_dir else [])]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder of configuration")
+    with initialize_config_search_path([f"file://{f}" for f in folders], job_name="run"):
+        yield GlobalHydra.instance().config_loader()
+
+
+@contextmanager
+def _short_errors() -> Iterator[None]:
+    """Hydra's and OmegaConf's errors as one short message."""
+    try:
+        yield
+    except UserError:
+        raise
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} is missing: give {error.full_key}=VALUE") from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise UserError(short_message(error)) from error
+
+
+def short_message(error: Exception) -> str:
+    """What an error of Hydra says, without its advice that does not hold here."""
+    lines = str(error).strip().splitlines()
+    end = next((i for i, line in enumerate(lines) if line.startswith(NOISE)), len(lines))
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        lines[end:] = str(error.__cause__).splitlines()[:1]
+        end = len(lines)
+    return "\n".join(line for line in lines[:end] if line.strip())
+
+
+def _parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
+    with _short_errors():
+        return OverridesParser.create(loader).parse_overrides(list(overrides))
+
+
+def _runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """Values of the runtime keys among the overrides; each takes one, and no group takes null."""
+    values = {}
+    for override in _parse(overrides):
+        key = override.key_or_group
+        if key == "hydra.mode":
+            raise UserError(f"{override.input_line}: use -m for a sweep")
+        if key in (*GROUPS, "sweeps") and override.value() is None:
+            raise UserError(f"{override.input_line}: choose a file; arm=baseline changes nothing")
+        if key in RUNTIME_KEYS:
+            if override.is_sweep_override():
+                raise UserError(f"{override.input_line}: {key} takes one value")
+            values[key] = override.value()
+    return values
+
+
+def _is_runtime(override: str) -> bool:
+    key = override.lstrip("+~").partition("=")[0]
+    return key in RUNTIME_KEYS or key.startswith(("hydra.launcher", "hydra/launcher"))
+
+
+def _job(cfg: DictConfig) -> Job:
+    """Validate a configuration that still has its node ``hydra``."""
+    hydra = cfg.hydra
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return validate(cfg, hydra.runtime.choices, hydra.overrides.task)
+
+
+def distinct(jobs: Sequence[Job]) -> list[str]:
+    """What each of several jobs has that not all of them have; of a single job all but seeds."""
+    shared = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs[1:]))
+    if len(jobs) == 1:
+        shared = {o for o in shared if o.startswith("seeds=")}
+    return [" ".join(o for o in job.overrides if o not in shared) for job in jobs]
+
+
+def _sweep_job(loader: ConfigLoader, master: DictConfig, overrides: list[str]) -> Job:
+    with _short_errors():
+        cfg = loader.load_sweep_config(master, overrides)
+    return _job(cfg)
+
+
+def _plan_sweep(loader: ConfigLoader, master: DictConfig, added: list[str]) -> Plan:
+    sweeper, launcher = master.hydra.sweeper, master.hydra.launcher
+    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    arguments = _parse([*params, *master.hydra.overrides.task], loader)
+    if sweeper._target_ == BasicSweeperConf._target_:
+        # The very function of the sweeper that will run, so that order and numbers agree.
+        [batches] = BasicSweeper.split_arguments(arguments, max_batch_size=None)
+        jobs = [_sweep_job(loader, master, batch) for batch in batches]
+        trials = None
+        what = {"jobs": distinct(jobs)}
+    else:
+        ranges = {o.get_key_element(): o for o in arguments if o.is_sweep_override()}
+        fixed = {o.get_key_element(): o for o in arguments if not o.is_sweep_override()}
+        ranges = {key: value for key, value in ranges.items() if key not in fixed}
+        jobs = list(_search_jobs(loader, master, ranges, fixed))
+        trials = sweeper.n_trials
+        what = {"search": [str(override.input_line) for override in ranges.values()]}
+    if "n_jobs" in launcher:
+        added = [*added, f"hydra.launcher.n_jobs={master.workers}"]
+    folder = Path(master.root) / "sweeps" / master.name
+    with open_dict(master):
+        del master["hydra"]
+    # Not validated: what a grid sets for every job may be wrong or missing outside of it.
+    base = identity(OmegaConf.to_container(master, resolve=True))  # type: ignore[arg-type]
+    spec = {"seed": master.seed, "seeds": master.seeds, **what, "config": base}
+    return Plan(jobs, folder, trials, spec, tuple(added))
+
+
+def _search_jobs(
+    loader: ConfigLoader,
+    master: DictConfig,
+    ranges: Mapping[str, Override],
+    fixed: Mapping[str, Override],
+) -> Iterator[Job]:
+    """The fixed part of a search, then each parameter at values that stand for its range."""
+    common = [f"{key}={value.get_value_element_as_str()}" for key, value in fixed.items()]
+
+    def compose(*overrides: str) -> Job:
+        return _sweep_job(loader, master, [*common, *overrides])
+
+    yield compose()
+    for key, override in ranges.items():
+        if key in ("seed", "seeds", "data.split.seed"):
+            raise UserError(
+                f"{override.input_line}: a search would choose the luckiest seed; "
+                "use seeds=N, which every trial averages over"
+            )
+        for value in _samples(override):
+            try:
+                yield compose(f"{key}={value}")
+            except UserError:
+                if isinstance(value, float) and _all_fit(compose, key, floor(value), ceil(value)):
+                    raise UserError(
+                        f"{override.input_line}: samples fractions, but {key} is an integer; use "
+                        f"{key}=int(interval(A, B)), or tag(log, int(interval(A, B)))"
+                    ) from None
+                raise
+
+
+def _all_fit(compose: Callable[[str], Job], key: str, *values: int) -> bool:
+    try:
+        return all(compose(f"{key}={value}") for value in values)
+    except UserError:
+        return False
+
+
+def _samples(override: Override) -> list[Any]:
+    """All values of a choice; of a range its ends, and for fractions a point in between."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        start, end = value.start, value.end
+        assert start is not None
+        assert end is not None
+        between = [start + (end - start) * 0.382] if isinstance(start, float) else []
+        return [start, *between, end]
+    values: list[Any] = list(override.sweep_string_iterator())
+    return values if isinstance(value, ChoiceSweep) else [values[0], values[-1]]
+
+
+def _dotted(value: Mapping[str, Any], prefix: str = "") -> set[str]:
+    """Dotted names of all keys of a nested mapping."""
+    names = set()
+    for key, item in value.items():
+        names.add(f"{prefix}{key}")
+        if isinstance(item, Mapping):
+            names |= _dotted(item, f"{prefix}{key}.")
+    return names

@@ -1,0 +1,329 @@
+"""One job: frozen features in, a run folder out. The only entry of Hydra.
+
+Torch and MLflow are imported inside the functions, so that ``--cfg job`` and ``--help`` are quick.
+"""
+
+import json
+import logging
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from headsweep import __version__
+from headsweep.config import config_root, member_key, register, run_key
+from headsweep.errors import UserError
+
+if TYPE_CHECKING:
+    from headsweep.backbone.base import Backbone
+    from headsweep.events.base import Source
+    from headsweep.features import FeatureSet
+    from headsweep.jobs import Job
+    from headsweep.train import MemberResult
+
+OBJECTIVE = "val_qoverpt_r68"
+"""What a search minimises: its mean over the finished seeds, at the kept weights."""
+
+PROGRESS_SECONDS = 0.5
+"""Least time between two writes of ``progress.json``."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a job learns from, and the keys that identify it.
+
+    Attributes:
+        source: The events.
+        backbone: What assigns their hits.
+        data_key: Key of the source.
+        checkpoint: Key of the backbone.
+        job_key: Key of the job.
+    """
+
+    source: "Source"
+    backbone: "Backbone"
+    data_key: str
+    checkpoint: str
+    job_key: str
+
+
+def find_inputs(job: "Job") -> Inputs:
+    """Source, backbone and keys of a job; reads no events and writes nothing.
+
+    Raises:
+        UserError: A file that the configuration names is missing or is not what it should be.
+    """
+    source = find_source(job)
+    backbone: Backbone = _make(json.dumps(job.resolved["backbone"]))
+    data_key, checkpoint = source.key(), backbone.key()
+    return Inputs(
+        source=source,
+        backbone=backbone,
+        data_key=data_key,
+        checkpoint=checkpoint,
+        job_key=run_key(job.resolved, data_key, checkpoint),
+    )
+
+
+def find_source(job: "Job") -> "Source":
+    """The source of a job's events."""
+    source: Source = _make(json.dumps(job.resolved["data"]["source"]))
+    return source
+
+
+@lru_cache(maxsize=8)
+def _make(node: str) -> Any:
+    """Build a node once for all jobs that share it."""
+    from headsweep.build import make
+
+    return make(json.loads(node))
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that torch cannot use here.
+
+    Raises:
+        UserError: The message says why.
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device={name}: {reason}; device=cpu works everywhere") from error
+
+
+def build_features(
+    job: "Job", inputs: Inputs, progress: Callable[[str, float], None] | None = None
+) -> "FeatureSet":
+    """The frozen features of a job, from the cache or made now.
+
+    Raises:
+        DataError: The events cannot be used.
+    """
+    from headsweep import features
+
+    config = job.config
+    return features.build(
+        inputs.source,
+        inputs.backbone,
+        config.data.split,
+        config.features,
+        Path(config.root),
+        progress,
+    )
+
+
+def missing_seeds(job: "Job", folder: Path, job_key: str) -> list[int]:
+    """Seeds of a job that have no result of this very job in its folder."""
+    from headsweep import store
+
+    results = store.read_results(folder)
+    keys = {seed: result.get("member_key") for seed, result in results.items()}
+    first, count = job.config.seed, job.config.seeds
+    return [s for s in range(first, first + count) if keys.get(s) != member_key(job_key, s)]
+
+
+def run_job(job: "Job", folder: Path | None = None) -> float:
+    """Train the seeds of a job that are not there yet, and write its run folder.
+
+    Args:
+        job: The validated job.
+        folder: Its folder; None for ``root/runs/<job_key>``.
+
+    Returns:
+        Mean of ``OBJECTIVE`` over the finished seeds; NaN where none finished.
+
+    Raises:
+        UserError: The data or the device cannot be used.
+    """
+    from headsweep import store
+
+    inputs = find_inputs(job)
+    if folder is None:
+        folder = single_folder(job, inputs)
+    seeds = missing_seeds(job, folder, inputs.job_key)
+    if seeds:
+        features = build_features(job, inputs)
+        store.write_job(folder, job.resolved, _about(job, inputs, features.meta.key))
+        for result, parameters in _train(job, features, seeds, folder):
+            _write_member(folder, inputs.job_key, result, parameters)
+    if job.config.tracking:
+        track(Path(job.config.root), folder)
+    wanted = range(job.config.seed, job.config.seed + job.config.seeds)
+    values = [
+        result["metrics"][OBJECTIVE]
+        for seed, result in store.read_results(folder).items()
+        if seed in wanted and result["status"] == "finished"
+    ]
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else math.nan
+
+
+def single_folder(job: "Job", inputs: Inputs) -> Path:
+    """Where a job that belongs to no sweep is kept."""
+    return Path(job.config.root) / "runs" / inputs.job_key
+
+
+def _train(
+    job: "Job", features: "FeatureSet", seeds: Sequence[int], folder: Path
+) -> list[tuple["MemberResult", dict[str, int]]]:
+    """Train the seeds together; each result with the parameter counts."""
+    import torch
+
+    from headsweep.build import member_builder, population_builder
+    from headsweep.params import parameter_counts
+    from headsweep.targets import Target
+    from headsweep.train import Split, fit
+
+    config = job.config
+    torch.set_num_threads(config.threads)
+    frozen = features.load("train")
+    target = Target.fit(config.target, frozen.truth, frozen.axis)
+    train = Split.of(frozen, target, config.device)
+    val = Split.of(features.load("val"), target, config.device)
+    size = (frozen.raw.shape[1], features.meta.dim, target.outputs)
+    build = population_builder(job.resolved, *size, config.device)
+    member = member_builder(job.resolved, *size)()
+    counts = parameter_counts(member, config.pooling, features.meta.dim)
+    progress = _Progress(folder, config.optim.steps, list(seeds))
+    results = fit(build, seeds, train, val, target, config.optim, progress)
+    return [(result, counts) for result in results]
+
+
+class _Progress:
+    """Writes ``progress.json`` now and then, for the live display."""
+
+    def __init__(self, folder: Path, steps: int, seeds: list[int]) -> None:
+        self.folder, self.steps, self.seeds = folder, steps, seeds
+        self.started = time.time()
+        self.written = -math.inf
+        self(0, None)
+
+    def __call__(self, step: int, r68: float | None) -> None:
+        from headsweep.store import write_progress
+
+        now = time.time()
+        if now - self.written >= PROGRESS_SECONDS or step == self.steps:
+            self.written = now
+            times = {"started": self.started, "updated": now}
+            steps = {"phase": "training", "step": step, "steps": self.steps}
+            write_progress(self.folder, steps | {"seeds": self.seeds, "val": r68} | times)
+
+
+def _write_member(
+    folder: Path, job_key: str, result: "MemberResult", parameters: dict[str, int]
+) -> None:
+    import pandas as pd
+
+    from headsweep.store import write_member
+
+    kept = ("seed", "status", "reason", "steps", "best_step", "seconds", "metrics")
+    predictions = result.predictions
+    write_member(
+        folder / f"seed_{result.seed}",
+        {
+            "member_key": member_key(job_key, result.seed),
+            **{name: getattr(result, name) for name in kept},
+            "parameters": parameters,
+        },
+        history=result.history,
+        weights=result.weights or None,
+        last_weights=result.last_weights or None,
+        predictions=None if predictions is None else pd.DataFrame(asdict(predictions)),
+    )
+
+
+def _about(job: "Job", inputs: Inputs, cache_key: str) -> dict[str, Any]:
+    """Content of ``job.json``."""
+    import numpy
+    import torch
+
+    return {
+        "job_key": inputs.job_key,
+        "labels": job.labels,
+        "overrides": job.overrides,
+        "data_key": inputs.data_key,
+        "checkpoint": inputs.checkpoint,
+        "cache_key": cache_key,
+        "code_version": code_version(),
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "device": job.config.device,
+            "threads": job.config.threads,
+        },
+    }
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """Version of the package; from a checkout with its commit, marked where it was changed."""
+    import subprocess
+
+    root = config_root()
+    if not (root / ".git").exists():
+        return __version__
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+    return f"{__version__}+{found.stdout.strip()}"
+
+
+def track(root: Path, folder: Path) -> None:
+    """Copy a job to MLflow; what goes wrong there does not touch the results."""
+    from headsweep import tracking
+
+    try:
+        tracking.sync_job(root, folder)
+    except tracking.TrackingError as error:
+        log.warning("%s", error)
+
+
+register()
+
+
+@hydra.main(config_path=str(config_root() / "conf"), config_name="config")
+def main(cfg: DictConfig) -> float:
+    """Hydra's task: validate the configuration and run it."""
+    from headsweep.jobs import validate
+
+    context = HydraConfig.get()
+    job = validate(cfg, context.runtime.choices, context.overrides.task)
+    in_sweep = context.mode == hydra.types.RunMode.MULTIRUN
+    return run_job(job, Path(context.runtime.output_dir) if in_sweep else None)
+
+
+def start(argv: Sequence[str]) -> None:
+    """Hand a command line to Hydra.
+
+    Raises:
+        UserError: The configuration cannot be composed.
+    """
+    sys.argv[1:] = argv
+    # Otherwise Hydra prints every error itself, with a traceback, and exits.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        main()
+    except (HydraException, OmegaConfBaseException) as error:
+        from headsweep.jobs import short_message
+
+        raise UserError(short_message(error)) from error

@@ -1,0 +1,254 @@
+"""All verbs of the command line but ``train``, which cli.py hands to Hydra."""
+
+import json
+import shlex
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from headsweep.events.base import Events
+    from headsweep.jobs import Job
+
+app = typer.Typer(
+    help="Which regression head to put on a frozen hit transformer: train, compare, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data = typer.Typer(help="Simulate, look at, check and convert data.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+Root = Annotated[Path, typer.Option(help="The folder of all output.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Overrides as for train: data=acts data.source.path=FOLDER"),
+]
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def train(context: typer.Context) -> None:
+    """Train one configuration, or several: sweeps=NAME, -m key=a,b, --dry-run, --cfg job."""
+    from headsweep.command import train as train_by_hydra
+
+    raise typer.Exit(train_by_hydra(context.args))
+
+
+@data.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Where to write; must not exist.")],
+    events: Annotated[int, typer.Option(help="Number of events.", min=1)] = 15000,
+    seed: Annotated[int, typer.Option(help="Of all randomness.", min=0)] = 1,
+) -> None:
+    """Simulate muons in the spectrometer and write them in the ATLAS-muon HDF5 layout."""
+    from headsweep.errors import UserError
+    from headsweep.events.layout import write_hepattn
+    from headsweep.events.simulate import simulate as simulated
+    from headsweep.store import atomic_dir
+
+    if folder.exists():
+        raise UserError(f"{folder} exists; choose another folder")
+    with atomic_dir(folder) as temporary:
+        write_hepattn(temporary, simulated(events, seed))
+    print(f"{folder}: use it with data=hepattn data.source.path={shlex.quote(str(folder))}")
+
+
+@data.command()
+def inspect(overrides: Overrides = None) -> None:
+    """Read a source and print what is in it."""
+    import numpy as np
+
+    events = _read(overrides or [])
+    pt, q = events.tracks[:, 2], events.tracks[:, 3]
+    hits_per_track = (events.hit_track >= 0).sum() / len(events.tracks)
+    low, middle, high = np.quantile(pt, (0, 0.5, 1))
+    print(f"{len(events):,} events, {len(events.tracks):,} tracks, {len(events.hits):,} hits")
+    print(f"{hits_per_track:.1f} true hits a track, {(events.hit_track < 0).mean():.1%} noise hits")
+    print(f"pT {low:.3g} to {high:.3g} GeV, median {middle:.3g}; positive {(q > 0).mean():.1%}")
+    print(f"hit features ({len(events.features)}): {', '.join(events.features)}")
+
+
+@data.command()
+def validate(overrides: Overrides = None) -> None:
+    """Read a source as a training would; an error names file, event and column."""
+    events = _read(overrides or [])
+    print(f"valid: {len(events):,} events")
+
+
+@data.command()
+def convert_acts(
+    source: Annotated[Path, typer.Argument(help="Folder with the CSV files of Acts.")],
+    target: Annotated[Path, typer.Argument(help="Folder of Parquet tracks to write.")],
+) -> None:
+    """Make a folder of Parquet tracks from the hits and particles of an Acts simulation."""
+    from headsweep.events.acts_csv import convert
+
+    convert(source, target)
+    print(f"{target}: use it with data=acts data.source.path={shlex.quote(str(target))}")
+
+
+@app.command()
+def backbone(
+    checkpoint: Annotated[Path, typer.Argument(help="The file to write.")],
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option(help="Batches of 128 events.", min=1)] = 1000,
+    seed: Annotated[int, typer.Option(help="Of weights and batches.", min=0)] = 0,
+) -> None:
+    """Train a hit transformer on the training split of a source; takes minutes."""
+    from headsweep.backbone.fit import train_checkpoint
+    from headsweep.display import console, preparing
+    from headsweep.run import find_source
+
+    job = _compose(overrides or [])
+    with preparing(console()) as progress:
+        model = train_checkpoint(
+            find_source(job),
+            job.config.data.split,
+            checkpoint,
+            Path(job.config.root),
+            steps=steps,
+            seed=seed,
+            threshold=job.config.features.assignment_threshold,
+            command=shlex.join(["headsweep", *sys.argv[1:]]),
+            progress=progress,
+        )
+    facts = ", ".join(f"{name} {value}" for name, value in model.facts.items() if name != "command")
+    print(f"{checkpoint}: {facts}")
+    print(f"use it with backbone.checkpoint={shlex.quote(str(checkpoint))}")
+
+
+@app.command()
+def params(as_json: Json = False) -> None:
+    """Count the parameters of every preset, and of the document's "before"."""
+    from headsweep.preview import preset_parameters
+
+    counts = preset_parameters()
+    if as_json:
+        print(json.dumps(counts, indent=1))
+        return
+    rows = [[name, *(f"{count:,}" for count in row.values())] for name, row in counts.items()]
+    _print_table(["preset", *(name.replace("_", " ") for name in counts["before"])], rows)
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="Name of a sweep, or key of a single run.")],
+    root: Root = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Score a sweep's saved weights on dev; write and print tables and pictures."""
+    from headsweep.display import console, preparing
+
+    with preparing(console(stderr=True)) as progress:
+        progress("scoring on dev", 0.0)
+        from headsweep.report import build_report, print_report, write_report
+        from headsweep.tracking import TrackingError, sync_report
+
+        run = root / "runs" / name
+        folder = run if run.is_dir() else root / "sweeps" / name
+        found = build_report(folder, root)
+        write_report(found, folder / "report")
+        if (root / "mlflow.db").exists() and folder != run:
+            try:
+                sync_report(root, folder)
+            except TrackingError as error:
+                print(f"warning: {error}", file=sys.stderr)
+    if as_json:
+        print(found.to_json(), end="")
+    else:
+        print_report(found)
+        print(f"written to {folder / 'report'}")
+
+
+@app.command("list")
+def list_sweeps(root: Root = Path("runs"), as_json: Json = False) -> None:
+    """List the sweeps below a root with their state and size."""
+    from headsweep.housekeeping import list_sweeps as summaries
+    from headsweep.housekeeping import summarise
+
+    singles = root / "runs"
+    found = [*summaries(root), *([summarise(singles)] if singles.is_dir() else [])]
+    if as_json:
+        print(json.dumps([vars(s) for s in found], indent=1))
+        return
+    rows = [
+        [
+            s.name,
+            f"{s.jobs_finished} of {s.jobs}",
+            str(s.finished),
+            str(s.failed),
+            _size(s.bytes),
+            datetime.fromtimestamp(s.updated).strftime("%Y-%m-%d %H:%M"),
+        ]
+        for s in found
+    ]
+    _print_table(["sweep", "jobs done", "members", "failed", "size", "changed"], rows)
+
+
+@app.command()
+def clean(
+    root: Root = Path("runs"),
+    sweep: Annotated[str | None, typer.Option(help="Remove this sweep and its results.")] = None,
+) -> None:
+    """Remove caches that no run uses and what broken runs left behind; results stay."""
+    from headsweep.housekeeping import clean as remove
+
+    print(f"freed {_size(remove(root, sweep=sweep))}")
+
+
+@app.command()
+def ui(
+    root: Root = Path("runs"),
+    port: Annotated[int, typer.Option(help="Where to listen.")] = 5000,
+) -> None:
+    """Show all runs in MLflow on 127.0.0.1, until Ctrl-C."""
+    from headsweep.ui import serve
+
+    serve(root, port)
+
+
+def _compose(overrides: list[str]) -> "Job":
+    from headsweep.jobs import make_plan
+
+    return make_plan(overrides, multirun=False).jobs[0]
+
+
+def _read(overrides: list[str]) -> "Events":
+    """The events of the source that the overrides choose."""
+    from headsweep.display import console, preparing
+    from headsweep.run import find_source
+
+    job = _compose(overrides)
+    with preparing(console(stderr=True)) as report:
+        report("data", 0.0)
+        return find_source(job).load(Path(job.config.root))
+
+
+def _print_table(columns: list[str], rows: list[list[str]]) -> None:
+    from rich.table import Table
+
+    from headsweep.display import console
+
+    table = Table(box=None)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*row)
+    console().print(table, highlight=False)
+
+
+def _size(count: float) -> str:
+    """Bytes as words: ``3.2 MB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

@@ -1,0 +1,63 @@
+"""Progress as read from run folders, on a terminal and in a pipe."""
+
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from headsweep import display
+from headsweep.display import Followed, State, duration, following, look, preparing
+from headsweep.store import write_progress
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[Followed]:
+    """Three jobs of two seeds: one done, one half-way in its second seed, one not begun."""
+    found = [Followed(tmp_path / str(n), f"job {n}", range(2)) for n in range(3)]
+    for job, seeds in ((0, (0, 1)), (1, (0,))):
+        for seed in seeds:
+            folder = tmp_path / str(job) / f"seed_{seed}"
+            folder.mkdir(parents=True)
+            (folder / "result.json").write_text(json.dumps({"schema": 1}))
+    progress = {"phase": "training", "step": 50, "steps": 100, "seeds": [1], "val": 0.25}
+    write_progress(tmp_path / "1", progress | {"started": 100.0, "updated": 200.0})
+    return found
+
+
+def test_look(jobs: list[Followed]) -> None:
+    running = ["job 1: step 50 of 100, val r68 0.250"]
+    assert look(jobs, since=150.0) == State(1, 3, 3.5 / 6, running, jobs=3, members=6)
+
+
+def test_progress_of_an_earlier_run_does_not_count(jobs: list[Followed]) -> None:
+    assert look(jobs, since=300.0) == State(1, 3, 3 / 6, [], jobs=3, members=6)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_following(terminal: bool, jobs: list[Followed], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "LINE_SECONDS", 0.05)
+    monkeypatch.setattr(display, "POLL_SECONDS", 0.05)
+    out = io.StringIO()
+    with following(jobs, Console(file=out, force_terminal=terminal, width=120)):
+        time.sleep(0.3)
+    assert "1 of 3 jobs, 3 of 6 members done" in out.getvalue()
+    assert ("\x1b" in out.getvalue()) is terminal
+
+
+def test_lines_are_few_in_a_pipe() -> None:
+    out = io.StringIO()
+    with preparing(Console(file=out, force_terminal=False)) as report:
+        for step in range(100):
+            report("features", step / 100)
+        report("MLflow", 1.0)
+    assert out.getvalue() == "features: 0%\nMLflow: 100%\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (99, "99 s"), (240, "4 min"), (7200, "2.0 h")]
+)
+def test_duration(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
