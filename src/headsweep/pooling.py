@@ -27,15 +27,29 @@ class FrozenTracks(Protocol):
     """What pooling needs of one split of frozen features (features.py); shapes as in Hits."""
 
     @property
-    def raw(self) -> NDArray[np.float32]: ...
+    def raw(self) -> NDArray[np.float32]:
+        """Raw hit features [H, F]."""
+        ...
+
     @property
-    def encoded(self) -> NDArray[np.float32]: ...
+    def encoded(self) -> NDArray[np.float32]:
+        """Encoded hit features [H, D]."""
+        ...
+
     @property
-    def p(self) -> NDArray[np.float32]: ...
+    def p(self) -> NDArray[np.float32]:
+        """Assignment probability of each hit [H]."""
+        ...
+
     @property
-    def offsets(self) -> NDArray[np.int64]: ...
+    def offsets(self) -> NDArray[np.int64]:
+        """First hit of each track, and H [T+1]."""
+        ...
+
     @property
-    def query(self) -> NDArray[np.float32]: ...
+    def query(self) -> NDArray[np.float32]:
+        """Query embedding of each track [T, D]."""
+        ...
 
 
 @dataclass(frozen=True)

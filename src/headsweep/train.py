@@ -42,11 +42,19 @@ class FrozenSplit(FrozenTracks, Protocol):
     """One split of frozen features with its truth (features.Features)."""
 
     @property
-    def truth(self) -> NDArray[np.float32]: ...
+    def truth(self) -> NDArray[np.float32]:
+        """eta, phi, pt and q [T, 4]."""
+        ...
+
     @property
-    def axis(self) -> NDArray[np.float32]: ...
+    def axis(self) -> NDArray[np.float32]:
+        """Mean eta and phi of the hits [T, 2]."""
+        ...
+
     @property
-    def event(self) -> NDArray[np.int64]: ...
+    def event(self) -> NDArray[np.int64]:
+        """Event number of each track [T]."""
+        ...
 
 
 @dataclass(frozen=True)
