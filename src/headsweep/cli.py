@@ -10,7 +10,7 @@ import sys
 
 from headsweep.errors import UserError
 
-VERBS = ("train", "data", "backbone", "params", "report", "list", "clean", "ui")
+VERBS = ("train", "data", "backbone", "params", "report", "predict", "list", "clean", "ui")
 
 
 def main() -> None:

@@ -249,6 +249,39 @@ def build(
         return FeatureSet(folder)
 
 
+def of_other_events(meta: Meta, backbone: Backbone, events: Events) -> Features:
+    """Frozen features of events that a cache does not hold, standardised with its scales.
+
+    The references of these tracks are NaN: they are calibrated on a cache's training split.
+
+    Args:
+        meta: Of the cache that a head was trained on.
+        backbone: The one that made it.
+        events: What the head is to be applied to.
+
+    Raises:
+        UserError: The backbone or the hit features are others than the cache's.
+        DataError: The backbone finds nothing in the events.
+    """
+    if backbone.key() != meta.backbone_key:
+        raise UserError(
+            f"the backbone's checkpoint ({backbone.key()}) is not the one that the head was "
+            f"trained on ({meta.backbone_key}); put that file back"
+        )
+    bent = meta.features == "bending"
+    names = [REPLACED[meta.plane] if n == "residual" else n for n in meta.feature_names]
+    if list(events.features) != names:
+        raise UserError(
+            f"the events have the hit features {', '.join(events.features)}, "
+            f"but the head was trained on {', '.join(names)}"
+        )
+    found = _assign({"other": events}, backbone, meta.threshold, lambda what, share: None)["other"]
+    assigned = Selection(events.hits[found.hit], events.features, found.offsets)
+    raw = bending_hits(meta.plane, assigned) if bent else assigned.hits
+    unknown = np.full((len(found.track), 4), np.nan, np.float32)
+    return _frozen(events, found, assigned, raw, meta.scales, unknown, unknown)
+
+
 def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     """Fill an empty folder with the arrays of every split and ``meta.json``."""
     source, backbone, features = recipe.source, recipe.backbone, recipe.features
@@ -327,26 +360,39 @@ def _content(
         for name, part in parts.items()
     }
     true = {name: _true_hits(part, found[name].track) for name, part in parts.items()}
-    truth = {name: part.tracks[found[name].track] for name, part in parts.items()}
-    analytic, classical = _estimates(plane, true["train"], truth["train"], assigned, true)
+    truth = parts["train"].tracks[found["train"].track]
+    analytic, classical = _estimates(plane, true["train"], truth, assigned, true)
     raw = {n: bending_hits(plane, hits) if bent else hits.hits for n, hits in assigned.items()}
     train = {"raw": raw["train"], "encoded": found["train"].encoded, "query": found["train"].query}
     scales = {name: Scale.of(values) for name, values in train.items()}
     return scales, {
-        name: Features(
-            raw=scales["raw"].apply(raw[name]),
-            encoded=scales["encoded"].apply(found[name].encoded),
-            p=found[name].p,
-            offsets=found[name].offsets,
-            query=scales["query"].apply(found[name].query),
-            truth=truth[name],
-            event=part.ids[found[name].event],
-            axis=_axis(assigned[name], found[name].p),
-            analytic=analytic[name],
-            classical=classical[name],
-        )
-        for name, part in parts.items()
+        n: _frozen(part, found[n], assigned[n], raw[n], scales, analytic[n], classical[n])
+        for n, part in parts.items()
     }
+
+
+def _frozen(
+    events: Events,
+    found: Assignment,
+    assigned: Selection,
+    raw: NDArray[np.float32],
+    scales: Mapping[str, Scale],
+    analytic: NDArray[np.float32],
+    classical: NDArray[np.float32],
+) -> Features:
+    """Frozen features of the found tracks, standardised."""
+    return Features(
+        raw=scales["raw"].apply(raw),
+        encoded=scales["encoded"].apply(found.encoded),
+        p=found.p,
+        offsets=found.offsets,
+        query=scales["query"].apply(found.query),
+        truth=events.tracks[found.track],
+        event=events.ids[found.event],
+        axis=_axis(assigned, found.p),
+        analytic=analytic,
+        classical=classical,
+    )
 
 
 def _true_hits(events: Events, tracks: NDArray[np.int64]) -> Selection:

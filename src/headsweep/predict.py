@@ -1,17 +1,21 @@
 """Saved weights applied to frozen features: the only way anything is scored after training."""
 
-import json
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
-import yaml
 
 from headsweep import features
-from headsweep.build import population_builder
+from headsweep.build import make, population_builder
 from headsweep.config import TargetConfig
+from headsweep.errors import UserError
+from headsweep.events.base import Source
+from headsweep.events.hepattn import Hepattn
 from headsweep.metrics import Tracks
-from headsweep.store import load_weights
+from headsweep.population import Population
+from headsweep.store import load_weights, read_config, read_job, read_results
 from headsweep.targets import Target
 from headsweep.train import Split, losses
 
@@ -50,12 +54,75 @@ def score(
     Returns:
         The scored tracks with their predictions, and the mean loss on them.
     """
-    config = yaml.safe_load((job_folder / "config.yaml").read_text())
-    cache_key = json.loads((job_folder / "job.json").read_text())["cache_key"]
+    config, about = _stored(job_folder)
     key = (config["target"]["name"], config["target"]["relative"])
-    data, target = _prepared(root, cache_key, split, key)
-    inputs, dim = data.hits.raw.shape[1], data.hits.query.shape[1]
-    population = population_builder(config, inputs, dim, target.outputs)([seed])
-    population.load([load_weights(job_folder / f"seed_{seed}" / f"{weights}.safetensors")])
+    data, target = _prepared(root, about["cache_key"], split, key)
+    population = _trained(job_folder, config, [seed], data, target, weights)
     outputs = population.predict(data.hits, torch.arange(len(data))[:limit])
     return data.tracks(target, outputs[0]), float(losses(outputs, data.targets[None, :limit])[0])
+
+
+def apply(job_folder: Path, data: Path, root: Path) -> dict[int, Tracks]:
+    """Predictions of the finished members of a job for other events.
+
+    Args:
+        job_folder: The folder of the job.
+        data: A folder in the layout that the job was trained on: ATLAS-muon HDF5 for the
+            simulated spectrometer, too.
+        root: The folder of all output, which has the cache of the job.
+
+    Returns:
+        For each seed the tracks that the backbone found, with their predictions.
+
+    Raises:
+        UserError: The folder is no job, or has no finished member, or the data do not fit it.
+    """
+    config, about = _stored(job_folder)
+    seeds = [s for s, r in read_results(job_folder).items() if r["status"] == "finished"]
+    if not seeds:
+        raise UserError(f"{job_folder}: no finished member to predict with")
+    cache = features.load(root, about["cache_key"])
+    train = cache.load("train")
+    target = Target.fit(TargetConfig(**config["target"]), train.truth, train.axis)
+    events = _source_at(config["data"]["source"], data, cache.meta).load(root)
+    frozen = features.of_other_events(cache.meta, make(config["backbone"]), events)
+    split = Split.of(frozen, target)
+    population = _trained(job_folder, config, seeds, split, target, "head")
+    outputs = population.predict(split.hits, torch.arange(len(split)))
+    return {s: split.tracks(target, own) for s, own in zip(seeds, outputs, strict=True)}
+
+
+def _stored(job_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Configuration and ``job.json`` of a job."""
+    about = read_job(job_folder)
+    if about is None:
+        raise UserError(
+            f"{job_folder} is not the folder of a job; those are ROOT/sweeps/NAME/jobs/NUMBER "
+            "and ROOT/runs/KEY"
+        )
+    return read_config(job_folder), about
+
+
+def _trained(
+    job_folder: Path,
+    config: Mapping[str, Any],
+    seeds: Sequence[int],
+    data: Split,
+    target: Target,
+    weights: str,
+) -> Population:
+    """The members of a job with their saved weights."""
+    inputs, dim = data.hits.raw.shape[1], data.hits.query.shape[1]
+    population = population_builder(config, inputs, dim, target.outputs)(seeds)
+    population.load(
+        [load_weights(job_folder / f"seed_{s}" / f"{weights}.safetensors") for s in seeds]
+    )
+    return population
+
+
+def _source_at(node: Mapping[str, Any], folder: Path, meta: features.Meta) -> Source:
+    """A job's source, reading another folder; a simulation is read in the layout it writes."""
+    if "path" in node:
+        source: Source = make({**node, "path": str(folder)})
+        return source
+    return Hepattn(str(folder), meta.pt_edges, meta.min_bin_tracks)

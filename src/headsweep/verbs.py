@@ -168,6 +168,35 @@ def report(
         print(f"written to {folder / 'report'}")
 
 
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a job, for example of a sweep's jobs/0.")],
+    data: Annotated[Path, typer.Argument(help="Events in the layout the job was trained on.")],
+    out: Annotated[Path, typer.Option(help="Where to write.")] = Path("predictions.parquet"),
+    root: Root = Path("runs"),
+) -> None:
+    """Apply the trained heads of a job to other events, and write their tracks."""
+    import pandas as pd
+
+    from headsweep.display import console, preparing
+    from headsweep.store import write_atomic
+
+    with preparing(console(stderr=True)) as progress:
+        progress("predicting", 0.0)
+        from headsweep.metrics import evaluate
+        from headsweep.predict import apply
+
+        found = apply(run, data, root)
+    frames = {seed: pd.DataFrame(vars(tracks)) for seed, tracks in found.items()}
+    write_atomic(out, pd.concat(frames, names=["seed"]).reset_index(0).to_parquet(index=False))
+    rows = []
+    for seed, tracks in found.items():
+        r68, misid = evaluate(tracks, ["qoverpt_r68", "charge_misid"]).values()
+        rows.append([str(seed), f"{len(tracks):,}", f"{r68:.4f}", f"{100 * misid:.2f}"])
+    _print_table(["seed", "tracks", "qoverpt_r68", "charge_misid [%]"], rows)
+    print(f"written to {out}")
+
+
 @app.command("list")
 def list_sweeps(root: Root = Path("runs"), as_json: Json = False) -> None:
     """List the sweeps below a root with their state and size."""

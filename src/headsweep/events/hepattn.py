@@ -49,7 +49,7 @@ class Hepattn:
 
     def __init__(self, path: str, pt_edges: Sequence[float], min_bin_tracks: int) -> None:
         self.path = Path(path)
-        self.pt_edges = tuple(pt_edges)
+        self.pt_edges: Sequence[float] = tuple(pt_edges)
         self.min_bin_tracks = min_bin_tracks
 
     def key(self) -> str:

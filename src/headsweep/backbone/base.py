@@ -1,0 +1,180 @@
+"""What every backbone gives, and how its queries are matched to the true tracks."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from headsweep.events.base import Events, ragged_rows
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share of it that is done."""
+
+MATCH_THRESHOLD = 0.5
+"""A matched query shares at least one hit of this p with its track. Fixed, and not the
+assignment threshold, so that every threshold scores the same tracks."""
+
+
+@dataclass(frozen=True)
+class BackboneBatch:
+    """What a backbone says about a slice of consecutive events, padded to the largest.
+
+    Attributes:
+        events: Which events: ``slice(start, stop)``, E of them.
+        query: Track queries, float32 [E, N, D].
+        encoded: Encoded hits, float32 [E, M, D]; anything where an event has fewer hits.
+        p: Probability that the hit belongs to the query, float32 [E, N, M]; 0 for padding.
+        valid: Probability that the query is a track, float32 [E, N].
+    """
+
+    events: slice
+    query: NDArray[np.float32]
+    encoded: NDArray[np.float32]
+    p: NDArray[np.float32]
+    valid: NDArray[np.float32]
+
+
+class Backbone(Protocol):
+    """A frozen hit transformer, or what stands in for one.
+
+    Attributes:
+        dim: D, the width of queries and encoded hits.
+    """
+
+    dim: int
+
+    def key(self) -> str:
+        """Hash (16 hex) of all that determines its output."""
+        ...
+
+    def run(self, events: Events) -> Iterator[BackboneBatch]:
+        """All events once, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The hits that a batch assigns to the T true tracks it found, H hits in all, ragged.
+
+    Attributes:
+        track: Row of each found track in ``Events.tracks``, int64 [T].
+        event: Its event, as an index into ``Events``, int64 [T].
+        query: Its query, float32 [T, D].
+        offsets: Hits of found track t are ``offsets[t]:offsets[t + 1]``, int64 [T+1].
+        hit: Row of each assigned hit in ``Events.hits``, int64 [H].
+        encoded: Encoded hits, float32 [H, D].
+        p: Assignment probability, float32 [H].
+        correct: Whether the hit truly belongs to the track, bool [H].
+    """
+
+    track: NDArray[np.int64]
+    event: NDArray[np.int64]
+    query: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    hit: NDArray[np.int64]
+    encoded: NDArray[np.float32]
+    p: NDArray[np.float32]
+    correct: NDArray[np.bool_]
+
+
+def join(parts: Sequence[Assignment]) -> Assignment:
+    """Assignments of consecutive batches as one."""
+    counts = np.concatenate([np.diff(part.offsets) for part in parts])
+    return Assignment(
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        **{
+            f.name: np.concatenate([getattr(part, f.name) for part in parts])
+            for f in fields(Assignment)
+            if f.name != "offsets"
+        },
+    )
+
+
+def mask_cost(p: NDArray[np.float32], truth_mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean binary cross-entropy plus dice loss of every (track, query) pair.
+
+    Args:
+        p: Assignment probabilities, [.., N, M].
+        truth_mask: Hits of the true tracks, [.., T, M].
+
+    Returns:
+        Costs [.., T, N], both terms of MaskFormer (arXiv:2107.06278, section 3.2).
+    """
+    inside = np.clip(p.astype(np.float64), 1e-6, 1 - 1e-6).swapaxes(-1, -2)
+    truth = truth_mask.astype(np.float64)
+    log_in, log_out = np.log(inside), np.log1p(-inside)
+    n_hits = max(p.shape[-1], 1)
+    cross_entropy = -(truth @ (log_in - log_out) + log_out.sum(-2)[..., None, :]) / n_hits
+    total = truth.sum(-1)[..., :, None] + inside.sum(-2)[..., None, :]
+    cost: NDArray[np.float64] = cross_entropy + 1 - (2 * truth @ inside + 1) / (total + 1)
+    return cost
+
+
+def match(p: NDArray[np.float32], truth_mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The query of every true track of one event: least total mask cost, one query a track.
+
+    Args:
+        p: Assignment probabilities, [N, M].
+        truth_mask: Hits of the true tracks, [T, M].
+
+    Returns:
+        Query index per track, int64 [T]; -1 where no query is left, or where the assigned one
+        shares no hit of p >= ``MATCH_THRESHOLD`` with the track.
+    """
+    query = np.full(len(truth_mask), -1, dtype=np.int64)
+    tracks, queries = linear_sum_assignment(mask_cost(p, truth_mask))
+    shares = (truth_mask[tracks] & (p[queries] >= MATCH_THRESHOLD)).any(-1)
+    query[tracks[shares]] = queries[shares]
+    return query
+
+
+def truth_masks(events: Events, event: int) -> NDArray[np.bool_]:
+    """Which hits of an event belong to which of its tracks, bool [T, M]."""
+    hit_track = events.hit_track[events.hit_offsets[event] : events.hit_offsets[event + 1]]
+    n_tracks = events.track_offsets[event + 1] - events.track_offsets[event]
+    return np.equal(hit_track, np.arange(n_tracks)[:, None])
+
+
+def assign(events: Events, batch: BackboneBatch, threshold: float) -> Assignment:
+    """Match the batch's queries to the true tracks and take each one's hits.
+
+    Args:
+        events: All events, of which the batch describes a slice.
+        batch: Output of a backbone.
+        threshold: A hit counts for a track where p is at least this; above 0.
+
+    Returns:
+        Found tracks in the order of ``Events.tracks``, their hits in the order of
+        ``Events.hits``. A found track may have no hit; tracks that are not found are left out.
+    """
+    indices = np.arange(batch.events.start, batch.events.stop)
+    n_hits = np.diff(events.hit_offsets)[batch.events]
+    query = np.concatenate(
+        [
+            match(batch.p[row, :, : n_hits[row]], truth_masks(events, event))
+            for row, event in enumerate(indices)
+        ]
+    )
+    tracks, track_offsets = ragged_rows(events.track_offsets, indices)
+    found = query >= 0
+    row = np.repeat(np.arange(len(indices)), np.diff(track_offsets))[found]
+    track, query, event = tracks[found], query[found], indices[row]
+
+    p = batch.p[row, query]
+    owner, column = np.nonzero(p >= threshold)
+    hit = events.hit_offsets[event[owner]] + column
+    number_in_event = track - events.track_offsets[event]
+    counts = np.bincount(owner, minlength=len(track))
+    return Assignment(
+        track=track,
+        event=event,
+        query=batch.query[row, query],
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        hit=hit,
+        encoded=batch.encoded[row[owner], column],
+        p=p[owner, column],
+        correct=events.hit_track[hit] == number_in_event[owner],
+    )

@@ -1,0 +1,187 @@
+"""Train a hit transformer for hit assignment and track validity, and measure how good it is."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional
+
+from headsweep.backbone.base import Backbone, Progress, assign, mask_cost, truth_masks
+from headsweep.backbone.transformer import Architecture, HitTransformer, Output, pad, save
+from headsweep.config import SplitConfig
+from headsweep.events.base import Events, Source, split_events
+
+BATCH = 64
+RATE = 3e-3
+WARM_UP = 0.05
+"""Share of the steps in which the rate rises; then it falls as a cosine."""
+WEIGHT_DECAY = 1e-4
+CLIP = 1.0
+NOISE_WEIGHT = 12.0
+"""Weight of noise in the cross-entropy: delta rays look like true hits, and at the low threshold
+of the assignment an honest probability would let nearly all of them in."""
+POOL = 8
+"""Batches that are drawn together and cut by length, which saves padding."""
+
+
+def fit_backbone(
+    events: Events,
+    *,
+    steps: int,
+    seed: int,
+    queries: int,
+    progress: Progress | None = None,
+) -> HitTransformer:
+    """Train a transformer; the same events, seed and thread count give the same weights.
+
+    Loss: binary cross-entropy and dice of the masks and cross-entropy of the validity, with the
+    queries matched optimally to the true tracks, summed over the output of every decoder layer.
+
+    Args:
+        events: Training events.
+        steps: Batches of ``BATCH`` events.
+        seed: Of the weights and of the batch order.
+        queries: N; at least the most tracks of any event.
+        progress: Told the loss and the share that is done.
+
+    Returns:
+        The frozen transformer, without facts.
+    """
+    n_tracks_of = np.diff(events.track_offsets)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = HitTransformer(Architecture(events.features, queries))
+    inputs = model.prepare(events)
+    model.set_scale(inputs)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, RATE, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False
+    )
+    batches = _batches(np.diff(events.hit_offsets), np.random.default_rng(seed))
+    for step, chosen in enumerate(islice(batches, steps)):
+        padded, present = pad(inputs, events.hit_offsets, chosen)
+        truth, n_tracks = _truth(events, chosen, padded.shape[1]), n_tracks_of[chosen]
+        _, outputs = model(padded, present)
+        loss = torch.stack([_loss(output, truth, n_tracks) for output in outputs]).sum()
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimiser.step()
+        schedule.step()
+        if progress:
+            progress(f"backbone, loss {loss.item():.3f}", (step + 1) / steps)
+    return model.freeze()
+
+
+def assignment_quality(backbone: Backbone, events: Events, threshold: float) -> tuple[float, float]:
+    """Hit-weighted purity and efficiency of the assignment, background included.
+
+    Args:
+        backbone: What assigns.
+        events: Events it was not trained on.
+        threshold: A hit is assigned where p is at least this.
+
+    Returns:
+        The share of the assigned hits that truly belong to their track, and the share of the
+        hits of all true tracks that are assigned to it; tracks that are not found count.
+    """
+    assigned = correct = 0
+    for batch in backbone.run(events):
+        found = assign(events, batch, threshold)
+        assigned += len(found.correct)
+        correct += int(found.correct.sum())
+    return correct / max(assigned, 1), correct / max(int((events.hit_track >= 0).sum()), 1)
+
+
+def train_checkpoint(
+    source: Source,
+    split: SplitConfig,
+    path: Path,
+    root: Path,
+    *,
+    steps: int,
+    seed: int,
+    threshold: float,
+    command: str,
+    progress: Progress | None = None,
+) -> HitTransformer:
+    """Train on a source's training split, measure on its validation split, write a checkpoint.
+
+    Args:
+        source: Where the events come from.
+        split: How they are split.
+        path: The checkpoint to write.
+        root: Folder of all output, for the source's own cache.
+        steps: Batches of ``BATCH`` events.
+        seed: Of the weights and of the batch order.
+        threshold: Of the measured purity and efficiency.
+        command: What makes this checkpoint again; kept in it.
+        progress: Told how far it is.
+
+    Raises:
+        DataError: The events cannot be used.
+        UserError: The hit features lack a position.
+    """
+    events = source.load(root)
+    indices = split_events(len(events), **asdict(split))
+    train, val = events.take(indices["train"]), events.take(indices["val"])
+    queries = int(np.diff(events.track_offsets).max())
+    model = fit_backbone(train, steps=steps, seed=seed, queries=queries, progress=progress)
+    purity, efficiency = assignment_quality(model, val, threshold)
+    model.facts = {
+        "command": command,
+        "data_key": source.key(),
+        "training_events": len(train),
+        "validation_events": len(val),
+        "threshold": threshold,
+        "purity": round(purity, 4),
+        "efficiency": round(efficiency, 4),
+    }
+    save(model, path)
+    return model
+
+
+def _batches(lengths: NDArray[np.int64], rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Batches of event indices without end, each epoch in another order."""
+    while True:
+        order = rng.permutation(len(lengths))
+        for start in range(0, len(order), POOL * BATCH):
+            pool = order[start : start + POOL * BATCH]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
+            batches = np.array_split(pool, max(1, round(len(pool) / BATCH)))
+            yield from (batches[i] for i in rng.permutation(len(batches)))
+
+
+def _loss(output: Output, truth: NDArray[np.bool_], n_tracks: NDArray[np.int64]) -> Tensor:
+    """Mask and validity losses of one output under its own best match; truth is [E, T, M]."""
+    cost = mask_cost(output.assignment.detach().sigmoid().numpy(), truth)
+    pairs = [linear_sum_assignment(c[:n]) for c, n in zip(cost, n_tracks, strict=True)]
+    event = np.repeat(np.arange(len(pairs)), [len(track) for track, _ in pairs])
+    track, query = (np.concatenate(side) for side in zip(*pairs, strict=True))
+
+    logits = output.assignment[event, query]
+    target = torch.from_numpy(truth[event, track]).float()
+    weight = torch.where(target > 0, 1.0, NOISE_WEIGHT)
+    cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, weight)
+    p = logits.sigmoid()
+    overlap, total = (p * target).sum(-1), (p + target).sum(-1)
+    dice = (1 - (2 * overlap + 1) / (total + 1)).mean()
+    is_track = torch.zeros_like(output.validity)
+    is_track[event, query] = 1
+    validity = functional.binary_cross_entropy_with_logits(output.validity, is_track)
+    return cross_entropy + dice + validity
+
+
+def _truth(events: Events, chosen: NDArray[np.int64], width: int) -> NDArray[np.bool_]:
+    """Masks of the true tracks of the chosen events, padded, bool [E, T, M]."""
+    masks = [truth_masks(events, event) for event in chosen]
+    truth = np.zeros((len(chosen), max(len(m) for m in masks), width), dtype=bool)
+    for row, mask in zip(truth, masks, strict=True):
+        row[: mask.shape[0], : mask.shape[1]] = mask
+    return truth

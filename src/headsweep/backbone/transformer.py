@@ -1,0 +1,356 @@
+"""A small hit transformer with mask attention: which hits belong to which track.
+
+Its build is that of MaskFormer-like trackers (arXiv:2112.01527, arXiv:2411.07149): an input net
+with positional encoding, encoder layers over the hits of an event, and decoder layers in which a
+few learned queries look only at the hits that they claimed one layer before.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+from torch.nn import functional
+
+from headsweep.backbone import tubes
+from headsweep.backbone.base import BackboneBatch
+from headsweep.errors import UserError
+from headsweep.events.base import Events, ragged_rows
+from headsweep.store import write_atomic
+
+SHIPPED = Path(__file__).with_name("spectrometer.safetensors")
+FORMAT = 1
+POSITION = ("r", "theta", "phi")
+CLAIMED = 0.1
+"""A query looks at hits that it gave at least this probability one layer before."""
+FREQUENCIES = 6
+EVENTS_PER_BATCH = 1024
+HITS_PER_PASS = 16384
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that shapes the network; stored in the checkpoint.
+
+    Attributes:
+        features: Names of the hit features, in order.
+        queries: N, the most tracks that an event can have.
+        dim: D, the width.
+        hidden: Width of the hidden layers of the input and feed-forward nets.
+        heads: Attention heads.
+        encoder_layers: Layers over hits.
+        decoder_layers: Layers over queries.
+    """
+
+    features: tuple[str, ...]
+    queries: int
+    dim: int = 32
+    hidden: int = 64
+    heads: int = 4
+    encoder_layers: int = 2
+    decoder_layers: int = 2
+
+    @property
+    def tubes(self) -> bool:
+        """Whether the features describe drift tubes, whose tangent support is an input too."""
+        return set(tubes.COLUMNS) <= set(self.features)
+
+    @property
+    def inputs(self) -> int:
+        """Columns of the input: the features, the tangent support if any, z and eta."""
+        return len(self.features) + tubes.N_VALUES * self.tubes + 2
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the network says after the last decoder layer or before any of them.
+
+    Attributes:
+        query: Track queries, [E, N, D].
+        assignment: Logits that a hit belongs to a query, [E, N, M].
+        validity: Logits that a query is a track, [E, N].
+    """
+
+    query: Tensor
+    assignment: Tensor
+    validity: Tensor
+
+
+class Attention(nn.Module):
+    """Multi-head attention of ``x`` [E, A, D] to ``memory`` [E, B, D], where the mask is true."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_query = nn.Linear(dim, dim)
+        self.to_key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
+        """Attended values [E, A, D]; ``mask`` broadcasts to [E, heads, A, B]."""
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in (self.to_query(x), *self.to_key_value(memory).chunk(2, dim=-1))
+        )
+        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        y: Tensor = self.out(attended.transpose(1, 2).flatten(-2))
+        return y
+
+
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention among the hits of an event, then a feed-forward net; both pre-norm."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.attention = Attention(shape.dim, shape.heads)
+        self.feed_forward = _mlp(shape.dim, shape.hidden, shape.dim)
+        self.norms = nn.ModuleList(nn.LayerNorm(shape.dim) for _ in range(2))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Hits [E, M, D] to hits [E, M, D]."""
+        y = self.norms[0](x)
+        x = x + self.attention(y, y, mask)
+        return torch.add(x, self.feed_forward(self.norms[1](x)))
+
+
+class DecoderLayer(nn.Module):
+    """Mask attention of queries to hits, attention among queries, feed-forward; all pre-norm."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.to_hits = Attention(shape.dim, shape.heads)
+        self.to_queries = Attention(shape.dim, shape.heads)
+        self.feed_forward = _mlp(shape.dim, shape.hidden, shape.dim)
+        self.norms = nn.ModuleList(nn.LayerNorm(shape.dim) for _ in range(3))
+
+    def forward(self, query: Tensor, hits: Tensor, mask: Tensor) -> Tensor:
+        """Queries [E, N, D] to queries [E, N, D]."""
+        query = query + self.to_hits(self.norms[0](query), hits, mask)
+        y = self.norms[1](query)
+        query = query + self.to_queries(y, y, None)
+        return torch.add(query, self.feed_forward(self.norms[2](query)))
+
+
+class HitTransformer(nn.Module):
+    """Encodes hits and assigns them to track queries; a ``Backbone``.
+
+    Attributes:
+        shape: Its architecture.
+        facts: What the checkpoint says about its training.
+        dim: D.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, shape: Architecture, facts: Mapping[str, Any] | None = None) -> None:
+        """Build it with random weights from torch's global generator.
+
+        Raises:
+            UserError: The hit features lack the position that it encodes.
+        """
+        super().__init__()
+        missing = [name for name in POSITION if name not in shape.features]
+        if missing:
+            raise UserError(
+                f"backbone: the hit features have no {', '.join(missing)}; add them to "
+                "data.source.derived"
+            )
+        self.shape = shape
+        self.facts = dict(facts or {})
+        self.dim = dim = shape.dim
+        self.register_buffer("mean", torch.zeros(shape.inputs))
+        self.register_buffer("std", torch.ones(shape.inputs))
+        self.input_net = _mlp(shape.inputs, shape.hidden, dim)
+        self.position_net = nn.Linear(2 * 4 * FREQUENCIES, dim)
+        self.encoder = nn.ModuleList(EncoderLayer(shape) for _ in range(shape.encoder_layers))
+        self.encoder_norm = nn.LayerNorm(dim)
+        self.queries = nn.Parameter(torch.randn(shape.queries, dim))
+        self.decoder = nn.ModuleList(DecoderLayer(shape) for _ in range(shape.decoder_layers))
+        self.query_norm = nn.LayerNorm(dim)
+        self.mask_net = _mlp(dim, shape.hidden, dim)
+        self.validity_net = nn.Linear(dim, 1)
+
+    def prepare(self, events: Events) -> NDArray[np.float32]:
+        """The inputs of all hits, not standardised: float32 [H, ``shape.inputs``].
+
+        Raises:
+            UserError: The events have other hit features than the checkpoint.
+        """
+        if events.features != self.shape.features:
+            raise UserError(
+                f"backbone: the checkpoint was trained on the hit features "
+                f"{', '.join(self.shape.features)}; the data have {', '.join(events.features)}; "
+                "train one on these data with `headsweep backbone`"
+            )
+        support = [tubes.tangent_support(events)] if self.shape.tubes else []
+        r, theta = events.column("r"), np.clip(events.column("theta"), 1e-4, np.pi - 1e-4)
+        position = [(r / np.tan(theta))[:, None], -np.log(np.tan(theta / 2))[:, None]]
+        return np.concatenate([events.hits, *support, *position], axis=1).astype(np.float32)
+
+    def set_scale(self, inputs: NDArray[np.float32]) -> None:
+        """Take the standardisation from the prepared inputs of the training hits."""
+        mean, std = (f(inputs, axis=0, dtype=np.float64) for f in (np.mean, np.std))
+        self.mean.copy_(torch.from_numpy(mean))
+        self.std.copy_(torch.from_numpy(np.where(std > 1e-6 * np.abs(mean), std, 1.0)))
+
+    def forward(self, inputs: Tensor, present: Tensor) -> tuple[Tensor, list[Output]]:
+        """Encode and assign the hits of E events.
+
+        Args:
+            inputs: Prepared inputs, [E, M, I]; anything finite where padded.
+            present: Which are hits and not padding, bool [E, M].
+
+        Returns:
+            Encoded hits [E, M, D], and the output before the first decoder layer and after each.
+        """
+        # Attention to nothing is NaN: an event without hits attends to its padding, and a query
+        # that claims nothing to all hits.
+        attended = (present | ~present.any(-1, keepdim=True))[:, None, :]
+        scaled = (inputs - self.mean) / self.std
+        encoded = self.input_net(scaled) + self.position_net(self._waves(inputs, scaled))
+        for encoder in self.encoder:
+            encoded = encoder(encoded, attended[:, None])
+        encoded = self.encoder_norm(encoded)
+        outputs = [self._read(self.queries.expand(len(inputs), -1, -1), encoded, present)]
+        for decoder in self.decoder:
+            claimed = outputs[-1].assignment.detach().sigmoid() >= CLAIMED
+            mask = torch.where(claimed.any(-1, keepdim=True), claimed, attended)
+            query = decoder(outputs[-1].query, encoded, mask[:, None])
+            outputs.append(self._read(query, encoded, present))
+        return encoded, outputs
+
+    def key(self) -> str:
+        """Hash (16 hex) of the architecture, the weights and the standardisation."""
+        digest = hashlib.sha256(json.dumps(asdict(self.shape)).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def freeze(self) -> "HitTransformer":
+        """No parameter takes a gradient from now on."""
+        self.requires_grad_(False)
+        return self.eval()
+
+    def run(self, events: Events) -> Iterator[BackboneBatch]:
+        """All events once, in order.
+
+        Raises:
+            UserError: The events have other hit features than the checkpoint.
+        """
+        inputs = self.prepare(events)
+        for start in range(0, len(events), EVENTS_PER_BATCH):
+            rows = slice(start, min(start + EVENTS_PER_BATCH, len(events)))
+            yield self._run_slice(inputs, events.hit_offsets, rows)
+
+    @torch.inference_mode()
+    def _run_slice(
+        self, inputs: NDArray[np.float32], offsets: NDArray[np.int64], rows: slice
+    ) -> BackboneBatch:
+        lengths = np.diff(offsets)[rows]
+        n, width, n_queries = len(lengths), max(1, int(lengths.max())), self.shape.queries
+        query = np.zeros((n, n_queries, self.dim), dtype=np.float32)
+        encoded = np.zeros((n, width, self.dim), dtype=np.float32)
+        p = np.zeros((n, n_queries, width), dtype=np.float32)
+        valid = np.zeros((n, n_queries), dtype=np.float32)
+        # Events of like length together: little padding, though the slice keeps its order.
+        for chosen in chunks_by_length(lengths, HITS_PER_PASS):
+            padded, present = pad(inputs, offsets, rows.start + chosen)
+            encoded_hits, outputs = self(padded, present)
+            m = padded.shape[1]
+            encoded[chosen, :m] = encoded_hits.numpy()
+            query[chosen] = outputs[-1].query.numpy()
+            p[chosen, :, :m] = outputs[-1].assignment.sigmoid().numpy()
+            valid[chosen] = outputs[-1].validity.sigmoid().numpy()
+        return BackboneBatch(rows, query, encoded, p, valid)
+
+    def _waves(self, inputs: Tensor, scaled: Tensor) -> Tensor:
+        """Sines and cosines of r, z and eta (standardised) and of phi, [.., 8 FREQUENCIES]."""
+        r, phi = (self.shape.features.index(name) for name in ("r", "phi"))
+        angles = scaled[..., [r, -2, -1]] * (torch.pi / 4)
+        octaves = 2.0 ** torch.arange(FREQUENCIES)
+        waves = (torch.cat([angles, inputs[..., phi, None]], -1)[..., None] * octaves).flatten(-2)
+        return torch.cat([waves.sin(), waves.cos()], -1)
+
+    def _read(self, query: Tensor, encoded: Tensor, present: Tensor) -> Output:
+        """Logits of the queries; padding gets a finite one whose sigmoid is exactly 0."""
+        normed = self.query_norm(query)
+        logits = self.mask_net(normed) @ encoded.transpose(-1, -2) / self.dim**0.5
+        assignment = logits.masked_fill(~present[:, None, :], -1e4)
+        return Output(query, assignment, self.validity_net(normed).squeeze(-1))
+
+
+def pad(
+    inputs: NDArray[np.float32], offsets: NDArray[np.int64], chosen: NDArray[np.int64]
+) -> tuple[Tensor, Tensor]:
+    """Inputs [E, M, I] of the chosen events, zero where padded, and which are hits, bool [E, M].
+
+    M is at least 1.
+    """
+    rows, new_offsets = ragged_rows(offsets, chosen)
+    lengths = np.diff(new_offsets)
+    present = np.arange(max(1, lengths.max()))[None, :] < lengths[:, None]
+    padded = np.zeros((*present.shape, inputs.shape[1]), dtype=np.float32)
+    padded[present] = inputs[rows]
+    return torch.from_numpy(padded), torch.from_numpy(present)
+
+
+def chunks_by_length(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
+    """Indices in the order of their lengths, in chunks of at most ``budget`` padded elements."""
+    order = np.argsort(lengths, kind="stable")
+    while len(order):
+        padded = lengths[order] * np.arange(1, len(order) + 1)
+        size = max(1, int(np.searchsorted(padded, budget, side="right")))
+        yield order[:size]
+        order = order[size:]
+
+
+def save(model: HitTransformer, path: Path) -> None:
+    """Write a checkpoint: weights, architecture and facts, as safetensors."""
+    header = {"format": FORMAT, "architecture": asdict(model.shape), "facts": model.facts}
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    write_atomic(path, serialise(tensors, {"headsweep": json.dumps(header, sort_keys=True)}))
+
+
+def load(checkpoint: str) -> HitTransformer:
+    """A frozen transformer from a checkpoint.
+
+    Args:
+        checkpoint: A file that ``headsweep backbone`` wrote, or ``shipped`` for the one that was
+            trained on the simulated spectrometer.
+
+    Raises:
+        UserError: The file is missing or is no such checkpoint.
+    """
+    path = SHIPPED if checkpoint == "shipped" else Path(checkpoint)
+    where = f"backbone.checkpoint={checkpoint}"
+    if not path.is_file():
+        raise UserError(f"{where}: no such file; train one with `headsweep backbone`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["headsweep"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header["format"] != FORMAT:
+            raise UserError(f"{where}: format {header['format']}, this version reads {FORMAT}")
+        features = tuple(header["architecture"].pop("features"))
+        shape = Architecture(features=features, **header["architecture"])
+        model = HitTransformer(shape, header["facts"])
+        model.load_state_dict(tensors)
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, RuntimeError) as error:
+        raise UserError(
+            f"{where}: not a checkpoint of headsweep ({error}); train one with `headsweep backbone`"
+        ) from error
+    return model.freeze()

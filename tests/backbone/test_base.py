@@ -1,0 +1,118 @@
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headsweep.backbone.base import BackboneBatch, assign, join, mask_cost, match
+from toy_events import toy_events
+
+
+def loop_cost(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The two terms written as sums over hits."""
+    cost = np.zeros((len(truth), len(p)))
+    for t, mask in enumerate(truth):
+        for n, q in enumerate(np.clip(p.astype(float), 1e-6, 1 - 1e-6)):
+            entropy = -np.mean(
+                [np.log(a) if b else np.log(1 - a) for a, b in zip(q, mask, strict=True)]
+            )
+            dice = 1 - (2 * q[mask].sum() + 1) / (q.sum() + mask.sum() + 1)
+            cost[t, n] = entropy + dice
+    return cost
+
+
+def random_case(seed: int, tracks: int, queries: int, hits: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    p = rng.choice([0, 0.01, 0.3, 0.6, 0.99, 1], (queries, hits)).astype(np.float32)
+    return p, rng.integers(-1, tracks, hits) == np.arange(tracks)[:, None]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 4), st.integers(1, 4), st.integers(0, 12))
+def test_match_is_the_best_of_all_permutations(seed, tracks, queries, hits):
+    p, truth = random_case(seed, tracks, queries, hits)
+    cost = mask_cost(p, truth)
+    if hits:
+        np.testing.assert_allclose(cost, loop_cost(p, truth), rtol=1e-5, atol=1e-5)
+    small = min(tracks, queries)
+    best = min(
+        cost[list(t), list(q)].sum()
+        for t in permutations(range(tracks), small)
+        for q in permutations(range(queries), small)
+    )
+    found = match(p, truth)
+    pairs = [(t, q) for t, q in enumerate(found) if q >= 0]
+    assert len({q for _, q in pairs}) == len(pairs)
+    for t, q in pairs:
+        assert (truth[t] & (p[q] >= 0.5)).any()
+    if len(pairs) == small:
+        assert sum(cost[t, q] for t, q in pairs) == pytest.approx(best, abs=1e-5)
+
+
+def test_a_track_without_query_or_shared_hit_is_unmatched():
+    truth = np.array([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=bool)
+    p = np.array([[0, 0, 0.9, 0], [0.4, 0.4, 0, 0]], dtype=np.float32)
+    np.testing.assert_array_equal(match(p, truth), [-1, 0, -1])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 4), st.sampled_from([0.1, 0.5, 0.9]))
+def test_assign_equals_a_loop_over_tracks(seed, queries, threshold):
+    events = toy_events(7, seed, most_tracks=3, noise=4)
+    rng = np.random.default_rng(seed)
+    lengths = np.diff(events.hit_offsets)
+    parts, want = [], []
+    for rows in (slice(0, 3), slice(3, 7)):
+        n, width = rows.stop - rows.start, lengths[rows].max()
+        p = rng.uniform(size=(n, queries, width)).astype(np.float32)
+        for row in range(n):
+            p[row, :, lengths[rows][row] :] = 0
+        batch = BackboneBatch(
+            rows,
+            query=rng.normal(size=(n, queries, 3)).astype(np.float32),
+            encoded=rng.normal(size=(n, width, 3)).astype(np.float32),
+            p=p,
+            valid=np.ones((n, queries), np.float32),
+        )
+        parts.append(assign(events, batch, threshold))
+        for row, e in enumerate(range(rows.start, rows.stop)):
+            first, length = events.hit_offsets[e], lengths[e]
+            links = events.hit_track[first : first + length]
+            n_tracks = events.track_offsets[e + 1] - events.track_offsets[e]
+            truth = np.array([links == k for k in range(n_tracks)])
+            for k, q in enumerate(match(p[row, :, :length], truth)):
+                if q >= 0:
+                    columns = [m for m in range(length) if p[row, q, m] >= threshold]
+                    want.append((e, k, batch.query[row, q], batch.encoded[row], p[row, q], columns))
+    found = join(parts)
+    assert len(found.track) == len(want)
+    for t, (e, k, query, encoded, p, columns) in enumerate(want):
+        part = slice(found.offsets[t], found.offsets[t + 1])
+        first = events.hit_offsets[e]
+        assert found.event[t] == e
+        assert found.track[t] == events.track_offsets[e] + k
+        np.testing.assert_array_equal(found.query[t], query)
+        np.testing.assert_array_equal(found.hit[part] - first, columns)
+        np.testing.assert_array_equal(found.encoded[part], encoded[columns])
+        np.testing.assert_array_equal(found.p[part], p[columns])
+        np.testing.assert_array_equal(found.correct[part], events.hit_track[found.hit[part]] == k)
+
+
+def test_the_threshold_does_not_change_which_tracks_are_found():
+    events = toy_events(20, 3)
+    rng = np.random.default_rng(0)
+    lengths = np.diff(events.hit_offsets)
+    p = rng.uniform(size=(20, 2, lengths.max())).astype(np.float32) ** 4
+    p[np.broadcast_to(np.arange(lengths.max()) >= lengths[:, None, None], p.shape)] = 0
+    batch = BackboneBatch(
+        slice(0, 20),
+        np.zeros((20, 2, 1), np.float32),
+        np.zeros((20, lengths.max(), 1), np.float32),
+        p,
+        np.ones((20, 2), np.float32),
+    )
+    found = [assign(events, batch, threshold) for threshold in (0.01, 0.5, 0.99)]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.track, found[0].track)
+    assert (np.diff(found[-1].offsets) == 0).any()

@@ -1,0 +1,68 @@
+"""From events to run folder to predictions, with the shipped transformer and nothing replaced."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from headsweep import features, predict, store
+from headsweep.errors import UserError
+from headsweep.events.layout import write_hepattn
+from headsweep.events.simulate import simulate
+from headsweep.jobs import make_plan
+from headsweep.run import find_inputs, run_job
+
+EVENTS, SEED = 60, 1
+OVERRIDES = ["data=tiny", f"data.source.events={EVENTS}", f"data.source.seed={SEED}"]
+OVERRIDES += ["optim.steps=5", "optim.batch_size=16", "seeds=2", "tracking=false"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder of a finished job, and its root."""
+    root = tmp_path_factory.mktemp("root")
+    job = make_plan([*OVERRIDES, f"root={root}"], multirun=False).jobs[0]
+    objective = run_job(job)
+    folder = root / "runs" / find_inputs(job).job_key
+    values = [r["metrics"]["val_qoverpt_r68"] for r in store.read_results(folder).values()]
+    assert objective == pytest.approx(np.mean(values))
+    return folder, root
+
+
+def test_saved_weights_give_the_saved_predictions(trained):
+    folder, root = trained
+    for seed, result in store.read_results(folder).items():
+        tracks, loss = predict.score(folder, seed, "val", root)
+        saved = pd.read_parquet(folder / f"seed_{seed}" / "predictions_val.parquet")
+        pd.testing.assert_frame_equal(pd.DataFrame(vars(tracks)), saved, rtol=1e-6)
+        assert loss == pytest.approx(result["metrics"]["val_loss"], rel=1e-6)
+
+
+def test_other_events_are_treated_as_the_cache_was(trained, tmp_path):
+    """The very events of the training, read from a folder, give the very predictions."""
+    folder, root = trained
+    write_hepattn(tmp_path, simulate(EVENTS, SEED))
+    found = predict.apply(folder, tmp_path, root)
+    assert list(found) == [0, 1]
+    for seed, tracks in found.items():
+        dev, _ = predict.score(folder, seed, "dev", root)
+        rows = np.isin(tracks.event, dev.event)
+        assert rows.sum() == len(dev) > 0
+        np.testing.assert_allclose(tracks.kappa[rows], dev.kappa, rtol=1e-4)
+        np.testing.assert_allclose(tracks.pt_true[rows], dev.pt_true)
+
+
+def test_a_folder_that_is_no_job(tmp_path):
+    with pytest.raises(UserError, match="is not the folder of a job"):
+        predict.apply(tmp_path, tmp_path, tmp_path)
+
+
+def test_another_checkpoint_is_refused(trained, tmp_path):
+    folder, root = trained
+    meta = features.load(root, store.read_job(folder)["cache_key"]).meta
+    other = make_plan([*OVERRIDES, "backbone=truth"], multirun=False).jobs[0]
+    inputs = find_inputs(other)
+    events = inputs.source.load(tmp_path)
+    with pytest.raises(UserError, match="not the one that the head was trained on"):
+        features.of_other_events(meta, inputs.backbone, events)
