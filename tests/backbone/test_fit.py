@@ -34,8 +34,9 @@ def test_it_learns_to_tell_hits_from_noise():
     assert last < 0.3 * first
 
 
-def test_one_step_is_enough_to_run():
-    assert fit_backbone(toy_events(3), steps=1, seed=0, queries=2).key()
+@pytest.mark.parametrize("steps", [1, 2, 20])
+def test_few_steps_are_enough_to_run(steps):
+    assert fit_backbone(toy_events(3), steps=steps, seed=0, queries=2).key()
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not():

@@ -203,7 +203,7 @@ def test_the_shipped_checkpoint_keeps_its_promises(tmp_path):
 
 
 def test_the_shipped_checkpoint_never_saw_the_default_data(tmp_path):
-    events, seed = 8000, 1001
+    events, seed = 16_000, 1001
     assert load("shipped").facts["data_key"] == Spectrometer(events, seed).key()
     default = SpectrometerConfig()
     # Event numbers run on from one that follows from the seed.

@@ -1,5 +1,6 @@
 """Train a hit transformer for hit assignment and track validity, and measure how good it is."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
@@ -60,9 +61,7 @@ def fit_backbone(
     inputs = model.prepare(events)
     model.set_scale(inputs)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, RATE, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / steps))
     batches = _batches(np.diff(events.hit_offsets), np.random.default_rng(seed))
     for step, chosen in enumerate(islice(batches, steps)):
         padded, present = pad(inputs, events.hit_offsets, chosen)
@@ -156,6 +155,11 @@ def _batches(lengths: NDArray[np.int64], rng: np.random.Generator) -> Iterator[N
             pool = pool[np.argsort(lengths[pool], kind="stable")]
             batches = np.array_split(pool, max(1, round(len(pool) / BATCH)))
             yield from (batches[i] for i in rng.permutation(len(batches)))
+
+
+def _rate(done: float) -> float:
+    """Share of the highest rate after a share of the steps: a linear rise and a cosine."""
+    return min(0.02 + done / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * done))
 
 
 def _loss(output: Output, truth: NDArray[np.bool_], n_tracks: NDArray[np.int64]) -> Tensor:
