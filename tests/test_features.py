@@ -21,7 +21,8 @@ from headsweep.bending import Selection, bending_hits
 from headsweep.config import FeaturesConfig, SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, split_events
-from headsweep.features import Features, FeatureSet, Scale, build
+from headsweep.features import Features, FeatureSet, Scale
+from headsweep.freeze import build
 from headsweep.reference import Estimator
 from toy_events import FEATURES, ToySource, toy_events
 

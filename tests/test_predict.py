@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from headsweep import features, predict, store
+from headsweep import features, freeze, predict, store
 from headsweep.errors import UserError
 from headsweep.events.layout import write_hepattn
 from headsweep.events.simulate import simulate
@@ -65,4 +65,4 @@ def test_another_checkpoint_is_refused(trained, tmp_path):
     inputs = find_inputs(other)
     events = inputs.source.load(tmp_path)
     with pytest.raises(UserError, match="not the one that the head was trained on"):
-        features.of_other_events(meta, inputs.backbone, events)
+        freeze.of_other_events(meta, inputs.backbone, events)

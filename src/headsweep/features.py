@@ -1,32 +1,19 @@
-"""Frozen features: one pass through the backbone, kept ragged on disk and shared by all runs.
+"""Frozen features as they lie on disk: ragged, memory-mapped, checksummed, shared by all runs.
 
 The cache of one combination of data, split, backbone, hit features and threshold is a folder,
-``root/cache/features/<key>``, with ``meta.json`` and a folder of arrays for each split.
+``root/cache/features/<key>``, with ``meta.json`` and a folder of arrays for each split. It is
+made by ``freeze.py``.
 """
 
 import hashlib
 import json
-import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
-from headsweep.backbone.base import Assignment, Backbone, Progress, assign, join
-from headsweep.bending import REPLACED, Selection, bending_hits
-from headsweep.config import NUMERICS, FeaturesConfig, SplitConfig, stable_hash
 from headsweep.errors import DataError, UserError
-from headsweep.events.base import Events, Source, ragged_rows, split_events
-from headsweep.reference import Estimator
-from headsweep.store import atomic_dir, write_atomic
-
-VERSION = 1
-"""Raised when the layout or the content of the cache changes; part of its key."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -157,7 +144,7 @@ class FeatureSet:
             raise DataError(f"{folder}: its key is {self.meta.key}")
         for name, (size, digest) in self.meta.files.items():
             path = folder / name
-            if not path.is_file() or path.stat().st_size != size or _sha256(path) != digest:
+            if not path.is_file() or path.stat().st_size != size or sha256(path) != digest:
                 raise DataError(f"{path} is missing or not what was written")
 
     def load(self, split: str) -> Features:
@@ -179,29 +166,6 @@ class FeatureSet:
         )
 
 
-@dataclass(frozen=True)
-class _Recipe:
-    """All that the content of a cache depends on."""
-
-    source: Source
-    backbone: Backbone
-    split: SplitConfig
-    features: FeaturesConfig
-
-    def key(self) -> str:
-        s = self.source
-        facts = [s.key(), s.plane, list(s.pt_edges), s.min_bin_tracks, list(s.not_modelled)]
-        configs = [asdict(self.split), asdict(self.features)]
-        return stable_hash([facts, self.backbone.key(), configs, NUMERICS, VERSION])
-
-
-def cache_key(
-    source: Source, backbone: Backbone, split: SplitConfig, features: FeaturesConfig
-) -> str:
-    """Key of the cache that ``build`` finds or makes with the same arguments (16 hex)."""
-    return _Recipe(source, backbone, split, features).key()
-
-
 def load(root: Path, key: str) -> FeatureSet:
     """Open the cache of a run, by the key in its ``job.json``.
 
@@ -211,236 +175,7 @@ def load(root: Path, key: str) -> FeatureSet:
     return FeatureSet(root / "cache" / "features" / key)
 
 
-def build(
-    source: Source,
-    backbone: Backbone,
-    split: SplitConfig,
-    features: FeaturesConfig,
-    root: Path,
-    progress: Progress | None = None,
-) -> FeatureSet:
-    """The frozen features, from the cache where they are there and whole, else made now.
-
-    Of two processes that ask at once, one builds and the other waits.
-
-    Args:
-        source: Where the events come from.
-        backbone: Assigns hits to tracks.
-        split: How the events are split.
-        features: What is kept of each hit, and the threshold.
-        root: Folder of all output; the cache is ``root/cache/features/<key>``.
-        progress: Told how far it is.
-
-    Raises:
-        DataError: The events cannot be used, or the backbone assigns no hit to any track.
-        UserError: The backbone or the features do not fit the events.
-    """
-    recipe = _Recipe(source, backbone, split, features)
-    folder = root / "cache" / "features" / recipe.key()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if folder.exists():
-            try:
-                return FeatureSet(folder)
-            except DataError as error:
-                log.warning("building the features again: %s", error)
-        with atomic_dir(folder) as temporary:
-            _write(temporary, recipe, root, progress or (lambda description, fraction: None))
-        return FeatureSet(folder)
-
-
-def of_other_events(meta: Meta, backbone: Backbone, events: Events) -> Features:
-    """Frozen features of events that a cache does not hold, standardised with its scales.
-
-    The references of these tracks are NaN: they are calibrated on a cache's training split.
-
-    Args:
-        meta: Of the cache that a head was trained on.
-        backbone: The one that made it.
-        events: What the head is to be applied to.
-
-    Raises:
-        UserError: The backbone or the hit features are others than the cache's.
-        DataError: The backbone finds nothing in the events.
-    """
-    if backbone.key() != meta.backbone_key:
-        raise UserError(
-            f"the backbone's checkpoint ({backbone.key()}) is not the one that the head was "
-            f"trained on ({meta.backbone_key}); put that file back"
-        )
-    bent = meta.features == "bending"
-    names = [REPLACED[meta.plane] if n == "residual" else n for n in meta.feature_names]
-    if list(events.features) != names:
-        raise UserError(
-            f"the events have the hit features {', '.join(events.features)}, "
-            f"but the head was trained on {', '.join(names)}"
-        )
-    found = _assign({"other": events}, backbone, meta.threshold, lambda what, share: None)["other"]
-    assigned = Selection(events.hits[found.hit], events.features, found.offsets)
-    raw = bending_hits(meta.plane, assigned) if bent else assigned.hits
-    unknown = np.full((len(found.track), 4), np.nan, np.float32)
-    return _frozen(events, found, assigned, raw, meta.scales, unknown, unknown)
-
-
-def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
-    """Fill an empty folder with the arrays of every split and ``meta.json``."""
-    source, backbone, features = recipe.source, recipe.backbone, recipe.features
-    report("data", 0.0)
-    events = source.load(root)
-    indices = split_events(len(events), **asdict(recipe.split))
-    parts = {name: events.take(rows) for name, rows in indices.items() if len(rows)}
-    found = _assign(parts, backbone, features.assignment_threshold, report)
-    bent = features.name == "bending"
-    scales, splits = _content(parts, found, source.plane, bent)
-    for name, split in splits.items():
-        (folder / name).mkdir()
-        for f in fields(split):
-            np.save(folder / name / f"{f.name}.npy", getattr(split, f.name), allow_pickle=False)
-    files = {
-        str(path.relative_to(folder)): (path.stat().st_size, _sha256(path))
-        for path in sorted(folder.glob("*/*.npy"))
-    }
-    n_tracks = {name: len(split) for name, split in splits.items()}
-    correct = int(found["val"].correct.sum())
-    replaced = REPLACED[source.plane] if bent else None
-    meta = Meta(
-        key=recipe.key(),
-        data_key=source.key(),
-        backbone_key=backbone.key(),
-        features=features.name,
-        feature_names=["residual" if name == replaced else name for name in events.features],
-        threshold=features.assignment_threshold,
-        dim=backbone.dim,
-        plane=source.plane,
-        pt_edges=list(source.pt_edges),
-        min_bin_tracks=source.min_bin_tracks,
-        not_modelled=list(source.not_modelled),
-        n_events={name: len(part) for name, part in parts.items()},
-        n_tracks=n_tracks,
-        efficiency={name: n / len(parts[name].tracks) for name, n in n_tracks.items()},
-        hit_purity=correct / max(len(found["val"].correct), 1),
-        hit_efficiency=correct / int((parts["val"].hit_track >= 0).sum()),
-        bytes_per_track=sum(size for size, _ in files.values()) / sum(n_tracks.values()),
-        scales=scales,
-        files=files,
-    )
-    write_atomic(folder / "meta.json", json.dumps(asdict(meta), indent=1).encode())
-
-
-def _assign(
-    parts: Mapping[str, Events], backbone: Backbone, threshold: float, report: Progress
-) -> dict[str, Assignment]:
-    """The one pass through the backbone: the found tracks and assigned hits of each split."""
-    total, done = sum(len(part) for part in parts.values()), 0
-    found = {}
-    for name, part in parts.items():
-        batches = []
-        for batch in backbone.run(part):
-            batches.append(assign(part, batch, threshold))
-            report("features", (done + batch.events.stop) / total)
-        found[name] = join(batches)
-        done += len(part)
-        # Other splits may be small; the training split is where hits are standardised.
-        if len(found[name].track) == 0 or (name == "train" and len(found[name].hit) == 0):
-            raise DataError(
-                f"split {name!r}: the backbone found {len(found[name].track)} of "
-                f"{len(part.tracks)} tracks and assigned {len(found[name].hit)} hits to them at "
-                f"features.assignment_threshold={threshold}; lower it, or train a backbone on "
-                "these data with `headsweep backbone`"
-            )
-    return found
-
-
-def _content(
-    parts: Mapping[str, Events], found: Mapping[str, Assignment], plane: str, bent: bool
-) -> tuple[dict[str, Scale], dict[str, Features]]:
-    """What is stored of each split, and the scales that it was standardised with."""
-    assigned = {
-        name: Selection(part.hits[found[name].hit], part.features, found[name].offsets)
-        for name, part in parts.items()
-    }
-    true = {name: _true_hits(part, found[name].track) for name, part in parts.items()}
-    truth = parts["train"].tracks[found["train"].track]
-    analytic, classical = _estimates(plane, true["train"], truth, assigned, true)
-    raw = {n: bending_hits(plane, hits) if bent else hits.hits for n, hits in assigned.items()}
-    train = {"raw": raw["train"], "encoded": found["train"].encoded, "query": found["train"].query}
-    scales = {name: Scale.of(values) for name, values in train.items()}
-    return scales, {
-        n: _frozen(part, found[n], assigned[n], raw[n], scales, analytic[n], classical[n])
-        for n, part in parts.items()
-    }
-
-
-def _frozen(
-    events: Events,
-    found: Assignment,
-    assigned: Selection,
-    raw: NDArray[np.float32],
-    scales: Mapping[str, Scale],
-    analytic: NDArray[np.float32],
-    classical: NDArray[np.float32],
-) -> Features:
-    """Frozen features of the found tracks, standardised."""
-    return Features(
-        raw=scales["raw"].apply(raw),
-        encoded=scales["encoded"].apply(found.encoded),
-        p=found.p,
-        offsets=found.offsets,
-        query=scales["query"].apply(found.query),
-        truth=events.tracks[found.track],
-        event=events.ids[found.event],
-        axis=_axis(assigned, found.p),
-        analytic=analytic,
-        classical=classical,
-    )
-
-
-def _true_hits(events: Events, tracks: NDArray[np.int64]) -> Selection:
-    """The true hits of the given tracks (rows of ``Events.tracks``)."""
-    hits = np.flatnonzero(events.hit_track >= 0)
-    event = np.searchsorted(events.hit_offsets, hits, side="right") - 1
-    track = events.track_offsets[event] + events.hit_track[hits]
-    counts = np.bincount(track, minlength=len(events.tracks))
-    by_track = hits[np.argsort(track, kind="stable")]
-    rows, offsets = ragged_rows(np.concatenate([[0], np.cumsum(counts)]), tracks)
-    return Selection(events.hits[by_track[rows]], events.features, offsets)
-
-
-def _estimates(
-    plane: str,
-    train: Selection,
-    truth: NDArray[np.float32],
-    *selections: Mapping[str, Selection],
-) -> list[dict[str, NDArray[np.float32]]]:
-    """eta, phi, pt and q of each split of each selection, by one formula calibrated on train."""
-    try:
-        estimate = Estimator(plane).fit(train, truth).predict
-        return [{name: estimate(hits) for name, hits in s.items()} for s in selections]
-    except UserError as error:
-        # The heads need no reference; only its rows of the report stay empty.
-        log.warning("no reference estimate: %s", error)
-        nothing = np.full((1, 4), np.nan, np.float32)
-        return [{n: nothing.repeat(len(hits), 0) for n, hits in s.items()} for s in selections]
-
-
-def _axis(selection: Selection, p: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean eta and circular mean phi of each track's hits, weighted by p, float32 [T, 2]."""
-    for name in ("eta", "phi"):
-        if name not in selection.features:
-            raise UserError(
-                f"the hit features have no {name!r}, from which the direction of a track follows; "
-                "add it to data.source.derived"
-            )
-    track, eta, phi = selection.track(), selection.column("eta"), selection.column("phi")
-
-    def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(track, values * p, len(selection)).astype(np.float64)
-
-    mean_eta = total(eta) / np.maximum(total(np.ones_like(eta)), 1e-8)
-    mean_phi = np.arctan2(total(np.sin(phi)), total(np.cos(phi)))
-    return np.stack([mean_eta, mean_phi], axis=1).astype(np.float32)
-
-
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

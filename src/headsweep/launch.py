@@ -83,7 +83,7 @@ def _prepare(plan: Plan, report: Progress) -> list[Followed]:
     """Everything that jobs share, made before any of them starts; the jobs to follow."""
     report("starting", 0.0)
     from headsweep import run, tracking
-    from headsweep.features import cache_key
+    from headsweep.freeze import cache_key
 
     for job in plan.jobs:
         run.check_device(job.config.device)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from headsweep import features
+from headsweep import features, freeze
 from headsweep.build import make, population_builder
 from headsweep.config import TargetConfig
 from headsweep.errors import UserError
@@ -85,7 +85,7 @@ def apply(job_folder: Path, data: Path, root: Path) -> dict[int, Tracks]:
     train = cache.load("train")
     target = Target.fit(TargetConfig(**config["target"]), train.truth, train.axis)
     events = _source_at(config["data"]["source"], data, cache.meta).load(root)
-    frozen = features.of_other_events(cache.meta, make(config["backbone"]), events)
+    frozen = freeze.of_other_events(cache.meta, make(config["backbone"]), events)
     split = Split.of(frozen, target)
     population = _trained(job_folder, config, seeds, split, target, "head")
     outputs = population.predict(split.hits, torch.arange(len(split)))

@@ -116,10 +116,10 @@ def build_features(
     Raises:
         DataError: The events cannot be used.
     """
-    from headsweep import features
+    from headsweep.freeze import build
 
     config = job.config
-    return features.build(
+    return build(
         inputs.source,
         inputs.backbone,
         config.data.split,

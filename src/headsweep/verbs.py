@@ -99,15 +99,18 @@ def convert_acts(
 def backbone(
     checkpoint: Annotated[Path, typer.Argument(help="The file to write.")],
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(help="Batches of 128 events.", min=1)] = 1000,
+    steps: Annotated[int, typer.Option(help="Batches of 64 events.", min=1)] = 6000,
     seed: Annotated[int, typer.Option(help="Of weights and batches.", min=0)] = 0,
 ) -> None:
     """Train a hit transformer on the training split of a source; takes minutes."""
+    import torch
+
     from headsweep.backbone.fit import train_checkpoint
     from headsweep.display import console, preparing
     from headsweep.run import find_source
 
     job = _compose(overrides or [])
+    torch.set_num_threads(job.config.threads)  # another number gives other last bits
     with preparing(console()) as progress:
         model = train_checkpoint(
             find_source(job),
