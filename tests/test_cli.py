@@ -1,7 +1,6 @@
 """The command line: what it prints, refuses, skips and survives."""
 
 import json
-import logging
 import os
 import pty
 import select
@@ -9,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,25 +25,6 @@ SMALL = [
 ]
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Command]:
-    """Runs ``headsweep`` in this process, in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the command sets it; this takes it back
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["headsweep", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capfd.readouterr()
-        return int(caught.value.code or 0), out, err
-
-    yield run
-    logging.disable(logging.NOTSET)
 
 
 def snapshot(folder: Path) -> dict[Path, int]:

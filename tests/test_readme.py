@@ -1,0 +1,86 @@
+"""Every command of README.md runs, at smoke size."""
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from headsweep.config import config_root
+from headsweep.events.layout import write_hepattn
+from headsweep.events.simulate import simulate
+
+Command = Callable[..., tuple[int, str, str]]
+
+README = (config_root() / "README.md").read_text()
+SMALL = ["optim.steps=2", "optim.batch_size=16", "tracking=false", "hydra/launcher=basic"]
+TINY = ["data=tiny", "data.source.events=60", "backbone=truth"]
+STARTS_A_SERVER = {"headsweep ui"}
+"""Run for real by tests/test_ui.py."""
+
+
+def commands() -> list[str]:
+    """What stands in code blocks and between backticks."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    inline = re.findall(r"`(headsweep [^`]+)`", re.sub(r"\s+", " ", README))
+    found = [line for line in (*lines, *inline) if line.startswith("headsweep ")]
+    return sorted(set(found) - STARTS_A_SERVER)
+
+
+def test_there_are_commands() -> None:
+    assert len(commands()) > 20
+    assert {"make ablation", "make test"} <= set(README.splitlines())
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the README calls FOLDER and CSV_FOLDER, for each kind of data."""
+    root = tmp_path_factory.mktemp("folders")
+    (root / "hepattn").mkdir()
+    write_hepattn(root / "hepattn", simulate(60, 5))
+    csv = root / "csv"
+    csv.mkdir()
+    rng = np.random.default_rng(0)
+    n = 120
+    particles = pd.DataFrame({"event_id": np.arange(n) // 2, "particle_id": np.arange(n) + 1})
+    particles["q"] = rng.choice([-1, 1], n)
+    particles[["px", "py", "pz"]] = rng.normal(size=(n, 3))
+    particles.to_csv(csv / "particles.csv", index=False)
+    hits = particles.loc[particles.index.repeat(9), ["event_id", "particle_id"]]
+    hits[["tx", "ty", "tz"]] = rng.normal(size=(9 * n, 3)) * 100
+    hits["tt"] = np.hypot(np.hypot(hits["tx"], hits["ty"]), hits["tz"]) / 299.8
+    hits["geometry_id"] = 1
+    hits.to_csv(csv / "hits.csv", index=False)
+    return root
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_of_the_readme(
+    line: str, command: Command, folders: Path, tmp_path: Path
+) -> None:
+    from headsweep.events.acts_csv import convert
+
+    words = [w.replace("CSV_FOLDER", str(folders / "csv")) for w in shlex.split(line)[1:]]
+    if "convert-acts" in words:
+        words = [w.replace("FOLDER", str(tmp_path / "acts")) for w in words]
+    elif "data=acts" in words or "sweeps=acts" in words:
+        convert(folders / "csv", tmp_path / "acts")
+        words = [w.replace("FOLDER", str(tmp_path / "acts")) for w in words]
+    words = [w.replace("FOLDER", str(folders / "hepattn")) for w in words]
+    own_data = any(w.startswith("data=") for w in words)
+    match words[0]:
+        case "train":
+            if "--cfg" not in words and "install=bash" not in words:
+                words += [*SMALL, *([] if own_data else TINY)]
+            if "sweeps=optuna" in words:
+                words.append("hydra.sweeper.n_trials=2")
+        case "backbone":
+            words += ["--steps", "2"]
+        case "report" | "predict":
+            assert command("train", "sweeps=presets", "seeds=2", *SMALL, *TINY)[0] == 0
+    code, _, err = command(*words)
+    assert code == 0, err
