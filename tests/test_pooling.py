@@ -96,6 +96,15 @@ def test_compiled_and_padded_agree(monkeypatch):
     )
 
 
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_split_without_any_hit(config):
+    population = stack(config, 2, torch.float32)
+    rows = torch.tensor([[0, 1], [1, 0]])
+    pooled = pool(config, population.named(population.weights), to_hits(ragged([0, 0])), rows)
+    assert pooled.shape == (2, 2, aggregated_dim(config, D))
+    assert (pooled[:, :, config.query * D :] == 0).all()
+
+
 def test_a_nan_weight_is_seen():
     hits = to_hits(ragged([3]))
     population = stack(PoolingConfig(), 1, torch.float32)

@@ -125,6 +125,13 @@ def test_all_members_may_fail():
     assert all("loss is" in r.reason for r in results)
 
 
+def test_an_update_that_breaks_a_member_in_the_last_step_is_seen():
+    """The loss before the step is fine; the validation loss after it is not."""
+    (result,) = run([0], short(steps=1, lr=1e38, schedule="constant", clip=1e38))
+    assert result.status == "failed"
+    assert result.reason.startswith("seed 0: validation loss is")
+
+
 def test_patience_ends_a_constant_rate():
     (patient,) = run([1], short(steps=400, schedule="constant", lr=0.02, patience=3))
     assert patient.status == "finished"

@@ -8,8 +8,8 @@ import torch
 
 from headsweep.config import OptimConfig
 from headsweep.pooling import Hits
-from headsweep.population import AdamW, Batches, Population, clip_rows
-from headsweep.train import losses
+from headsweep.population import AdamW, Batches, Population
+from headsweep.train import Split, update
 
 TIMED_STEPS = 5
 HITS_PER_TRACK = 20
@@ -54,19 +54,16 @@ def estimate_seconds(
         raw_sum=normal(tracks, inputs),
         encoded_sum=normal(tracks, dim),
     )
-    targets = normal(tracks, outputs)
+    nowhere = np.zeros((tracks, 4))
+    data = Split(hits, normal(tracks, outputs), nowhere, nowhere[:, :2], np.arange(tracks))
     population = build(seeds)
     optimiser = AdamW(population.weights, optim.weight_decay)
     batches = Batches(seeds, tracks, tracks)
-    rates = torch.full((len(seeds),), optim.lr)
     times = []
     for _ in range(TIMED_STEPS + 1):
         start = time.perf_counter()
-        rows = batches.next()
-        loss = losses(population.forward(hits, rows), targets[rows]).sum()
-        (grads,) = torch.autograd.grad(loss, population.weights)
-        clip_rows(grads, optim.clip)
-        optimiser.step(population.weights.detach(), grads, rates)
+        rates = [optim.lr] * len(seeds)
+        update(population, optimiser, data, batches.next(), rates, optim.clip)
         times.append(time.perf_counter() - start)
     # The first step loads the compiled kernel.
     return float(np.median(times[1:])) * optim.steps * OVERHEAD

@@ -139,8 +139,9 @@ def build_projection(config: PoolingConfig, inputs: int, dim: int) -> nn.Module:
 def pool(config: PoolingConfig, params: Mapping[str, Tensor], hits: Hits, rows: Tensor) -> Tensor:
     """The aggregated features of a batch for K members at once.
 
-    Order as in the document: query, then avg, sum, max, min of the raw projection, then those of
-    the encoded one; parts switched off in ``config`` are left out.
+    Query, then the statistics of the raw projection in the order of ``config.statistics``, then
+    those of the encoded one; the default is the document's order (avg, sum, max, min). Parts
+    switched off in ``config`` are left out.
 
     Args:
         config: What is projected and pooled.
@@ -186,12 +187,16 @@ def _pool_padded(
 ) -> dict[str, Tensor]:
     """Any projection on any device: the batch's hits padded to its longest track."""
     members, batch = rows.shape
+    if len(hits.p) == 0:
+        last_bias = params["bias" if config.projection == "linear" else "2.bias"]
+        nothing = hits.p.new_zeros((members, batch, last_bias.shape[1]))
+        return dict.fromkeys(config.statistics, nothing)
     first, last = hits.offsets[rows], hits.offsets[rows + 1]
     longest = max(int((last - first).max()), 1)
     index = first.unsqueeze(-1) + torch.arange(longest, device=rows.device)
     mask = (index < last.unsqueeze(-1)).unsqueeze(-1)
-    index = index.clamp_max(max(len(hits.p) - 1, 0)).view(members, -1)
-    x = getattr(hits, name)[index] if len(hits.p) else rows.new_zeros(1)
+    index = index.clamp_max(len(hits.p) - 1).view(members, -1)
+    x = getattr(hits, name)[index]
     projected = _project(config, params, x).view(members, batch, longest, -1)
     p = hits.p[index].view(members, batch, longest, 1) * mask
     total = (p * projected).sum(2)

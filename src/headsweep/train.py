@@ -110,6 +110,38 @@ def losses(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.smooth_l1_loss(outputs, targets, reduction="none").mean(2).mean(1)
 
 
+def update(
+    population: Population,
+    optimiser: AdamW,
+    data: "Split",
+    rows: Tensor,
+    rates: Sequence[float],
+    clip: float,
+) -> tuple[list[float], list[float]]:
+    """One step of every member.
+
+    Args:
+        population: The members.
+        optimiser: Theirs.
+        data: The training split.
+        rows: Tracks of each member's batch [K, B].
+        rates: Learning rate of each member [K].
+        clip: Largest norm of a member's gradient.
+
+    Returns:
+        Loss before the step and gradient norm before clipping of each member, [K] each.
+    """
+    loss = losses(population.forward(data.hits, rows), data.targets[rows])
+    (grads,) = torch.autograd.grad(loss.sum(), population.weights)
+    norms = clip_rows(grads, clip)
+    optimiser.step(
+        population.weights.detach(),
+        grads,
+        torch.tensor(rates, dtype=norms.dtype, device=norms.device),
+    )
+    return loss.tolist(), norms.tolist()
+
+
 def evaluation_steps(steps: int, per_epoch: int) -> list[int]:
     """Steps after which the curves are evaluated; 0 is before the first step."""
     early = {
@@ -166,18 +198,19 @@ class _Fit:
     def step(self, step: int) -> None:
         """One update of every member; members whose loss is not finite leave."""
         rows = self.batches.next().to(self.train.targets.device)
-        loss = losses(self.population.forward(self.train.hits, rows), self.train.targets[rows])
-        (grads,) = torch.autograd.grad(loss.sum(), self.population.weights)
-        norms = clip_rows(grads, self.optim.clip)
-        rates = torch.tensor(self.rates(step), dtype=norms.dtype, device=norms.device)
-        self.optimiser.step(self.population.weights.detach(), grads, rates)
-        values = loss.tolist()
-        for k, value, norm in zip(self.alive, values, norms.tolist(), strict=True):
+        loss, norms = update(
+            self.population, self.optimiser, self.train, rows, self.rates(step), self.optim.clip
+        )
+        for k, value, norm in zip(self.alive, loss, norms, strict=True):
             self.logs[k].losses.append(value)
             self.logs[k].norms.append(norm)
+        self.fail(step, "loss", loss)
+
+    def fail(self, step: int, what: str, values: Sequence[float]) -> None:
+        """Let the members go whose value is not finite."""
         bad = {k: v for k, v in zip(self.alive, values, strict=True) if not math.isfinite(v)}
         for k, value in bad.items():
-            reason = f"seed {self.seeds[k]}: loss is {value} at step {step}"
+            reason = f"seed {self.seeds[k]}: {what} is {value} at step {step}"
             self.results[k] = self.result(k, step, "failed", reason)
         self.leave(list(bad))
 
@@ -188,7 +221,10 @@ class _Fit:
         return [self.logs[k].rate for k in self.alive]
 
     def evaluate(self, step: int) -> float:
-        """Add a point to the curves; mean validation r68 of the members in the stack."""
+        """Add a point to the curves; mean validation r68 of the members in the stack.
+
+        A member whose validation loss is not finite fails: its last update broke it.
+        """
         outputs = self.population.predict(self.val.hits, self.curve_tracks)
         n = len(self.curve_tracks)
         loss = losses(outputs, self.val.targets[:n].expand(len(self.alive), -1, -1)).tolist()
@@ -214,6 +250,7 @@ class _Fit:
                 log.best_weights = self.population.member_weights(place)
             elif step > EARLY_EPOCHS * self.batches.per_epoch:
                 log.since_best += 1
+        self.fail(step, "validation loss", loss)
         return float(np.mean(r68))
 
     def stop_early(self, step: int) -> None:
