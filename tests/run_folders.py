@@ -29,6 +29,7 @@ def make_job(
     seeds: int = 2,
     evaluations: int = 3,
     cache_key: str = "cachekey",
+    pooling: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a job folder as a training does; seeds in ``failed`` fail, the others finish."""
     config = {
@@ -40,6 +41,16 @@ def make_job(
             "dropout": 0.1,
             **(head or {}),
         },
+        "pooling": {
+            "width": "full",
+            "statistics": ["avg", "sum", "max", "min"],
+            "query": True,
+            "raw": True,
+            "encoded": True,
+            **(pooling or {}),
+        },
+        "target": {"name": "plain", "relative": False},
+        "features": {"name": "bending", "assignment_threshold": 0.1},
         "optim": {"steps": 100, "batch_size": 256, "lr": 3e-3, "patience": None},
         "seed": 0,
         "seeds": seeds,

@@ -22,9 +22,6 @@ def test_steps_by_hand() -> None:
     # 95% of the way is L = 0.05, three quarters of the way from step 200 to step 400.
     assert curves.steps_to_95(steps, losses) == pytest.approx(350 / 400)
     assert curves.loss_at_10pct(steps, losses) == pytest.approx(0.8)
-    assert curves.steps_to_control(steps, losses, 0.35) == pytest.approx(150 / 400)
-    assert curves.steps_to_control(steps, losses, 2.0) == 0.0
-    assert curves.steps_to_control(steps, losses, -1.0) == math.inf  # never
 
 
 def test_steps_to_95_is_the_first_crossing() -> None:
@@ -84,8 +81,6 @@ def test_nothing_and_nonsense_give_nan() -> None:
     empty, nothing = np.array([], dtype=np.int64), np.array([])
     assert math.isnan(curves.steps_to_95(empty, nothing))
     assert math.isnan(curves.loss_at_10pct(empty, nothing))
-    assert math.isnan(curves.steps_to_control(empty, nothing, 1.0))
-    assert math.isnan(curves.steps_to_control(np.array([0, 1]), np.ones(2), math.nan))
     for bad in (nothing, np.array([1.0, 0.0, 1.0]), np.array([1.0, math.nan])):
         assert math.isnan(curves.loss_spikes(bad))
     for bad in (nothing, np.array([1.0, 0.0]), np.array([1.0, math.inf])):

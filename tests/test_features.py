@@ -211,7 +211,7 @@ DAMAGE = {
 def test_a_damaged_cache_is_refused_then_built_again_and_says_so(source, tmp_path, caplog, damage):
     good = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
     DAMAGE[damage](good.folder)
-    with pytest.raises(DataError, match=good.folder.name):
+    with pytest.raises(DataError, match=f"{good.folder.name}.*run the training command again"):
         FeatureSet(good.folder)
     with caplog.at_level(logging.WARNING):
         again = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)

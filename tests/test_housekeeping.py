@@ -39,6 +39,11 @@ def test_jobs_that_did_not_start_and_seeds_that_were_added_are_missing(tmp_path)
     assert (summary.jobs, summary.jobs_finished) == (3, 0)
 
 
+def test_seeds_of_an_earlier_command_do_not_stand_for_those_of_the_last(tmp_path):
+    make_job(tmp_path / "jobs" / "0", finished=[5, 6, 7], seeds=2)  # the last asked for 0 and 1
+    assert summarise(tmp_path).jobs_finished == 0
+
+
 def test_single_runs_have_a_summary_of_their_own(tmp_path):
     make_job(tmp_path / "runs" / "0f3a", finished=[0], seeds=1)
     assert list_sweeps(tmp_path) == []
@@ -54,11 +59,12 @@ def test_clean_removes_unused_caches_and_abandoned_folders_only(tmp_path):
         fill(caches / "data" / "spectrometer-0123456789abcdef" / "hits.h5", 10),
         fill(caches / "other" / "file", 10),
         fill(caches / "features" / ".tmp-young" / "raw.npy", 10),
+        fill(caches / "features" / "of-a-run-without-job-json" / "raw.npy", 10),
         fill(tmp_path / "mlflow.db", 10),
     ]
     gone = [
-        fill(caches / "features" / "oldkey" / "raw.npy", 1000),
-        fill(caches / "data" / "spectrometer-ffff" / "hits.h5", 200),
+        fill(caches / "features" / "oldkey" / "raw.npy", 1000, age=ABANDONED + 60),
+        fill(caches / "data" / "spectrometer-ffff" / "hits.h5", 200, age=ABANDONED + 60),
         fill(caches / "features" / ".tmp-old" / "raw.npy", 30, age=ABANDONED + 60),
         fill(job / "seed_1" / ".tmp-file", 4, age=ABANDONED + 60),
     ]
@@ -71,7 +77,8 @@ def test_clean_removes_unused_caches_and_abandoned_folders_only(tmp_path):
 
 @pytest.mark.parametrize("cache", CACHES)
 def test_clean_keeps_to_the_caches_it_is_given(tmp_path, cache):
-    paths = {name: fill(tmp_path / "cache" / name / "key" / "file", 7) for name in CACHES}
+    folders = {name: tmp_path / "cache" / name / "key" for name in CACHES}
+    paths = {name: fill(path / "file", 7, age=2 * ABANDONED) for name, path in folders.items()}
     assert clean(tmp_path, [cache]) == 7
     assert [name for name, path in paths.items() if not path.exists()] == [cache]
 

@@ -72,7 +72,23 @@ def test_folds_of_one_configuration_share_a_row(tmp_path: Path) -> None:
 def test_more_seeds_may_be_planned_by_the_sweep(tmp_path: Path) -> None:
     write_toy_job(tmp_path / "jobs" / "0", {0: 0.1}, seeds=2)
     (tmp_path / "spec.yaml").write_text("seeds: 5\n")
-    assert labels.read_jobs(tmp_path)[0].seeds == 5
+    assert labels.read_jobs(tmp_path)[0].seeds == {0, 1, 2, 3, 4}
+
+
+def test_seeds_of_two_commands_add_up(tmp_path: Path) -> None:
+    write_toy_job(tmp_path / "jobs" / "0", {0: 0.1, 5: 0.1}, config={"seed": 5}, seeds=1)
+    assert labels.read_jobs(tmp_path)[0].seeds == {0, 5}
+
+
+def test_split_seeds_without_folds_have_rows_of_their_own(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_toy_job(
+            tmp_path / "jobs" / str(seed),
+            {0: 0.1},
+            overrides=[f"data.split.seed={seed}"],
+            split={"seed": seed},
+        )
+    assert names(tmp_path) == ["split.seed=0", "split.seed=1"]
 
 
 def test_a_damaged_job_is_named(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_other_events_are_treated_as_the_cache_was(trained, tmp_path):
     """The very events of the training, read from a folder, give the very predictions."""
     folder, root = trained
     write_hepattn(tmp_path, simulate(EVENTS, SEED))
-    found = predict.apply(folder, tmp_path, root)
+    found = predict.apply(folder, tmp_path)
     assert list(found) == [0, 1]
     for seed, tracks in found.items():
         dev, _ = predict.score(folder, seed, "dev", root)
@@ -53,9 +53,33 @@ def test_other_events_are_treated_as_the_cache_was(trained, tmp_path):
         np.testing.assert_allclose(tracks.pt_true[rows], dev.pt_true)
 
 
+@pytest.mark.parametrize("place", ["sweeps/presets/jobs/0", "runs/0123456789abcdef"])
+def test_the_root_is_that_of_the_job(tmp_path, monkeypatch, place):
+    assert predict.root_of(tmp_path / place) == tmp_path
+    monkeypatch.chdir(tmp_path)
+    assert predict.root_of(Path(place)) == tmp_path
+
+
+@pytest.mark.parametrize("place", ["sweeps/presets", "jobs/0", "sweeps/presets/jobs/0/seed_0"])
+def test_other_places_have_no_root(tmp_path, place):
+    with pytest.raises(UserError, match="is not the folder of a job"):
+        predict.root_of(tmp_path / place)
+
+
+def test_a_cache_that_is_gone_names_the_way_back(trained):
+    folder, root = trained
+    caches = root / "cache" / "features"
+    hidden = caches.rename(root / "hidden")
+    try:
+        with pytest.raises(UserError, match="run the training command again"):
+            predict.apply(folder, root)
+    finally:
+        hidden.rename(caches)
+
+
 def test_a_folder_that_is_no_job(tmp_path):
     with pytest.raises(UserError, match="is not the folder of a job"):
-        predict.apply(tmp_path, tmp_path, tmp_path)
+        predict.apply(tmp_path, tmp_path)
 
 
 def test_another_checkpoint_is_refused(trained, tmp_path):

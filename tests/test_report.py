@@ -70,9 +70,71 @@ def test_failed_members_are_named(built: report.Report) -> None:
 def test_gap_stands_with_its_loss(built: report.Report) -> None:
     assert built.get("simpler", "gap")[0].estimate.mean == pytest.approx(1.5)
     assert built.get("simpler", "last_dev_loss")[0].estimate.mean == pytest.approx(0.3)
-    table = tables.tails_table(built)
-    assert table.columns[-4:] == ["gap", "L_dev", "parameters", "seconds"]
-    assert table.rows[1][-4:] == ["1.5 ± 0", "0.3 ± 0", "65,476", "16"]
+    table = tables.training_table(built)
+    assert table.columns[2:4] == ["gap →1", "L_dev ↓"]
+    assert table.rows[1][2:4] == ["1.5 ± 0", "0.3 ± 0"]
+    assert table.rows[1][-1] == "16"
+    assert tables.tails_table(built).rows[1][-1] == "65,476"
+
+
+def test_stored_curve_metrics_are_shown_for_heads(built: report.Report) -> None:
+    table = tables.training_table(built)
+    assert [row[0] for row in table.rows] == ["conservative", "simpler"]
+    shown = dict(zip(table.columns, table.rows[1], strict=True))
+    assert shown["steps_to_95 [%] ↓"] == "40 ± 0"
+    assert shown["loss_at_10pct ↓"] == "0.6 ± 0"
+    assert shown["grad_norm_cv ↓"] == "0.2 ± 0"
+    assert shown["loss_spikes [1/1000 steps] ↓"] == "–"  # null in result.json
+    assert built.get("simpler", "train_loss")[0].estimate.mean == pytest.approx(0.105)
+    assert built.get("simpler", "last_val_loss")[0].estimate.mean == pytest.approx(0.25)
+
+
+def test_clipped_tracks_stand_in_every_table_of_tracks(built: report.Report) -> None:
+    for table in (tables.main_table(built), tables.tails_table(built), tables.common_table(built)):
+        assert "clip_fraction [%] ↓" in table.columns
+
+
+def test_what_the_backbone_lost_is_said(tmp_path: Path) -> None:
+    for i, (name, found) in enumerate({"document": 0.975, "bending": 0.5}.items()):
+        write_cache(tmp_path, name)
+        file = tmp_path / "cache" / "features" / name / "meta.json"
+        meta = {**json.loads(file.read_text()), "hit_purity": 0.9, "hit_efficiency": 0.8}
+        meta["efficiency"]["dev"] = found
+        file.write_text(json.dumps(meta))
+        job = tmp_path / "sweeps" / "features" / "jobs" / str(i)
+        write_toy_job(job, {0: 0.1}, labels={"features": name}, cache_key=name)
+    built = report.build_report(tmp_path / "sweeps" / "features", tmp_path, toy_score)
+    (line,) = [note for note in built.notes if note.startswith("Every figure of document")]
+    assert "at threshold 0.1 the backbone finds 97.5% of the true tracks of dev" in line
+    assert "hit purity 90.0%, hit efficiency 80.0% on val" in line
+    assert any("of bending is" in note and "finds 50.0%" in note for note in built.notes)
+
+
+def test_usable_share_of_the_reference_by_eta(root: Path, built: report.Report) -> None:
+    eta = np.abs(features.load(root, "cache").load("dev").truth[:, 0])
+    inside = (eta >= 0.9) & (eta < 1.4)
+    value = built.get("classical reference", "usable", "abs_eta")[1]
+    assert (value.bin, value.estimate.mean) == (
+        "0.9–1.4",
+        pytest.approx(np.mean(np.arange(600)[inside] < 540)),
+    )
+    (row,) = [
+        r for r in tables.binned_table(built, "abs_eta", "eta_abs68").rows if "usable" in r[0]
+    ]
+    assert row[0] == "usable by the classical reference [%]"
+    assert row[2] == value.estimate.text(100)
+    assert row[-1] == "–"  # no track beyond |eta| 2.7
+    assert not any("usable" in r[0] for r in tables.binned_table(built, "pt", "qoverpt_r68").rows)
+
+
+def test_a_single_run_has_wilsons_interval(built: report.Report) -> None:
+    table = tables.main_table(built)
+    cells = {row[0]: row[table.columns.index("charge_misid [%] ↓")] for row in table.rows}
+    interval = stats.binomtest(300, 600).proportion_ci(method="wilson")
+    low, high = 100 * interval.low, 100 * interval.high
+    assert cells["constant predictor"] == f"50 [{low:.3g}, {high:.3g}]"
+    assert "[" not in cells["simpler"]  # five seeds have a t interval
+    assert "Wilson" in table.note
 
 
 def test_references_have_their_usable_share(root: Path, built: report.Report) -> None:
@@ -157,7 +219,7 @@ def test_written_report(tmp_path: Path, built: report.Report) -> None:
         "conservative",
         "simpler",
         "constant predictor",
-        "classical reference (90.0% usable)",
+        "classical reference | 90.0% |",
     ):
         assert f"| {label}" in text
     assert "Intervals only, no verdict yet." in text
@@ -182,7 +244,7 @@ def test_json_is_complete_and_finite(built: report.Report) -> None:
     overflow = [v for v in content["values"] if v["axis"] == "pt" and v["low"] == 200]
     assert {v["high"] for v in overflow} == {None}
     assert content["rows"][1]["problems"] == ["seed 3: loss is NaN at step 700"]
-    assert built.frame()["metric"].nunique() == len(metrics.METRICS) + 4
+    assert built.frame()["metric"].nunique() == len(metrics.METRICS) + 4 + 6 + 1  # curves, usable
 
 
 def test_printed_report(built: report.Report) -> None:
@@ -193,12 +255,24 @@ def test_printed_report(built: report.Report) -> None:
     (value,) = built.get("simpler", "qoverpt_r68")
     for part in (
         value.estimate.text(),
-        "charge_misid [%]",
+        "charge_misid",
         "4 of 5",
         "no verdict yet",
         "alignment",
     ):
         assert part in text
+
+
+def test_printed_report_fits_120_columns(built: report.Report) -> None:
+    console = Console(file=StringIO(), width=120)
+    report.print_report(built, console)
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 120
+    assert "…" not in text
+    main = tables.main_table(built)
+    first = next(line for line in text.splitlines() if line.startswith("simpler"))
+    assert all(cell in first for cell in main.rows[1])  # no cell is folded
 
 
 def test_cross_validation_pools_folds_and_uses_nadeau_bengio(tmp_path: Path) -> None:

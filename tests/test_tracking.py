@@ -108,9 +108,13 @@ def test_a_sweep_is_nested_and_readable(root, monkeypatch, tmp_path):
         "num_layers": "3",
         "dropout": "0.1",
         "pooling": "full",
+        "statistics": "avg sum max min",
+        "inputs": "query raw encoded",
         "data": "spectrometer",
         "features": "bending",
+        "assignment_threshold": "0.1",
         "target": "plain",
+        "target_relative": "False",
         "arm": "baseline",
         "steps": "100",
         "batch_size": "256",
@@ -220,6 +224,16 @@ def test_head_parameters_are_those_in_effect(root, head, expected):
     tracking.sync_job(root, job)
     params = runs(root, job)["seed_0"].data.params
     assert {name: params[name] for name in expected} == expected
+
+
+def test_parameters_of_an_arm_are_those_in_effect(root):
+    pooling = {"width": "half", "statistics": ["avg"], "query": False}
+    overrides = ["arm=half_projections"]  # the chosen file is still pooling=full
+    job = make_job(root / "runs" / "arm", overrides=overrides, pooling=pooling, finished=[0])
+    tracking.sync_job(root, job)
+    params = runs(root, job)["seed_0"].data.params
+    assert (params["arm"], params["pooling"]) == ("half_projections", "half")
+    assert (params["statistics"], params["inputs"]) == ("avg", "raw encoded")
 
 
 def test_a_sync_killed_half_way_is_completed_by_the_next(root):

@@ -13,6 +13,15 @@ from scipy import stats
 from headsweep import features, store
 from headsweep.metrics import Tracks
 
+CURVES = {
+    "last_val_loss": 0.25,
+    "steps_to_95": 0.4,
+    "loss_at_10pct": 0.6,
+    "grad_norm_cv": 0.2,
+    "loss_spikes": None,
+}
+"""Stored metrics of every toy training."""
+
 PT_EDGES = [5.0, 10.0, 20.0, 50.0, 100.0, 200.0]
 
 
@@ -114,6 +123,7 @@ def write_toy_job(
         {
             "data": {"split": {"folds": None, "fold": 0, "seed": 0, **(split or {})}},
             "target": {"name": "plain", "relative": False},
+            "seed": 0,
             "seeds": seeds or len(widths),
             **(config or {}),
         },
@@ -134,6 +144,7 @@ def write_toy_job(
             "reason": "loss is NaN at step 700" if width is None else None,
             "seconds": 12.0 + seed,
             "parameters": {"total": 65476},
+            "metrics": {} if width is None else {**CURVES, "train_loss": width},
         }
         store.write_member(folder / f"seed_{seed}", {**result, "width": width}, history)
 

@@ -52,8 +52,9 @@ class Summary:
         planned: Members that it has or will have; 0 for a reference.
         problems: What became of the others.
         parameters: Trained parameters; 0 for a reference.
-        seconds: Time of its jobs; NaN for a reference.
+        seconds: Time of its jobs, see ``samples.Row``; NaN for a reference.
         usable: Share of the dev tracks that have an estimate.
+        inputs: What the backbone gave it, in words; empty for a reference.
     """
 
     label: str
@@ -64,6 +65,7 @@ class Summary:
     parameters: int
     seconds: float
     usable: float
+    inputs: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Value:
 
     Attributes:
         label: Whose it is.
-        metric: Name of the metric, as in ``METRICS`` and ``CURVES``.
+        metric: Name of the metric: of ``METRICS``, ``CURVES``, a loss, ``far_from_reference``, or
+            ``usable``, the share of the tracks in a bin of |eta| that a reference can use.
         axis: ``all``, ``reference_tracks`` (those with a classical reference), ``pt`` (GeV),
             ``abs_eta`` or ``phi`` (rad).
         low: Lower edge of the bin; pT from 0 is the underflow. NaN without a bin.
@@ -226,6 +229,18 @@ def _values(row: Row, pt_edges: Sequence[float]) -> Iterator[Value]:
             if name in BINNED or axis in WHOLE:
                 estimate = _estimate(row, values[:, b], centers[b])
                 yield Value(row.label, name, axis, low, high, int(tracks[b]), estimate)
+    etas = [b for b, axis in enumerate(bins["axis"]) if axis == ABS_ETA.name]
+    for b, share in zip(etas, row.usable_by_eta, strict=False):
+        _, low, high = bins.iloc[b]
+        yield Value(
+            row.label,
+            "usable",
+            ABS_ETA.name,
+            low,
+            high,
+            int(tracks[b]),
+            Estimate(share, math.nan, 1),
+        )
     for name in row.samples[0].scalars:
         scalars = np.array([sample.scalars[name] for sample in row.samples])
         estimate = _estimate(row, scalars, float(scalars.mean()))
@@ -280,7 +295,8 @@ def _notes(jobs: Sequence[Job], rows: Sequence[Row]) -> list[str]:
         else "each value is the mean over split seeds of the metric of all out-of-fold "
         "predictions; ± is the half-width of the 95% Nadeau-Bengio interval, "
         f"SE² = (1/J + 1/(k - 1)) s² over J = {blocks} (fold, split seed) values of {folds}-fold "
-        "cross-validation"
+        "cross-validation; 1/(k - 1) is the ratio of test to training tracks, the validation share "
+        "within the training folds not deducted"
     )
     notes = [
         f"Split {SPLIT}, at the weights of the lowest validation loss. Figures: {interval}.",
@@ -288,8 +304,23 @@ def _notes(jobs: Sequence[Job], rows: Sequence[Row]) -> list[str]:
         "the result.",
         "References have no seeds; their figures are on the tracks that they can use.",
         "gap is L_dev / L_train at the last step on equal numbers of tracks; read it with L_dev.",
-        "Seconds are of whole jobs: the seeds of a job train together.",
+        "Seconds: the seeds of a job train together, and its time is that of its longest training, "
+        "without the preparation of the data; of a job that was continued the shorter trainings "
+        "are not counted.",
     ]
+    notes += _input_notes(rows)
     if len({job.losses for job in jobs}) > 1:
         notes.append("The targets differ: L_dev and gap are not comparable across targets.")
     return notes
+
+
+def _input_notes(rows: Sequence[Row]) -> list[str]:
+    """What the backbone gave to the heads, once for all that share it."""
+    labels_of: dict[str, list[str]] = {}
+    for row in rows:
+        if row.inputs:
+            labels_of.setdefault(row.inputs, []).append(row.label)
+    found = "is of tracks that were found"
+    if len(labels_of) == 1:
+        return [f"Every figure {found}: {inputs}." for inputs in labels_of]
+    return [f"Every figure of {', '.join(of)} {found}: {what}." for what, of in labels_of.items()]

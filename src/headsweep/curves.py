@@ -55,13 +55,6 @@ def loss_at_10pct(steps: NDArray[np.int64], losses: Array) -> float:
     return float(np.interp(0.1 * steps[-1], steps, losses)) if len(steps) else math.nan
 
 
-def steps_to_control(steps: NDArray[np.int64], losses: Array, control_end: float) -> float:
-    """First step that reaches the control's last loss, as a share of all steps; inf is "never"."""
-    if len(steps) < 2 or math.isnan(control_end):
-        return math.nan
-    return _first_below(steps, losses, control_end) / float(steps[-1])
-
-
 def _over_running_median(values: Array) -> Array:
     """Log of the values over their running median, [S]; NaN where a value is not positive."""
     positive = np.where(np.isfinite(values) & (values > 0), values, np.nan)
@@ -109,7 +102,6 @@ CURVES = {
         Metric("gap", gap, "one", "", "log"),
         Metric("steps_to_95", steps_to_95, "lower", "", "log"),
         Metric("loss_at_10pct", loss_at_10pct, "lower", "", "log"),
-        Metric("steps_to_control", steps_to_control, "lower", "", "log"),
         Metric("grad_norm_cv", grad_norm_cv, "lower", "", "log"),
         Metric("loss_spikes", loss_spikes, "lower", "1/1000 steps", "plain"),
     )

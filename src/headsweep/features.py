@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
 
+REBUILD = "run the training command again: it rebuilds the cache and keeps finished members"
+"""What mends a cache that is gone or damaged."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -131,7 +134,7 @@ class FeatureSet:
         """Open a cache.
 
         Raises:
-            DataError: It is incomplete or damaged; ``build`` makes it anew.
+            DataError: It is gone, incomplete or damaged; ``freeze.build`` makes it anew.
         """
         self.folder = folder
         try:
@@ -139,13 +142,13 @@ class FeatureSet:
             scales = {name: Scale(**scale) for name, scale in content.pop("scales").items()}
             self.meta = Meta(**content, scales=scales)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{folder}/meta.json cannot be read: {error}") from error
+            raise DataError(f"{folder}/meta.json cannot be read ({error}); {REBUILD}") from error
         if self.meta.key != folder.name:
-            raise DataError(f"{folder}: its key is {self.meta.key}")
+            raise DataError(f"{folder}: its key is {self.meta.key}; {REBUILD}")
         for name, (size, digest) in self.meta.files.items():
             path = folder / name
             if not path.is_file() or path.stat().st_size != size or sha256(path) != digest:
-                raise DataError(f"{path} is missing or not what was written")
+                raise DataError(f"{path} is missing or not what was written; {REBUILD}")
 
     def load(self, split: str) -> Features:
         """The features of ``train``, ``val``, ``dev`` or ``test``.

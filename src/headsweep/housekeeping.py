@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headsweep.errors import UserError
+from headsweep.labels import planned_seeds
 from headsweep.store import TEMPORARY, find_jobs, read_config, read_job, read_results, read_spec
 
 ABANDONED = 3600.0
-"""Seconds without a change after which a temporary file or folder is taken for abandoned."""
+"""Seconds without a change after which what no run uses is taken for abandoned."""
 
 CACHES = ("features", "data")
 """Folders under ``root/cache`` that ``clean`` may empty of what no run uses."""
@@ -49,13 +50,16 @@ def summarise(folder: Path) -> Summary:
     """State of one sweep folder, or of all single runs for the folder ``root/runs``."""
     spec, jobs = read_spec(folder), find_jobs(folder)
     results = [read_results(job) for job in jobs]
-    wanted = [max(read_config(job)["seeds"], spec.get("seeds", 1)) for job in jobs]
+    asked = spec.get("seeds", 1)
+    wanted = [
+        planned_seeds(read_config(job), asked, r) for job, r in zip(jobs, results, strict=True)
+    ]
     statuses = [result["status"] for of_job in results for result in of_job.values()]
     size, updated = _disk(folder)
     return Summary(
         name=folder.name,
         jobs=max(len(jobs), len(spec.get("jobs", ()))),
-        jobs_finished=sum(len(r) >= n for r, n in zip(results, wanted, strict=True)),
+        jobs_finished=sum(r.keys() == w for r, w in zip(results, wanted, strict=True)),
         finished=statuses.count("finished"),
         failed=statuses.count("failed"),
         bytes=size,
@@ -66,8 +70,9 @@ def summarise(folder: Path) -> Summary:
 def clean(root: Path, what: Collection[str] = CACHES, sweep: str | None = None) -> int:
     """Remove what no run folder uses.
 
-    Removed are entries of the caches whose key no job names, and temporary files and folders that
-    did not change for an hour. Run folders stay, except the sweep that is named.
+    Removed are entries of the caches whose key no job names, and temporary files and folders.
+    Both stay while they are younger than an hour: a run that has just begun makes its cache before
+    its folder. Run folders stay, except the sweep that is named, whose caches go at once.
 
     Args:
         root: The folder of all output.
@@ -80,22 +85,38 @@ def clean(root: Path, what: Collection[str] = CACHES, sweep: str | None = None) 
     Raises:
         UserError: There is no such sweep.
     """
-    freed = 0
+    freed, orphans = 0, set[str]()
     if sweep is not None:
         folder = root / "sweeps" / sweep
         if sweep not in {path.name for path in root.glob("sweeps/*")}:
             raise UserError(f"clean: no sweep {sweep!r} in {root}; `headsweep list` shows them")
+        orphans = {key for job in find_jobs(folder) for key in _caches(job)}
         freed += _remove(folder)
-    jobs = [read_job(job) or {} for job in find_jobs(root)]
-    used = {str(job[key]) for job in jobs for key in ("cache_key", "data_key") if job.get(key)}
+    used = {key for job in find_jobs(root) for key in _caches(job)}
     for cache in what:
         for path in (root / "cache" / cache).glob("[!.]*"):
-            if path.suffix != ".lock" and not any(key in path.name for key in used):
+            if path.suffix == ".lock" or _names(path, used):
+                continue
+            if _names(path, orphans) or _abandoned(path):
                 freed += _remove(path)
     for path in list(root.rglob(f"{TEMPORARY}*")):
-        if path.exists() and time.time() - _disk(path)[1] > ABANDONED:
+        if path.exists() and _abandoned(path):
             freed += _remove(path)
     return freed
+
+
+def _caches(job: Path) -> set[str]:
+    """Keys of the caches that a job reads."""
+    about = read_job(job) or {}
+    return {str(about[key]) for key in ("cache_key", "data_key") if about.get(key)}
+
+
+def _names(path: Path, keys: Collection[str]) -> bool:
+    return any(key in path.name for key in keys)
+
+
+def _abandoned(path: Path) -> bool:
+    return time.time() - _disk(path)[1] > ABANDONED
 
 
 def _disk(path: Path) -> tuple[int, float]:

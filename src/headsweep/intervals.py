@@ -52,7 +52,9 @@ def nadeau_bengio(values: Array, mean: float, folds: int) -> Estimate:
     """Interval of a repeated k-fold cross-validation, whose training sets overlap.
 
     SE^2 = (1/J + 1/(k - 1)) s^2, Student's t with J - 1 degrees of freedom (Nadeau and Bengio,
-    Machine Learning 52 (2003) 239; 1/(k - 1) is the ratio of test to training size).
+    Machine Learning 52 (2003) 239). 1/(k - 1) is the ratio of test to training size where all of
+    the other folds train. A validation share v is held back from them here, the true ratio is
+    1/((k - 1) (1 - v)), and the interval is a little too narrow; the formula is kept as published.
 
     Args:
         values: One for each (fold, split seed), [J], whose spread is s.

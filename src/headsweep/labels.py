@@ -1,7 +1,7 @@
 """What a job is called: by what differs among the jobs beside it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ class Job:
         losses: Its target; losses are comparable within one only.
         folds: k of a cross-validation, or None.
         block: (split seed, fold); the same for every job without cross-validation.
-        seeds: Seeds that the job has or will have.
+        seeds: Seeds that the job has or will have: those of its last command and of the sweep,
+            and every other that has a result.
     """
 
     folder: Path
@@ -34,7 +35,7 @@ class Job:
     losses: tuple[str, bool]
     folds: int | None
     block: tuple[int, int]
-    seeds: int
+    seeds: frozenset[int]
 
 
 def read_jobs(folder: Path) -> list[Job]:
@@ -64,10 +65,24 @@ def read_jobs(folder: Path) -> list[Job]:
                 losses=(config["target"]["name"], config["target"]["relative"]),
                 folds=split["folds"],
                 block=(split["seed"], split["fold"]) if split["folds"] else (0, 0),
-                seeds=max(config["seeds"], spec_seeds),
+                seeds=planned_seeds(config, spec_seeds, store.read_results(path)),
             )
         )
     return jobs
+
+
+def planned_seeds(
+    config: Mapping[str, Any], sweep_seeds: int, results: Iterable[int]
+) -> frozenset[int]:
+    """Seeds that a job has or will have.
+
+    Args:
+        config: Its configuration, as its last training wrote it.
+        sweep_seeds: Number of seeds that the sweep asks for by now.
+        results: Seeds with a result, which an earlier command may have asked for.
+    """
+    first, count = config["seed"], max(config["seeds"], sweep_seeds)
+    return frozenset(range(first, first + count)).union(results)
 
 
 def group(jobs: Sequence[Job]) -> dict[str, list[Job]]:
@@ -79,11 +94,11 @@ def group(jobs: Sequence[Job]) -> dict[str, list[Job]]:
     """
     rows: dict[object, list[Job]] = {}
     for job in jobs:
-        shared = tuple(sorted((k, v) for k, v in job.choices.items() if k not in FOLD_KEYS))
+        shared = tuple(sorted(_own_choices(job).items()))
         rows.setdefault((shared, job.folds) if job.folds else job.folder, []).append(job)
-    first = [row[0].choices for row in rows.values()]
-    keys = [key for key in first[0] if _differs(key, first)] if first else []
-    labels = [" ".join(_name(k, c[k]) for k in keys) or c["head"] for c in first]
+    first = [_own_choices(row[0]) for row in rows.values()]
+    keys = [key for key in dict.fromkeys(k for c in first for k in c) if _differs(key, first)]
+    labels = [" ".join(_name(k, c[k]) for k in keys if k in c) or c["head"] for c in first]
     counts = Counter(labels)
     return {
         label if counts[label] == 1 else f"{label} (job {row[0].folder.name})": row
@@ -108,10 +123,17 @@ def _value(config: Mapping[str, Any], key: str) -> str:
     return f"{node:g}" if isinstance(node, float) else str(node)
 
 
+def _own_choices(job: Job) -> dict[str, str]:
+    """What tells a job's row from others: not the folds that the row holds all of."""
+    return {k: v for k, v in job.choices.items() if not (job.folds and k in FOLD_KEYS)}
+
+
 def _differs(key: str, choices: Sequence[Mapping[str, str]]) -> bool:
-    return key not in FOLD_KEYS and len({c.get(key) for c in choices}) > 1
+    return len({c.get(key) for c in choices}) > 1
 
 
 def _name(key: str, value: str) -> str:
-    last = key.rpartition(".")[2].removeprefix("regression_")
+    parts = key.split(".")
+    # "seed" alone would be the seed of a training.
+    last = ".".join(parts[-2:]) if parts[-1] == "seed" else parts[-1].removeprefix("regression_")
     return f"{last}={value}" if "." in key else value

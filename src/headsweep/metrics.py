@@ -2,7 +2,8 @@
 
 Conventions. ``kappa = q / pT`` and ``rho = kappa_pred / kappa_true - 1``. Quantiles are numpy's
 default (linear interpolation between order statistics). No tracks give NaN, never an error. A
-prediction of NaN never flatters: shares count it as wrong, every other metric becomes NaN.
+prediction of NaN never flatters: ``charge_misid`` and ``outlier_fraction`` count it as wrong, every
+other metric of that prediction becomes NaN. ``clip_fraction`` reads the flag alone.
 """
 
 import math

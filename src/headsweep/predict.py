@@ -21,6 +21,8 @@ from headsweep.train import Split, losses
 
 Loss = float
 
+NO_JOB = "is not the folder of a job; those are ROOT/sweeps/NAME/jobs/NUMBER and ROOT/runs/KEY"
+
 
 @lru_cache(maxsize=4)
 def _prepared(
@@ -62,14 +64,28 @@ def score(
     return data.tracks(target, outputs[0]), float(losses(outputs, data.targets[None, :limit])[0])
 
 
-def apply(job_folder: Path, data: Path, root: Path) -> dict[int, Tracks]:
-    """Predictions of the finished members of a job for other events.
+def root_of(job_folder: Path) -> Path:
+    """The folder of all output in which a job folder lies.
+
+    Raises:
+        UserError: It is neither ``ROOT/sweeps/NAME/jobs/NUMBER`` nor ``ROOT/runs/KEY``.
+    """
+    match job_folder.resolve().parts:
+        case [*root, "sweeps", _, "jobs", _] | [*root, "runs", _]:
+            return Path(*root)
+    raise UserError(f"{job_folder} {NO_JOB}")
+
+
+def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
+    """Predictions of the finished members of a job for other events that have truth tracks.
+
+    Hits are assigned to true tracks as in training; a track that the backbone does not find has
+    no prediction.
 
     Args:
         job_folder: The folder of the job.
         data: A folder in the layout that the job was trained on: ATLAS-muon HDF5 for the
-            simulated spectrometer, too.
-        root: The folder of all output, which has the cache of the job.
+            simulated spectrometer, too. The truth is needed.
 
     Returns:
         For each seed the tracks that the backbone found, with their predictions.
@@ -78,6 +94,7 @@ def apply(job_folder: Path, data: Path, root: Path) -> dict[int, Tracks]:
         UserError: The folder is no job, or has no finished member, or the data do not fit it.
     """
     config, about = _stored(job_folder)
+    root = root_of(job_folder)
     seeds = [s for s, r in read_results(job_folder).items() if r["status"] == "finished"]
     if not seeds:
         raise UserError(f"{job_folder}: no finished member to predict with")
@@ -96,10 +113,7 @@ def _stored(job_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configuration and ``job.json`` of a job."""
     about = read_job(job_folder)
     if about is None:
-        raise UserError(
-            f"{job_folder} is not the folder of a job; those are ROOT/sweeps/NAME/jobs/NUMBER "
-            "and ROOT/runs/KEY"
-        )
+        raise UserError(f"{job_folder} {NO_JOB}")
     return read_config(job_folder), about
 
 

@@ -42,12 +42,15 @@ def print_report(report: Report, console: Console | None = None) -> None:
     for table in (
         tables.main_table(report),
         tables.tails_table(report),
+        tables.training_table(report),
         tables.common_table(report),
         tables.binned_table(report, "pt", "qoverpt_r68"),
     ):
         console.print(_rich(table))
+        console.print()
     missing = "; ".join(report.not_modelled) or "nothing is stated"
-    for line in (*tables.problems(report), *report.notes, f"Not modelled: {missing}."):
+    notes = (*report.notes, tables.N_NOTE, tables.ARROWS_NOTE, f"Not modelled: {missing}.")
+    for line in (*tables.problems(report), *notes):
         console.print(f"- {line}", highlight=False, markup=False)
 
 
@@ -55,9 +58,10 @@ def _rich(table: tables.Table) -> RichTable:
     # Text, not str: units in brackets are no markup.
     note = Text(table.note, justify="left") if table.note else None
     rich = RichTable(title=Text(table.title, "bold"), title_justify="left", caption=note)
-    rich.box, rich.pad_edge = SIMPLE_HEAD, False
+    rich.box, rich.show_edge, rich.padding = SIMPLE_HEAD, False, (0, 1, 0, 0)
     for i, column in enumerate(table.columns):
-        rich.add_column(Text(column), justify="right" if i else "left", no_wrap=i == 0)
+        heading = Text(column.replace(" [", "\n["))  # units below, to fit into 120 columns
+        rich.add_column(heading, justify="right" if i else "left", no_wrap=i == 0)
     for row in table.rows:
         rich.add_row(*map(Text, row))
     return rich

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,13 +12,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from headsweep import features, store
-from headsweep.bins import far_from_reference
+from headsweep.bins import ABS_ETA, far_from_reference
 from headsweep.curves import gap
 from headsweep.labels import Job
 from headsweep.metrics import Tracks, concatenate
 
 SPLIT = "dev"
 """Every report before a confirmation reads this split."""
+
+CURVE_METRICS = (
+    "train_loss",
+    "last_val_loss",
+    "steps_to_95",
+    "loss_at_10pct",
+    "grad_norm_cv",
+    "loss_spikes",
+)
+"""Metrics of a training's curves that are taken from its ``result.json``."""
 
 
 class Score(Protocol):
@@ -114,8 +124,11 @@ class Row:
         planned: Members that it has or will have; 0 for a reference.
         problems: What became of the others.
         parameters: Trained parameters; 0 for a reference.
-        seconds: Time of its jobs, all members of a job together; NaN for a reference.
+        seconds: For each job the longest time from a training's start to a member's end, summed;
+            NaN for a reference.
         usable: Share of the dev tracks that have an estimate.
+        usable_by_eta: The same in each bin of ``ABS_ETA``, NaN of nothing; empty for a head.
+        inputs: What the backbone gave it, in words; empty for a reference.
         curves: Histories of the finished members.
     """
 
@@ -128,6 +141,8 @@ class Row:
     parameters: int = 0
     seconds: float = math.nan
     usable: float = 1.0
+    usable_by_eta: tuple[float, ...] = ()
+    inputs: str = ""
     curves: tuple[pd.DataFrame, ...] = ()
 
     def pooled(self) -> list[Sample]:
@@ -163,18 +178,37 @@ def head_row(
         for seed, result in results.items():
             if result["status"] == "finished":
                 parameters = result["parameters"]["total"]
-                samples.append(_score(job, seed, cache, root, score))
+                sample = _score(job, seed, cache, root, score)
+                stored = {k: result["metrics"].get(k) for k in CURVE_METRICS}
+                sample.scalars.update({k: math.nan if v is None else v for k, v in stored.items()})
+                samples.append(sample)
                 curves.append(pd.read_csv(job.folder / f"seed_{seed}" / "history.csv"))
     return Row(
         label=label,
         kind="head",
         folds=jobs[0].folds,
         samples=samples,
-        planned=sum(job.seeds for job in jobs),
+        planned=sum(len(job.seeds) for job in jobs),
         problems=tuple(problems),
         parameters=parameters,
         seconds=seconds,
+        inputs=_inputs([caches[key].meta for key in dict.fromkeys(j.cache_key for j in jobs)]),
         curves=tuple(curves),
+    )
+
+
+def _inputs(metas: Sequence[features.Meta]) -> str:
+    """How much of the truth reaches a head: a track that was not found is in no other figure."""
+
+    def mean(values: Iterable[float]) -> str:
+        return f"{np.mean([*values]):.1%}"
+
+    return (
+        f"at threshold {metas[0].threshold:g} the backbone finds "
+        f"{mean(m.efficiency[SPLIT] for m in metas)} of the true tracks of {SPLIT}; "
+        f"hit purity {mean(m.hit_purity for m in metas)}, "
+        f"hit efficiency {mean(m.hit_efficiency for m in metas)} on val"
+        + (f" (means over {len(metas)} folds)" if len(metas) > 1 else "")
     )
 
 
@@ -186,8 +220,8 @@ def _problems(job: Job, results: Mapping[int, Mapping[str, Any]]) -> list[str]:
         for seed, result in results.items()
         if result["status"] == "failed"
     ]
-    missing = job.seeds - len(results)
-    return lines + ([f"{where}no result of {missing} of {job.seeds} seeds"] if missing > 0 else [])
+    missing, total = len(job.seeds - results.keys()), len(job.seeds)
+    return lines + ([f"{where}no result of {missing} of {total} seeds"] if missing else [])
 
 
 def _score(job: Job, seed: int, cache: Cache, root: Path, score: Score) -> Sample:
@@ -227,15 +261,20 @@ def reference_rows(rows: Mapping[str, Sequence[Job]], caches: Mapping[str, Cache
 
 def _reference_row(name: str, folds: int | None, blocks: Mapping[tuple[int, int], Cache]) -> Row:
     samples, total = [], 0
+    bins = len(ABS_ETA.edges) - 1
+    seen, kept = np.zeros(bins), np.zeros(bins)
     for block, cache in blocks.items():
         everything = cache.references[name]
         usable = everything.usable
         tracks = everything.take(usable)
         total += len(everything)
+        seen += np.bincount(ABS_ETA.index(everything), minlength=bins)
+        kept += np.bincount(ABS_ETA.index(tracks), minlength=bins)
         scalars = {"far_from_reference": cache.far(tracks)}
         samples.append(Sample(tracks, cache.common[usable], scalars, block, seed=0))
     found = sum(len(sample.tracks) for sample in samples)
-    return Row(name, "reference", folds, samples, usable=found / total)
+    by_eta = np.divide(kept, seen, out=np.full(bins, np.nan), where=seen > 0)
+    return Row(name, "reference", folds, samples, usable=found / total, usable_by_eta=tuple(by_eta))
 
 
 def _digest(row: Row) -> str:

@@ -4,10 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from headsweep.comparison import NO_VERDICT, Report
-from headsweep.metrics import METRICS
+from headsweep.curves import CURVES
+from headsweep.metrics import METRICS, wilson
 
 MAIN = ("qoverpt_r68", "eta_abs68", "phi_abs68", "charge_misid", "pt_rmse", "clip_fraction")
-TAILS = ("outlier_fraction", "far_from_reference", "gap", "last_dev_loss")
+TAILS = ("outlier_fraction", "far_from_reference", "clip_fraction")
+TRAINING = (
+    "gap",
+    "last_dev_loss",
+    "steps_to_95",
+    "loss_at_10pct",
+    "grad_norm_cv",
+    "loss_spikes",
+)
 COLLIDER = (
     "qoverpt_core",
     "qoverpt_iterative_rms",
@@ -33,6 +42,7 @@ PERCENT = (
     "far_from_reference",
     "outlier_fraction",
     "qoverpt_iterative_cut",
+    "steps_to_95",
 )
 """Shares, printed in percent."""
 
@@ -42,6 +52,20 @@ MAX_MISID = 0.05
 AXES = {"pt": "true pT in GeV", "abs_eta": "true |eta|"}
 NAMES = {"last_dev_loss": "L_dev"}
 NOTHING = "–"
+
+KNOWN = METRICS | CURVES
+BETTER = {name: metric.better for name, metric in KNOWN.items()} | {
+    "far_from_reference": "lower",
+    "last_dev_loss": "lower",
+}
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0", "one": "→1"}
+ARROWS_NOTE = (
+    "Arrows in column heads: a perfect result is as low (↓) or as high (↑) as can be, or at 0 or 1."
+)
+N_NOTE = (
+    "n counts seeds, or folds times split seeds; of a reference: the share of tracks it can use."
+)
+WILSON_NOTE = "[ ]: 95% Wilson interval of one run on these tracks; seeds may differ by more."
 
 
 @dataclass(frozen=True)
@@ -56,23 +80,31 @@ class Table:
 
 def main_table(report: Report) -> Table:
     """The main figures of every configuration and reference."""
-    return _figures(report, "Main figures", MAIN, "all")
+    return _main(report, "Main figures", "all")
 
 
 def tails_table(report: Report) -> Table:
-    """Tails, generalisation, size and time."""
-    table = _figures(report, "Tails and training", TAILS, "all")
+    """Tails and size."""
+    table = _figures(report, "Tails", TAILS, "all")
     for row, about in zip(table.rows, report.rows, strict=True):
-        head = about.kind == "head"
-        row += [f"{about.parameters:,}", f"{about.seconds:.0f}"] if head else [NOTHING] * 2
-    table.columns.extend(["parameters", "seconds"])
+        row.append(f"{about.parameters:,}" if about.kind == "head" else NOTHING)
+    table.columns.append("parameters")
     return table
+
+
+def training_table(report: Report) -> Table:
+    """Generalisation, speed and steadiness of the trainings, and their time."""
+    table = _figures(report, "Training", TRAINING, "all")
+    heads = [about for about in report.rows if about.kind == "head"]
+    # The heads come first; a reference is not trained.
+    rows = [[*row, f"{about.seconds:.0f}"] for row, about in zip(table.rows, heads, strict=False)]
+    return Table(table.title, [*table.columns, "seconds"], rows)
 
 
 def common_table(report: Report) -> Table:
     """The main figures on exactly the tracks of the classical reference."""
     title = "On exactly the tracks that the classical reference can use"
-    return _figures(report, title, MAIN, "reference_tracks")
+    return _main(report, title, "reference_tracks")
 
 
 def collider_table(report: Report) -> Table:
@@ -95,6 +127,11 @@ def binned_table(report: Report, axis: str, metric: str) -> Table:
     counts = [f"n = {v.tracks}{'†' if f else ''}" for v, f in zip(bins, few, strict=True)]
     rows = [["tracks", *counts]]
     rows += [
+        [f"usable by the {row.label} [%]", *(v.estimate.text(100) for v in usable)]
+        for row in report.rows
+        if row.usable < 1 and (usable := report.get(row.label, "usable", axis))
+    ]
+    rows += [
         [label, *(v.estimate.text(_factor(metric)) for v in values)]
         for label, values in found.items()
     ]
@@ -114,6 +151,7 @@ def all_tables(report: Report) -> list[Table]:
     return [
         main_table(report),
         tails_table(report),
+        training_table(report),
         common_table(report),
         *(binned_table(report, axis, metric) for axis, metric in BINNED),
         collider_table(report),
@@ -142,9 +180,23 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
         parts += ["## Members without figures", _list(lines)]
     parts += [_markdown_table(table) for table in all_tables(report)]
     parts += ["## Pictures", *(f"![{text}]({name})\n\n{text}" for name, text in pictures.items())]
-    parts += ["## How to read this", _list(report.notes)]
+    parts += ["## How to read this", _list([*report.notes, N_NOTE, ARROWS_NOTE])]
     parts += ["## What is not modelled", _list(report.not_modelled or ["Nothing is stated."])]
     return "\n\n".join(parts) + "\n"
+
+
+def _main(report: Report, title: str, axis: str) -> Table:
+    """The main figures; a single run's charge misidentification with its own interval."""
+    table, note = _figures(report, title, MAIN, axis), ""
+    column = 2 + MAIN.index("charge_misid")
+    for row, about in zip(table.rows, report.rows, strict=True):
+        for value in report.get(about.label, "charge_misid", axis):
+            if value.estimate.n == 1 and value.tracks:
+                wrong = round(value.estimate.mean * value.tracks)
+                low, high = wilson(wrong, value.tracks)
+                row[column] += f" [{100 * low:.3g}, {100 * high:.3g}]"
+                note = WILSON_NOTE
+    return Table(table.title, table.columns, table.rows, note)
 
 
 def _figures(report: Report, title: str, names: Sequence[str], axis: str) -> Table:
@@ -156,9 +208,7 @@ def _figures(report: Report, title: str, names: Sequence[str], axis: str) -> Tab
             complete = about.finished == about.planned
             n = f"{about.finished}" if complete else f"{about.finished} of {about.planned}"
         else:
-            label, n = about.label, NOTHING
-            if about.usable < 1:
-                label += f" ({about.usable:.1%} usable)"
+            label, n = about.label, f"{about.usable:.1%}"
         found = [report.get(about.label, name, axis) for name in names]
         texts = [
             values[0].estimate.text(_factor(name)) if values else NOTHING
@@ -169,8 +219,8 @@ def _figures(report: Report, title: str, names: Sequence[str], axis: str) -> Tab
 
 
 def _head(metric: str) -> str:
-    unit = "%" if metric in PERCENT else METRICS[metric].unit if metric in METRICS else ""
-    return NAMES.get(metric, metric) + (f" [{unit}]" if unit else "")
+    unit = "%" if metric in PERCENT else KNOWN[metric].unit if metric in KNOWN else ""
+    return f"{NAMES.get(metric, metric)}{f' [{unit}]' if unit else ''} {ARROWS[BETTER[metric]]}"
 
 
 def _factor(metric: str) -> float:

@@ -30,10 +30,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "headsweep"
 """The one experiment, of all sweeps and single runs below a root."""
-
 DATABASE = "mlflow.db"
 """File below a root that holds the runs."""
-
 LOCK_SECONDS = 60.0
 """How long a call waits for others that write the same database."""
 
@@ -58,11 +56,7 @@ def artifacts(root: Path) -> Path:
 def init(root: Path, timeout: float = LOCK_SECONDS) -> None:
     """Create the database and the experiment where they are missing; safe in many processes.
 
-    Called before jobs start side by side, so that none of them waits for it.
-
-    Args:
-        root: The folder of all output.
-        timeout: Seconds to wait for others.
+    Called before jobs start side by side, so that none waits ``timeout`` seconds for it.
 
     Raises:
         TrackingError: The database cannot be made or opened.
@@ -158,7 +152,8 @@ class _Job:
 
     def page(self) -> _Page:
         """The job's own run: what its members share, and their means."""
-        done, wanted = len(self.finished), max(self.config["seeds"], len(self.results))
+        first, done = self.config["seed"], len(self.finished)
+        wanted = len({*range(first, first + self.config["seeds"]), *self.results})
         status = "FAILED" if self.results and not done else "FINISHED"
         failed = ((s, r["reason"]) for s, r in self.results.items() if r["status"] == "failed")
         reasons = [f"seed {seed}: {reason}" for seed, reason in failed]
@@ -201,7 +196,7 @@ class _Job:
         return int(1000 * min(starts, default=end)), int(1000 * end)
 
     def _params(self, result: Mapping[str, Any]) -> dict[str, Any]:
-        """Flat parameters; width and dropout are 0 where a one-layer head does not use them."""
+        """Flat values in effect; width and dropout are 0 where a one-layer head has no use."""
         counts = result.get("parameters") or {}
         head = {key.removeprefix("regression_"): v for key, v in self.config["head"].items()}
         del head["_target_"]
@@ -211,7 +206,23 @@ class _Job:
             head["hidden_dim"] = counts["aggregated_dim"] // 2
         optim = {key: value for key, value in self.config["optim"].items() if value is not None}
         sizes = {k if k == "aggregated_dim" else f"params_{k}": v for k, v in counts.items()}
-        return {**head, **optim, **sizes, **self.about["labels"]}
+        # An arm changes values, not which files are chosen: of the other groups values are shown.
+        files = ("head", "arm", "data", "backbone")
+        chosen = {k: v for k, v in self.about["labels"].items() if k in files}
+        return {**head, **optim, **sizes, **chosen, **self._inputs()}
+
+    def _inputs(self) -> dict[str, Any]:
+        """What the head sees and learns."""
+        pooling, target, features = (self.config[k] for k in ("pooling", "target", "features"))
+        return {
+            "pooling": pooling["width"],
+            "statistics": " ".join(pooling["statistics"]),
+            "inputs": " ".join(k for k in ("query", "raw", "encoded") if pooling[k]),
+            "target": target["name"],
+            "target_relative": target["relative"],
+            "features": features["name"],
+            "assignment_threshold": features["assignment_threshold"],
+        }
 
     def _tags(self) -> dict[str, Any]:
         keys = ("job_key", "data_key", "checkpoint", "cache_key", "code_version")
@@ -236,11 +247,7 @@ def _summary(results: Iterable[Mapping[str, Any]]) -> list[tuple[str, float, int
 
 
 def _history(path: Path) -> list[tuple[str, float, int]]:
-    """Metrics of each evaluation, named ``history/<column>``.
-
-    They have names of their own because MLflow shows and sorts by a metric's last step, and the
-    last step is not the one whose weights were kept.
-    """
+    """Metrics of each evaluation, named apart: MLflow shows a metric's last step, not the kept."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -286,16 +293,9 @@ class _Book:
         return run_id
 
     def write(self, page: _Page, job: _Job, parent: str | None, known: list["Run"]) -> str:
-        """Write the run of a job or member, unless a complete one of this content is known.
+        """Write a job's or member's run below ``parent``; returns its id.
 
-        Args:
-            page: What it shall hold.
-            job: The job it belongs to.
-            parent: Id of the run to nest it in.
-            known: Runs that were found; the one that stands is taken out.
-
-        Returns:
-            Its id.
+        A complete one of this content among the ``known`` stands, and is taken out of them.
         """
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 

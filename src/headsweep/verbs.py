@@ -45,10 +45,15 @@ def train(context: typer.Context) -> None:
 @data.command()
 def simulate(
     folder: Annotated[Path, typer.Argument(help="Where to write; must not exist.")],
-    events: Annotated[int, typer.Option(help="Number of events.", min=1)] = 15000,
-    seed: Annotated[int, typer.Option(help="Of all randomness.", min=0)] = 1,
+    events: Annotated[
+        int | None, typer.Option(help="Number of events; else as data=spectrometer.", min=1)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of all randomness; else as data=spectrometer.", min=0)
+    ] = None,
 ) -> None:
     """Simulate muons in the spectrometer and write them in the ATLAS-muon HDF5 layout."""
+    from headsweep.config import SpectrometerConfig
     from headsweep.errors import UserError
     from headsweep.events.layout import write_hepattn
     from headsweep.events.simulate import simulate as simulated
@@ -56,8 +61,15 @@ def simulate(
 
     if folder.exists():
         raise UserError(f"{folder} exists; choose another folder")
+    default = SpectrometerConfig()
     with atomic_dir(folder) as temporary:
-        write_hepattn(temporary, simulated(events, seed))
+        write_hepattn(
+            temporary,
+            simulated(
+                default.events if events is None else events,
+                default.seed if seed is None else seed,
+            ),
+        )
     print(f"{folder}: use it with data=hepattn data.source.path={shlex.quote(str(folder))}")
 
 
@@ -174,11 +186,16 @@ def report(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a job, for example of a sweep's jobs/0.")],
-    data: Annotated[Path, typer.Argument(help="Events in the layout the job was trained on.")],
+    data: Annotated[
+        Path, typer.Argument(help="Events with truth, in the layout the job was trained on.")
+    ],
     out: Annotated[Path, typer.Option(help="Where to write.")] = Path("predictions.parquet"),
-    root: Root = Path("runs"),
 ) -> None:
-    """Apply the trained heads of a job to other events, and write their tracks."""
+    """Apply the trained heads of a job to other events, and write their tracks.
+
+    The events need truth tracks: hits are matched to them as in training. Only tracks that the
+    backbone found are written.
+    """
     import pandas as pd
 
     from headsweep.display import console, preparing
@@ -189,7 +206,7 @@ def predict(
         from headsweep.metrics import evaluate
         from headsweep.predict import apply
 
-        found = apply(run, data, root)
+        found = apply(run, data)
     frames = {seed: pd.DataFrame(vars(tracks)) for seed, tracks in found.items()}
     write_atomic(out, pd.concat(frames, names=["seed"]).reset_index(0).to_parquet(index=False))
     rows = []

@@ -43,7 +43,8 @@ class Spectrometer:
         """Read the events from ``root/cache/data/<key>``, simulating them first where needed.
 
         Of two processes that ask at once, one simulates and the other waits. A damaged cache is
-        made anew, with a warning in the log.
+        made anew, with a warning in the log: each of its data sets carries Fletcher-32 checksums,
+        so that a flipped byte is an error on reading, as is another number of events.
         """
         folder = root / "cache" / "data" / self.key()
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ A folder with two files, in any row order and with any numbering of events and p
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -83,6 +84,10 @@ class Tracks:
 
     def key(self) -> str:
         """Hash (16 hex) of the files' contents and of how they are read, not of their place."""
+        return self._key
+
+    @cached_property
+    def _key(self) -> str:
         files = [_digest(self.path / name) for name in (HITS, PARTICLES)]
         reading = [self.features, self.scales, self.derived, self.position, self.plane]
         return stable_hash([files, reading])
