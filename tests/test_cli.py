@@ -117,9 +117,9 @@ def test_a_grid_trains_only_what_is_missing(command: Command, tmp_path: Path) ->
     assert "6 of 6 members are done, 2 of them were there before" in out
     assert {path: at for path, at in snapshot(folder).items() if path in first} == first
 
-    code, _, err = command(*grid, "optim.lr=0.1")
+    code, _, err = command(*grid, "optim.clip=0.5")
     assert code == 2
-    assert "config.optim.lr: 0.003 there, 0.1 here" in err
+    assert "config.optim.clip: 1.0 there, 0.5 here" in err
     assert "name=grid-2" in err
 
 
@@ -155,6 +155,15 @@ def test_a_member_that_fails_is_named(command: Command) -> None:
     assert code == 1
     assert "loss is" in err
     assert "2 of 2 members are done" in out
+
+
+def test_a_search_without_a_finished_trial_says_so(command: Command) -> None:
+    search = ["sweeps=optuna", "hydra.sweeper.n_trials=2", "optim.lr=1e38", "optim.steps=30"]
+    code, _, err = command("train", *SMALL[:4], "optim.batch_size=16", SMALL[-1], *search)
+    assert code == 2
+    assert "no trial has a finished member" in err
+    assert "loss is nan at step" in err
+    assert "Traceback" not in err
 
 
 def test_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:

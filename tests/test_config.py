@@ -116,6 +116,12 @@ def test_an_arm_changes_what_it_says(arm: str, changed: dict[str, Any], default:
         ("pooling.statistics=[avg,avg]", "pooling.statistics"),
         ("data.split.val=1.5", "data.split.val=1.5"),
         ("data.split.dev=0.9", "data.split.val + dev + test"),
+        ("data.split.dev=0", "data.split.dev=0.0: must be above 0"),
+        ("data.split.seed=-1", "data.split.seed=-1: must be at least 0"),
+        ("data.split.fold=1", "data.split.fold=1: must be 0 without data.split.folds"),
+        ("optim.lr=inf", "optim.lr=inf: must be above 0 and finite"),
+        ("optim.clip=nan", "optim.clip=nan: must be above 0 and finite"),
+        ("optim.weight_decay=inf", "optim.weight_decay=inf: must be at least 0 and finite"),
         ("features.assignment_threshold=0", "features.assignment_threshold"),
         ("seeds=0", "seeds=0: must be at least 1"),
         ("data=acts", "data.source.path is missing"),
@@ -140,6 +146,31 @@ def test_mistakes_are_named(override: str, message: str) -> None:
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.parametrize("data", ["hepattn", "tracks"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("pt_edges", "[5]"),
+        ("pt_edges", "[0,5]"),
+        ("pt_edges", "[5,5]"),
+        ("pt_edges", "[10,5]"),
+        ("pt_edges", "[5,inf]"),
+        ("min_bin_tracks", "0"),
+    ],
+)
+def test_mistakes_in_the_bins_are_named(data: str, key: str, value: str) -> None:
+    with pytest.raises(UserError, match=rf"data\.source\.{key}=.*: must be"):
+        compose(f"data={data}", *NEEDED[data], f"data.source.{key}={value}")
+
+
+def test_mistakes_with_truth_are_named() -> None:
+    with pytest.raises(UserError, match=r"backbone\.seed=-1: must be at least 0"):
+        compose("backbone=truth", "backbone.seed=-1")
+    with pytest.raises(UserError, match=r"pooling\.raw=false: not applicable with backbone=truth"):
+        compose("backbone=truth", "arm=encoded_only")
+    assert not compose("backbone=truth", "arm=raw_only").config.pooling.encoded
+
+
 @pytest.mark.parametrize(
     ("key", "schema"),
     [
@@ -161,7 +192,8 @@ def test_schema_and_constructor_agree(key: str, schema: type) -> None:
 
 
 def test_the_schema_gives_every_default(default: Job) -> None:
-    assert default.resolved["optim"] == {f.name: f.default for f in fields(config.OptimConfig)}
+    optim = default.resolved["optim"] | {"lr": config.OptimConfig.lr}  # a preset brings its own
+    assert optim == {f.name: f.default for f in fields(config.OptimConfig)}
     assert all(f.default is not MISSING for f in fields(config.OptimConfig))
 
 
@@ -186,13 +218,37 @@ def test_run_key(overrides: list[str], same: bool, default: Job) -> None:
 
 def test_width_and_dropout_of_one_layer_are_no_identity() -> None:
     jobs = [
-        compose("head=direct_projection"),
-        compose("head=direct_projection", "head.dropout=0.3", "head.regression_hidden_dim=7"),
-        compose("arm=direct_head"),
+        compose("optim.lr=0.1", *overrides)
+        for overrides in (
+            ["head=direct_projection"],
+            ["head=direct_projection", "head.dropout=0.3", "head.regression_hidden_dim=7"],
+            ["arm=direct_head"],
+        )
     ]
     assert len({run_key(job.resolved, "d", "c") for job in jobs}) == 1
     head = identity(jobs[0].resolved)["head"]
     assert head["regression_hidden_dim"] == head["dropout"] == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "changed", "same"),
+    [
+        ([], ["pooling.activation=swiglu"], True),
+        (["pooling.projection=mlp"], ["pooling.activation=swiglu"], False),
+        ([], ["backbone.checkpoint=copy.safetensors"], True),
+        (["backbone=truth"], ["backbone.purity=0.9"], False),
+        (["data=acts"], ["data.source.path=there"], True),
+        (["data=acts"], ["data.source.pt_edges=[1,2,3]", "data.source.min_bin_tracks=7"], True),
+        (["data=acts"], ["data.split.fold=1"], False),
+        (["data=acts"], ["data.source.plane=rz"], False),
+    ],
+)
+def test_places_bins_and_what_is_inert_are_no_identity(
+    overrides: list[str], changed: list[str], same: bool
+) -> None:
+    base = ["data.source.path=here"] if "data=acts" in overrides else []
+    found = [identity(compose(*overrides, *base, *more).resolved) for more in ([], changed)]
+    assert (found[0] == found[1]) is same
 
 
 def test_keys_depend_on_data_checkpoint_and_seed(default: Job) -> None:

@@ -3,12 +3,14 @@
 import io
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from headsweep import display
+from headsweep.config import member_key
 from headsweep.display import Followed, State, duration, following, look, preparing
 from headsweep.store import write_progress
 
@@ -16,12 +18,13 @@ from headsweep.store import write_progress
 @pytest.fixture
 def jobs(tmp_path: Path) -> list[Followed]:
     """Three jobs of two seeds: one done, one half-way in its second seed, one not begun."""
-    found = [Followed(tmp_path / str(n), f"job {n}", range(2)) for n in range(3)]
+    found = [Followed(tmp_path / str(n), f"job {n}", range(2), f"key{n}") for n in range(3)]
     for job, seeds in ((0, (0, 1)), (1, (0,))):
         for seed in seeds:
             folder = tmp_path / str(job) / f"seed_{seed}"
             folder.mkdir(parents=True)
-            (folder / "result.json").write_text(json.dumps({"schema": 1}))
+            result = {"schema": 1, "member_key": member_key(f"key{job}", seed)}
+            (folder / "result.json").write_text(json.dumps(result))
     progress = {"phase": "training", "step": 50, "steps": 100, "seeds": [1], "val": 0.25}
     write_progress(tmp_path / "1", progress | {"started": 100.0, "updated": 200.0})
     return found
@@ -30,6 +33,12 @@ def jobs(tmp_path: Path) -> list[Followed]:
 def test_look(jobs: list[Followed]) -> None:
     running = ["job 1: step 50 of 100, val r68 0.250"]
     assert look(jobs, since=150.0) == State(1, 3, 3.5 / 6, running, jobs=3, members=6)
+
+
+def test_results_of_another_job_are_not_done(jobs: list[Followed]) -> None:
+    assert jobs[0].done() == 2
+    assert replace(jobs[0], job_key="other").done() == 0
+    assert replace(jobs[0], job_key=None).done() == 2  # a trial, whose key nobody knows
 
 
 def test_progress_of_an_earlier_run_does_not_count(jobs: list[Followed]) -> None:

@@ -84,11 +84,54 @@ def test_a_file_sets_what_its_jobs_share() -> None:
 def test_the_specification_leaves_out_how_and_where() -> None:
     grid = ["head.dropout=0.1,0.2", "seeds=2"]
     spec = sweep(*grid).spec
-    assert spec["jobs"] == ["head.dropout=0.1", "head.dropout=0.2"]
+    assert spec["jobs"] == {
+        "0 head.dropout=0.1": {"head.dropout": 0.1},
+        "1 head.dropout=0.2": {"head.dropout": 0.2},
+    }
+    assert spec["config"]["head.regression_hidden_dim"] == 144
+    assert "head.dropout" not in spec["config"]
     same = sweep(*grid, "workers=1", "threads=2", "root=x", "tracking=false").spec
     assert same == spec
     assert sweep(*grid, "optim.lr=0.01").spec != spec
     assert {**sweep(*grid[:1], "seeds=5").spec, "seeds": 2} == spec
+
+
+@pytest.mark.parametrize("sweeper", ["basic", "optuna"])
+def test_the_specification_has_what_a_file_sets_for_all_jobs(sweeper: str, tmp_path: Path) -> None:
+    file = tmp_path / "sweeps" / "mine.yaml"
+    file.parent.mkdir()
+    specs = []
+    for clip in (0.25, 0.5):
+        file.write_text(
+            "# @package _global_\n"
+            f"defaults: [override /hydra/sweeper: {sweeper}, _self_]\n"
+            f"hydra: {{sweeper: {{params: {{optim.clip: {clip}, seed: 3}}}}}}\n"
+        )
+        overrides = ["sweeps=mine", "head.dropout=0.1,0.2"]
+        specs.append(make_plan(overrides, True, config_dir=str(tmp_path)).spec)
+    assert specs[0] != specs[1]
+    assert [spec["seed"] for spec in specs] == [3, 3]
+
+
+def test_the_specification_numbers_the_jobs() -> None:
+    assert sweep("head.dropout=0.2,0.1").spec != sweep("head.dropout=0.1,0.2").spec
+
+
+def test_the_specification_of_a_search_has_its_sampler() -> None:
+    spec = sweep("sweeps=optuna").spec
+    assert spec["search"]["head.dropout"] == "interval(0.0, 0.4)"
+    assert spec["sweeper"]["sampler"]["seed"] == 0
+    assert spec["sweeper"]["n_jobs"] == 2
+    assert sweep("sweeps=optuna", "hydra.sweeper.n_trials=40").spec == spec
+    for override in ("hydra.sweeper.sampler.seed=1", "head.dropout=0.1", "optim.lr=0.1"):
+        assert sweep("sweeps=optuna", override).spec != spec
+    assert sweep("sweeps=optuna", "workers=3").spec["sweeper"]["n_jobs"] == 3
+
+
+@pytest.mark.parametrize("override", ["seed=0,1,2", "seed=range(3)", "seeds=1,2"])
+def test_a_grid_over_seeds_is_refused(override: str) -> None:
+    with pytest.raises(UserError, match="use seeds=N"):
+        sweep(override)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +191,9 @@ def test_a_search_is_checked_at_the_ends_of_its_ranges() -> None:
         ("head.regression_hidden_dim=tag(log,interval(32,512))", r"int\(interval\(A, B\)\)"),
         ("seed=range(5)", "luckiest seed"),
         ("data.split.seed=choice(1,2)", "luckiest seed"),
+        ("data.split.fold=range(5)", "luckiest seed"),
+        ("data.source.seed=range(5)", "luckiest seed"),
+        ("backbone.seed=range(5)", "luckiest seed"),
         ("head=simpler,simplest", "simplest"),
     ],
 )

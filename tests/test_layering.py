@@ -88,7 +88,7 @@ def test_libraries_have_their_place(library: str) -> None:
 def test_few_interpolations() -> None:
     files = [path for name in ("conf", "sweeps") for path in (config_root() / name).rglob("*.yaml")]
     found = [name for path in files for name in re.findall(r"\$\{([^}]*)\}", path.read_text())]
-    assert sorted(found) == ["hydra:job.num", "name", "root", "root"]
+    assert sorted(found) == ["hydra:job.num", "name", "root", "root", "workers"]
 
 
 def test_only_three_things_are_built_from_yaml() -> None:

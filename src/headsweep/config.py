@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,13 @@ def _check(ok: bool, key: str, value: object, must: str) -> None:
         raise UserError(f"{key}={value}: must be {must}")
 
 
+def _check_bins(pt_edges: Sequence[float], min_bin_tracks: int) -> None:
+    rising = all(low < high < math.inf for low, high in pairwise([0.0, *pt_edges]))
+    key = "data.source.pt_edges"
+    _check(rising and len(pt_edges) >= 2, key, pt_edges, "two or more rising numbers above 0")
+    _check(min_bin_tracks >= 1, "data.source.min_bin_tracks", min_bin_tracks, "at least 1")
+
+
 @dataclass
 class SplitConfig:
     """Shares of the events; training takes the rest. With ``folds`` dev is fold ``fold``."""
@@ -40,7 +49,10 @@ class SplitConfig:
             value = getattr(self, name)
             _check(0 <= value < 1, f"data.split.{name}", value, "in [0, 1)")
         _check(self.val > 0, "data.split.val", self.val, "above 0")
+        _check(self.seed >= 0, "data.split.seed", self.seed, "at least 0")
         if self.folds is None:
+            _check(self.dev > 0, "data.split.dev", self.dev, "above 0")
+            _check(self.fold == 0, "data.split.fold", self.fold, "0 without data.split.folds")
             total = self.val + self.dev + self.test
             _check(total < 1, "data.split.val + dev + test", total, "below 1")
         else:
@@ -78,6 +90,9 @@ class HepattnConfig:
     pt_edges: list[float] = field(default_factory=lambda: [5.0, 10.0, 20.0, 50.0, 100.0, 200.0])
     min_bin_tracks: int = 200
 
+    def __post_init__(self) -> None:
+        _check_bins(self.pt_edges, self.min_bin_tracks)
+
 
 @dataclass
 class TracksConfig:
@@ -95,6 +110,7 @@ class TracksConfig:
 
     def __post_init__(self) -> None:
         _check(self.plane in ("xy", "rz"), "data.source.plane", self.plane, "xy or rz")
+        _check_bins(self.pt_edges, self.min_bin_tracks)
 
 
 @dataclass
@@ -120,6 +136,7 @@ class TruthConfig:
             value = getattr(self, name)
             _check(0 < value <= 1, f"backbone.{name}", value, "in (0, 1]")
         _check(self.dim >= 1, "backbone.dim", self.dim, "at least 1")
+        _check(self.seed >= 0, "backbone.seed", self.seed, "at least 0")
 
 
 @dataclass
@@ -212,7 +229,7 @@ class OptimConfig:
 
     steps: int = 3200
     batch_size: int = 256
-    lr: float = 3e-3
+    lr: float = 0.08
     weight_decay: float = 1e-2
     schedule: str = "onecycle"
     patience: int | None = None
@@ -222,8 +239,10 @@ class OptimConfig:
         for name in ("steps", "batch_size"):
             _check(getattr(self, name) >= 1, f"optim.{name}", getattr(self, name), "at least 1")
         for name in ("lr", "clip"):
-            _check(getattr(self, name) > 0, f"optim.{name}", getattr(self, name), "above 0")
-        _check(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
+            value = getattr(self, name)
+            _check(0 < value < math.inf, f"optim.{name}", value, "above 0 and finite")
+        decay = self.weight_decay
+        _check(0 <= decay < math.inf, "optim.weight_decay", decay, "at least 0 and finite")
         known = ("onecycle", "constant", "plateau")
         _check(
             self.schedule in known, "optim.schedule", self.schedule, f"one of {', '.join(known)}"
@@ -290,14 +309,30 @@ def stable_hash(value: object, digits: int = 16) -> str:
 def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that decides results: no runtime keys, no seeds.
 
-    For a one-layer head width and dropout are inert and are set to 0, so that two spellings of
-    the same network share a key.
+    Where data and checkpoint lie is left out, as hashes of their content stand beside it in every
+    key, and so are the bins of reports and what is inert. For a one-layer head width and dropout
+    are inert and are set to 0, so that two spellings of the same network share a key.
     """
-    kept = {k: v for k, v in resolved.items() if k not in (*RUNTIME_KEYS, "seed", "seeds")}
-    head = dict(kept["head"])
+    kept = _without(resolved, *RUNTIME_KEYS, "seed", "seeds")
+    data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]
     if head.get("_target_") == MLPHeadConfig._target_ and head["regression_num_layers"] == 1:
         head |= {"regression_hidden_dim": 0, "dropout": 0.0}
-    return {**kept, "head": head}
+    return {
+        **kept,
+        "data": {
+            "source": _without(data["source"], "path", "pt_edges", "min_bin_tracks"),
+            "split": _without(data["split"], *(["fold"] if data["split"]["folds"] is None else [])),
+        },
+        "backbone": _without(kept["backbone"], "checkpoint"),
+        "pooling": _without(
+            pooling, *(["activation"] if pooling["projection"] == "linear" else [])
+        ),
+        "head": head,
+    }
+
+
+def _without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key not in keys}
 
 
 def run_key(resolved: Mapping[str, Any], data_key: str, checkpoint: str) -> str:

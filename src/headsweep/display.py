@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -14,7 +14,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from headsweep.store import read_progress
+from headsweep.config import member_key
+from headsweep.store import read_progress, read_result
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 10.0
@@ -35,15 +36,25 @@ class Followed:
         folder: Its folder, which may not exist yet.
         label: What it is called.
         seeds: The seeds that it is to have.
+        job_key: Its key; None for a trial of a search, whose parameters are not known before.
     """
 
     folder: Path
     label: str
     seeds: Sequence[int]
+    job_key: str | None = None
+    _done: set[int] = field(default_factory=set, init=False, repr=False)
 
     def done(self) -> int:
-        """Members that have a result."""
-        return sum((self.folder / f"seed_{s}" / "result.json").exists() for s in self.seeds)
+        """Members that have a result of this very job."""
+        self._done |= {seed for seed in self.seeds if seed not in self._done and self._has(seed)}
+        return len(self._done)
+
+    def _has(self, seed: int) -> bool:
+        result = read_result(self.folder / f"seed_{seed}")
+        if result is None or self.job_key is None:
+            return result is not None
+        return bool(result.get("member_key") == member_key(self.job_key, seed))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from headsweep.arguments import check_node
-from headsweep.config import RUNTIME_KEYS, Config, config_root, identity, register, stable_hash
+from headsweep.config import (
+    RUNTIME_KEYS,
+    Config,
+    TruthConfig,
+    config_root,
+    identity,
+    register,
+    stable_hash,
+)
 from headsweep.errors import UserError
 
 GROUPS = ("data", "backbone", "features", "pooling", "head", "target", "optim", "arm")
@@ -31,6 +39,9 @@ GROUPS = ("data", "backbone", "features", "pooling", "head", "target", "optim", 
 
 LEADING = {"head": 2}
 """How many leading arguments the code gives to what a key builds (in_dim, out_dim)."""
+
+LUCK = ("seed", "seeds", "data.source.seed", "data.split.seed", "data.split.fold", "backbone.seed")
+"""Keys that a search may not choose: it would find the luckiest sample."""
 
 NOISE = ("Config search path", "To append to your config", "See https://")
 """Starts of lines in Hydra's messages that do not help here: ``+`` is refused, for example."""
@@ -118,7 +129,7 @@ def validate(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[st
     assert isinstance(config, Config)
     assert isinstance(resolved, dict)
     plain = {str(key): value for key, value in resolved.items()}
-    added = sorted(_dotted(plain) - _dotted(asdict(config)))
+    added = sorted(_flat(plain).keys() - _flat(asdict(config)).keys())
     if added:
         raise UserError(f"{added[0]}: no such key")
     for key, node in (
@@ -127,6 +138,11 @@ def validate(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[st
         ("head", config.head),
     ):
         check_node(key, node, LEADING.get(key, 0))
+    if isinstance(config.backbone, TruthConfig) and not config.pooling.raw:
+        raise UserError(
+            "pooling.raw=false: not applicable with backbone=truth, whose query and encoded "
+            "vectors are zero; nothing else would be left to learn from"
+        )
     return Job(
         overrides=[o for o in overrides if not _is_runtime(o)],
         labels={group: str(choices[group]) for group in GROUPS},
@@ -244,25 +260,48 @@ def _plan_sweep(loader: ConfigLoader, master: DictConfig, added: list[str]) -> P
     if sweeper._target_ == BasicSweeperConf._target_:
         # The very function of the sweeper that will run, so that order and numbers agree.
         [batches] = BasicSweeper.split_arguments(arguments, max_batch_size=None)
+        for override in arguments:
+            key = override.get_key_element()
+            if key in ("seed", "seeds") and override.is_sweep_override():
+                raise UserError(
+                    f"{override.input_line}: use seeds=N, which trains N seeds of a job"
+                )
         jobs = [_sweep_job(loader, master, batch) for batch in batches]
         trials = None
-        what = {"jobs": distinct(jobs)}
+        what = _grid(jobs)
     else:
         ranges = {o.get_key_element(): o for o in arguments if o.is_sweep_override()}
         fixed = {o.get_key_element(): o for o in arguments if not o.is_sweep_override()}
         ranges = {key: value for key, value in ranges.items() if key not in fixed}
         jobs = list(_search_jobs(loader, master, ranges, fixed))
         trials = sweeper.n_trials
-        what = {"search": [str(override.input_line) for override in ranges.values()]}
+        plain = OmegaConf.to_container(sweeper, resolve=True, enum_to_str=True)
+        assert isinstance(plain, dict)
+        what = {
+            "search": {k: str(o.input_line).partition("=")[2] for k, o in ranges.items()},
+            # More trials go on with the same search.
+            "sweeper": {k: v for k, v in plain.items() if k not in ("params", "n_trials")},
+            "config": identity(jobs[0].resolved),
+        }
     if "n_jobs" in launcher:
         added = [*added, f"hydra.launcher.n_jobs={master.workers}"]
     folder = Path(master.root) / "sweeps" / master.name
-    with open_dict(master):
-        del master["hydra"]
-    # Not validated: what a grid sets for every job may be wrong or missing outside of it.
-    base = identity(OmegaConf.to_container(master, resolve=True))  # type: ignore[arg-type]
-    spec = {"seed": master.seed, "seeds": master.seeds, **what, "config": base}
+    config = jobs[0].config
+    spec = {"seed": config.seed, "seeds": config.seeds, **what}
     return Plan(jobs, folder, trials, spec, tuple(added))
+
+
+def _grid(jobs: Sequence[Job]) -> dict[str, Any]:
+    """What all jobs of a grid share, and what each has of its own."""
+    all_keys = [_flat(identity(job.resolved)) for job in jobs]
+    shared = {
+        key: value
+        for key, value in all_keys[0].items()
+        if all(key in other and other[key] == value for other in all_keys)
+    }
+    own = [{key: v for key, v in keys.items() if key not in shared} for keys in all_keys]
+    names = [f"{number} {label}" for number, label in enumerate(distinct(jobs))]
+    return {"jobs": dict(zip(names, own, strict=True)), "config": shared}
 
 
 def _search_jobs(
@@ -279,7 +318,7 @@ def _search_jobs(
 
     yield compose()
     for key, override in ranges.items():
-        if key in ("seed", "seeds", "data.split.seed"):
+        if key in LUCK:
             raise UserError(
                 f"{override.input_line}: a search would choose the luckiest seed; "
                 "use seeds=N, which every trial averages over"
@@ -316,11 +355,10 @@ def _samples(override: Override) -> list[Any]:
     return values if isinstance(value, ChoiceSweep) else [values[0], values[-1]]
 
 
-def _dotted(value: Mapping[str, Any], prefix: str = "") -> set[str]:
-    """Dotted names of all keys of a nested mapping."""
-    names = set()
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mapping with dotted keys; an empty mapping is kept as a value."""
+    flat: dict[str, Any] = {}
     for key, item in value.items():
-        names.add(f"{prefix}{key}")
-        if isinstance(item, Mapping):
-            names |= _dotted(item, f"{prefix}{key}.")
-    return names
+        name = f"{prefix}{key}"
+        flat |= _flat(item, f"{name}.") if isinstance(item, Mapping) and item else {name: item}
+    return flat

@@ -14,7 +14,7 @@ from headsweep.config import NUMERICS
 from headsweep.display import Followed, console, duration, following, preparing, show_rows
 from headsweep.errors import UserError
 from headsweep.jobs import Job, Plan, distinct
-from headsweep.run import Inputs, single_folder, start
+from headsweep.run import OBJECTIVE, Inputs, single_folder, start
 from headsweep.store import claim_sweep, read_results
 
 Progress = Callable[[str, float], None]
@@ -70,6 +70,16 @@ def launch(plan: Plan, argv: Sequence[str]) -> int:
         print(f"{_counts(jobs, before)}; go on with:", file=sys.stderr)
         print(f"  {shlex.join(['headsweep', 'train', *argv])}", file=sys.stderr)
         raise
+    except UserError:
+        raise
+    except ValueError as error:  # Optuna's, where no trial has a value
+        if plan.trials is None or any(map(_has_value, jobs)) or not any(j.done() for j in jobs):
+            raise
+        _conclude(plan, jobs)
+        raise UserError(
+            "no trial has a finished member, so there is no best one; "
+            "choose ranges in which the head trains"
+        ) from error
     except BrokenProcessPool as error:
         raise UserError(
             f"a worker was killed, perhaps for want of memory: {_counts(jobs, before)}; go on "
@@ -106,29 +116,38 @@ def _prepare(plan: Plan, report: Progress) -> list[Followed]:
     if config.tracking:
         report("MLflow", 1.0)
         tracking.init(Path(config.root))
-    return _followed(plan, inputs[0])
+    return _followed(plan, inputs)
 
 
 def _report_at(report: Progress, place: str, text: str, share: float) -> None:
     report(f"{place}: {text}", share)
 
 
-def _followed(plan: Plan, inputs: Inputs) -> list[Followed]:
+def _followed(plan: Plan, inputs: Sequence[Inputs]) -> list[Followed]:
     """The jobs to be, with their folders; of a search its trials."""
     if plan.folder is None:
-        return [_follow(plan.jobs[0], single_folder(plan.jobs[0], inputs), "run")]
+        key = inputs[0].job_key
+        return [_follow(plan.jobs[0], single_folder(plan.jobs[0], inputs[0]), "run", key)]
     folder = plan.folder / "jobs"
     if plan.trials is not None:
         trials = range(plan.trials)
         return [_follow(plan.jobs[0], folder / str(n), f"trial {n}") for n in trials]
     return [
-        _follow(job, folder / str(number), f"job {number} {label}")
-        for number, (job, label) in enumerate(zip(plan.jobs, distinct(plan.jobs), strict=True))
+        _follow(job, folder / str(number), f"job {number} {label}", found.job_key)
+        for number, (job, label, found) in enumerate(
+            zip(plan.jobs, distinct(plan.jobs), inputs, strict=True)
+        )
     ]
 
 
-def _follow(job: Job, folder: Path, label: str) -> Followed:
-    return Followed(folder, label, range(job.config.seed, job.config.seed + job.config.seeds))
+def _follow(job: Job, folder: Path, label: str, key: str | None = None) -> Followed:
+    seeds = range(job.config.seed, job.config.seed + job.config.seeds)
+    return Followed(folder, label, seeds, key)
+
+
+def _has_value(job: Followed) -> bool:
+    results = read_results(job.folder).values()
+    return any(result["metrics"].get(OBJECTIVE) is not None for result in results)
 
 
 def _hydra_arguments(plan: Plan, argv: Sequence[str]) -> list[str]:
@@ -158,8 +177,8 @@ def _conclude(plan: Plan, jobs: Sequence[Followed]) -> int:
     """Say what failed and where to look; the exit code."""
     code = 0
     for job in jobs:
-        results = read_results(job.folder)
-        failed = [result["reason"] for result in results.values() if result["status"] == "failed"]
+        results = [r for s, r in read_results(job.folder).items() if s in job.seeds]
+        failed = [result["reason"] for result in results if result["status"] == "failed"]
         for reason in failed:
             print(f"{job.label}: {reason}", file=sys.stderr)
         if len(failed) == len(results):

@@ -65,11 +65,19 @@ def find_inputs(job: "Job") -> Inputs:
     """Source, backbone and keys of a job; reads no events and writes nothing.
 
     Raises:
-        UserError: A file that the configuration names is missing or is not what it should be.
+        UserError: A file that the configuration names is missing or is not what it should be, or
+            the backbone was trained on events of another split of the same data.
     """
     source = find_source(job)
     backbone: Backbone = _make(json.dumps(job.resolved["backbone"]))
     data_key, checkpoint = source.key(), backbone.key()
+    facts = getattr(backbone, "facts", {})  # a backbone of a user's own may know none
+    if facts.get("data_key") == data_key and facts.get("split") != asdict(job.config.data.split):
+        raise UserError(
+            f"backbone: it was trained on events of these very data (key {data_key}) under another "
+            "data.split, so some that it knows would be among those that judge it; use other "
+            "events, or train one with `headsweep backbone` and this data.split"
+        )
     return Inputs(
         source=source,
         backbone=backbone,
@@ -135,8 +143,28 @@ def missing_seeds(job: "Job", folder: Path, job_key: str) -> list[int]:
 
     results = store.read_results(folder)
     keys = {seed: result.get("member_key") for seed, result in results.items()}
-    first, count = job.config.seed, job.config.seeds
-    return [s for s in range(first, first + count) if keys.get(s) != member_key(job_key, s)]
+    return [s for s in _seeds(job) if keys.get(s) != member_key(job_key, s)]
+
+
+def _seeds(job: "Job") -> range:
+    return range(job.config.seed, job.config.seed + job.config.seeds)
+
+
+def _begin(job: "Job", folder: Path, inputs: Inputs, cache_key: str) -> None:
+    """Describe a job in its folder, for the seeds that are there and those that are to come.
+
+    Results of another job lose their ``result.json``: they would pass for results of this one.
+    """
+    from headsweep import store
+
+    seeds = set(_seeds(job))
+    for seed, result in store.read_results(folder).items():
+        if result.get("member_key") == member_key(inputs.job_key, seed):
+            seeds.add(seed)
+        else:
+            (folder / f"seed_{seed}" / "result.json").unlink()
+    config = job.resolved | {"seed": min(seeds), "seeds": len(seeds)}
+    store.write_job(folder, config, _about(job, inputs, cache_key))
 
 
 def run_job(job: "Job", folder: Path | None = None) -> float:
@@ -160,16 +188,15 @@ def run_job(job: "Job", folder: Path | None = None) -> float:
     seeds = missing_seeds(job, folder, inputs.job_key)
     if seeds:
         features = build_features(job, inputs)
-        store.write_job(folder, job.resolved, _about(job, inputs, features.meta.key))
+        _begin(job, folder, inputs, features.meta.key)
         for result, parameters in _train(job, features, seeds, folder):
             _write_member(folder, inputs.job_key, result, parameters)
     if job.config.tracking:
         track(Path(job.config.root), folder)
-    wanted = range(job.config.seed, job.config.seed + job.config.seeds)
     values = [
         result["metrics"][OBJECTIVE]
         for seed, result in store.read_results(folder).items()
-        if seed in wanted and result["status"] == "finished"
+        if seed in _seeds(job) and result["status"] == "finished"
     ]
     numbers = [value for value in values if value is not None]
     return sum(numbers) / len(numbers) if numbers else math.nan

@@ -61,6 +61,7 @@ def test_train_checkpoint_measures_on_validation_and_writes_facts(tmp_path):
     assert loaded.facts == {
         "command": "headsweep backbone",
         "data_key": source.key(),
+        "split": {"val": 0.3, "dev": 0.1, "test": 0.0, "seed": 0, "folds": None, "fold": 0},
         "training_events": 36,
         "validation_events": 18,
         "threshold": 0.2,

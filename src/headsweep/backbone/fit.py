@@ -136,6 +136,7 @@ def train_checkpoint(
     model.facts = {
         "command": command,
         "data_key": source.key(),
+        "split": asdict(split),
         "training_events": len(train),
         "validation_events": len(val),
         "threshold": threshold,
