@@ -32,8 +32,10 @@ PICTURES = {
 def draw(report: Report) -> dict[str, Figure]:
     """Every picture, by file name."""
     figures = (
-        binned_figure(report, "qoverpt_r68", "r68 of q/pT, relative", log=True),
-        binned_figure(report, "scale_bias", "median of q/pT error [%]", factor=100),
+        binned_figure(report, "qoverpt_r68", "r68 of q/pT, relative", scale="log"),
+        binned_figure(
+            report, "scale_bias", "median of q/pT error [%]; linear within ±10", 100, scale="symlog"
+        ),
         binned_figure(report, "charge_misid", "wrong charge [%]", factor=100),
         learning_figure(report),
     )
@@ -48,7 +50,7 @@ def png(figure: Figure) -> bytes:
 
 
 def binned_figure(
-    report: Report, metric: str, ylabel: str, *, factor: float = 1.0, log: bool = False
+    report: Report, metric: str, ylabel: str, factor: float = 1.0, scale: str = "linear"
 ) -> Figure:
     """A metric against true pT: heads with intervals, references as lines.
 
@@ -57,8 +59,8 @@ def binned_figure(
         metric: One that the report has in bins of pT.
         ylabel: Name and unit of the vertical axis.
         factor: Multiplies the values, 100 for percent.
-        log: Logarithmic vertical axis. Without, the constant predictor is left out: its values
-            would flatten all others.
+        scale: Of the vertical axis: ``linear``, ``log`` or ``symlog``. Only with ``log`` is the
+            constant predictor shown: its values would flatten all others.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -77,18 +79,23 @@ def binned_figure(
         handles.append(bars)
     for row in report.rows:
         name = next((name for name in STYLES if row.label.startswith(name)), "")
-        if row.kind == "reference" and (log or name != "constant predictor"):
+        if row.kind == "reference" and (scale == "log" or name != "constant predictor"):
             y = np.array([factor * v.estimate.mean for v in report.get(row.label, metric, "pt")])
             stairs = axes.stairs(y, edges, baseline=None, color="black", linestyle=STYLES[name])
             stairs.set_label(row.label)
             handles.append(stairs)
-    if log:
+    if scale == "log":
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.axhline(0.0, color="grey", linewidth=0.8)
+    if scale == "symlog":
+        # One hopeless bin must not flatten all others.
+        axes.set_yscale("symlog", linthresh=10)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel(ylabel)
     _pt_axis(axes, report.pt_edges)
     title = _legend_title(report)
