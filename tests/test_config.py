@@ -238,7 +238,7 @@ def test_width_and_dropout_of_one_layer_are_no_identity() -> None:
         ([], ["backbone.checkpoint=copy.safetensors"], True),
         (["backbone=truth"], ["backbone.purity=0.9"], False),
         (["data=acts"], ["data.source.path=there"], True),
-        (["data=acts"], ["data.source.pt_edges=[1,2,3]", "data.source.min_bin_tracks=7"], True),
+        (["data=acts"], ["data.source.pt_edges=[1,2,3]"], False),
         (["data=acts"], ["data.split.fold=1"], False),
         (["data=acts"], ["data.source.plane=rz"], False),
     ],

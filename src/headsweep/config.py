@@ -310,8 +310,8 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that decides results: no runtime keys, no seeds.
 
     Where data and checkpoint lie is left out, as hashes of their content stand beside it in every
-    key, and so are the bins of reports and what is inert. For a one-layer head width and dropout
-    are inert and are set to 0, so that two spellings of the same network share a key.
+    key, and so is what is inert. For a one-layer head width and dropout are inert and are set to
+    0, so that two spellings of the same network share a key.
     """
     kept = _without(resolved, *RUNTIME_KEYS, "seed", "seeds")
     data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]
@@ -320,7 +320,7 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **kept,
         "data": {
-            "source": _without(data["source"], "path", "pt_edges", "min_bin_tracks"),
+            "source": _without(data["source"], "path"),
             "split": _without(data["split"], *(["fold"] if data["split"]["folds"] is None else [])),
         },
         "backbone": _without(kept["backbone"], "checkpoint"),

@@ -33,6 +33,7 @@ from headsweep.config import (
     stable_hash,
 )
 from headsweep.errors import UserError
+from headsweep.store import flat
 
 GROUPS = ("data", "backbone", "features", "pooling", "head", "target", "optim", "arm")
 """The groups whose chosen files label a job."""
@@ -129,7 +130,7 @@ def validate(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[st
     assert isinstance(config, Config)
     assert isinstance(resolved, dict)
     plain = {str(key): value for key, value in resolved.items()}
-    added = sorted(_flat(plain).keys() - _flat(asdict(config)).keys())
+    added = sorted(flat(plain).keys() - flat(asdict(config)).keys())
     if added:
         raise UserError(f"{added[0]}: no such key")
     for key, node in (
@@ -293,7 +294,7 @@ def _plan_sweep(loader: ConfigLoader, master: DictConfig, added: list[str]) -> P
 
 def _grid(jobs: Sequence[Job]) -> dict[str, Any]:
     """What all jobs of a grid share, and what each has of its own."""
-    all_keys = [_flat(identity(job.resolved)) for job in jobs]
+    all_keys = [flat(identity(job.resolved)) for job in jobs]
     shared = {
         key: value
         for key, value in all_keys[0].items()
@@ -353,12 +354,3 @@ def _samples(override: Override) -> list[Any]:
         return [start, *between, end]
     values: list[Any] = list(override.sweep_string_iterator())
     return values if isinstance(value, ChoiceSweep) else [values[0], values[-1]]
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mapping with dotted keys; an empty mapping is kept as a value."""
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(item, f"{name}.") if isinstance(item, Mapping) and item else {name: item}
-    return flat

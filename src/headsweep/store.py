@@ -321,13 +321,13 @@ def _job_order(path: Path) -> tuple[int, str]:
     return (int(path.name), "") if path.name.isdecimal() else (-1, path.name)
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mapping with dotted keys; an empty mapping is kept as a value."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, item in value.items():
         name = f"{prefix}{key}"
-        flat |= _flat(item, f"{name}.") if isinstance(item, Mapping) and item else {name: item}
-    return flat
+        found |= flat(item, f"{name}.") if isinstance(item, Mapping) and item else {name: item}
+    return found
 
 
 def _rows(job: Path) -> Iterator[dict[str, Any]]:
@@ -336,7 +336,7 @@ def _rows(job: Path) -> Iterator[dict[str, Any]]:
     in_sweep = job.parent.name == "jobs"
     config = {
         key: ",".join(map(str, value)) if isinstance(value, list) else value
-        for key, value in _flat(read_config(job)).items()
+        for key, value in flat(read_config(job)).items()
         if "." in key
     }
     for seed, result in read_results(job).items():
@@ -364,7 +364,7 @@ def _rows(job: Path) -> Iterator[dict[str, Any]]:
 
 
 def _refuse_difference(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    have, want = _flat(stored), _flat(wanted)
+    have, want = flat(stored), flat(wanted)
     missing = "(not set)"
     lines = [
         f"  {key}: {have.get(key, missing)} there, {want.get(key, missing)} here"
