@@ -135,8 +135,8 @@ def backbone(
             command=shlex.join(["headsweep", *sys.argv[1:]]),
             progress=progress,
         )
-    facts = ", ".join(f"{name} {value}" for name, value in model.facts.items() if name != "command")
-    print(f"{checkpoint}: {facts}")
+    found = ", ".join(f"{name} {model.facts[name]:.2%}" for name in ("purity", "efficiency"))
+    print(f"{checkpoint}: {found} at threshold {job.config.features.assignment_threshold}")
     print(f"use it with backbone.checkpoint={shlex.quote(str(checkpoint))}")
 
 
