@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import typer
 
 from headsweep import cli
-from headsweep.config import config_root
+from headsweep.build import member_builder
+from headsweep.config import PoolingConfig, config_root
+from headsweep.errors import UserError
 from own_head import write_head
 
 BIN = Path(sys.executable).parent
@@ -274,3 +277,28 @@ def test_the_makefile_knows_its_targets() -> None:
     )
     for target in ("help", "ablation", "test", "lint", "ui"):
         assert f"make {target}" in run.stdout
+
+
+def test_an_unusable_root_is_named(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = command("train", *SMALL, f"root={tmp_path / 'file'}")
+    assert code == 2
+    assert err.splitlines()[-1].startswith(f"error: root={tmp_path / 'file'}: cannot be written")
+
+
+def test_a_broken_file_of_the_users_own(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "head").mkdir(parents=True)
+    (tmp_path / "conf" / "head" / "broken.yaml").write_text("width: [")
+    code, _, err = command("train", "--config-dir", str(tmp_path / "conf"), *SMALL, "head=broken")
+    assert code == 2
+    assert "broken.yaml" in err
+    assert "Traceback" not in err
+
+
+def test_a_head_of_the_wrong_shape_is_refused() -> None:
+    config = {"head": {"_target_": "torch.nn.Conv2d"}, "pooling": asdict(PoolingConfig())}
+    with pytest.raises(UserError, match="does not work"):
+        member_builder(config, 23, 32, 4)()
+    config["head"] = {"_target_": "torch.nn.Identity"}
+    with pytest.raises(UserError, match=r"gives \[2, 288\] for \[2, 288\], not \[2, 4\]"):
+        member_builder(config, 23, 32, 4)()

@@ -65,7 +65,9 @@ def test_a_command_of_the_readme(
     from headsweep.events.acts_csv import convert
 
     words = [w.replace("CSV_FOLDER", str(folders / "csv")) for w in shlex.split(line)[1:]]
-    if "convert-acts" in words:
+    if "simulate" in words:
+        words = [w.replace("FOLDER", str(tmp_path / "simulated")) for w in words]
+    elif "convert-acts" in words:
         words = [w.replace("FOLDER", str(tmp_path / "acts")) for w in words]
     elif "data=acts" in words or "sweeps=acts" in words:
         convert(folders / "csv", tmp_path / "acts")

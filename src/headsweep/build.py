@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import nn
 
 from headsweep.config import PoolingConfig
@@ -21,7 +22,9 @@ def locate(target: str) -> Any:
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"_target_={target}: cannot be imported ({error})") from error
+        raise UserError(
+            f"_target_={target}: cannot be imported ({error}); is its folder on PYTHONPATH?"
+        ) from error
 
 
 def make(node: Mapping[str, Any], *args: Any) -> Any:
@@ -43,8 +46,19 @@ def member_builder(
     """
 
     def head(in_dim: int, out_dim: int) -> nn.Module:
-        built: nn.Module = make(config["head"], in_dim, out_dim)
-        return built
+        node = config["head"]
+        try:
+            built: nn.Module = make(node, in_dim, out_dim)
+            with torch.no_grad():
+                shape = built.eval()(torch.zeros(2, in_dim)).shape
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"head: {node['_target_']} does not work: {error}") from error
+        if shape != (2, out_dim):
+            raise UserError(
+                f"head: {node['_target_']} gives {list(shape)} for [2, {in_dim}], "
+                f"not {[2, out_dim]}"
+            )
+        return built.train()
 
     pooling = PoolingConfig(**config["pooling"])
     return lambda: build_member(pooling, inputs, dim, outputs, head)

@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from headsweep.arguments import check_node
 from headsweep.config import (
@@ -192,7 +193,7 @@ def _short_errors() -> Iterator[None]:
         raise
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} is missing: give {error.full_key}=VALUE") from error
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         raise UserError(short_message(error)) from error
 
 
@@ -203,7 +204,8 @@ def short_message(error: Exception) -> str:
     if isinstance(error.__cause__, OmegaConfBaseException):
         lines[end:] = str(error.__cause__).splitlines()[:1]
         end = len(lines)
-    return "\n".join(line for line in lines[:end] if line.strip())
+    shown = (line for line in lines[:end] if not line.strip().startswith("schema_"))
+    return "\n".join(line for line in shown if line.strip())
 
 
 def _parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:

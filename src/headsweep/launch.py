@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import yaml
 
@@ -95,6 +96,7 @@ def _prepare(plan: Plan, report: Progress) -> list[Followed]:
     from headsweep import run, tracking
     from headsweep.freeze import cache_key
 
+    _claim_root(Path(plan.jobs[0].config.root))
     for job in plan.jobs:
         run.check_device(job.config.device)
     inputs = [run.find_inputs(job) for job in plan.jobs]
@@ -117,6 +119,16 @@ def _prepare(plan: Plan, report: Progress) -> list[Followed]:
         report("MLflow", 1.0)
         tracking.init(Path(config.root))
     return _followed(plan, inputs)
+
+
+def _claim_root(root: Path) -> None:
+    """Make the folder of all output, or say that it cannot be."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise UserError(f"root={root}: cannot be written ({error})") from error
 
 
 def _report_at(report: Progress, place: str, text: str, share: float) -> None:
@@ -170,7 +182,10 @@ def _track(plan: Plan, jobs: Sequence[Followed]) -> None:
 def _counts(jobs: Sequence[Followed], before: int) -> str:
     done = sum(job.done() for job in jobs)
     members = sum(len(job.seeds) for job in jobs)
-    return f"{done} of {members} members are done, {before} of them were there before"
+    results = [r for job in jobs for s, r in read_results(job.folder).items() if s in job.seeds]
+    failed = sum(result["status"] == "failed" for result in results)
+    words = f"{done} of {members} members are done, {before} of them were there before"
+    return f"{words}; {failed} of them failed" if failed else words
 
 
 def _conclude(plan: Plan, jobs: Sequence[Followed]) -> int:
@@ -185,6 +200,7 @@ def _conclude(plan: Plan, jobs: Sequence[Followed]) -> int:
             code = 1
     if plan.folder is None:
         print(f"results: {jobs[0].folder}")
+        print(f"report: headsweep report {jobs[0].folder.name}")
         return code
     best = plan.folder / "optimization_results.yaml"
     if plan.trials is not None and best.exists():
