@@ -12,6 +12,7 @@ import torch
 
 from headsweep import store, tracking
 from headsweep.errors import UserError
+from headsweep.tasks import Outcome
 
 os.environ.update(tracking.MLFLOW_SETTINGS)
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -72,7 +73,9 @@ def make_job(
     return folder
 
 
-def write_member(job: Path, seed: int, failed: bool, evaluations: int) -> None:
+def write_member(
+    job: Path, seed: int, failed: bool, evaluations: int, status: str | None = None
+) -> None:
     rng = np.random.default_rng(seed)
     steps = np.linspace(0, 100, evaluations).astype(int)
     columns = {name: rng.random(evaluations) for name in HISTORY}
@@ -82,7 +85,7 @@ def write_member(job: Path, seed: int, failed: bool, evaluations: int) -> None:
     result = {
         "member_key": f"member-{job.name}-{seed}",
         "seed": seed,
-        "status": "failed" if failed else "finished",
+        "status": status or ("failed" if failed else "finished"),
         "reason": "loss is NaN at step 70" if failed else None,
         "steps": 100,
         "best_step": None if failed else 50,
@@ -98,6 +101,34 @@ def write_member(job: Path, seed: int, failed: bool, evaluations: int) -> None:
         None if failed else weights,
         None if failed else pd.DataFrame({"event": [1, 2], "pt": [5.0, np.nan]}),
     )
+
+
+def make_search(sweep: Path, *objectives: str) -> Path:
+    """Claim a sweep's folder for a search, as the sweep command does."""
+    named = list(objectives or ["val_qoverpt_r68"])
+    store.claim_sweep(sweep, {"search": {"head.dropout": "0..1"}, "objective": named})
+    return sweep
+
+
+def make_trial(
+    sweep: Path, number: int, state: str, *values: float, seeds: int = 3, **more: Any
+) -> Path:
+    """Write the folder of a trial; each of its seeds is off its values by 0.01 times itself."""
+    folder = sweep / "jobs" / str(number)
+    status = "finished" if state == "complete" else state
+    make_job(folder, overrides=["head.dropout=0.25"], seeds=seeds)
+    for seed in range(seeds):
+        write_member(folder, seed, failed=status == "failed", evaluations=3, status=status)
+    Outcome(
+        state=state,
+        values=list(values),
+        spread=[0.01] * len(values),
+        seeds={seed: [value + 0.01 * (seed - 1) for value in values] for seed in range(seeds)},
+        intermediate={0: 0.9, 50: 0.5},
+        params={"head.dropout": 0.25, "head.regression_hidden_dim": 144, "data/selection": "all"},
+        **more,
+    ).write(folder)
+    return folder
 
 
 def write_for_ever(folder: Path) -> None:

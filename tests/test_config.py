@@ -52,6 +52,22 @@ def test_every_file_composes(path: Path) -> None:
     assert job.labels[path.parent.name] == path.stem
 
 
+@pytest.mark.parametrize("path", sorted(CONF.glob("data/*/*.yaml")), ids=lambda p: p.stem)
+def test_every_file_below_data_composes(path: Path) -> None:
+    group = f"data/{path.parent.name}"
+    job = compose(f"{group}={path.stem}", "data=tiny")
+    assert (job.labels[group], job.labels["data"]) == (path.stem, "tiny")
+
+
+def test_the_selection_is_off_until_it_is_chosen(default: Job) -> None:
+    assert default.config.data.selection == config.SelectionConfig()
+    assert default.labels["data/selection"] == "all_tracks"
+    quality = config.SelectionConfig(9, 0.1, 2.7, 5.0, 3, 3)
+    assert compose("data/selection=quality").config.data.selection == quality
+    tighter = compose("data/selection=quality", "data.selection.min_pt=20").config.data.selection
+    assert tighter == config.SelectionConfig(9, 0.1, 2.7, 20.0, 3, 3)
+
+
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_sweep_says_what_it_is_and_composes(path: Path) -> None:
     header = "\n".join(re.findall(r"^#.*", path.read_text(), re.MULTILINE))
@@ -119,6 +135,19 @@ def test_an_arm_changes_what_it_says(arm: str, changed: dict[str, Any], default:
         ("data.split.dev=0", "data.split.dev=0.0: must be above 0"),
         ("data.split.seed=-1", "data.split.seed=-1: must be at least 0"),
         ("data.split.fold=1", "data.split.fold=1: must be 0 without data.split.folds"),
+        ("data.selection.min_hits=-1", "data.selection.min_hits=-1: must be at least 0"),
+        ("data.selection.min_hits=2.5", "data.selection.min_hits=2.5"),
+        ("data.selection.min_stations=-1", "data.selection.min_stations=-1: must be at least 0"),
+        ("data.selection.min_station_hits=0", "min_station_hits=0: must be at least 1"),
+        ("data.selection.min_pt=-5", "data.selection.min_pt=-5.0: must be at least 0 and finite"),
+        ("data.selection.min_pt=nan", "data.selection.min_pt=nan: must be at least 0 and finite"),
+        ("data.selection.min_abs_eta=inf", "min_abs_eta=inf: must be at least 0 and finite"),
+        ("data.selection.max_abs_eta=0", "max_abs_eta=0.0: must be above data.selection.min_abs"),
+        ("data.selection.max_abs_eta=inf", "max_abs_eta=inf: must be above"),
+        ("data.selection.minpt=5", "data.selection.minpt"),
+        ("data/selection=good", "Could not find 'data/selection/good'"),
+        ("data/selection=null", "data/selection=null: choose a file"),
+        ("name=x", "name=x: names a sweep; a single configuration is kept under its key"),
         ("optim.lr=inf", "optim.lr=inf: must be above 0 and finite"),
         ("optim.clip=nan", "optim.clip=nan: must be above 0 and finite"),
         ("optim.weight_decay=inf", "optim.weight_decay=inf: must be at least 0 and finite"),
@@ -200,7 +229,7 @@ def test_the_schema_gives_every_default(default: Job) -> None:
 @pytest.mark.parametrize(
     ("overrides", "same"),
     [
-        (["root=elsewhere", "workers=1", "threads=2", "tracking=false", "name=x"], True),
+        (["root=elsewhere", "workers=1", "threads=2", "tracking=false"], True),
         (["seeds=8"], True),
         (["seed=3"], True),
         (["head=conservative", "arm=baseline", "head.dropout=0.1"], True),
@@ -208,6 +237,9 @@ def test_the_schema_gives_every_default(default: Job) -> None:
         (["target=log_pt"], False),
         (["data.source.seed=2"], False),
         (["data.split.seed=2"], False),
+        (["data.selection.min_pt=5"], False),
+        (["data/selection=quality"], False),
+        (["data/selection=all_tracks", "data.selection.min_hits=0"], True),
     ],
 )
 def test_run_key(overrides: list[str], same: bool, default: Job) -> None:
@@ -237,6 +269,8 @@ def test_width_and_dropout_of_one_layer_are_no_identity() -> None:
         (["pooling.projection=mlp"], ["pooling.activation=swiglu"], False),
         ([], ["backbone.checkpoint=copy.safetensors"], True),
         (["backbone=truth"], ["backbone.purity=0.9"], False),
+        ([], ["data.selection.min_station_hits=4"], True),
+        (["data/selection=quality"], ["data.selection.min_station_hits=4"], False),
         (["data=acts"], ["data.source.path=there"], True),
         (["data=acts"], ["data.source.pt_edges=[1,2,3]"], False),
         (["data=acts"], ["data.split.fold=1"], False),

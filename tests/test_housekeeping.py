@@ -95,6 +95,15 @@ def test_clean_removes_a_named_sweep_and_then_what_it_used(tmp_path):
     assert store.read_results(other).keys() == {0}
 
 
+@pytest.mark.parametrize("look", [list_sweeps, clean])
+def test_a_root_that_is_no_folder_is_refused(tmp_path, look):
+    for root in (tmp_path / "nowhere", fill(tmp_path / "file", 1)):
+        with pytest.raises(UserError, match=f"^--root {root}: no such folder; .*root=FOLDER"):
+            look(root)
+    assert list_sweeps(tmp_path) == []
+    assert clean(tmp_path) == 0
+
+
 @pytest.mark.parametrize("name", ["nothing", "..", "", "mine/jobs"])
 def test_clean_refuses_what_is_no_sweep(tmp_path, name):
     job = make_job(tmp_path / "sweeps" / "mine" / "jobs" / "0", finished=[0])

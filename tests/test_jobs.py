@@ -47,7 +47,7 @@ def test_the_grid_is_what_hydra_runs(tmp_path: Path) -> None:
     script = tmp_path / "app.py"
     script.write_text(HYDRA)
     run = subprocess.run(
-        [sys.executable, script, "-m", "name=smoke", "hydra/launcher=basic", *overrides],
+        [sys.executable, script, "-m", "name=smoke", "hydra/sweeper=basic", *overrides],
         capture_output=True,
         text=True,
         check=True,
@@ -66,10 +66,17 @@ def test_labels_and_what_differs() -> None:
     assert [job.labels["arm"] for job in jobs] == ["baseline", "before"]
     assert {job.labels["head"] for job in jobs} == {"simpler"}
     assert list(jobs[0].labels) == [
-        *("data", "backbone", "features", "pooling"),
+        *("data", "data/selection", "backbone", "features", "pooling"),
         *("head", "target", "optim", "arm"),
     ]
     assert distinct(jobs) == ["arm=baseline", "arm=before"]
+
+
+def test_selections_of_tracks_can_be_swept_over() -> None:
+    jobs = sweep("data/selection=all_tracks,quality", "data=tiny").jobs
+    assert [job.labels["data/selection"] for job in jobs] == ["all_tracks", "quality"]
+    assert [job.config.data.selection.min_hits for job in jobs] == [0, 9]
+    assert distinct(jobs) == ["data/selection=all_tracks", "data/selection=quality"]
 
 
 def test_a_file_sets_what_its_jobs_share() -> None:
@@ -78,7 +85,7 @@ def test_a_file_sets_what_its_jobs_share() -> None:
     assert [job.config.data.source.events for job in plan.jobs] == [500, 500]
     assert [job.config.seeds for job in plan.jobs] == [3, 3]
     assert plan.folder == Path("out/sweeps/smoke")
-    assert "hydra.launcher.n_jobs=2" in plan.added
+    assert ["head=direct_projection" in batch for batch in plan.batches] == [False, True]
 
 
 def test_the_specification_leaves_out_how_and_where() -> None:
@@ -90,27 +97,26 @@ def test_the_specification_leaves_out_how_and_where() -> None:
     }
     assert spec["config"]["head.regression_hidden_dim"] == 144
     assert "head.dropout" not in spec["config"]
-    same = sweep(*grid, "workers=1", "threads=2", "root=x", "tracking=false").spec
+    same = sweep(*grid, "workers=1", "root=x", "tracking=false", "worker.time_limit=5").spec
     assert same == spec
     assert sweep(*grid, "optim.lr=0.01").spec != spec
     assert {**sweep(*grid[:1], "seeds=5").spec, "seeds": 2} == spec
 
 
-@pytest.mark.parametrize("sweeper", ["basic", "optuna"])
-def test_the_specification_has_what_a_file_sets_for_all_jobs(sweeper: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trials", ["null", "5"])
+def test_the_specification_has_what_a_file_sets_for_all_jobs(trials: str, tmp_path: Path) -> None:
     file = tmp_path / "sweeps" / "mine.yaml"
     file.parent.mkdir()
     specs = []
     for clip in (0.25, 0.5):
         file.write_text(
             "# @package _global_\n"
-            f"defaults: [override /hydra/sweeper: {sweeper}, _self_]\n"
-            f"hydra: {{sweeper: {{params: {{optim.clip: {clip}, seed: 3}}}}}}\n"
+            f"hydra: {{sweeper: {{n_trials: {trials}, params: {{optim.clip: {clip}, seed: 3}}}}}}\n"
         )
         overrides = ["sweeps=mine", "head.dropout=0.1,0.2"]
         specs.append(make_plan(overrides, True, config_dir=str(tmp_path)).spec)
     assert specs[0] != specs[1]
-    assert [spec["seed"] for spec in specs] == [3, 3]
+    assert [spec["seed" if trials == "null" else "first_seed"] for spec in specs] == [3, 3]
 
 
 def test_the_specification_numbers_the_jobs() -> None:
@@ -119,13 +125,14 @@ def test_the_specification_numbers_the_jobs() -> None:
 
 def test_the_specification_of_a_search_has_its_sampler() -> None:
     spec = sweep("sweeps=optuna").spec
-    assert spec["search"]["head.dropout"] == "interval(0.0, 0.4)"
-    assert spec["sweeper"]["sampler"]["seed"] == 0
-    assert spec["sweeper"]["n_jobs"] == 2
-    assert sweep("sweeps=optuna", "hydra.sweeper.n_trials=40").spec == spec
+    assert "low=0.0" in spec["search"]["head.dropout"]
+    assert spec["search_seed"] == 0
+    assert spec["lag"] == 4
+    more = sweep("sweeps=optuna", "hydra.sweeper.n_trials=70").spec
+    assert more == spec | {"n_trials": 70}
     for override in ("hydra.sweeper.sampler.seed=1", "head.dropout=0.1", "optim.lr=0.1"):
         assert sweep("sweeps=optuna", override).spec != spec
-    assert sweep("sweeps=optuna", "workers=3").spec["sweeper"]["n_jobs"] == 3
+    assert sweep("sweeps=optuna", "workers=3").spec == spec
 
 
 @pytest.mark.parametrize("override", ["seed=0,1,2", "seed=range(3)", "seeds=1,2"])
@@ -161,6 +168,13 @@ def test_names_that_cannot_be(override: str) -> None:
         sweep(override)
 
 
+@pytest.mark.parametrize("overrides", [["name=mine"], ["head=simpler", "name=mine", "seeds=2"]])
+def test_a_single_configuration_has_no_name(overrides: list[str]) -> None:
+    with pytest.raises(UserError, match=r"name=mine: names a sweep; .* with -m or sweeps="):
+        make_plan(overrides, multirun=False)
+    assert make_plan([*overrides[:-1], "name="], multirun=False).folder is None
+
+
 def test_one_bad_job_of_a_grid_is_found() -> None:
     with pytest.raises(UserError, match=r"head.dropout=1.5: must be in \[0, 1\)"):
         sweep("head.dropout=0.1,0.2,1.5")
@@ -173,7 +187,7 @@ def test_only_the_jobs_of_a_grid_need_to_be_valid() -> None:
 
 def test_a_search_is_checked_at_the_ends_of_its_ranges() -> None:
     plan = sweep("sweeps=optuna")
-    assert plan.trials == 20
+    assert plan.trials == 60
     assert "search" in plan.spec
     heads = [job.config.head for job in plan.jobs]
     assert {head.regression_hidden_dim for head in heads} == {32, 144, 512}
@@ -189,11 +203,12 @@ def test_a_search_is_checked_at_the_ends_of_its_ranges() -> None:
         ("head.regression_num_layers=range(0,3)", "head.regression_num_layers=0"),
         ("head.regression_num_layers=interval(1,5)", r"use head.regression_num_layers=int\("),
         ("head.regression_hidden_dim=tag(log,interval(32,512))", r"int\(interval\(A, B\)\)"),
-        ("seed=range(5)", "luckiest seed"),
-        ("data.split.seed=choice(1,2)", "luckiest seed"),
-        ("data.split.fold=range(5)", "luckiest seed"),
-        ("data.source.seed=range(5)", "luckiest seed"),
-        ("backbone.seed=range(5)", "luckiest seed"),
+        ("seed=range(5)", "luckiest sample"),
+        ("data.split.seed=choice(1,2)", "luckiest sample"),
+        ("data.split.fold=range(5)", "luckiest sample"),
+        ("data.source.seed=range(5)", "luckiest sample"),
+        ("data.selection.min_pt=interval(0.0,50.0)", "luckiest sample"),
+        ("backbone.seed=range(5)", "luckiest sample"),
         ("head=simpler,simplest", "simplest"),
     ],
 )

@@ -16,7 +16,7 @@ from headsweep.events.simulate import simulate
 Command = Callable[..., tuple[int, str, str]]
 
 README = (config_root() / "README.md").read_text()
-SMALL = ["optim.steps=2", "optim.batch_size=16", "tracking=false", "hydra/launcher=basic"]
+SMALL = ["optim.steps=2", "optim.batch_size=16", "tracking=false"]
 TINY = ["data=tiny", "data.source.events=60", "backbone=truth"]
 STARTS_A_SERVER = {"headsweep ui"}
 """Run for real by tests/test_ui.py."""
@@ -78,10 +78,17 @@ def test_a_command_of_the_readme(
         case "train":
             if "--cfg" not in words and "install=bash" not in words:
                 words += [*SMALL, *([] if own_data else TINY)]
-            if "sweeps=optuna" in words:
-                words.append("hydra.sweeper.n_trials=2")
+            searches = [w.startswith("hydra.sweeper.n_trials=") for w in words]
+            if "sweeps=optuna" in words or any(searches):
+                words = [w for w, length in zip(words, searches, strict=True) if not length]
+                words += ["hydra.sweeper.n_trials=2", "seeds=1"]
         case "backbone":
             words += ["--steps", "2"]
+        case "list" | "clean":
+            (tmp_path / "runs").mkdir()
+        case "study" | "sync" | "report" if words[1:] in (["optuna"], []):
+            search = ["sweeps=optuna", "hydra.sweeper.n_trials=2", "seeds=1"]
+            assert command("train", *search, *SMALL[:-1], *TINY)[0] == 0
         case "report" | "predict":
             assert command("train", "sweeps=presets", "seeds=2", *SMALL, *TINY)[0] == 0
     code, _, err = command(*words)

@@ -4,17 +4,15 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from headsweep import tracking
+from mlflow_runs import artifacts, dump, rows, runs
 from run_folders import PROCESSES, make_job, write_member
 
-METRICS = "SELECT run_uuid, key, value, timestamp, step FROM metrics"
 STATES = "SELECT name, status, lifecycle_stage FROM runs"
 
 
@@ -23,39 +21,6 @@ def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("all") / "müon's runs, 100% #1"
     tracking.init(folder)
     return folder
-
-
-def rows(root, query):
-    with closing(sqlite3.connect(root / "mlflow.db")) as connection:
-        return sorted(connection.execute(query).fetchall())
-
-
-def dump(root):
-    """Content of every table that MLflow fills for runs."""
-    tables = ("experiments", "runs", "metrics", "latest_metrics", "params", "tags", "inputs")
-    return {table: rows(root, f"SELECT * FROM {table}") for table in (*tables, "datasets")}
-
-
-def runs(root, folder):
-    """Runs of a folder and of what is below it, by path relative to it; none may be RUNNING."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking.tracking_uri(root))
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
-    found = client.search_runs([experiment.experiment_id])
-    prefix = quote(str(folder.relative_to(root)))
-    own = {r.data.tags["headsweep.path"]: r for r in found}
-    assert len(own) == len(found)
-    assert all(run.info.status != "RUNNING" for run in found)
-    return {
-        path[len(prefix) :].strip("/"): run for path, run in own.items() if path.startswith(prefix)
-    }
-
-
-def artifacts(run):
-    from mlflow.artifacts import list_artifacts
-
-    return sorted(Path(file.path).name for file in list_artifacts(run.info.artifact_uri))
 
 
 def test_importing_tracking_does_not_import_mlflow(tmp_path):

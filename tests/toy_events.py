@@ -1,11 +1,12 @@
 """Small events that need no simulation: bent tracks of hits in three layers, and noise."""
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from headsweep.config import stable_hash
+from headsweep.config import SelectionConfig, stable_hash
 from headsweep.events.base import Events, derive
 
 FEATURES = ("x", "y", "z", "t", "r", "theta", "phi", "eta")
@@ -65,3 +66,30 @@ class ToySource:
     def load(self, root: Path) -> Events:
         self.loads.append(root)
         return self.events
+
+
+def with_stations(events: Events) -> Events:
+    """The same with a hit feature ``stationIndex``, scaled: which layer a hit lies in."""
+    radius = events.column("r")[:, None]
+    station = np.abs(radius - np.array(LAYERS)).argmin(1) * np.float32(0.1)
+    return replace(
+        events,
+        hits=np.concatenate([events.hits, station[:, None]], axis=1),
+        features=(*events.features, "stationIndex"),
+    )
+
+
+def passes(events: Events, event: int, number: int, cuts: SelectionConfig) -> bool:
+    """Whether one true track passes a selection, from the words of the specification."""
+    eta, _, pt, _ = (float(v) for v in events.tracks[events.track_offsets[event] + number])
+    first, last = events.hit_offsets[event], events.hit_offsets[event + 1]
+    own = [hit for hit in range(first, last) if events.hit_track[hit] == number]
+    ok = len(own) >= cuts.min_hits and abs(eta) >= cuts.min_abs_eta and pt >= cuts.min_pt
+    if cuts.max_abs_eta is not None:
+        ok = ok and abs(eta) <= cuts.max_abs_eta
+    if cuts.min_stations:
+        column = events.features.index("stationIndex")
+        stations = Counter(round(10 * float(events.hits[hit, column])) for hit in own)
+        good = [name for name, hits in stations.items() if hits >= cuts.min_station_hits]
+        ok = ok and len(good) >= cuts.min_stations
+    return ok

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from headsweep import features, store
+from headsweep.config import SelectionConfig
 from headsweep.metrics import Tracks
 
 CURVES = {
@@ -94,6 +95,8 @@ def write_cache(
         pt_edges=list(pt_edges),
         min_bin_tracks=100,
         not_modelled=["alignment", "pile-up tracks"],
+        selection=SelectionConfig(),
+        selected=dict.fromkeys(sizes, 1.0),
         n_events={name: n // 2 for name, n in sizes.items()},
         n_tracks=sizes,
         efficiency=dict.fromkeys(sizes, 1.0),

@@ -6,15 +6,30 @@ application costs.
 
 import gc
 import os
+import signal
 import sys
 
 from headsweep.errors import UserError
 
-VERBS = ("train", "data", "backbone", "params", "report", "predict", "list", "clean", "ui")
+VERBS = (
+    "train",
+    "data",
+    "backbone",
+    "params",
+    "report",
+    "study",
+    "predict",
+    "list",
+    "clean",
+    "sync",
+    "ui",
+)
 
 
 def main() -> None:
     """Run a verb; what the user can mend is said in one line, without a traceback."""
+    # What a batch system sends before it kills is treated as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(_run(sys.argv[1:]))
     except UserError as error:

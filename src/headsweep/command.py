@@ -3,9 +3,8 @@
 import gc
 from collections.abc import Sequence
 
-from hydra._internal.utils import get_args_parser
-
 from headsweep.errors import UserError
+from headsweep.private import argument_parser
 from headsweep.run import start
 
 
@@ -22,7 +21,7 @@ def train(arguments: Sequence[str]) -> int:
         UserError: The command line, the configuration or the data is wrong.
     """
     argv = [argument for argument in arguments if argument != "--dry-run"]
-    args = get_args_parser().parse_intermixed_args(argv)
+    args = argument_parser().parse_intermixed_args(argv)
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         start(argv)
         return 0
@@ -30,11 +29,17 @@ def train(arguments: Sequence[str]) -> int:
         raise UserError("the configuration can only be added to, with --config-dir FOLDER")
 
     gc.enable()
-    from headsweep.jobs import is_sweep, make_plan
+    from headsweep.jobs import is_sweep, make_plan, sweep_name
 
-    multirun = args.multirun or is_sweep(args.overrides)
-    plan = make_plan(args.overrides, multirun, args.config_dir)
+    if "--dry-run" in arguments:
+        from headsweep.launch import dry_run
 
-    from headsweep.launch import dry_run, launch
+        multirun = args.multirun or is_sweep(args.overrides)
+        return dry_run(make_plan(args.overrides, multirun, args.config_dir))
+    if args.multirun or is_sweep(args.overrides):
+        rest = [a for a in argv if a not in ("-m", "--multirun")]
+        start(["--multirun", f"name={sweep_name(args.overrides)}", *rest])
+        return 0
+    from headsweep.launch import launch
 
-    return dry_run(plan) if "--dry-run" in arguments else launch(plan, argv)
+    return launch(make_plan(args.overrides, False, args.config_dir), argv)

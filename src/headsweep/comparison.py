@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from headsweep.errors import UserError
 from headsweep.intervals import Estimate, nadeau_bengio, t_interval
 from headsweep.labels import Job
 from headsweep.metrics import METRICS, Array, Tracks, concatenate, evaluate
+from headsweep.quality import words
 from headsweep.resolution import ResolutionFit, fit_resolution
 from headsweep.samples import SPLIT, Cache, Row, Sample, Score, head_row, reference_rows
+from headsweep.trials import Trials, usable
 
 SCHEMA = 1
 """Version of ``report.json``."""
@@ -117,6 +119,7 @@ class Report:
         min_bin_tracks: A bin with fewer tracks will never get a verdict.
         not_modelled: What the sample leaves out.
         notes: How to read the figures.
+        search: All trials, where the rows are the best of a search.
     """
 
     name: str
@@ -128,6 +131,7 @@ class Report:
     min_bin_tracks: int
     not_modelled: list[str]
     notes: list[str]
+    search: Trials | None = None
 
     def get(self, label: str, metric: str, axis: str = "all") -> list[Value]:
         """A metric in each bin of an axis, in their order; empty without finished members."""
@@ -144,6 +148,7 @@ class Report:
             "schema": SCHEMA,
             "verdict": NO_VERDICT,
             **{field.name: getattr(self, field.name) for field in fields(self)},
+            "search": None if self.search is None else asdict(self.search),
             "rows": [asdict(row) for row in self.rows],
             "values": [_flat(value) for value in self.values],
             "curves": self.curves.to_dict("records"),
@@ -169,6 +174,12 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
     if not jobs:
         known = ", ".join(sorted(path.name for path in (root / "sweeps").glob("*/"))) or "none yet"
         raise UserError(f"{folder}: no jobs to report; sweeps under {root}: {known}")
+    search = Trials.read(folder)
+    if search is not None:
+        by_number = {int(job.folder.name): job for job in jobs}
+        jobs = [by_number[number] for number in search.best()]
+        if not jobs:
+            raise UserError(f"{folder}: no complete trial to report: {usable(search.outcomes)}")
     groups = labels.group(jobs)
     caches = {key: Cache.open(root, key) for key in dict.fromkeys(job.cache_key for job in jobs)}
     metas = [cache.meta for cache in caches.values()]
@@ -190,7 +201,12 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
         pt_edges=pt_edges,
         min_bin_tracks=metas[0].min_bin_tracks,
         not_modelled=list(dict.fromkeys(line for meta in metas for line in meta.not_modelled)),
-        notes=_notes(jobs, rows),
+        notes=[
+            *([search.note()] if search is not None else []),
+            *_selection_notes(groups, caches),
+            *_notes(jobs, rows),
+        ],
+        search=search,
     )
 
 
@@ -282,6 +298,22 @@ def _fit(row: Row, pt_edges: Sequence[float]) -> ResolutionFit:
 def _flat(value: Value) -> dict[str, Any]:
     row: dict[str, Any] = asdict(value)
     return {**row, **row.pop("estimate")}
+
+
+def _selection_notes(groups: Mapping[str, Sequence[Job]], caches: Mapping[str, Cache]) -> list[str]:
+    """Which true tracks count, once for all configurations that share it; empty if all do."""
+    labels_of: dict[str, list[str]] = {}
+    for label, jobs in groups.items():
+        metas = [caches[key].meta for key in dict.fromkeys(job.cache_key for job in jobs)]
+        share = np.mean([meta.selected[SPLIT] for meta in metas])
+        cuts = words(metas[0].selection)
+        note = f"tracks with {cuts} were kept ({share:.1%} of {SPLIT})." if cuts else ""
+        labels_of.setdefault(note, []).append(label)
+    return [
+        f"Only {note}" if len(labels_of) == 1 else f"Of {', '.join(of)} only {note}"
+        for note, of in labels_of.items()
+        if note
+    ]
 
 
 def _notes(jobs: Sequence[Job], rows: Sequence[Row]) -> list[str]:

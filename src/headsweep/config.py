@@ -17,8 +17,27 @@ from headsweep.errors import UserError
 NUMERICS = 1
 """Raised by hand when the same configuration may give other results; part of every run's key."""
 
-RUNTIME_KEYS = ("root", "name", "device", "workers", "threads", "tracking", "sweeps")
+RUNTIME_KEYS = (
+    "root",
+    "name",
+    "device",
+    "workers",
+    "threads",
+    "worker",
+    "tracking",
+    "tracking_uri",
+    "sweeps",
+)
 """Keys that say how and where to run, never what: left out of every identity."""
+
+GROUPS = (
+    *("data", "data/selection", "backbone", "features", "pooling"),
+    *("head", "target", "optim", "arm"),
+)
+"""The groups whose chosen files label a job."""
+
+INERT_IN_ONE_LAYER = ("head.regression_hidden_dim", "head.dropout")
+"""Keys that do nothing to a head of one layer, which has no hidden one."""
 
 
 def _check(ok: bool, key: str, value: object, must: str) -> None:
@@ -61,11 +80,36 @@ class SplitConfig:
 
 
 @dataclass
+class SelectionConfig:
+    """Which true tracks count, ``quality.py``; by default all. Bounds belong to what is kept."""
+
+    min_hits: int = 0
+    min_abs_eta: float = 0.0
+    max_abs_eta: float | None = None
+    min_pt: float = 0.0
+    min_stations: int = 0
+    min_station_hits: int = 3
+
+    def __post_init__(self) -> None:
+        for name, least in (("min_hits", 0), ("min_stations", 0), ("min_station_hits", 1)):
+            value = getattr(self, name)
+            _check(value >= least, f"data.selection.{name}", value, f"at least {least}")
+        for name in ("min_abs_eta", "min_pt"):
+            value = getattr(self, name)
+            _check(0 <= value < math.inf, f"data.selection.{name}", value, "at least 0 and finite")
+        low, high = self.min_abs_eta, self.max_abs_eta
+        if high is not None:
+            must = "above data.selection.min_abs_eta and finite"
+            _check(low < high < math.inf, "data.selection.max_abs_eta", high, must)
+
+
+@dataclass
 class DataConfig:
-    """A source of events (``_target_`` and its arguments) and its split."""
+    """A source of events (``_target_`` and its arguments), its split, and the tracks that count."""
 
     source: Any = MISSING
     split: SplitConfig = field(default_factory=SplitConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
 
 
 @dataclass
@@ -259,6 +303,22 @@ class OptimConfig:
 
 
 @dataclass
+class WorkerConfig:
+    """What each worker of a sweep does; ``workers`` says how many there are."""
+
+    capacity: int = 1
+    max_retries: int = 2
+    time_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.capacity == 1, "worker.capacity", self.capacity, "1, for now")
+        _check(self.max_retries >= 0, "worker.max_retries", self.max_retries, "at least 0")
+        if self.time_limit is not None:
+            limit = self.time_limit
+            _check(0 < limit < math.inf, "worker.time_limit", limit, "seconds above 0, or null")
+
+
+@dataclass
 class Config:
     """One job: a configuration and its seeds (``seed``, ``seed + 1``, .., ``seeds`` of them)."""
 
@@ -276,7 +336,9 @@ class Config:
     device: str = "cpu"
     workers: int = 2
     threads: int = 1
+    worker: WorkerConfig = field(default_factory=WorkerConfig)
     tracking: bool = True
+    tracking_uri: str | None = None
     sweeps: Any = None
 
     def __post_init__(self) -> None:
@@ -315,13 +377,16 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """
     kept = _without(resolved, *RUNTIME_KEYS, "seed", "seeds")
     data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]
-    if head.get("_target_") == MLPHeadConfig._target_ and head["regression_num_layers"] == 1:
-        head |= {"regression_hidden_dim": 0, "dropout": 0.0}
+    split, selection = data["split"], data["selection"]
+    head |= inert(head)
     return {
         **kept,
         "data": {
             "source": _without(data["source"], "path"),
-            "split": _without(data["split"], *(["fold"] if data["split"]["folds"] is None else [])),
+            "split": _without(split, *(["fold"] if split["folds"] is None else [])),
+            "selection": _without(
+                selection, *(["min_station_hits"] if selection["min_stations"] == 0 else [])
+            ),
         },
         "backbone": _without(kept["backbone"], "checkpoint"),
         "pooling": _without(
@@ -329,6 +394,13 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
         ),
         "head": head,
     }
+
+
+def inert(head: Mapping[str, Any]) -> dict[str, float]:
+    """Keys of a resolved head that do nothing in it, with the values they are given in keys."""
+    if head.get("_target_") == MLPHeadConfig._target_ and head["regression_num_layers"] == 1:
+        return dict.fromkeys((key.removeprefix("head.") for key in INERT_IN_ONE_LAYER), 0)
+    return {}
 
 
 def _without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -59,63 +60,48 @@ class Followed:
 
 @dataclass(frozen=True)
 class State:
-    """How far all followed jobs are.
+    """How far a training or a sweep is.
 
     Attributes:
-        jobs_done: Jobs with all members.
-        members_done: Members with a result.
+        summary: The counts as words.
         share: Share of the whole work, in [0, 1].
         running: A line for each job at work.
-        jobs: Number of jobs.
-        members: Number of members of all jobs.
     """
 
-    jobs_done: int
-    members_done: int
+    summary: str
     share: float
     running: list[str]
-    jobs: int
-    members: int
-
-    def summary(self) -> str:
-        """The counts as words."""
-        return (
-            f"{self.jobs_done} of {self.jobs} jobs, "
-            f"{self.members_done} of {self.members} members done"
-        )
 
 
-def look(jobs: Sequence[Followed], since: float) -> State:
-    """Read the state of the jobs from their folders.
+def look(job: Followed, since: float) -> State:
+    """Read the state of a job from its folder.
 
     Args:
-        jobs: The jobs.
+        job: The job.
         since: Progress that was written before this time belongs to an earlier, broken run.
     """
-    jobs_done = members_done = 0
-    work = 0.0
+    done, total = job.done(), len(job.seeds)
+    work = float(done)
     running = []
-    for job in jobs:
-        done, total = job.done(), len(job.seeds)
-        jobs_done += done == total
-        members_done += done
-        work += done
-        progress = read_progress(job.folder) if done < total else None
-        if progress is not None and progress["updated"] >= since:
-            step, steps = progress["step"], progress["steps"]
-            work += (total - done) * step / steps
-            val = "" if progress["val"] is None else f", val r68 {progress['val']:.3f}"
-            running.append(f"{job.label}: step {step} of {steps}{val}")
-    members = sum(len(job.seeds) for job in jobs)
-    return State(jobs_done, members_done, work / members, running, len(jobs), members)
+    progress = read_progress(job.folder) if done < total else None
+    if progress is not None and progress["updated"] >= since:
+        work += (total - done) * progress["step"] / progress["steps"]
+        running.append(progress_line(job.label, progress))
+    return State(f"{done} of {total} members done", work / total, running)
+
+
+def progress_line(label: str, progress: Mapping[str, Any]) -> str:
+    """``progress.json`` as words."""
+    val = "" if progress["val"] is None else f", val r68 {progress['val']:.3f}"
+    return f"{label}: step {progress['step']} of {progress['steps']}{val}"
 
 
 @contextmanager
-def following(jobs: Sequence[Followed], console: Console) -> Iterator[None]:
-    """Show the progress of the jobs until the block ends, from a thread of its own."""
+def following(look: Callable[[], State], console: Console) -> Iterator[None]:
+    """Show the progress of some work until the block ends, from a thread of its own."""
     stop = threading.Event()
     show = _show_bar if console.is_terminal else _show_lines
-    thread = threading.Thread(target=show, args=(jobs, console, stop), daemon=True)
+    thread = threading.Thread(target=show, args=(look, console, stop), daemon=True)
     thread.start()
     try:
         yield
@@ -124,24 +110,24 @@ def following(jobs: Sequence[Followed], console: Console) -> Iterator[None]:
         thread.join()
 
 
-def _show_bar(jobs: Sequence[Followed], console: Console, stop: threading.Event) -> None:
-    since = time.time()
+def _show_bar(look: Callable[[], State], console: Console, stop: threading.Event) -> None:
     progress = _bar(console)
     task = progress.add_task("", total=1.0)
     with Live(console=console, transient=True) as live:
         while not stop.is_set():
-            state = look(jobs, since)
-            progress.update(task, description=state.summary(), completed=state.share)
+            state = look()
+            progress.update(task, description=state.summary, completed=state.share)
             live.update(Group(progress, *(Text(f"  {line}") for line in state.running)))
             stop.wait(POLL_SECONDS)
 
 
-def _show_lines(jobs: Sequence[Followed], console: Console, stop: threading.Event) -> None:
-    since = time.time()
+def _show_lines(look: Callable[[], State], console: Console, stop: threading.Event) -> None:
+    since, first = time.time(), look().share
     while not stop.wait(LINE_SECONDS):
-        state = look(jobs, since)
-        left = (time.time() - since) * (1 / state.share - 1) if state.share > 0 else None
-        text = f"{state.summary()}, {state.share:.0%}"
+        state = look()
+        gained = state.share - first
+        left = (time.time() - since) * (1 - state.share) / gained if gained > 0 else None
+        text = f"{state.summary}, {state.share:.0%}"
         _print(console, text if left is None else f"{text}, {duration(left)} left")
 
 

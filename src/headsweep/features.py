@@ -1,8 +1,8 @@
 """Frozen features as they lie on disk: ragged, memory-mapped, checksummed, shared by all runs.
 
-The cache of one combination of data, split, backbone, hit features and threshold is a folder,
-``root/cache/features/<key>``, with ``meta.json`` and a folder of arrays for each split. It is
-made by ``freeze.py``.
+The cache of one combination of data, split, selection, backbone, hit features and threshold is a
+folder, ``root/cache/features/<key>``, with ``meta.json`` and a folder of arrays for each split. It
+is made by ``freeze.py``.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from headsweep.config import SelectionConfig
 from headsweep.errors import DataError, UserError
 
 REBUILD = "run the training command again: it rebuilds the cache and keeps finished members"
@@ -91,7 +92,9 @@ class Meta:
         pt_edges: Quoted pT bins of the source, GeV.
         min_bin_tracks: Least tracks of a bin with a verdict.
         not_modelled: What the sample leaves out.
-        n_events: Events of each split.
+        selection: Which true tracks count; the others are in no figure here but ``selected``.
+        selected: Share of the true tracks that count, of each split.
+        n_events: Events of each split that have a track that counts.
         n_tracks: Tracks of each split that the backbone found: those in the cache.
         efficiency: Share of true tracks that were found, of each split.
         hit_purity: Share of the assigned hits that truly belong to their track, on val.
@@ -112,6 +115,8 @@ class Meta:
     pt_edges: list[float]
     min_bin_tracks: int
     not_modelled: list[str]
+    selection: SelectionConfig
+    selected: dict[str, float]
     n_events: dict[str, int]
     n_tracks: dict[str, int]
     efficiency: dict[str, float]
@@ -140,7 +145,8 @@ class FeatureSet:
         try:
             content = json.loads((folder / "meta.json").read_bytes())
             scales = {name: Scale(**scale) for name, scale in content.pop("scales").items()}
-            self.meta = Meta(**content, scales=scales)
+            selection = SelectionConfig(**content.pop("selection"))
+            self.meta = Meta(**content, scales=scales, selection=selection)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder}/meta.json cannot be read ({error}); {REBUILD}") from error
         if self.meta.key != folder.name:

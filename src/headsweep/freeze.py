@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 
 from headsweep.backbone.base import Assignment, Backbone, Progress, assign, join
 from headsweep.bending import REPLACED, Selection, bending_hits
-from headsweep.config import NUMERICS, FeaturesConfig, SplitConfig, stable_hash
+from headsweep.config import NUMERICS, FeaturesConfig, SelectionConfig, SplitConfig, stable_hash
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, Source, ragged_rows, split_events
 from headsweep.features import Features, FeatureSet, Meta, Scale, sha256
+from headsweep.quality import selected, true_hits, words
 from headsweep.reference import Estimator
 from headsweep.store import atomic_dir, write_atomic
 
-VERSION = 1
+VERSION = 2
 """Raised when the layout or the content of the cache changes; part of its key."""
+
+ALL_TRACKS = SelectionConfig()
+"""The selection that every true track passes."""
 
 log = logging.getLogger(__name__)
 
@@ -33,19 +37,24 @@ class _Recipe:
     backbone: Backbone
     split: SplitConfig
     features: FeaturesConfig
+    selection: SelectionConfig
 
     def key(self) -> str:
         s = self.source
         facts = [s.key(), s.plane, list(s.pt_edges), s.min_bin_tracks, list(s.not_modelled)]
-        configs = [asdict(self.split), asdict(self.features)]
+        configs = [asdict(config) for config in (self.split, self.features, self.selection)]
         return stable_hash([facts, self.backbone.key(), configs, NUMERICS, VERSION])
 
 
 def cache_key(
-    source: Source, backbone: Backbone, split: SplitConfig, features: FeaturesConfig
+    source: Source,
+    backbone: Backbone,
+    split: SplitConfig,
+    features: FeaturesConfig,
+    selection: SelectionConfig = ALL_TRACKS,
 ) -> str:
     """Key of the cache that ``build`` finds or makes with the same arguments (16 hex)."""
-    return _Recipe(source, backbone, split, features).key()
+    return _Recipe(source, backbone, split, features, selection).key()
 
 
 def build(
@@ -55,6 +64,7 @@ def build(
     features: FeaturesConfig,
     root: Path,
     progress: Progress | None = None,
+    selection: SelectionConfig = ALL_TRACKS,
 ) -> FeatureSet:
     """The frozen features, from the cache where they are there and whole, else made now.
 
@@ -67,12 +77,13 @@ def build(
         features: What is kept of each hit, and the threshold.
         root: Folder of all output; the cache is ``root/cache/features/<key>``.
         progress: Told how far it is.
+        selection: Which true tracks count.
 
     Raises:
         DataError: The events cannot be used, or the backbone assigns no hit to any track.
-        UserError: The backbone or the features do not fit the events.
+        UserError: The backbone, the features or the selection do not fit the events.
     """
-    recipe = _Recipe(source, backbone, split, features)
+    recipe = _Recipe(source, backbone, split, features, selection)
     folder = root / "cache" / "features" / recipe.key()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -89,7 +100,8 @@ def build(
 def of_other_events(meta: Meta, backbone: Backbone, events: Events) -> Features:
     """Frozen features of events that a cache does not hold, standardised with its scales.
 
-    The references of these tracks are NaN: they are calibrated on a cache's training split.
+    The references of these tracks are NaN: they are calibrated on a cache's training split. Tracks
+    that the cache's selection cuts are left out.
 
     Args:
         meta: Of the cache that a head was trained on.
@@ -97,7 +109,8 @@ def of_other_events(meta: Meta, backbone: Backbone, events: Events) -> Features:
         events: What the head is to be applied to.
 
     Raises:
-        UserError: The backbone or the hit features are others than the cache's.
+        UserError: The backbone or the hit features are others than the cache's, or no track passes
+            its selection.
         DataError: The backbone finds nothing in the events.
     """
     if backbone.key() != meta.backbone_key:
@@ -112,7 +125,9 @@ def of_other_events(meta: Meta, backbone: Backbone, events: Events) -> Features:
             f"the events have the hit features {', '.join(events.features)}, "
             f"but the head was trained on {', '.join(names)}"
         )
-    found = _assign({"other": events}, backbone, meta.threshold, lambda what, share: None)["other"]
+    parts = {"other": events}
+    counted = _select(parts, meta.selection)
+    found = _assign(parts, counted, backbone, meta.threshold, lambda what, share: None)["other"]
     assigned = Selection(events.hits[found.hit], events.features, found.offsets)
     raw = bending_hits(meta.plane, assigned) if bent else assigned.hits
     unknown = np.full((len(found.track), 4), np.nan, np.float32)
@@ -126,7 +141,8 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     events = source.load(root)
     indices = split_events(len(events), **asdict(recipe.split))
     parts = {name: events.take(rows) for name, rows in indices.items() if len(rows)}
-    found = _assign(parts, backbone, features.assignment_threshold, report)
+    counted = _select(parts, recipe.selection)
+    found = _assign(parts, counted, backbone, features.assignment_threshold, report)
     bent = features.name == "bending"
     scales, splits = _content(parts, found, source.plane, bent)
     for name, split in splits.items():
@@ -139,6 +155,7 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     }
     n_tracks = {name: len(split) for name, split in splits.items()}
     correct = int(found["val"].correct.sum())
+    n_true_hits = int(counted["val"][true_hits(parts["val"])[1]].sum())
     replaced = REPLACED[source.plane] if bent else None
     meta = Meta(
         key=recipe.key(),
@@ -152,11 +169,13 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
         pt_edges=list(source.pt_edges),
         min_bin_tracks=source.min_bin_tracks,
         not_modelled=list(source.not_modelled),
-        n_events={name: len(part) for name, part in parts.items()},
+        selection=recipe.selection,
+        selected={name: float(tracks.mean()) for name, tracks in counted.items()},
+        n_events={name: _n_events(part, counted[name]) for name, part in parts.items()},
         n_tracks=n_tracks,
-        efficiency={name: n / len(parts[name].tracks) for name, n in n_tracks.items()},
+        efficiency={name: n / int(counted[name].sum()) for name, n in n_tracks.items()},
         hit_purity=correct / max(len(found["val"].correct), 1),
-        hit_efficiency=correct / int((parts["val"].hit_track >= 0).sum()),
+        hit_efficiency=correct / n_true_hits,
         bytes_per_track=sum(size for size, _ in files.values()) / sum(n_tracks.values()),
         scales=scales,
         files=files,
@@ -164,16 +183,41 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     write_atomic(folder / "meta.json", json.dumps(asdict(meta), indent=1).encode())
 
 
+def _select(
+    parts: Mapping[str, Events], selection: SelectionConfig
+) -> dict[str, NDArray[np.bool_]]:
+    """Which true tracks of each split count; none may be without."""
+    counted = {name: selected(part, selection) for name, part in parts.items()}
+    for name, tracks in counted.items():
+        if not tracks.any():
+            raise UserError(
+                f"data.selection: none of the {len(tracks)} true tracks of split {name!r} passes "
+                f"({words(selection)}); loosen it, or use more events"
+            )
+    return counted
+
+
+def _n_events(events: Events, tracks: NDArray[np.bool_]) -> int:
+    """Events with one or more of the given tracks, which are a mask over ``Events.tracks``."""
+    before = np.concatenate([[0], np.cumsum(tracks)])
+    return int(np.count_nonzero(np.diff(before[events.track_offsets])))
+
+
 def _assign(
-    parts: Mapping[str, Events], backbone: Backbone, threshold: float, report: Progress
+    parts: Mapping[str, Events],
+    counted: Mapping[str, NDArray[np.bool_]],
+    backbone: Backbone,
+    threshold: float,
+    report: Progress,
 ) -> dict[str, Assignment]:
-    """The one pass through the backbone: the found tracks and assigned hits of each split."""
+    """The one pass through the backbone: the found tracks that count, and their assigned hits."""
     total, done = sum(len(part) for part in parts.values()), 0
     found = {}
     for name, part in parts.items():
         batches = []
         for batch in backbone.run(part):
-            batches.append(assign(part, batch, threshold))
+            # Matched among all tracks, so that none takes the query of one that does not count.
+            batches.append(_only(assign(part, batch, threshold), counted[name]))
             report("features", (done + batch.events.stop) / total)
         found[name] = join(batches)
         done += len(part)
@@ -181,11 +225,27 @@ def _assign(
         if len(found[name].track) == 0 or (name == "train" and len(found[name].hit) == 0):
             raise DataError(
                 f"split {name!r}: the backbone found {len(found[name].track)} of "
-                f"{len(part.tracks)} tracks and assigned {len(found[name].hit)} hits to them at "
+                f"{counted[name].sum()} tracks and assigned {len(found[name].hit)} hits to them at "
                 f"features.assignment_threshold={threshold}; lower it, or train a backbone on "
                 "these data with `headsweep backbone`"
             )
     return found
+
+
+def _only(found: Assignment, counted: NDArray[np.bool_]) -> Assignment:
+    """The found tracks that count, with their hits; ``counted`` is a mask over all true tracks."""
+    tracks = np.flatnonzero(counted[found.track])
+    hits, offsets = ragged_rows(found.offsets, tracks)
+    return Assignment(
+        track=found.track[tracks],
+        event=found.event[tracks],
+        query=found.query[tracks],
+        offsets=offsets,
+        hit=found.hit[hits],
+        encoded=found.encoded[hits],
+        p=found.p[hits],
+        correct=found.correct[hits],
+    )
 
 
 def _content(
@@ -234,9 +294,7 @@ def _frozen(
 
 def _true_hits(events: Events, tracks: NDArray[np.int64]) -> Selection:
     """The true hits of the given tracks (rows of ``Events.tracks``)."""
-    hits = np.flatnonzero(events.hit_track >= 0)
-    event = np.searchsorted(events.hit_offsets, hits, side="right") - 1
-    track = events.track_offsets[event] + events.hit_track[hits]
+    hits, track = true_hits(events)
     counts = np.bincount(track, minlength=len(events.tracks))
     by_track = hits[np.argsort(track, kind="stable")]
     rows, offsets = ragged_rows(np.concatenate([[0], np.cumsum(counts)]), tracks)

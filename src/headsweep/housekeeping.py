@@ -42,7 +42,12 @@ class Summary:
 
 
 def list_sweeps(root: Path) -> list[Summary]:
-    """Summaries of all sweeps below a root, by name."""
+    """Summaries of all sweeps below a root, by name.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    _check_root(root)
     return [summarise(folder) for folder in sorted(root.glob("sweeps/*")) if folder.is_dir()]
 
 
@@ -83,8 +88,9 @@ def clean(root: Path, what: Collection[str] = CACHES, sweep: str | None = None) 
         Bytes freed.
 
     Raises:
-        UserError: There is no such sweep.
+        UserError: There is no such folder or sweep.
     """
+    _check_root(root)
     freed, orphans = 0, set[str]()
     if sweep is not None:
         folder = root / "sweeps" / sweep
@@ -103,6 +109,14 @@ def clean(root: Path, what: Collection[str] = CACHES, sweep: str | None = None) 
         if path.exists() and _abandoned(path):
             freed += _remove(path)
     return freed
+
+
+def _check_root(root: Path) -> None:
+    if not root.is_dir():
+        raise UserError(
+            f"--root {root}: no such folder; nothing was trained into it yet, or it is not the "
+            "root=FOLDER of the trainings"
+        )
 
 
 def _caches(job: Path) -> set[str]:

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from math import ceil, floor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra import initialize_config_search_path
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -25,6 +24,7 @@ from yaml import YAMLError
 
 from headsweep.arguments import check_node
 from headsweep.config import (
+    GROUPS,
     RUNTIME_KEYS,
     Config,
     TruthConfig,
@@ -34,10 +34,14 @@ from headsweep.config import (
     stable_hash,
 )
 from headsweep.errors import UserError
+from headsweep.private import grid
 from headsweep.store import flat
 
-GROUPS = ("data", "backbone", "features", "pooling", "head", "target", "optim", "arm")
-"""The groups whose chosen files label a job."""
+if TYPE_CHECKING:
+    from headsweep.search import Search
+
+SWEEPER = "hydra_plugins.headsweep.sweeper.HeadsweepSweeper"
+"""Ours; another may be chosen, but is not what these pages promise."""
 
 LEADING = {"head": 2}
 """How many leading arguments the code gives to what a key builds (in_dim, out_dim)."""
@@ -76,14 +80,50 @@ class Plan:
         folder: The folder of the sweep; None for one run.
         trials: Length of a search, else None.
         spec: What identifies the sweep (``store.claim_sweep``); empty for one run.
-        added: Overrides that Hydra needs in front of the user's.
+        batches: For each job of a grid the overrides that make it from the sweep.
+        search: The rules of a search.
     """
 
     jobs: list[Job]
     folder: Path | None = None
     trials: int | None = None
     spec: dict[str, Any] = field(default_factory=dict)
-    added: tuple[str, ...] = ()
+    batches: list[list[str]] = field(default_factory=list)
+    search: "Search | None" = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's configuration, from which its jobs are composed."""
+
+    loader: ConfigLoader
+    master: DictConfig
+
+    def compose(self, overrides: Sequence[str]) -> Job:
+        """The validated job that some overrides make.
+
+        Raises:
+            UserError: They do not make one.
+        """
+        with _short_errors():
+            cfg = self.loader.load_sweep_config(self.master, list(overrides))
+        return _job(cfg)
+
+    def arguments(self) -> list[str]:
+        """``key=value`` of the sweeper's parameters and of the command line."""
+        params = (self.master.hydra.sweeper.params or {}).items()
+        return [*(f"{key}={value}" for key, value in params), *self.master.hydra.overrides.task]
+
+    def search(self) -> "Search":
+        """The search that it describes.
+
+        Raises:
+            UserError: Something cannot be searched, or not so.
+        """
+        from headsweep.search import read_search
+
+        hydra = self.master.hydra
+        return read_search(hydra.sweeper, self.arguments(), hydra.overrides.hydra)
 
 
 def is_sweep(overrides: Sequence[str]) -> bool:
@@ -102,16 +142,31 @@ def make_plan(overrides: Sequence[str], multirun: bool, config_dir: str | None =
     Raises:
         UserError: A key, a type or a value is wrong; the message names the key.
     """
-    _runtime_values(overrides)  # refuses what Hydra would let pass
+    name = _runtime_values(overrides).get("name")  # also refuses what Hydra would let pass
+    if name and not multirun:
+        raise UserError(
+            f"name={name}: names a sweep; a single configuration is kept under its key: leave name "
+            "out, or make it a sweep with -m or sweeps="
+        )
     with _loader(config_dir) as loader:
         if not multirun:
             with _short_errors():
                 cfg = loader.load_configuration("config", list(overrides), RunMode.RUN)
             return Plan(jobs=[_job(cfg)])
-        added = [f"name={sweep_name(overrides)}"]
-        with _short_errors():
-            master = loader.load_configuration("config", [*added, *overrides], RunMode.MULTIRUN)
-        return _plan_sweep(loader, master, added)
+        name = f"name={sweep_name(overrides)}"
+        return plan_sweep(_load_sweep(loader, [name, *overrides]))
+
+
+@contextmanager
+def open_sweep(overrides: Sequence[str], config_dir: str | None) -> Iterator[Sweep]:
+    """Load a sweep's configuration once, to compose its jobs from."""
+    with _loader(config_dir) as loader:
+        yield _load_sweep(loader, overrides)
+
+
+def _load_sweep(loader: ConfigLoader, overrides: Sequence[str]) -> Sweep:
+    with _short_errors():
+        return Sweep(loader, loader.load_configuration("config", [*overrides], RunMode.MULTIRUN))
 
 
 def validate(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> Job:
@@ -250,48 +305,51 @@ def distinct(jobs: Sequence[Job]) -> list[str]:
     return [" ".join(o for o in job.overrides if o not in shared) for job in jobs]
 
 
-def _sweep_job(loader: ConfigLoader, master: DictConfig, overrides: list[str]) -> Job:
-    with _short_errors():
-        cfg = loader.load_sweep_config(master, overrides)
-    return _job(cfg)
+def plan_sweep(sweep: Sweep) -> Plan:
+    """Compose and validate all jobs of a grid, or those that stand for a search's ranges.
 
-
-def _plan_sweep(loader: ConfigLoader, master: DictConfig, added: list[str]) -> Plan:
-    sweeper, launcher = master.hydra.sweeper, master.hydra.launcher
-    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    arguments = _parse([*params, *master.hydra.overrides.task], loader)
-    if sweeper._target_ == BasicSweeperConf._target_:
-        # The very function of the sweeper that will run, so that order and numbers agree.
-        [batches] = BasicSweeper.split_arguments(arguments, max_batch_size=None)
+    Raises:
+        UserError: A key, a type or a value is wrong; the message names the key.
+    """
+    master = sweep.master
+    folder = Path(master.root) / "sweeps" / master.name
+    arguments = _parse(sweep.arguments(), sweep.loader)
+    sweeper = master.hydra.sweeper
+    if sweeper.get("n_trials") is None:  # Hydra's own sweeper has no such key
+        _refuse_intervals(arguments)
+        batches = grid(arguments)
         for override in arguments:
-            key = override.get_key_element()
-            if key in ("seed", "seeds") and override.is_sweep_override():
+            if override.get_key_element() in ("seed", "seeds") and override.is_sweep_override():
                 raise UserError(
                     f"{override.input_line}: use seeds=N, which trains N seeds of a job"
                 )
-        jobs = [_sweep_job(loader, master, batch) for batch in batches]
-        trials = None
-        what = _grid(jobs)
-    else:
-        ranges = {o.get_key_element(): o for o in arguments if o.is_sweep_override()}
-        fixed = {o.get_key_element(): o for o in arguments if not o.is_sweep_override()}
-        ranges = {key: value for key, value in ranges.items() if key not in fixed}
-        jobs = list(_search_jobs(loader, master, ranges, fixed))
-        trials = sweeper.n_trials
-        plain = OmegaConf.to_container(sweeper, resolve=True, enum_to_str=True)
-        assert isinstance(plain, dict)
-        what = {
-            "search": {k: str(o.input_line).partition("=")[2] for k, o in ranges.items()},
-            # More trials go on with the same search.
-            "sweeper": {k: v for k, v in plain.items() if k not in ("params", "n_trials")},
-            "config": identity(jobs[0].resolved),
-        }
-    if "n_jobs" in launcher:
-        added = [*added, f"hydra.launcher.n_jobs={master.workers}"]
-    folder = Path(master.root) / "sweeps" / master.name
-    config = jobs[0].config
-    spec = {"seed": config.seed, "seeds": config.seeds, **what}
-    return Plan(jobs, folder, trials, spec, tuple(added))
+        jobs = [sweep.compose(batch) for batch in batches]
+        seeds = {"seed": jobs[0].config.seed, "seeds": jobs[0].config.seeds}
+        return Plan(jobs, folder, spec=seeds | _grid(jobs), batches=batches)
+    ranges = {o.get_key_element(): o for o in arguments if o.is_sweep_override()}
+    fixed = {o.get_key_element(): o for o in arguments if not o.is_sweep_override()}
+    ranges = {key: value for key, value in ranges.items() if key not in fixed}
+    jobs = list(_search_jobs(sweep, ranges, fixed))
+    if sweeper._target_ != SWEEPER:
+        return Plan(jobs, folder, trials=sweeper.n_trials)
+    search, config = sweep.search(), jobs[0].config
+    seeds = {"first_seed": config.seed, "seeds_per_trial": config.seeds}
+    spec = {
+        "n_trials": search.n_trials,
+        **seeds,
+        **search.spec(),
+        "config": identity(jobs[0].resolved),
+    }
+    return Plan(jobs, folder, trials=search.n_trials, spec=spec, search=search)
+
+
+def _refuse_intervals(arguments: Sequence[Override]) -> None:
+    for override in arguments:
+        if override.is_interval_sweep():
+            raise UserError(
+                f"{override.input_line}: an interval is searched, not listed; give the number of "
+                "trials, hydra.sweeper.n_trials=N"
+            )
 
 
 def _grid(jobs: Sequence[Job]) -> dict[str, Any]:
@@ -308,23 +366,20 @@ def _grid(jobs: Sequence[Job]) -> dict[str, Any]:
 
 
 def _search_jobs(
-    loader: ConfigLoader,
-    master: DictConfig,
-    ranges: Mapping[str, Override],
-    fixed: Mapping[str, Override],
+    sweep: Sweep, ranges: Mapping[str, Override], fixed: Mapping[str, Override]
 ) -> Iterator[Job]:
     """The fixed part of a search, then each parameter at values that stand for its range."""
     common = [f"{key}={value.get_value_element_as_str()}" for key, value in fixed.items()]
 
     def compose(*overrides: str) -> Job:
-        return _sweep_job(loader, master, [*common, *overrides])
+        return sweep.compose([*common, *overrides])
 
     yield compose()
     for key, override in ranges.items():
-        if key in LUCK:
+        if key in LUCK or key.startswith(("data.selection", "data/selection")):
             raise UserError(
-                f"{override.input_line}: a search would choose the luckiest seed; "
-                "use seeds=N, which every trial averages over"
+                f"{override.input_line}: a search would choose the luckiest sample; seeds=N gives "
+                "every trial N seeds to average over"
             )
         for value in _samples(override):
             try:

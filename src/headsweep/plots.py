@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from headsweep.comparison import Report
 from headsweep.metrics import Array
+from headsweep.trials import Trials
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Palette of Okabe and Ito, without yellow and without black, which the references have."""
@@ -29,9 +30,22 @@ PICTURES = {
 """File name and caption of each picture."""
 
 
+SEARCH = {
+    "search.png": "The search: every trial on validation, by its number or by its parameters",
+}
+"""The picture that only a search has."""
+
+
+def captions(report: Report) -> dict[str, str]:
+    """File name and caption of each picture of a report."""
+    return PICTURES if report.search is None else SEARCH | PICTURES
+
+
 def draw(report: Report) -> dict[str, Figure]:
     """Every picture, by file name."""
+    found = [] if report.search is None else [search_figure(report.search)]
     figures = (
+        *found,
         binned_figure(report, "qoverpt_r68", "r68 of q/pT, relative", scale="log"),
         binned_figure(
             report, "scale_bias", "median of q/pT error [%]; linear within ±10", 100, scale="symlog"
@@ -39,7 +53,7 @@ def draw(report: Report) -> dict[str, Figure]:
         binned_figure(report, "charge_misid", "wrong charge [%]", factor=100),
         learning_figure(report),
     )
-    return dict(zip(PICTURES, figures, strict=True))
+    return dict(zip(captions(report), figures, strict=True))
 
 
 def png(figure: Figure) -> bytes:
@@ -100,6 +114,43 @@ def binned_figure(
     _pt_axis(axes, report.pt_edges)
     title = _legend_title(report)
     figure.legend(handles=handles, loc="outside right upper", frameon=False, title=title)
+    return figure
+
+
+def search_figure(trials: Trials) -> Figure:
+    """Trials by number with the best so far, or against a second objective with its front."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    several = len(trials.objectives) > 1
+    complete = {n: o for n, o in trials.outcomes.items() if o.state == "complete"}
+    x = [o.values[1] if several else n for n, o in complete.items()]
+    y = [o.values[0] for o in complete.values()]
+    half = [o.spread[0] if o.spread else 0.0 for o in complete.values()]
+    bars = axes.errorbar(x, y, half, fmt="o", ms=5, capsize=2, color=COLOURS[0])
+    bars.set_label("complete; bars: standard deviation over the seeds")
+    if several:
+        front = sorted(
+            (trials.outcomes[n].values[1], trials.outcomes[n].values[0]) for n in trials.best()
+        )
+        axes.step(*zip(*front, strict=True), where="post", color=COLOURS[1], label="Pareto front")
+        axes.set_xscale("log")
+        axes.set_xlabel(trials.objectives[1])
+    else:
+        best = np.minimum if trials.directions[0] == "minimize" else np.maximum
+        axes.step(x, best.accumulate(y), where="post", color=COLOURS[1], label="best so far")
+        pruned = {n: o.values[0] for n, o in trials.outcomes.items() if o.state == "pruned"}
+        low, high = min(y), max(y)
+        # A trial that was pruned early may lie anywhere: it is drawn at the edge.
+        at = np.clip([*pruned.values()], low, high)
+        axes.plot([*pruned], at, "x", color="0.5", label="pruned, at its last evaluation")
+        failed = [n for n, o in trials.outcomes.items() if o.state == "failed"]
+        axes.plot(failed, [high] * len(failed), "P", color=COLOURS[3], label="failed")
+        axes.set_xlabel("trial")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.set_ylabel(f"{trials.objectives[0]}, mean over the seeds")
+    figure.legend(loc="outside upper center", frameon=False, ncols=2)
     return figure
 
 

@@ -79,8 +79,8 @@ def root_of(job_folder: Path) -> Path:
 def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
     """Predictions of the finished members of a job for other events that have truth tracks.
 
-    Hits are assigned to true tracks as in training; a track that the backbone does not find has
-    no prediction.
+    Hits are assigned to true tracks as in training; a track that the backbone does not find, or
+    that the selection of the training cuts, has no prediction.
 
     Args:
         job_folder: The folder of the job.
@@ -88,7 +88,7 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
             simulated spectrometer, too. The truth is needed.
 
     Returns:
-        For each seed the tracks that the backbone found, with their predictions.
+        For each seed the tracks that were found and pass, with their predictions.
 
     Raises:
         UserError: The folder is no job, or has no finished member, or the data do not fit it.

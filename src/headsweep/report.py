@@ -28,7 +28,7 @@ def write_report(report: Report, folder: Path) -> None:
     """
     with atomic_dir(folder) as temporary:
         (temporary / "report.json").write_text(report.to_json(), encoding="utf-8")
-        text = tables.markdown(report, plots.PICTURES)
+        text = tables.markdown(report, plots.captions(report))
         (temporary / "report.md").write_text(text, encoding="utf-8")
         for name, figure in plots.draw(report).items():
             (temporary / name).write_bytes(plots.png(figure))

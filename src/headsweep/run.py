@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -41,6 +41,21 @@ PROGRESS_SECONDS = 0.5
 """Least time between two writes of ``progress.json``."""
 
 log = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """What looks at a training from outside, and may end it."""
+
+    also: Sequence[str]
+    """Metrics that it wants at every evaluation, beside q/pT's resolution."""
+
+    def step(self) -> None:
+        """Called after every step; an error that it raises breaks the training off."""
+        ...
+
+    def evaluation(self, step: int, points: list[dict[str, float]]) -> str | None:
+        """As ``train.Watch``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -135,6 +150,7 @@ def build_features(
         config.features,
         Path(config.root),
         progress,
+        config.data.selection,
     )
 
 
@@ -151,21 +167,29 @@ def _seeds(job: "Job") -> range:
     return range(job.config.seed, job.config.seed + job.config.seeds)
 
 
-def _begin(job: "Job", folder: Path, inputs: Inputs, cache_key: str) -> None:
-    """Describe a job in its folder, for the seeds that are there and those that are to come.
+def train_into(
+    job: "Job", inputs: Inputs, folder: Path, seeds: Sequence[int], watch: "Watcher | None" = None
+) -> None:
+    """Train some seeds of a job and write its folder.
 
-    Results of another job lose their ``result.json``: they would pass for results of this one.
+    Args:
+        job: The validated job.
+        inputs: What it learns from.
+        folder: Where to write; seeds of the same job may be there already.
+        seeds: Those to be trained, together.
+        watch: Told of every step and evaluation; may end the training.
+
+    Raises:
+        UserError: The data or the head cannot be used.
     """
     from headsweep import store
 
-    seeds = set(_seeds(job))
-    for seed, result in store.read_results(folder).items():
-        if result.get("member_key") == member_key(inputs.job_key, seed):
-            seeds.add(seed)
-        else:
-            (folder / f"seed_{seed}" / "result.json").unlink()
-    config = job.resolved | {"seed": min(seeds), "seeds": len(seeds)}
-    store.write_job(folder, config, _about(job, inputs, cache_key))
+    features = build_features(job, inputs)
+    known = {*_seeds(job), *store.read_results(folder)}
+    config = job.resolved | {"seed": min(known), "seeds": len(known)}
+    store.write_job(folder, config, _about(job, inputs, features.meta.key))
+    for result, parameters in _train(job, features, seeds, folder, watch):
+        _write_member(folder, inputs.job_key, result, parameters)
 
 
 def run_job(job: "Job", folder: Path | None = None) -> float:
@@ -188,12 +212,10 @@ def run_job(job: "Job", folder: Path | None = None) -> float:
         folder = single_folder(job, inputs)
     seeds = missing_seeds(job, folder, inputs.job_key)
     if seeds:
-        features = build_features(job, inputs)
-        _begin(job, folder, inputs, features.meta.key)
-        for result, parameters in _train(job, features, seeds, folder):
-            _write_member(folder, inputs.job_key, result, parameters)
+        forget_others(folder, inputs.job_key)
+        train_into(job, inputs, folder, seeds)
     if job.config.tracking:
-        track(Path(job.config.root), folder)
+        track(job, folder)
     values = [
         result["metrics"][OBJECTIVE]
         for seed, result in store.read_results(folder).items()
@@ -203,13 +225,26 @@ def run_job(job: "Job", folder: Path | None = None) -> float:
     return sum(numbers) / len(numbers) if numbers else math.nan
 
 
+def forget_others(folder: Path, job_key: str) -> None:
+    """Let results of another job stop counting: they would pass for results of this one."""
+    from headsweep import store
+
+    for seed, result in store.read_results(folder).items():
+        if result.get("member_key") != member_key(job_key, seed):
+            (folder / f"seed_{seed}" / "result.json").unlink()
+
+
 def single_folder(job: "Job", inputs: Inputs) -> Path:
     """Where a job that belongs to no sweep is kept."""
     return Path(job.config.root) / "runs" / inputs.job_key
 
 
 def _train(
-    job: "Job", features: "FeatureSet", seeds: Sequence[int], folder: Path
+    job: "Job",
+    features: "FeatureSet",
+    seeds: Sequence[int],
+    folder: Path,
+    watch: "Watcher | None",
 ) -> list[tuple["MemberResult", dict[str, int]]]:
     """Train the seeds together; each result with the parameter counts."""
     import torch
@@ -230,7 +265,14 @@ def _train(
     member = member_builder(job.resolved, *size)()
     counts = parameter_counts(member, config.pooling, features.meta.dim)
     progress = _Progress(folder, config.optim.steps, list(seeds))
-    results = fit(build, seeds, train, val, target, config.optim, progress)
+
+    def on_step(step: int, r68: float | None) -> None:
+        progress(step, r68)
+        if watch is not None:
+            watch.step()
+
+    on_evaluation, also = (watch.evaluation, watch.also) if watch is not None else (None, ())
+    results = fit(build, seeds, train, val, target, config.optim, on_step, on_evaluation, also)
     return [(result, counts) for result in results]
 
 
@@ -316,12 +358,12 @@ def code_version() -> str:
     return f"{__version__}+{found.stdout.strip()}"
 
 
-def track(root: Path, folder: Path) -> None:
+def track(job: "Job", folder: Path) -> None:
     """Copy a job to MLflow; what goes wrong there does not touch the results."""
     from headsweep import tracking
 
     try:
-        tracking.sync_job(root, folder)
+        tracking.sync_job(Path(job.config.root), folder, uri=job.config.tracking_uri)
     except tracking.TrackingError as error:
         log.warning("%s", error)
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of ``job.json`` and ``result.json``; raised when their meaning changes."""
 
+GROWING = {"seeds", "n_trials"}
+"""Numbers of a sweep's specification that may be raised."""
+
 TEMPORARY = ".tmp-"
 """Prefix of every temporary file and folder; what a kill leaves behind is found by it."""
 
@@ -54,7 +57,7 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
         temporary.unlink(missing_ok=True)
         raise
     if sync:
-        _sync(path.parent)
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -76,7 +79,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         for item in (temporary, *temporary.rglob("*")):
-            _sync(item)
+            sync_folder(item)
         if path.exists():
             old = _temporary(path)
             os.rename(path, old)
@@ -87,7 +90,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def write_job(folder: Path, config: Mapping[str, Any], job: Mapping[str, Any]) -> None:
@@ -191,6 +194,16 @@ def read_spec(folder: Path) -> dict[str, Any]:
     return _read_yaml(path) if path.exists() else {}
 
 
+def write_command(folder: Path, command: str) -> None:
+    """Keep the command line that goes on with a sweep."""
+    write_atomic(folder / "command.txt", f"{command}\n".encode())
+
+
+def read_command(folder: Path) -> str:
+    """The last command line of a sweep."""
+    return (folder / "command.txt").read_text().strip()
+
+
 def find_jobs(folder: Path) -> list[Path]:
     """Job folders below a root, ``root/runs`` or a sweep, or the one given.
 
@@ -226,8 +239,8 @@ def frame(folder: Path) -> "pd.DataFrame":
 def claim_sweep(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
     """Give a sweep folder to one specification, or refuse it to another.
 
-    ``seeds`` may differ: the larger count stands, so more seeds extend a sweep and fewer change
-    nothing.
+    Of the ``GROWING`` numbers the larger one stands, so that more of them extend a sweep and fewer
+    change nothing.
 
     Args:
         folder: ``root/sweeps/<name>``.
@@ -247,8 +260,8 @@ def claim_sweep(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
         stored = read_spec(folder)
         if stored:
             _refuse_difference(folder, stored, wanted)
-        if "seeds" in stored:
-            wanted["seeds"] = max(stored["seeds"], wanted["seeds"])
+        for key in GROWING & stored.keys() & wanted.keys():
+            wanted[key] = max(stored[key], wanted[key])
         if wanted != stored:
             write_atomic(folder / "spec.yaml", yaml.safe_dump(wanted, sort_keys=False).encode())
     return wanted
@@ -258,7 +271,8 @@ def _temporary(path: Path) -> Path:
     return path.with_name(TEMPORARY + secrets.token_hex(8))
 
 
-def _sync(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Wait until the disk has a file, or which names are in a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -370,7 +384,7 @@ def _refuse_difference(folder: Path, stored: Mapping[str, Any], wanted: Mapping[
         f"  {key}: {have.get(key, missing)} there, {want.get(key, missing)} here"
         for key in sorted({*have, *want})
         if have.get(key, missing) != want.get(key, missing)
-        and not (key == "seeds" and key in have and key in want)
+        and not (key in GROWING and key in have and key in want)
     ]
     if lines:
         raise UserError(

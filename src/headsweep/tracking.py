@@ -1,28 +1,31 @@
 """MLflow, written from run folders; the only module that imports it.
 
-The run folder is the truth and MLflow a copy that can be made again at any time: ``sync_job`` may
-be repeated, and after a kill half-way the next call completes it. A sweep is a run, its jobs are
-nested in it, their seeds in them. MLflow is imported inside the functions: that takes 1.6 seconds.
+The run folder is the truth and MLflow a copy that can be made again at any time: every call here
+may be repeated, writes only what is missing or has changed, and completes what a kill left
+half-way. A sweep is a run, its jobs or trials are nested in it, a job's seeds in that. MLflow is
+imported inside the functions: that takes 1.6 seconds.
 """
 
-import csv
 import hashlib
 import json
-import math
 import os
+import re
+import shlex
 import sqlite3
-import statistics
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import yaml
-
+from headsweep.changes import Seen, stamps
 from headsweep.errors import UserError
+from headsweep.pages import JobPages, Page, objectives, read_facts, read_pages, sweep_page
+from headsweep.store import write_atomic
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,10 +36,21 @@ EXPERIMENT = "headsweep"
 DATABASE = "mlflow.db"
 """File below a root that holds the runs."""
 LOCK_SECONDS = 60.0
-"""How long a call waits for others that write the same database."""
+"""How long a call waits for others that write the same runs."""
 
-MLFLOW_SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
-"""Environment that MLflow reads when it is imported: no usage reports, no notes on its tables."""
+MLFLOW_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Environment that MLflow reads: no usage reports, no notes of its own, no minutes of waiting.
+
+A request is not repeated, as it may have arrived: the next call finds out and goes on from there.
+"""
+TEXT = 5000
+"""Characters that any MLflow takes as a tag or a parameter."""
 
 
 class TrackingError(UserError):
@@ -61,49 +75,95 @@ def init(root: Path, timeout: float = LOCK_SECONDS) -> None:
     Raises:
         TrackingError: The database cannot be made or opened.
     """
-    with _open(root, timeout):
+    with _open(root, root, timeout=timeout):
         pass
 
 
-def sync_job(root: Path, folder: Path, timeout: float = LOCK_SECONDS) -> None:
+def sync_job(
+    root: Path, folder: Path, timeout: float = LOCK_SECONDS, uri: str | None = None
+) -> None:
     """Bring the MLflow runs of one job, of its seeds and of its sweep in line with its folder.
 
     Complete members become runs with parameters, ``history/*`` metrics for each evaluation, final
     metrics under their plain names, data set, configuration and weights. The job's run carries
     ``<metric>_mean``, ``<metric>_std`` and ``<metric>_n`` over the finished members. It is FINISHED
-    when every seed has a result, KILLED when some are missing, FAILED when all failed.
+    when every seed has a result, KILLED when some are missing, FAILED when all failed or it could
+    not be trained.
 
     Args:
         root: The folder of all output.
         folder: The job folder below it.
         timeout: Seconds to wait for others that write.
+        uri: Of a tracking server; None for the database below the root.
 
     Raises:
-        TrackingError: The database cannot be written.
+        TrackingError: MLflow cannot be written.
     """
-    with _open(root, timeout) as book:
-        job, known = _Job(folder), book.find("headsweep.job", folder)
-        page = job.page()
-        in_sweep = folder.parent.name == "jobs"
-        sweep_id = book.write_sweep(folder.parents[1], page.start, page.end) if in_sweep else None
-        job_id = book.write(page, job, sweep_id, known)
-        for seed in job.results:
-            book.write(job.member_page(seed), job, job_id, known)
+    sweep = folder.parents[1] if folder.parent.name == "jobs" else None
+    with _open(root, sweep or folder, uri, timeout) as book:
+        searched = objectives(sweep) if sweep else []
+        parent = None
+        if sweep:
+            found = (read_facts(sweep / "jobs" / name) for name in stamps(sweep))
+            facts = [one for one in found if one]
+            parent = book.write_sweep(sweep_page(sweep, facts, searched)) if facts else None
+        known = book.find(folder)
+        job = read_pages(folder, searched)
+        if job:
+            book.write_job(job, parent, known)
         book.forget(known)
 
 
-def sync_report(root: Path, sweep: Path) -> None:
+def sync_sweep(root: Path, folder: Path, uri: str | None = None, seen: Seen | None = None) -> None:
+    """Bring the MLflow runs of a whole sweep in line with its folders.
+
+    A grid's jobs become what ``sync_job`` makes of them. A trial of a search becomes one run: its
+    objectives under their plain names, their ``_std``, ``seed_<s>/<metric>`` for each finished
+    seed, the curve it was pruned by under ``history/``. The sweep's run carries as tags what may
+    change when it goes on: counts, and of a search the best trial or the Pareto front.
+
+    Args:
+        root: The folder of all output.
+        folder: The sweep's folder below it.
+        uri: Of a tracking server; None for the database below the root.
+        seen: What earlier calls in this process found, kept up to date here. With it only jobs
+            that have changed since are looked at.
+
+    Raises:
+        TrackingError: MLflow cannot be written.
+    """
+    seen = Seen() if seen is None else seen
+    if not seen.changed(stamps(folder)):
+        return
+    with _open(root, folder, uri) as book:
+        now = stamps(folder)  # again: what others wrote while this call waited is on disk by now
+        changed, searched = seen.changed(now), objectives(folder)
+        jobs = {name: read_pages(folder / "jobs" / name, searched) for name in changed}
+        new = {name: job.facts if job else None for name, job in jobs.items()}
+        facts = [one for name, one in {**seen.facts, **new}.items() if one and name in now]
+        parts = [folder / "jobs" / name for name in changed] if seen.stamps else [folder / "jobs"]
+        known = book.find(*parts)
+        parent = book.write_sweep(sweep_page(folder, facts, searched)) if facts else None
+        for job in jobs.values():
+            if job:
+                book.write_job(job, parent, known)
+        book.forget(known)
+    seen.update(now, new)
+
+
+def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
     """Copy the ``report`` folder of a sweep to the artifacts of its run.
 
     Args:
         root: The folder of all output.
         sweep: The sweep's folder below it; at least one of its jobs has been synced.
+        uri: Of a tracking server; None for the database below the root.
 
     Raises:
-        TrackingError: The database cannot be written, or does not know the sweep.
+        TrackingError: MLflow cannot be written, or does not know the sweep.
     """
-    with _open(root) as book:
-        known = book.find("headsweep.path", sweep)
+    with _open(root, sweep, uri) as book:
+        known = book.find_sweep(sweep)
         if not known:
             raise TrackingError(f"{sweep}: not in MLflow yet; sync one of its jobs first")
         for run in known:
@@ -111,268 +171,172 @@ def sync_report(root: Path, sweep: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Page:
-    """What the run of one folder shall hold: times in ms, metrics as (name, value, step)."""
-
-    folder: Path
-    name: str
-    status: str
-    start: int
-    end: int
-    params: Mapping[str, Any]
-    tags: Mapping[str, Any]
-    metrics: list[tuple[str, float, int]]
-    files: list[Path]
-
-
-class _Job:
-    """A job folder, read for MLflow."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.about = json.loads((folder / "job.json").read_bytes())
-        self.config = yaml.safe_load((folder / "config.yaml").read_bytes())
-        found = {int(path.parent.name[5:]): path for path in folder.glob("seed_*/result.json")}
-        self.results: dict[int, dict[str, Any]] = {
-            seed: json.loads(path.read_bytes()) for seed, path in sorted(found.items())
-        }
-        self.finished = [r for r in self.results.values() if r["status"] == "finished"]
-
-    @property
-    def name(self) -> str:
-        """``conservative``, or with what else was chosen: ``conservative half lr=0.001``."""
-        labels = self.about["labels"]
-        others = (text.partition("=") for text in self.about["overrides"])
-        words = [
-            value if key in labels else f"{key.rpartition('.')[2]}={value}"
-            for key, _, value in others
-            if key not in ("head", "seed", "seeds")
-        ]
-        return " ".join([labels["head"], *words])
-
-    def page(self) -> _Page:
-        """The job's own run: what its members share, and their means."""
-        first, done = self.config["seed"], len(self.finished)
-        wanted = len({*range(first, first + self.config["seeds"]), *self.results})
-        status = "FAILED" if self.results and not done else "FINISHED"
-        failed = ((s, r["reason"]) for s, r in self.results.items() if r["status"] == "failed")
-        reasons = [f"seed {seed}: {reason}" for seed, reason in failed]
-        about = {"status": f"{done} of {wanted} finished", "reason": "; ".join(reasons)}
-        return _Page(
-            self.folder,
-            self.name,
-            status if len(self.results) == wanted else "KILLED",
-            *self._times(self.results),
-            self._params(self.finished[0] if done else {}),
-            {"level": "job", **self._tags(), **about},
-            _summary(self.finished),
-            [self.folder / "config.yaml"],
-        )
-
-    def member_page(self, seed: int) -> _Page:
-        """The run of one member."""
-        folder, result = self.folder / f"seed_{seed}", self.results[seed]
-        keys = ("member_key", "status", "reason", "best_step")
-        about = {key: result[key] for key in keys if result.get(key) is not None}
-        at, metrics = result.get("best_step") or 0, result.get("metrics", {})
-        final = [(name, value, at) for name, value in metrics.items() if value is not None]
-        files = [self.folder / "config.yaml", folder / "head.safetensors"]
-        return _Page(
-            folder,
-            f"{self.name} seed {seed}",
-            "FINISHED" if result["status"] == "finished" else "FAILED",
-            *self._times([seed]),
-            {**self._params(result), "seed": seed},
-            {"level": "seed", **self._tags(), **about},
-            [*_history(folder / "history.csv"), *final],
-            [file for file in files if file.exists()],
-        )
-
-    def _times(self, seeds: Iterable[int]) -> tuple[int, int]:
-        """First start and last end of the given members."""
-        ends = {s: (self.folder / f"seed_{s}" / "result.json").stat().st_mtime for s in seeds}
-        end = max(ends.values(), default=self.folder.stat().st_mtime)
-        starts = (at - (self.results[s].get("seconds") or 0.0) for s, at in ends.items())
-        return int(1000 * min(starts, default=end)), int(1000 * end)
-
-    def _params(self, result: Mapping[str, Any]) -> dict[str, Any]:
-        """Flat values in effect; width and dropout are 0 where a one-layer head has no use."""
-        counts = result.get("parameters") or {}
-        head = {key.removeprefix("regression_"): v for key, v in self.config["head"].items()}
-        del head["_target_"]
-        if head.get("num_layers") == 1:
-            head |= {"hidden_dim": 0, "dropout": 0.0}
-        elif counts and head.get("hidden_dim", 0) is None:
-            head["hidden_dim"] = counts["aggregated_dim"] // 2
-        optim = {key: value for key, value in self.config["optim"].items() if value is not None}
-        sizes = {k if k == "aggregated_dim" else f"params_{k}": v for k, v in counts.items()}
-        # An arm changes values, not which files are chosen: of the other groups values are shown.
-        files = ("head", "arm", "data", "backbone")
-        chosen = {k: v for k, v in self.about["labels"].items() if k in files}
-        return {**head, **optim, **sizes, **chosen, **self._inputs()}
-
-    def _inputs(self) -> dict[str, Any]:
-        """What the head sees and learns."""
-        pooling, target, features = (self.config[k] for k in ("pooling", "target", "features"))
-        return {
-            "pooling": pooling["width"],
-            "statistics": " ".join(pooling["statistics"]),
-            "inputs": " ".join(k for k in ("query", "raw", "encoded") if pooling[k]),
-            "target": target["name"],
-            "target_relative": target["relative"],
-            "features": features["name"],
-            "assignment_threshold": features["assignment_threshold"],
-        }
-
-    def _tags(self) -> dict[str, Any]:
-        keys = ("job_key", "data_key", "checkpoint", "cache_key", "code_version")
-        known = {key: self.about[key] for key in keys if self.about.get(key) is not None}
-        arm, overrides = self.about["labels"].get("arm", ""), " ".join(self.about["overrides"])
-        return {"arm": arm, "overrides": overrides, **known}
-
-
-def _summary(results: Iterable[Mapping[str, Any]]) -> list[tuple[str, float, int]]:
-    """Mean, standard deviation (ddof 1, for two and more) and number of each final metric."""
-    values: dict[str, list[float]] = {}
-    for result in results:
-        for name, value in result["metrics"].items():
-            if value is not None:
-                values.setdefault(name, []).append(value)
-    found = []
-    for name, numbers in values.items():
-        found += [(f"{name}_mean", statistics.fmean(numbers), 0), (f"{name}_n", len(numbers), 0)]
-        if len(numbers) > 1:
-            found.append((f"{name}_std", statistics.stdev(numbers), 0))
-    return found
-
-
-def _history(path: Path) -> list[tuple[str, float, int]]:
-    """Metrics of each evaluation, named apart: MLflow shows a metric's last step, not the kept."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        cells = [
-            (f"history/{name}", float(value or "nan"), int(row["step"]))
-            for row in csv.DictReader(file)
-            for name, value in row.items()
-            if name != "step"
-        ]
-    return [cell for cell in cells if math.isfinite(cell[1])]
-
-
-@dataclass(frozen=True)
 class _Book:
-    """The open database: each run is found again by the folder it was written from."""
+    """The open runs: each is found again by the folder it was written from.
+
+    Attributes:
+        client: Of MLflow.
+        experiment: Id of the experiment.
+        root: The folder of all output.
+        prefix: Of the paths of all folders, what tells this root from others on one server.
+    """
 
     client: "MlflowClient"
     experiment: str
     root: Path
+    prefix: str
 
-    def find(self, tag: str, folder: Path) -> list["Run"]:
-        """Runs whose tag names this folder."""
-        where = f"tags.`{tag}` = '{self._path(folder)}'"
-        return list(self.client.search_runs([self.experiment], where))
+    def path(self, folder: Path) -> str:
+        """Name of a folder in MLflow."""
+        return self.prefix + quote(str(folder.resolve().relative_to(self.root.resolve())))
 
-    def write_sweep(self, folder: Path, start: int, end: int) -> str:
-        """Write the run of a sweep, with counts of its jobs and members; returns its id."""
+    def find(self, *folders: Path) -> dict[str, list["Run"]]:
+        """Runs of these folders and of all below them, by path."""
+        found: dict[str, list[Run]] = {}
+        for path in map(self.path, folders):
+            # What LIKE takes for wildcards lets more through, but never less.
+            for run in self._search(f"LIKE '{path}%'"):
+                own = run.data.tags["headsweep.path"]
+                if own == path or own.startswith(f"{path}/"):
+                    found.setdefault(own, []).append(run)
+        return found
+
+    def find_sweep(self, folder: Path) -> list["Run"]:
+        """Runs of a sweep's own folder: one, or more after a mishap."""
+        return self._search(f"= '{self.path(folder)}'")
+
+    def _search(self, condition: str) -> list["Run"]:
+        where = f"tags.`headsweep.path` {condition}"
+        token: str | None = None
+        found: list[Run] = []
+        while True:
+            page = self.client.search_runs([self.experiment], where, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def write_sweep(self, page: Page) -> str:
+        """Write the run of a sweep, which stays the same one for ever; returns its id."""
         from mlflow.entities import RunTag
 
-        results = [json.loads(f.read_bytes()) for f in folder.glob("jobs/*/seed_*/result.json")]
-        statuses = [result["status"] for result in results]
-        tags = {
-            "level": "sweep",
-            "jobs": len(list(folder.glob("jobs/*/job.json"))),
-            "members_finished": statuses.count("finished"),
-            "members_failed": statuses.count("failed"),
-        }
-        own = {"headsweep.path": self._path(folder)}
-        known = [run.info.run_id for run in self.find("headsweep.path", folder)]
-        run_id = next(iter(known), None) or self._create(folder.name, start, own)
-        self.client.log_batch(run_id, tags=[RunTag(key, str(n)) for key, n in tags.items()])
-        self.client.set_terminated(run_id, "FINISHED", end)
-        return run_id
-
-    def write(self, page: _Page, job: _Job, parent: str | None, known: list["Run"]) -> str:
-        """Write a job's or member's run below ``parent``; returns its id.
-
-        A complete one of this content among the ``known`` stands, and is taken out of them.
-        """
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-
-        path = self._path(page.folder)
-        content = _digest(path, page.params, page.tags, page.metrics, page.status, parent)
-        for run in known:
-            if run.data.tags["headsweep.content"] == content and run.info.status == page.status:
-                known.remove(run)
-                return str(run.info.run_id)
-        own = {"headsweep.path": path, "headsweep.job": self._path(job.folder)}
-        nested = {"mlflow.parentRunId": parent} if parent else {}
-        tags = {**own, "headsweep.content": content, **nested}
-        run_id = self._create(page.name, page.start, tags)
-        self.client.log_batch(
-            run_id,
-            [Metric(name, value, page.end, step) for name, value, step in page.metrics],
-            [Param(key, str(value)) for key, value in page.params.items()],
-            [RunTag(key, str(value)) for key, value in page.tags.items()],
-        )
-        source = json.dumps(job.config["data"]["source"])
-        data = Dataset(job.about["labels"]["data"], job.about["data_key"][:8], EXPERIMENT, source)
-        context = [InputTag("mlflow.data.context", "training")]
-        self.client.log_inputs(run_id, [DatasetInput(data, context)])
-        for file in page.files:
-            self.client.log_artifact(run_id, str(file))
+        runs = self.find_sweep(page.folder)
+        self.forget({"": runs[1:]})
+        tags = {**page.tags, "headsweep.content": _digest(page.tags)}
+        if not runs:
+            run_id = self._create(page, tags)
+        else:
+            run_id, known = str(runs[0].info.run_id), runs[0].data.tags
+            if known.get("headsweep.content") != tags["headsweep.content"]:
+                texts = [RunTag(key, _text(value)) for key, value in tags.items()]
+                self.client.log_batch(run_id, tags=texts)
+            elif runs[0].info.status == page.status:
+                return run_id
         self.client.set_terminated(run_id, page.status, page.end)
         return run_id
 
-    def forget(self, runs: Iterable["Run"]) -> None:
-        """Delete runs that no folder stands for any more; none stays RUNNING in the bin."""
+    def write_job(self, job: JobPages, parent: str | None, known: dict[str, list["Run"]]) -> None:
+        """Write the runs of a job below ``parent``; those that stand are taken out of ``known``."""
+        run_id = self._write(job.page, parent, known)
+        for page in job.members:
+            self._write(page, run_id, known)
+
+    def _write(self, page: Page, parent: str | None, known: dict[str, list["Run"]]) -> str:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+
+        path = self.path(page.folder)
+        content = _digest(path, page.params, page.tags, page.metrics, page.status, parent)
+        runs = known.get(path, [])
         for run in runs:
+            if run.data.tags["headsweep.content"] == content and run.info.status == page.status:
+                runs.remove(run)
+                return str(run.info.run_id)
+        nested = {"mlflow.parentRunId": parent} if parent else {}
+        run_id = self._create(page, {**page.tags, "headsweep.content": content, **nested})
+        for file in page.files:  # first: MLflow reads the whole run for its place
+            self.client.log_artifact(run_id, str(file))
+        if page.data is not None:
+            name, digest, source = page.data
+            context = [InputTag("mlflow.data.context", "training")]
+            data = DatasetInput(Dataset(name, digest, EXPERIMENT, source), context)
+            self.client.log_inputs(run_id, [data])
+        self.client.log_batch(
+            run_id,
+            [Metric(name, value, page.end, step) for name, value, step in page.metrics],
+            [Param(key, _text(value)) for key, value in page.params.items()],
+        )
+        self.client.set_terminated(run_id, page.status, page.end)
+        return run_id
+
+    def forget(self, known: Mapping[str, Iterable["Run"]]) -> None:
+        """Delete runs that no folder stands for any more; none stays RUNNING in the bin."""
+        for run in chain.from_iterable(known.values()):
             if run.info.status == "RUNNING":
                 self.client.set_terminated(run.info.run_id, "KILLED")
             self.client.delete_run(run.info.run_id)
 
-    def _path(self, folder: Path) -> str:
-        return quote(str(folder.resolve().relative_to(self.root.resolve())))
-
-    def _create(self, name: str, start: int, tags: dict[str, str]) -> str:
-        return str(self.client.create_run(self.experiment, start, tags, name).info.run_id)
+    def _create(self, page: Page, tags: Mapping[str, Any]) -> str:
+        own = {"headsweep.path": self.path(page.folder), **tags}
+        texts = {key: _text(value) for key, value in own.items()}
+        run = self.client.create_run(self.experiment, page.start, texts, page.name)
+        return str(run.info.run_id)
 
 
 @contextmanager
-def _open(root: Path, timeout: float = LOCK_SECONDS) -> Iterator[_Book]:
-    """The database, held by this process alone; made whole or not at all where it is missing."""
+def _open(
+    root: Path, what: Path, uri: str | None = None, timeout: float = LOCK_SECONDS
+) -> Iterator[_Book]:
+    """The runs below a root, held by this process alone.
+
+    Args:
+        root: The folder of all output.
+        what: The sweep or single run to be written, for the advice in errors.
+        uri: Of a tracking server; None for the database below the root, which is made here, whole
+            or not at all, where it is missing.
+        timeout: Seconds to wait for others that write.
+    """
     for name, value in MLFLOW_SETTINGS.items():
         os.environ.setdefault(name, value)
     from filelock import FileLock
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
-    from sqlalchemy import Engine, event
     from sqlalchemy.exc import SQLAlchemyError
+
+    if uri is not None and not uri.startswith(("http://", "https://")):
+        raise TrackingError(f"tracking_uri={uri}: must be http://.. or https://.., or null")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".mlflow.lock", timeout=timeout):
+            if uri is None:
+                _prepare(root, timeout)
+            client = MlflowClient(uri or tracking_uri(root))
+            known = client.get_experiment_by_name(EXPERIMENT)
+            experiment = known.experiment_id if known else None
+            if experiment is None:
+                location = None if uri else str(artifacts(root))  # a server has its own place
+                experiment = client.create_experiment(EXPERIMENT, artifact_location=location)
+            yield _Book(client, experiment, root, f"{_root_id(root)}/" if uri else "")
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise TrackingError(
+            f"{uri or _database(root)}: MLflow was not written ({_short(error)}); the results are "
+            f"complete in the run folders; `{_command(root, what, uri)}` delivers them later"
+        ) from error
+
+
+def _prepare(root: Path, timeout: float) -> None:
+    """Make the database where it is missing, and find out whether it can be written."""
+    from mlflow import MlflowClient
+    from sqlalchemy import Engine, event
 
     if not event.contains(Engine, "connect", _relax):
         event.listen(Engine, "connect", _relax)
     database = _database(root)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".mlflow.lock", timeout=timeout):
-            if not database.exists():
-                with tempfile.TemporaryDirectory(prefix=".tmp-", dir=root) as folder:
-                    new = Path(folder).resolve() / database.name
-                    MlflowClient(f"sqlite:///{new}")
-                    os.replace(new, database)
-            _probe(database, timeout)
-            client = MlflowClient(tracking_uri(root))
-            known = client.get_experiment_by_name(EXPERIMENT)
-            experiment = known.experiment_id if known else None
-            if experiment is None:
-                location = str(artifacts(root))
-                experiment = client.create_experiment(EXPERIMENT, artifact_location=location)
-            yield _Book(client, experiment, root)
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise TrackingError(
-            f"{database}: MLflow was not written ({error}); the results are complete in the run "
-            "folders; free or move the file and run the command again"
-        ) from error
+    if not database.exists():
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=root) as folder:
+            new = Path(folder).resolve() / database.name
+            MlflowClient(f"sqlite:///{new}")
+            os.replace(new, database)
+    _probe(database, timeout)
 
 
 def _relax(connection: object, _: object) -> None:
@@ -389,6 +353,33 @@ def _probe(database: Path, timeout: float) -> None:
     with closing(sqlite3.connect(uri, timeout, isolation_level=None, uri=True)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
+
+
+def _root_id(root: Path) -> str:
+    """What tells a root from others on the same server; goes with the folder when it is moved."""
+    path = root / ".mlflow.id"
+    if not path.exists():
+        write_atomic(path, token_hex(8).encode())
+    return path.read_text()
+
+
+def _command(root: Path, what: Path, uri: str | None) -> str:
+    name = [] if what == root else [what.name]
+    options = ["--root", str(root)] if root != Path("runs") else []
+    options += ["--tracking-uri", uri] if uri else []
+    return shlex.join(["headsweep", "sync", *name, *options])
+
+
+def _short(error: Exception) -> str:
+    """What went wrong, of requests only their cause: the rest names the address again and again."""
+    text = str(error)
+    cause = re.search(r"Caused by \w+\((.*)\)\)", text)
+    return re.split(r": |, '", cause[1])[-1].strip("\"'") if cause else text
+
+
+def _text(value: object) -> str:
+    """As a tag or a parameter; MLflow would warn of every text that it has to shorten."""
+    return str(value)[:TEXT]
 
 
 def _database(root: Path) -> Path:

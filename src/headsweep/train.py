@@ -37,6 +37,10 @@ PLATEAU_END = 0.01
 Progress = Callable[[int, float | None], None]
 """Called with the step and the mean validation r68 so far."""
 
+Watch = Callable[[int, list[dict[str, float]]], str | None]
+"""Called after an evaluation with the step and the last point of every member's curves: a member
+that has stopped carries its last one, a failed member is an empty one. Says why to end, or None."""
+
 
 class FrozenSplit(FrozenTracks, Protocol):
     """One split of frozen features with its truth (features.Features)."""
@@ -182,10 +186,16 @@ class _Fit:
     """One training; ``alive`` are the members still in the stack, by their first place."""
 
     def __init__(
-        self, population: Population, train: Split, val: Split, target: Target, optim: OptimConfig
+        self,
+        population: Population,
+        train: Split,
+        val: Split,
+        target: Target,
+        optim: OptimConfig,
+        also: Sequence[str],
     ) -> None:
         self.population, self.train, self.val = population, train, val
-        self.target, self.optim = target, optim
+        self.target, self.optim, self.also = target, optim, also
         self.batches = Batches(population.seeds, len(train), optim.batch_size)
         self.optimiser = AdamW(population.weights, optim.weight_decay)
         self.seeds = list(population.seeds)
@@ -243,6 +253,7 @@ class _Fit:
                     "val_loss": loss[place],
                     "val_qoverpt_r68": r68[-1],
                     "grad_norm": float(np.median(log.norms[since:])) if step else math.nan,
+                    **{f"val_{n}": v for n, v in metrics.evaluate(tracks, self.also).items()},
                 }
             )
             if loss[place] < log.best:
@@ -270,11 +281,16 @@ class _Fit:
             done.append(k)
         self.finish(done, step)
 
-    def finish(self, members: Sequence[int], step: int) -> None:
-        """Members end well: their last weights are taken and they leave the stack."""
+    def finish(self, members: Sequence[int], step: int, pruned: str | None = None) -> None:
+        """Members end well, or are pruned for a reason, and leave the stack."""
         for k in members:
-            self.results[k] = self.result(k, step, "finished", None)
+            self.results[k] = self.result(k, step, "pruned" if pruned else "finished", pruned)
         self.leave(members)
+
+    def points(self) -> list[dict[str, float]]:
+        """The last point of every member's curves; empty for a failed one."""
+        failed = {k for k, result in self.results.items() if result.status == "failed"}
+        return [{} if k in failed else log.rows[-1] for k, log in enumerate(self.logs)]
 
     def leave(self, members: Sequence[int]) -> None:
         """Compact the stack."""
@@ -317,8 +333,8 @@ class _Fit:
         }
 
     def score(self, build: Callable[[Sequence[int]], Population]) -> None:
-        """Validation metrics of the finished members at their kept weights, on all of val."""
-        finished = [k for k, r in sorted(self.results.items()) if r.status == "finished"]
+        """Validation metrics, on all of val, of members that did not fail at their kept weights."""
+        finished = [k for k, r in sorted(self.results.items()) if r.status != "failed"]
         if not finished:
             return
         population = build([self.seeds[k] for k in finished])
@@ -345,6 +361,8 @@ def fit(
     target: Target,
     optim: OptimConfig,
     on_progress: Progress | None = None,
+    on_evaluation: Watch | None = None,
+    also: Sequence[str] = (),
 ) -> list[MemberResult]:
     """Train one member for each seed, together.
 
@@ -359,17 +377,23 @@ def fit(
         target: How outputs are read.
         optim: Budget, rate and schedule.
         on_progress: Called after every step.
+        on_evaluation: Called after every evaluation but the one before the first step; all members
+            end, with the status ``pruned``, when it gives a reason.
+        also: Metrics that the curves hold beside q/pT's resolution.
 
     Returns:
         One result a seed, in the order of ``seeds``.
     """
-    run = _Fit(build(seeds), train, val, target, optim)
+    run = _Fit(build(seeds), train, val, target, optim, also)
     points = set(evaluation_steps(optim.steps, run.batches.per_epoch))
     r68: float | None = run.evaluate(0)
     for step in range(1, optim.steps + 1):
         run.step(step)
         if run.alive and step in points:
             r68 = run.evaluate(step)
+            pruned = on_evaluation(step, run.points()) if on_evaluation is not None else None
+            if pruned is not None:
+                run.finish(list(run.alive), step, pruned)
             run.stop_early(step)
         if on_progress is not None:
             on_progress(step, r68)

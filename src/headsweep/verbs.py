@@ -194,7 +194,7 @@ def predict(
     """Apply the trained heads of a job to other events, and write their tracks.
 
     The events need truth tracks: hits are matched to them as in training. Only tracks that the
-    backbone found are written.
+    backbone found and that pass the training's selection are written.
     """
     import pandas as pd
 
@@ -215,6 +215,16 @@ def predict(
         rows.append([str(seed), f"{len(tracks):,}", f"{r68:.4f}", f"{100 * misid:.2f}"])
     _print_table(["seed", "tracks", "qoverpt_r68", "charge_misid [%]"], rows)
     print(f"written to {out}")
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="Name of a search.")], root: Root = Path("runs")
+) -> None:
+    """Show how far a search is, its best trials, what failed and why, and how to go on."""
+    from headsweep.inspection import print_study
+
+    print_study(root, name)
 
 
 @app.command("list")
@@ -251,6 +261,23 @@ def clean(
     from headsweep.housekeeping import clean as remove
 
     print(f"freed {_size(remove(root, sweep=sweep))}")
+
+
+@app.command()
+def sync(
+    name: Annotated[
+        str | None, typer.Argument(help="Name of a sweep, or key of a single run; else all.")
+    ] = None,
+    root: Root = Path("runs"),
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="Of an MLflow server; else the database below the root.")
+    ] = None,
+) -> None:
+    """Bring MLflow in line with the run folders; may be repeated at any time."""
+    from headsweep.sync import sync as synchronise
+
+    names = synchronise(root, name, tracking_uri)
+    print(f"in MLflow: {', '.join(names) if names else 'nothing yet'}")
 
 
 @app.command()

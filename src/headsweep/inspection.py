@@ -1,0 +1,57 @@
+"""``headsweep study``: what is known of a search, at any time, without touching it."""
+
+from pathlib import Path
+
+from headsweep.errors import UserError
+from headsweep.leases import Leases
+from headsweep.store import read_command
+from headsweep.trials import Trials, failures, parameters, time_left, usable
+
+
+def print_study(root: Path, name: str) -> None:
+    """Print the state of a search.
+
+    Args:
+        root: The folder of all output.
+        name: The search's.
+
+    Raises:
+        UserError: There is no such search.
+    """
+    folder = root / "sweeps" / name
+    trials = Trials.read(folder) if folder.is_dir() else None
+    if trials is None:
+        what = "is a grid; see headsweep report" if folder.is_dir() else "does not exist"
+        raise UserError(f"{folder} {what}; headsweep list shows what there is")
+    outcomes, total = trials.outcomes, trials.total
+    leases = Leases(folder)
+    at_work = [lease.number for lease in leases.all() if not leases.is_dead(lease)]
+    print(f"{name}: {len(outcomes)} of {total} trials are done, {len(at_work)} are being trained")
+    print(usable(outcomes))
+    _print_best(trials)
+    for line in failures(outcomes):
+        print(line)
+    if len(outcomes) < total:
+        print(f"left: {time_left(folder, outcomes, total)} of training, shared by the workers")
+        if not at_work:
+            print(f"go on with: {read_command(folder)}")
+    print(
+        "the best of a search flatters itself: train it again with fresh seeds before comparing it"
+    )
+
+
+def _print_best(trials: Trials) -> None:
+    from rich.table import Table
+
+    from headsweep.display import console
+
+    table = Table("trial", *trials.objectives, "seeds", "chosen", box=None)
+    for number in trials.best():
+        outcome = trials.outcomes[number]
+        cells = [
+            f"{value:.6g}" + (f" +- {outcome.spread[i]:.4f}" if outcome.spread else "")
+            for i, value in enumerate(outcome.values)
+        ]
+        table.add_row(str(number), *cells, str(len(outcome.seeds)), parameters(outcome))
+    print("Pareto front:" if len(trials.objectives) > 1 else "best:")
+    console().print(table, highlight=False)

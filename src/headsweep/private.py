@@ -1,0 +1,41 @@
+"""All that we use of other packages without their promise; a test fails when an upgrade changes it.
+
+Hydra's list of a grid's jobs and its argument parser, and the search-space syntax of the official
+Optuna sweeper, are the reference that ours must agree with: they are called, not written again.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import Override
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+def argument_parser() -> ArgumentParser:
+    """Hydra's command line."""
+    from hydra._internal.utils import get_args_parser
+
+    return get_args_parser()
+
+
+def grid(overrides: list[Override]) -> list[list[str]]:
+    """The overrides of each job of a plain multirun, in Hydra's order."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    [batch] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    return [list(job) for job in batch]
+
+
+def search_space(arguments: list[str]) -> "tuple[dict[str, BaseDistribution], list[str]]":
+    """Distributions of the searched keys, and the overrides that all trials share."""
+    from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+
+    found: tuple[dict[str, Any], dict[str, Any], Sequence[str]] = create_params_from_overrides(
+        arguments
+    )
+    space, fixed, others = found
+    kept = {key: value for key, value in space.items() if key not in fixed}
+    return kept, [*(f"{key}={value}" for key, value in fixed.items()), *others]

@@ -1,0 +1,211 @@
+"""How far a search is, and what its trials say, read from its folders."""
+
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headsweep.display import State, duration, progress_line
+from headsweep.progress import running
+from headsweep.store import read_results, read_spec
+from headsweep.tasks import Outcome
+
+if TYPE_CHECKING:
+    from headsweep.study import SearchQueue
+
+SHOWN = 10
+"""So many of the best trials are shown."""
+
+Outcomes = dict[int, Outcome]
+"""Outcome of each finished trial, by number."""
+
+
+class Finished:
+    """The outcomes in a sweep's folder; each is read once, as it never changes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[int, Outcome] = {}
+
+    def read(self) -> Outcomes:
+        """Outcomes of all finished trials, by number."""
+        for path in (self.folder / "jobs").glob("[0-9]*"):
+            number = int(path.name)
+            if number not in self._known and (outcome := Outcome.read(path)) is not None:
+                self._known[number] = outcome
+        return dict(sorted(self._known.items()))
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The finished trials of a search.
+
+    Attributes:
+        outcomes: Of each, by number.
+        total: How many there are to be.
+        objectives: Names of the metrics.
+        directions: ``minimize`` or ``maximize`` for each.
+    """
+
+    outcomes: Outcomes
+    total: int
+    objectives: list[str]
+    directions: list[str]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Trials | None":
+        """Those in a sweep's folder; None for a grid or a single run."""
+        spec = read_spec(folder)
+        if "search" not in spec:
+            return None
+        outcomes = Finished(folder).read()
+        return cls(outcomes, spec["n_trials"], spec["objective"], spec["direction"])
+
+    def best(self) -> list[int]:
+        """Numbers of the ``SHOWN`` best trials, or of the Pareto front."""
+        found = best_trials(self.outcomes, self.directions)
+        return found if len(self.directions) > 1 else found[:SHOWN]
+
+    def note(self) -> str:
+        """What a report shows of a search, and what it is worth."""
+        done, what = len(self.outcomes), f"the best {len(self.best())}"
+        if len(self.objectives) > 1:
+            what = "the Pareto front"
+        return (
+            f"A search, {done} of {self.total} trials done, {usable(self.outcomes)}. Shown is "
+            f"{what} by {' and '.join(self.objectives)}, which flatters itself: train it again "
+            "with fresh seeds before comparing it."
+        )
+
+
+class SearchState:
+    """State of a search.
+
+    Args:
+        study: Its queue.
+    """
+
+    def __init__(self, study: "SearchQueue") -> None:
+        self.study, self.search = study, study.search
+        self.finished = Finished(study.folder)
+        self.before = len(self.finished.read())
+
+    def left(self) -> int:
+        """Trials that are not finished, as the storage says: a kill may leave it to be told."""
+        begun = self.study.trials()[: self.search.n_trials]
+        return self.search.n_trials - sum(trial.state.is_finished() for trial in begun)
+
+    def look(self) -> State:
+        """For the live display."""
+        outcomes, at_work = self.finished.read(), running(self.study.folder)
+        best = best_trials(outcomes, self.search.directions)
+        words = f", best {outcomes[best[0]].values[0]:.4f} (trial {best[0]})" if best else ""
+        work = len(outcomes) + sum(share for _, share, _ in at_work)
+        lines = [progress_line(f"trial {number}", found) for number, _, found in at_work]
+        summary = f"{len(outcomes)} of {self.search.n_trials} trials{words}"
+        return State(summary, min(work / self.search.n_trials, 1.0), lines)
+
+    def words(self) -> str:
+        """What is done, as one clause."""
+        done = len(self.finished.read())
+        return f"{done} of {self.search.n_trials} trials are done, {self.before} were there before"
+
+    def conclude(self) -> int:
+        """Print what is done, what failed and where to look; the exit code."""
+        outcomes, names = self.finished.read(), self.search.objectives
+        print(self.words())
+        print(usable(outcomes))
+        for line in failures(outcomes):
+            print(line, file=sys.stderr)
+        broken = self.study.broken()
+        if broken is not None:
+            print(
+                f"stopped: {broken}. Mend the ranges or the data and take another "
+                "name, or go on with hydra.sweeper.max_failures=null",
+                file=sys.stderr,
+            )
+        best = best_trials(outcomes, self.search.directions)
+        for number in best if len(names) > 1 else best[:1]:
+            print(f"best: {describe(number, outcomes[number], names)}")
+        print(f"more: headsweep study {self.study.folder.name}")
+        return int(not best or broken is not None)
+
+
+def usable(outcomes: Outcomes) -> str:
+    """How many trials say something: ``usable: 27 of 30 (9 pruned), 3 failed``."""
+    counts = Counter(outcome.state for outcome in outcomes.values())
+    words = f"usable: {counts['complete'] + counts['pruned']} of {len(outcomes)}"
+    words += f" ({counts['pruned']} pruned)" if counts["pruned"] else ""
+    return words + (f", {counts['failed']} failed" if counts["failed"] else "")
+
+
+def failures(outcomes: Outcomes) -> list[str]:
+    """A line for each failed trial."""
+    return [
+        f"trial {number} failed: {outcome.reason}"
+        for number, outcome in outcomes.items()
+        if outcome.state == "failed"
+    ]
+
+
+def best_trials(outcomes: Outcomes, directions: Sequence[str]) -> list[int]:
+    """Numbers of the complete trials, best first; of several objectives only the Pareto front.
+
+    Args:
+        outcomes: Of the finished trials.
+        directions: ``minimize`` or ``maximize`` for each objective.
+    """
+    signs = [1 if direction == "minimize" else -1 for direction in directions]
+    costs = {
+        number: [sign * value for sign, value in zip(signs, outcome.values, strict=True)]
+        for number, outcome in outcomes.items()
+        if outcome.state == "complete"
+    }
+
+    def beaten(cost: list[float]) -> bool:
+        return any(
+            other != cost and all(a <= b for a, b in zip(other, cost, strict=True))
+            for other in costs.values()
+        )
+
+    front = [n for n, cost in costs.items() if len(signs) == 1 or not beaten(cost)]
+    return sorted(front, key=lambda number: (costs[number], number))
+
+
+def describe(number: int, outcome: Outcome, objectives: Sequence[str]) -> str:
+    """A complete trial as words: each objective with its standard deviation over the seeds."""
+    parts = []
+    for i, name in enumerate(objectives):
+        more = f" +- {outcome.spread[i]:.4f}" if outcome.spread and outcome.spread[i] else ""
+        parts.append(f"{name} {outcome.values[i]:.6g}{more}")
+    return f"trial {number}: {', '.join(parts)} with {parameters(outcome)}"
+
+
+def parameters(outcome: Outcome) -> str:
+    """What the search chose, as words."""
+    return ", ".join(f"{key}={_short(value)}" for key, value in outcome.params.items())
+
+
+def time_left(folder: Path, outcomes: Outcomes, total: int) -> str:
+    """Training that is left, from how long the finished trials took; as words.
+
+    Args:
+        folder: The sweep's.
+        outcomes: Of its finished trials.
+        total: Number of trials that it shall have.
+    """
+    times = [
+        max((result["seconds"] for result in results.values()), default=0.0)
+        for number in outcomes
+        if (results := read_results(folder / "jobs" / str(number)))
+    ]
+    if not times:
+        return "unknown"
+    return duration(statistics.fmean(times) * max(total - len(outcomes), 0))
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

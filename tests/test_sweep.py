@@ -1,0 +1,228 @@
+"""Sweeps through the real command: failures stay alone, nothing is lost, nothing runs twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import killing
+from conftest import Command
+from headsweep.tasks import Outcome
+
+BIN = Path(sys.executable).parent
+SMALL = [
+    *("data=tiny", "data.source.events=60", "backbone=truth", "tracking=false"),
+    *("optim.steps=4", "optim.batch_size=16"),
+]
+
+TROUBLE = '''
+import os, signal, time
+import torch
+from torch import nn
+
+class Trouble(nn.Module):
+    """A head that does what its mode says when it is first used."""
+
+    def __init__(self, in_dim: int, out_dim: int, mode: str):
+        super().__init__()
+        self.mode, self.last = mode, nn.Linear(in_dim, out_dim)
+
+    def forward(self, x):
+        if self.training:
+            if self.mode == "raises":
+                raise RuntimeError("no such tensor")
+            if self.mode == "kills":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.mode == "sleeps":
+                time.sleep(60)
+            if self.mode == "diverges":
+                return self.last(x) * float("nan")
+        return self.last(x)
+'''
+
+
+@pytest.fixture
+def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Arguments for a head that fails in every way."""
+    (tmp_path / "trouble.py").write_text(TROUBLE)
+    conf = tmp_path / "conf" / "head"
+    conf.mkdir(parents=True)
+    (conf / "trouble.yaml").write_text("_target_: trouble.Trouble\nmode: fine\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return ["--config-dir", str(conf.parent), "head=trouble", *SMALL]
+
+
+MODES = "fine,raises,kills,diverges,sleeps"
+
+
+def test_failures_of_a_search_stay_alone(
+    trouble: list[str], command: Command, tmp_path: Path
+) -> None:
+    search = [
+        *("hydra.sweeper.n_trials=10", f"head.mode=choice({MODES})"),
+        *("worker.time_limit=5", "worker.max_retries=1", "name=bad", "seeds=2"),
+        *("hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=3"),
+        "hydra.sweeper.max_failures=null",
+    ]
+    code, out, err = command("train", "-m", *trouble, *search)
+    assert code in (0, 1), err
+    jobs = tmp_path / "runs/sweeps/bad/jobs"
+    found = {int(path.name): Outcome.read(path) for path in jobs.iterdir()}
+    modes = {n: outcome.params["head.mode"] for n, outcome in found.items() if outcome}
+    assert len(modes) == 10
+    assert set(modes.values()) == {"fine", "raises", "kills", "diverges", "sleeps"}
+    reasons = {
+        "raises": "RuntimeError: no such tensor",
+        "kills": "its worker was killed 2 times",
+        "diverges": "loss is nan at step 1",
+        "sleeps": "took longer than worker.time_limit=5 s",
+    }
+    for number, outcome in found.items():
+        assert outcome is not None
+        if modes[number] == "fine":
+            assert outcome.state == "complete"
+            assert len(outcome.seeds) == 2
+        else:
+            assert outcome.state == "failed"
+            assert reasons[modes[number]] in str(outcome.reason)
+            assert f"trial {number} failed: {outcome.reason}" in err
+    fine = Counter(modes.values())["fine"]
+    assert code == 0
+    assert f"usable: {fine} of 10, {10 - fine} failed" in out
+    raised = next(n for n, mode in modes.items() if mode == "raises")
+    assert "no such tensor" in (jobs / str(raised) / "traceback.txt").read_text()
+
+    before = {path: path.stat().st_mtime_ns for path in jobs.rglob("*")}
+    code, out, _ = command("train", "-m", *trouble, *search)
+    assert code == 0
+    assert "10 of 10 trials are done, 10 were there before" in out
+    assert {path: path.stat().st_mtime_ns for path in jobs.rglob("*")} == before
+    _, out, _ = command("study", "bad")
+    assert "10 of 10 trials are done, 0 are being trained" in out
+    assert "RuntimeError: no such tensor" in out
+
+
+def test_failures_of_a_grid_stay_alone_and_are_tried_again(
+    trouble: list[str], command: Command, tmp_path: Path
+) -> None:
+    grid = ["-m", "head.mode=raises,fine,kills", "name=bad", "worker.max_retries=0"]
+    code, out, err = command("train", *trouble, *grid)
+    assert code == 1
+    assert "1 of 3 members are done" in out
+    assert "job 0 head.mode=raises: RuntimeError: no such tensor" in err
+    assert "job 2 head.mode=kills: its worker was killed 1 times" in err
+
+    (tmp_path / "trouble.py").write_text(TROUBLE.replace('"raises"', '"other"'))
+    code, out, err = command("train", *trouble, *grid)
+    assert "2 of 3 members are done, 1 of them were there before" in out
+    assert "head.mode=raises" not in err
+
+
+def test_five_failures_in_a_row_end_a_search(
+    trouble: list[str], command: Command, tmp_path: Path
+) -> None:
+    search = ["hydra.sweeper.n_trials=40", "head.mode=choice(raises,diverges)", "name=bad"]
+    code, out, err = command("train", "-m", *trouble, *search, "hydra.sweeper.lag=1")
+    assert code == 1
+    assert "stopped: trials 0 to 4 failed, 5 in a row" in err
+    assert "usable: 0 of 6, 6 failed" in out
+    assert len(list((tmp_path / "runs/sweeps/bad/jobs").iterdir())) == 6
+
+
+def test_a_search_is_refused_to_another_specification(command: Command) -> None:
+    search = ["train", "-m", *SMALL, "head.dropout=interval(0.0,0.4)", "name=mine"]
+    assert command(*search, "hydra.sweeper.n_trials=2")[0] == 0
+    code, out, _ = command(*search, "hydra.sweeper.n_trials=3", "workers=1")
+    assert code == 0
+    assert "3 of 3 trials are done, 2 were there before" in out
+    for change in ("hydra.sweeper.lag=2", "seeds=2", "hydra/sweeper/pruner=none"):
+        code, _, err = command(*search, "hydra.sweeper.n_trials=3", change)
+        assert code == 2
+        assert "this name belongs to another sweep" in err
+        assert "name=mine-2" in err
+
+
+def test_workers_that_cannot_start_are_shown(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    code, _, err = command("train", "-m", *SMALL, "head.dropout=0.1,0.2")
+    assert code == 2
+    assert "workers die before they begin" in err
+
+
+def test_the_official_sweeper_can_be_chosen(command: Command, tmp_path: Path) -> None:
+    search = ["sweeps=optuna", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2"]
+    code, _, err = command("train", *SMALL, *search, "seeds=1")
+    assert code == 0, err
+    jobs = tmp_path / "runs/sweeps/optuna/jobs"
+    assert sorted(path.name for path in jobs.iterdir()) == ["0", "1"]
+
+
+def test_other_launchers_are_refused(command: Command) -> None:
+    code, _, err = command("train", "-m", *SMALL, "head.dropout=0.1,0.2", "hydra/launcher=other")
+    assert code == 2
+    assert "other" in err
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search that nobody touched."""
+    root = tmp_path_factory.mktemp("reference")
+    killing.run_to_the_end(root)
+    return root
+
+
+def test_a_killed_search_ends_as_if_nothing_had_happened(reference: Path, tmp_path: Path) -> None:
+    import random
+
+    tally = killing.Tally()
+    killing.torment(tmp_path, 5, random.Random(1), tally)
+    assert tally.kills == 5
+    assert tally.live >= 4
+    assert killing.differences(reference, tmp_path) == []
+
+
+def workers() -> set[int]:
+    """Workers of this test's searches that are alive."""
+    run = subprocess.run(["pgrep", "-f", "headsweep.worker"], capture_output=True, text=True)
+    return {int(pid) for pid in run.stdout.split()}
+
+
+@pytest.mark.parametrize("signalled", ["command", "worker", "Ctrl-C"])
+def test_nothing_is_lost_when_one_process_is_killed(
+    signalled: str, reference: Path, tmp_path: Path
+) -> None:
+    before = workers()
+    process = killing.start(tmp_path)
+    while not killing.begun(tmp_path):
+        assert process.poll() is None
+        time.sleep(0.02)
+    mine = workers() - before
+    assert len(mine) >= 2
+    if signalled == "worker":
+        os.kill(min(mine), signal.SIGKILL)
+        assert process.wait(timeout=300) == 0
+    else:
+        if signalled == "command":
+            os.kill(process.pid, signal.SIGKILL)
+        else:
+            os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=60)
+        deadline = time.monotonic() + 5
+        while workers() & mine:
+            assert time.monotonic() < deadline, "an orphan survives"
+            time.sleep(0.05)
+        if signalled == "Ctrl-C":
+            assert process.returncode == 130
+            leases = tmp_path / "sweeps/optuna/leases"
+            assert not any(json.loads(p.read_bytes())["worker"] for p in leases.glob("*.json"))
+            assert "RUNNING" not in {trial[1] for trial in killing.trials(tmp_path)}
+        killing.run_to_the_end(tmp_path)
+    assert killing.differences(reference, tmp_path) == []
