@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help ablation test lint ui
+.PHONY: help ablation test lint killmatrix ui
 
 help: ## Show this list.
-	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 ablation: .venv/installed ## Compare the four presets: simulate, train 4 x 5 seeds, report.
 	$(BIN)/headsweep train sweeps=presets
@@ -19,6 +19,9 @@ lint: .venv/installed-dev ## Check style, format and types.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+killmatrix: .venv/installed-dev ## Kill searches 50 times and compare them with one left alone.
+	$(BIN)/python tests/killing.py --kills 50
 
 ui: .venv/installed ## Open the runs in MLflow on 127.0.0.1.
 	$(BIN)/headsweep ui

@@ -33,7 +33,8 @@ TRIALS = 30
 SEARCH = [
     *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=optuna", "workers=2"),
     *("optim.steps=120", "optim.batch_size=16", "seeds=2", f"hydra.sweeper.n_trials={TRIALS}"),
-    *("hydra.sweeper.pruner.n_startup_trials=4", "hydra.sweeper.sampler.n_startup_trials=6"),
+    *("hydra.sweeper.pruner.n_startup_trials=4", "hydra.sweeper.pruner.n_warmup_steps=10"),
+    "hydra.sweeper.sampler.n_startup_trials=6",
     "head.regression_hidden_dim=int(interval(8, 64))",
 ]
 KINDS = ("journal append", "result rename", "MLflow commit")
@@ -109,8 +110,10 @@ def kill_after_write(root: Path, rng: random.Random, kind: str) -> float | None:
                 if ours and left <= 0 and process.poll() is None:
                     written = time.monotonic()
                     time.sleep(rng.uniform(0, DELAY))
-                    kill(process)
-                    return time.monotonic() - written
+                    os.killpg(process.pid, signal.SIGKILL)
+                    late = time.monotonic() - written
+                    process.wait()
+                    return late
     return None
 
 
@@ -165,6 +168,8 @@ def hashes(root: Path) -> dict[str, str]:
             content = path.read_bytes()
             if path.name == "result.json":
                 content = json.dumps(json.loads(content) | {"seconds": 0}).encode()
+            if path.name == "job.json":
+                content = json.dumps(json.loads(content) | {"code_version": ""}).encode()
             if path.name == "config.yaml":
                 content = content.replace(str(root).encode(), b"")
             found[str(path.relative_to(folder))] = hashlib.sha256(content).hexdigest()

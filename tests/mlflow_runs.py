@@ -28,7 +28,7 @@ def runs(root, folder, uri=None):
     found = client.search_runs([experiment.experiment_id], max_results=10000)
     prefix = quote(str(folder.relative_to(root)))
     if uri:
-        prefix = f"{(root / '.mlflow.id').read_text()}/{prefix}"
+        prefix = f"{(root / '.id').read_text()}/{prefix}"
     own = {run.data.tags["headsweep.path"]: run for run in found}
     assert len(own) == len(found)
     assert all(run.info.status != "RUNNING" for run in found)

@@ -80,6 +80,7 @@ def head(overrides: Sequence[str]) -> dict[str, Any]:
 # --- what is suggested
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6))
 def test_width_and_dropout_are_suggested_only_where_the_depth_makes_them_live(seed: int) -> None:
     search = replace(SEARCH, seed=seed, sampler={"_target_": "optuna.samplers.RandomSampler"})
@@ -96,8 +97,6 @@ def test_width_and_dropout_are_suggested_only_where_the_depth_makes_them_live(se
 @pytest.mark.parametrize(
     ("fixed", "depth", "alive"),
     [
-        (f"{LAYERS}=1", None, False),
-        (f"{LAYERS}=2", None, True),
         ("head=direct_projection", None, False),
         ("head=simpler", None, True),
         ("arm=direct_head", None, False),
@@ -116,7 +115,7 @@ def test_the_depth_may_come_from_anywhere(fixed: str, depth: str | None, alive: 
 
 def test_a_group_may_be_searched_and_decides_what_is_live() -> None:
     search = read("head=direct_projection,simpler", f"{WIDTH}=int(interval(8,64))")
-    for number in range(8):
+    for number in range(4):
         trial = search.replica(number, [])
         search.suggest(trial, lambda values: composed().compose(values).resolved)
         assert (WIDTH in trial.params) == (trial.params["head"] == "simpler")
@@ -371,8 +370,6 @@ def test_bounds_may_be_met() -> None:
     [
         ("hydra/sweeper/sampler=grid", "a grid needs no search; use -m key=a,b"),
         ("hydra.sweeper.objective=dev_loss", "use val_loss"),
-        ("hydra.sweeper.n_jobs=3", "use workers=N"),
-        ("optim.steps=int(interval(5,9))", "hydra/sweeper/pruner=none"),
     ],
 )
 def test_a_command_line_is_refused_before_anything_runs(override: str, message: str) -> None:

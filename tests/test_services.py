@@ -69,7 +69,7 @@ def wait_for(ready, process, seconds=120):
 def trials(storage):
     """What a study holds of each trial; the keys of attributes are text in a database's JSON."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.load_study(study_name="optuna", storage=storage)
+    study = optuna.load_study(study_name=None, storage=storage)
     plain = [
         (t.number, t.state.name, t.params, t.values, t.intermediate_values, t.user_attrs)
         for t in study.trials
@@ -270,8 +270,9 @@ def ask(port, path):
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
             return json.load(answer)
-    except urllib.error.URLError as error:
-        assert isinstance(error.reason, ConnectionError)
+    except urllib.error.HTTPError:
+        raise
+    except urllib.error.URLError:
         return None
 
 

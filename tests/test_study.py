@@ -315,7 +315,7 @@ def test_a_database_holds_the_same_search() -> None:
         search = make_search(n_trials=5, storage=f"sqlite:///{path}")
         run(here, search)
         storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-        study = optuna.load_study(study_name="s", storage=storage)
+        study = optuna.load_study(study_name=None, storage=storage)
         assert rows(study.trials) == uninterrupted(2, TPESampler)[:5]
         assert not (here.folder / "journal.log").exists()
         storage.engine.dispose()

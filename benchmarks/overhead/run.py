@@ -127,7 +127,7 @@ def worker(file: Path) -> None:
     from filelock import FileLock
     from optuna.storages.journal import JournalFileBackend
 
-    from headsweep import jobs, journal, leases, study
+    from headsweep import jobs, journal, leases, study, tasks
     from headsweep import worker as ours
 
     clock = Clock(file)
@@ -140,7 +140,7 @@ def worker(file: Path) -> None:
     clock.wrap(ours, "find_inputs", "folders")
     clock.wrap(leases.Leases, "claim is_mine remove read", "folders")
     clock.wrap(study, "move attempt_folder", "folders")
-    clock.wrap(study.Outcome, "write read", "folders")
+    clock.wrap(tasks.Outcome, "write read", "folders")
     clock.wrap(FileLock, "acquire release", "folders")
 
     def count(take: Callable[..., Any]) -> Callable[..., Any]:
@@ -156,8 +156,6 @@ def worker(file: Path) -> None:
 
 def command(file: Path, official: bool, arguments: list[str]) -> None:
     """The sweep command, of which the official sweeper is a part."""
-    from headsweep import tracking
-
     if official:
         official_sweeper(Clock(file))
     else:
@@ -165,7 +163,7 @@ def command(file: Path, official: bool, arguments: list[str]) -> None:
 
         started = SimpleNamespace(**{**vars(subprocess), "Popen": _our_worker(file)})
         setattr(crew, "subprocess", started)  # noqa: B010
-        _replace(tracking, "sync_sweep", functools.partial(_summed, file.with_suffix(".mlflow")))
+        _follow_mlflow(file.with_suffix(".mlflow"))
     sys.argv = ["headsweep", "train", *arguments]
     from headsweep.cli import main
 
@@ -182,19 +180,32 @@ def _our_worker(file: Path) -> Callable[..., Any]:
     return start
 
 
-def _summed(file: Path, sync: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds up what copying to MLflow takes, which happens beside the trials."""
+def _follow_mlflow(file: Path) -> None:
+    """Note what each copying to MLflow takes, which happens beside the trials, and its trials."""
+    from headsweep import tracking
 
-    def timed(*arguments: Any) -> None:
-        before = _now()
-        try:
+    created = 0
+
+    def count(create: Callable[..., str]) -> Callable[..., str]:
+        def counted(*arguments: Any) -> str:
+            nonlocal created
+            created += 1
+            return create(*arguments)
+
+        return counted
+
+    def time_calls(sync: Callable[..., None]) -> Callable[..., None]:
+        def timed(*arguments: Any) -> None:
+            before, known = _now(), created
             sync(*arguments)
-        finally:
-            after = _now()
+            spent = [now - then for now, then in zip(_now(), before, strict=True)]
             with file.open("a") as out:
-                out.write(f"{json.dumps([after[0] - before[0], after[1] - before[1]])}\n")
+                out.write(f"{json.dumps([*spent, created - known])}\n")
 
-    return timed
+        return timed
+
+    _replace(tracking._Book, "_create", count)
+    _replace(tracking, "sync_sweep", time_calls)
 
 
 def official_sweeper(clock: Clock) -> None:
@@ -245,7 +256,7 @@ class Blocks:
         self.beside: dict[str, list[tuple[float, float]]] = {}
 
     def run(self, name: str, block: int, trials: int, official: bool, seeds: int) -> None:
-        """Run one block; its first trial, which loads and compiles, does not count."""
+        """Run one block; its first trial and copying, which load and compile, do not count."""
         file = self.folder / f"{name}-{block}.jsonl"
         target = [f"name={name}-{block}" if official else f"name={name}", f"seeds={seeds}"]
         target.append(f"hydra.sweeper.n_trials={trials if official else trials * (block + 1)}")
@@ -264,8 +275,8 @@ class Blocks:
         beside = file.with_suffix(".mlflow")
         if beside.exists():
             calls = [json.loads(line) for line in beside.read_text().splitlines()]
-            shares = (sum(column) / trials for column in zip(*calls, strict=True))
-            self.beside.setdefault(name, []).append((next(shares), next(shares)))
+            clock, processor, created = (sum(column) for column in zip(*calls[1:], strict=True))
+            self.beside.setdefault(name, []).append((clock / created, processor / created))
 
     def costs(self, name: str) -> dict[str, tuple[float, float]]:
         """Median seconds of each part over the trials, on the clock and of the processor."""

@@ -343,6 +343,9 @@ class Config:
 
     def __post_init__(self) -> None:
         _check(self.seed >= 0, "seed", self.seed, "at least 0")
+        uri = self.tracking_uri
+        web = uri is None or uri.startswith(("http://", "https://"))
+        _check(web, "tracking_uri", uri, "the http(s) address of a server, or null")
         for name in ("seeds", "workers", "threads"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 

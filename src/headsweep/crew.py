@@ -12,7 +12,7 @@ from typing import Any
 
 from headsweep.errors import UserError
 from headsweep.leases import Leases
-from headsweep.worker import FATAL
+from headsweep.worker import FATAL, STOPPED
 
 POLL_SECONDS = 0.05
 
@@ -93,7 +93,8 @@ class Crew:
             lease.worker is not None and lease.worker.pid == process.pid
             for lease in self.leases.all()
         )
-        self.false_starts = 0 if had_work else self.false_starts + 1
+        began = had_work or process.returncode == STOPPED
+        self.false_starts = 0 if began else self.false_starts + 1
         if self.false_starts >= MAX_FALSE_STARTS:
             lines = "\n".join(self._tail(place))
             raise UserError(

@@ -163,6 +163,13 @@ def read_search(sweeper: DictConfig, arguments: Sequence[str], explicit: Sequenc
     seed = sampler.pop("seed", None)
     if sampler.pop("_partial_", False):
         raise UserError("hydra/sweeper/sampler=grid: a grid needs no search; use -m key=a,b")
+    if (custom := plain["custom_search_space"]) is not None:
+        try:
+            resolve_name(custom)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(
+                f"hydra.sweeper.custom_search_space={custom}: cannot be imported ({error})"
+            ) from error
     if not space and plain["custom_search_space"] is None:
         raise UserError("hydra.sweeper.params: nothing to search; give a range such as interval")
     _check_official(plain)

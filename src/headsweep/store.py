@@ -194,6 +194,14 @@ def read_spec(folder: Path) -> dict[str, Any]:
     return _read_yaml(path) if path.exists() else {}
 
 
+def root_id(root: Path) -> str:
+    """What tells a root from others on the same server; goes with the folder when it is moved."""
+    path = root / ".id"
+    if not path.exists():
+        write_atomic(path, secrets.token_hex(8).encode())
+    return path.read_text()
+
+
 def write_command(folder: Path, command: str) -> None:
     """Keep the command line that goes on with a sweep."""
     write_atomic(folder / "command.txt", f"{command}\n".encode())

@@ -16,6 +16,7 @@ from headsweep.errors import UserError
 from headsweep.journal import Storage
 from headsweep.leases import Lease, Leases
 from headsweep.search import Search
+from headsweep.store import root_id
 from headsweep.tasks import Compose, Outcome, Task, Turn, attempt_folder, drop_attempts, move
 
 STATES = {
@@ -55,6 +56,8 @@ class SearchQueue:
 
     def _find_study(self) -> int:
         name = self.folder.name
+        if self.search.storage is not None:  # others may keep their searches there too
+            name = f"{name} {root_id(self.folder.parents[1])}"
         optuna.create_study(
             storage=self.storage.optuna,
             study_name=name,

@@ -18,14 +18,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from headsweep.changes import Seen, stamps
 from headsweep.errors import UserError
 from headsweep.pages import JobPages, Page, objectives, read_facts, read_pages, sweep_page
-from headsweep.store import write_atomic
+from headsweep.store import root_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -315,7 +314,7 @@ def _open(
             if experiment is None:
                 location = None if uri else str(artifacts(root))  # a server has its own place
                 experiment = client.create_experiment(EXPERIMENT, artifact_location=location)
-            yield _Book(client, experiment, root, f"{_root_id(root)}/" if uri else "")
+            yield _Book(client, experiment, root, f"{root_id(root)}/" if uri else "")
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise TrackingError(
             f"{uri or _database(root)}: MLflow was not written ({_short(error)}); the results are "
@@ -353,14 +352,6 @@ def _probe(database: Path, timeout: float) -> None:
     with closing(sqlite3.connect(uri, timeout, isolation_level=None, uri=True)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
-
-
-def _root_id(root: Path) -> str:
-    """What tells a root from others on the same server; goes with the folder when it is moved."""
-    path = root / ".mlflow.id"
-    if not path.exists():
-        write_atomic(path, token_hex(8).encode())
-    return path.read_text()
 
 
 def _command(root: Path, what: Path, uri: str | None) -> str:
