@@ -217,7 +217,9 @@ def main() -> None:
             torment(root, min(arguments.per_study, arguments.kills - tally.kills), rng, tally)
             found = differences(reference, root)
             wrong += bool(found)
-            print(f"study {studies}: {tally.kills} kills so far, {len(found)} differences")
+            print(
+                f"study {studies}: {tally.kills} kills so far, {len(found)} differences", flush=True
+            )
             for line in found:
                 print(f"  {line}")
     print(f"{tally.kills} kills: {dict(tally.kinds)}; {tally.live} during a live trial")
