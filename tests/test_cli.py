@@ -24,7 +24,7 @@ from own_head import write_head
 BIN = Path(sys.executable).parent
 SMALL = [
     *("data=tiny", "data.source.events=60", "backbone=truth", "tracking=false"),
-    *("optim.steps=4", "optim.batch_size=16"),
+    *("optim.steps=4", "optim.batch_size=16", "workers=1"),
 ]
 
 Command = Callable[..., tuple[int, str, str]]

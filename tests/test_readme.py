@@ -16,7 +16,7 @@ from headsweep.events.simulate import simulate
 Command = Callable[..., tuple[int, str, str]]
 
 README = (config_root() / "README.md").read_text()
-SMALL = ["optim.steps=2", "optim.batch_size=16", "tracking=false"]
+SMALL = ["optim.steps=2", "optim.batch_size=16", "tracking=false", "workers=1"]
 TINY = ["data=tiny", "data.source.events=60", "backbone=truth"]
 STARTS_A_SERVER = {"headsweep ui"}
 """Run for real by tests/test_ui.py."""
