@@ -197,8 +197,6 @@ def test_the_seed_the_number_and_earlier_results_change_decisions() -> None:
 
 @pytest.mark.parametrize("name", ["tpe", "random", "cmaes", "nsgaii", "gp"])
 def test_every_sampler_that_hydra_offers_is_deterministic(name: str) -> None:
-    if name == "cmaes":
-        pytest.importorskip("cmaes")
     small = {"nsgaii": ["hydra.sweeper.sampler.population_size=4"]}.get(name, [])
     overrides = ["name=s", "hydra.sweeper.n_trials=5", f"hydra/sweeper/sampler={name}", *small]
     with open_sweep([*overrides, "hydra.sweeper.sampler.seed=3"], None) as sweep:

@@ -8,6 +8,7 @@ number of workers therefore change no decision.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pkgutil import resolve_name
 from typing import Any, Literal
 
@@ -170,6 +171,8 @@ def read_search(sweeper: DictConfig, arguments: Sequence[str], explicit: Sequenc
             raise UserError(
                 f"hydra.sweeper.custom_search_space={custom}: cannot be imported ({error})"
             ) from error
+    if sampler["_target_"].endswith("CmaEsSampler") and find_spec("cmaes") is None:
+        raise UserError("hydra/sweeper/sampler=cmaes: pip install 'headsweep[cmaes]' first")
     if not space and plain["custom_search_space"] is None:
         raise UserError("hydra.sweeper.params: nothing to search; give a range such as interval")
     _check_official(plain)
