@@ -38,7 +38,7 @@ SEARCH = [
     "head.regression_hidden_dim=int(interval(8, 64))",
 ]
 KINDS = ("journal append", "result rename", "MLflow commit")
-DELAY = 0.005
+DELAY = 0.003  # and two for the kill itself
 FLAGS = inotify_simple.flags
 
 

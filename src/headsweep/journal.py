@@ -124,7 +124,7 @@ def _open(url: str, attempts: int = 10) -> BaseStorage:
 
     try:
         return RDBStorage(url)
-    except (SQLAlchemyError, ImportError) as error:
+    except (SQLAlchemyError, ImportError, ValueError) as error:
         if isinstance(error, IntegrityError | ProgrammingError) and attempts > 1:
             time.sleep(CREATION_SECONDS)  # another root's search creates the same tables
             return _open(url, attempts - 1)

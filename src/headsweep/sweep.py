@@ -28,7 +28,7 @@ from headsweep.worker import search_queue
 if TYPE_CHECKING:
     from headsweep.trials import SearchState
 
-PASSWORD = re.compile(r"(://[^:/]*):[^@]*@")
+PASSWORD = re.compile(r"(://[^:/]*):.*@")
 """Of a URL, with the user before it; PGPASSWORD or ~/.pgpass gives one to PostgreSQL."""
 
 
