@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf, open_dict
 
 from headsweep.config import config_root
 from headsweep.errors import UserError
-from headsweep.jobs import Plan, distinct, make_plan, sweep_name
+from headsweep.jobs import Plan, distinct, make_plan, open_sweep, sweep_name
 from own_head import write_head
 
 
@@ -59,6 +60,32 @@ def test_the_grid_is_what_hydra_runs(tmp_path: Path) -> None:
     runtime = ("sweeps=", "name=", "root=", "hydra/")
     for (_, task, _), job in zip(theirs, ours.jobs, strict=True):
         assert [o for o in task if not o.startswith(runtime)] == job.overrides
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["head.dropout=0.3", "seeds=2", "name=s"],
+        ["head.dropout=0.3", "head=simpler", "optim.lr=0.5"],
+        ["arm=before", "pooling.width=full", "data=tiny", "data.source.events=70"],
+        ["pooling.statistics=[avg,max]", "target.relative=true", "features=document"],
+        ["head.regression_hidden_dim=null", "head.regression_num_layers=1"],
+    ],
+)
+def test_jobs_of_a_sweep_are_composed_as_by_hydra(overrides: list[str]) -> None:
+    overrides = ["sweeps=optuna", *overrides]
+    with open_sweep(["name=s", "sweeps=optuna"], None) as found:
+        for _ in range(2):  # the second from what the first has kept
+            job = found.compose(overrides)
+            theirs = found.loader.load_sweep_config(found.master, overrides)
+            assert job.labels["head"] == theirs.hydra.runtime.choices.head
+            with open_dict(theirs):
+                del theirs["hydra"]
+            assert job.resolved == OmegaConf.to_container(theirs, resolve=True)
+        with pytest.raises(UserError, match="dropot"):
+            found.compose([*overrides, "head.dropot=0.1"])
+        with pytest.raises(UserError, match="lr"):
+            found.compose([*overrides, "optim.lr=much"])
 
 
 def test_labels_and_what_differs() -> None:

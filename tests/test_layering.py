@@ -28,7 +28,7 @@ ALLOWED = {
 
 PLACES = {
     "hydra": {"config", "jobs", "private", "run", "sweep"},
-    "omegaconf": {"config", "jobs", "run", "search", "sweep"},
+    "omegaconf": {"config", "jobs", "private", "run", "search", "sweep"},
     "mlflow": {"tracking"},
     "optuna": {"journal", "private", "search", "study", "tasks", "trials"},
     "typer": {"verbs"},

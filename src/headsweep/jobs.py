@@ -3,10 +3,12 @@
 Whatever a wrong key, type or value can break is found here, before anything is written.
 """
 
+import copy
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from hydra import initialize_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, OverrideType
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -34,7 +36,7 @@ from headsweep.config import (
     stable_hash,
 )
 from headsweep.errors import UserError
-from headsweep.private import grid
+from headsweep.private import grid, set_values
 from headsweep.store import flat
 
 if TYPE_CHECKING:
@@ -98,6 +100,9 @@ class Sweep:
 
     loader: ConfigLoader
     master: DictConfig
+    _known: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def compose(self, overrides: Sequence[str]) -> Job:
         """The validated job that some overrides make.
@@ -105,9 +110,23 @@ class Sweep:
         Raises:
             UserError: They do not make one.
         """
+        values = [o for o in overrides if _only_sets_a_value(_parsed(o))]
+        others = tuple(o for o in overrides if o not in values)
         with _short_errors():
+            known, choices = self._files(others)
+            cfg = copy.deepcopy(known)
+            set_values(cfg, [_parsed(o) for o in values])
+        return validate(cfg, choices, overrides)
+
+    def _files(self, overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any]]:
+        """Composed once, as reading and merging all files takes Hydra 0.1 s; with its choices."""
+        if overrides not in self._known:
             cfg = self.loader.load_sweep_config(self.master, list(overrides))
-        return _job(cfg)
+            choices = dict(cfg.hydra.runtime.choices)
+            with open_dict(cfg):
+                del cfg["hydra"]
+            self._known[overrides] = (cfg, choices)
+        return self._known[overrides]
 
     def arguments(self) -> list[str]:
         """``key=value`` of the sweeper's parameters and of the command line."""
@@ -268,6 +287,13 @@ def _parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list
         return OverridesParser.create(loader).parse_overrides(list(overrides))
 
 
+@lru_cache(maxsize=1000)
+def _parsed(override: str) -> Override:
+    """One override, as the jobs of a sweep share most of theirs."""
+    [parsed] = _parse([override])
+    return parsed
+
+
 def _runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
     """Values of the runtime keys among the overrides; each takes one, and no group takes null."""
     values = {}
@@ -282,6 +308,19 @@ def _runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
                 raise UserError(f"{override.input_line}: {key} takes one value")
             values[key] = override.value()
     return values
+
+
+def _only_sets_a_value(override: Override) -> bool:
+    """Whether an override such as ``optim.lr=0.1`` can be applied to what the others compose."""
+    key = override.key_or_group
+    return (
+        override.type == OverrideType.CHANGE
+        and "." in key
+        and not key.startswith("hydra.")
+        and "/" not in key
+        and override.package is None
+        and not isinstance(override.value(), dict)
+    )
 
 
 def _is_runtime(override: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import Override
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
     from optuna.distributions import BaseDistribution
 
 
@@ -27,6 +28,13 @@ def grid(overrides: list[Override]) -> list[list[str]]:
 
     [batch] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     return [list(job) for job in batch]
+
+
+def set_values(config: "DictConfig", overrides: list[Override]) -> None:
+    """Change values of a composed configuration, which is the last that composing does."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    ConfigLoaderImpl._apply_overrides_to_config(overrides, config)
 
 
 def search_space(arguments: list[str]) -> "tuple[dict[str, BaseDistribution], list[str]]":
