@@ -13,7 +13,7 @@ ablation: .venv/installed ## Compare the four presets: simulate, train 4 x 5 see
 	$(BIN)/headsweep report presets
 
 test: .venv/installed-dev ## Run the whole suite.
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: .venv/installed-dev ## Check style, format and types.
 	$(BIN)/ruff check

@@ -3,12 +3,12 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 import killing
@@ -189,25 +189,27 @@ def test_a_killed_search_ends_as_if_nothing_had_happened(reference: Path, tmp_pa
     assert killing.differences(reference, tmp_path) == []
 
 
-def workers() -> set[int]:
-    """Workers of this test's searches that are alive."""
-    run = subprocess.run(["pgrep", "-f", "headsweep.worker"], capture_output=True, text=True)
-    return {int(pid) for pid in run.stdout.split()}
+def workers(command: int) -> set[psutil.Process]:
+    """Workers of a sweep command that are alive."""
+    return {
+        child
+        for child in psutil.Process(command).children(recursive=True)
+        if "headsweep.worker" in child.cmdline()
+    }
 
 
 @pytest.mark.parametrize("signalled", ["command", "worker", "Ctrl-C"])
 def test_nothing_is_lost_when_one_process_is_killed(
     signalled: str, reference: Path, tmp_path: Path
 ) -> None:
-    before = workers()
     process = killing.start(tmp_path)
     while not killing.begun(tmp_path):
         assert process.poll() is None
         time.sleep(0.02)
-    mine = workers() - before
-    assert len(mine) >= 2
+    mine = workers(process.pid)
+    assert len(mine) == 2
     if signalled == "worker":
-        os.kill(min(mine), signal.SIGKILL)
+        mine.pop().kill()
         assert process.wait(timeout=300) == 0
     else:
         if signalled == "command":
@@ -215,10 +217,8 @@ def test_nothing_is_lost_when_one_process_is_killed(
         else:
             os.killpg(process.pid, signal.SIGINT)
         process.wait(timeout=60)
-        deadline = time.monotonic() + 5
-        while workers() & mine:
-            assert time.monotonic() < deadline, "an orphan survives"
-            time.sleep(0.05)
+        _, orphans = psutil.wait_procs(mine, timeout=5)
+        assert not orphans
         if signalled == "Ctrl-C":
             assert process.returncode == 130
             leases = tmp_path / "sweeps/optuna/leases"

@@ -63,7 +63,7 @@ def summarise(folder: Path) -> Summary:
     size, updated = _disk(folder)
     return Summary(
         name=folder.name,
-        jobs=max(len(jobs), len(spec.get("jobs", ()))),
+        jobs=max(len(jobs), len(spec.get("jobs", ())), spec.get("n_trials", 0)),
         jobs_finished=sum(r.keys() == w for r, w in zip(results, wanted, strict=True)),
         finished=statuses.count("finished"),
         failed=statuses.count("failed"),

@@ -28,16 +28,17 @@ def print_study(root: Path, name: str) -> None:
     at_work = [lease.number for lease in leases.all() if not leases.is_dead(lease)]
     print(f"{name}: {len(outcomes)} of {total} trials are done, {len(at_work)} are being trained")
     print(usable(outcomes))
-    _print_best(trials)
+    if trials.best():
+        _print_best(trials)
     for line in failures(outcomes):
         print(line)
     if len(outcomes) < total:
-        print(f"left: {time_left(folder, outcomes, total)} of training, shared by the workers")
+        if outcomes:
+            print(f"left: {time_left(folder, outcomes, total)} of training for all workers")
         if not at_work:
             print(f"go on with: {read_command(folder)}")
-    print(
-        "the best of a search flatters itself: train it again with fresh seeds before comparing it"
-    )
+    if trials.best():
+        print("the best of a search flatters itself: compare it only after fresh seeds")
 
 
 def _print_best(trials: Trials) -> None:
@@ -49,7 +50,8 @@ def _print_best(trials: Trials) -> None:
     for number in trials.best():
         outcome = trials.outcomes[number]
         cells = [
-            f"{value:.6g}" + (f" +- {outcome.spread[i]:.4f}" if outcome.spread else "")
+            f"{value:.6g}"
+            + (f" +- {outcome.spread[i]:.4f}" if outcome.spread and outcome.spread[i] else "")
             for i, value in enumerate(outcome.values)
         ]
         table.add_row(str(number), *cells, str(len(outcome.seeds)), parameters(outcome))

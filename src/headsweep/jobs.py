@@ -446,7 +446,11 @@ def _samples(override: Override) -> list[Any]:
         start, end = value.start, value.end
         assert start is not None
         assert end is not None
-        between = [start + (end - start) * 0.382] if isinstance(start, float) else []
+        if start >= end:
+            raise UserError(f"{override.input_line}: the interval must rise")
+        between = [round(start + (end - start) * 0.382, 6)] if isinstance(start, float) else []
         return [start, *between, end]
     values: list[Any] = list(override.sweep_string_iterator())
+    if not values:
+        raise UserError(f"{override.input_line}: there is nothing in this range")
     return values if isinstance(value, ChoiceSweep) else [values[0], values[-1]]

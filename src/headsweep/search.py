@@ -157,10 +157,15 @@ def read_search(sweeper: DictConfig, arguments: Sequence[str], explicit: Sequenc
     node = OmegaConf.to_container(sweeper, resolve=True, enum_to_str=True)
     assert isinstance(node, dict)
     plain: dict[str, Any] = {str(key): value for key, value in node.items()}
-    space, fixed = search_space(list(arguments))
+    try:
+        space, fixed = search_space(list(arguments))
+    except ValueError as error:  # such as a log scale that begins at 0
+        raise UserError(f"a range of the search cannot be used: {error}") from error
     sampler, pruner = dict(plain["sampler"]), plain["pruner"]
     objectives = plain["objective"]
-    objectives = [objectives] if isinstance(objectives, str) else list(objectives)
+    if not isinstance(objectives, str | list):
+        raise UserError(f"hydra.sweeper.objective={objectives}: one metric or several")
+    objectives = [objectives] if isinstance(objectives, str) else objectives
     seed = sampler.pop("seed", None)
     if sampler.pop("_partial_", False):
         raise UserError("hydra/sweeper/sampler=grid: a grid needs no search; use -m key=a,b")
@@ -171,6 +176,11 @@ def read_search(sweeper: DictConfig, arguments: Sequence[str], explicit: Sequenc
             raise UserError(
                 f"hydra.sweeper.custom_search_space={custom}: cannot be imported ({error})"
             ) from error
+    if sampler["_target_"].endswith("QMCSampler"):
+        raise UserError(
+            "hydra/sweeper/sampler=qmc: its points follow from how many were taken before, not "
+            "from a trial's number; use random or tpe"
+        )
     if sampler["_target_"].endswith("CmaEsSampler") and find_spec("cmaes") is None:
         raise UserError("hydra/sweeper/sampler=cmaes: pip install 'headsweep[cmaes]' first")
     if not space and plain["custom_search_space"] is None:
@@ -184,7 +194,7 @@ def read_search(sweeper: DictConfig, arguments: Sequence[str], explicit: Sequenc
             f"{swept[0]}: trials of unequal length cannot be compared by a pruner; fix it, or "
             "switch pruning off with hydra/sweeper/pruner=none"
         )
-    return Search(
+    search = Search(
         space=space,
         fixed=fixed,
         objectives=objectives,
@@ -197,6 +207,8 @@ def read_search(sweeper: DictConfig, arguments: Sequence[str], explicit: Sequenc
         max_failures=plain["max_failures"],
         storage=plain["storage"],
     )
+    search.replica(0, [])  # refuses wrong arguments of sampler and pruner now
+    return search
 
 
 def _check_official(plain: Mapping[str, Any]) -> None:

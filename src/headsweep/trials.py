@@ -111,7 +111,8 @@ class SearchState:
     def words(self) -> str:
         """What is done, as one clause."""
         done = len(self.finished.read())
-        return f"{done} of {self.search.n_trials} trials are done, {self.before} were there before"
+        total = max(done, self.search.n_trials)  # an earlier command may have asked for more
+        return f"{done} of {total} trials are done, {self.before} were there before"
 
     def conclude(self) -> int:
         """Print what is done, what failed and where to look; the exit code."""
