@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from headsweep.config import member_key
@@ -94,6 +94,7 @@ STEPS = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS)
+@example([("take", 0, None), ("finish", 0, 7)])  # between the last member and its lease
 def test_kills_anywhere_leave_every_member_once(steps: list[tuple[str, int, int | None]]) -> None:
     jobs = entries(3)
     with world() as here:

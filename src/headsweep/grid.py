@@ -106,6 +106,7 @@ class GridQueue:
                 if not self.leases.is_dead(lease):
                     continue
                 if self._is_over(lease.number):
+                    drop_attempts(self.folder, lease.number)
                     self.leases.remove(lease.number)  # a kill came before this
                 elif lease.worker is not None:
                     self._survives(lease)
