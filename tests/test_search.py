@@ -22,6 +22,7 @@ from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
 from headsweep.jobs import Sweep, make_plan, open_sweep
 from headsweep.metrics import METRICS
+from headsweep.private import search_space
 from headsweep.search import Search, read_search
 from headsweep.tasks import COUNTS
 
@@ -177,11 +178,33 @@ def decide(search: Search, number: int, trials: Sequence[FrozenTrial]) -> dict[s
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 20), st.integers(0, 6), st.randoms())
-def test_later_trials_change_no_decision(number: int, lag: int, chance: random.Random) -> None:
-    search = replace(SEARCH, lag=lag)
-    known = HISTORY[: max(number - lag, 0)]
-    others = chance.sample(HISTORY, chance.randint(0, 8))
-    assert decide(search, number, [*known, *others]) == decide(search, number, known)
+def test_no_later_trial_and_no_later_result_changes_a_decision(
+    number: int, lag: int, chance: random.Random
+) -> None:
+    search, horizon = replace(SEARCH, lag=lag), max(number - lag, 0)
+    begun = [create_running(trial) for trial in HISTORY[horizon:number]]
+    later = chance.sample(HISTORY, chance.randint(0, 8))
+    at_work = [chance.choice(pair) for pair in zip(HISTORY[horizon:number], begun, strict=True)]
+    expected = decide(search, number, [*HISTORY[:horizon], *begun])
+    assert decide(search, number, [*HISTORY[:horizon], *at_work, *later]) == expected
+
+
+def create_running(trial: FrozenTrial) -> FrozenTrial:
+    kinds = trial.distributions
+    return create_trial(state=TrialState.RUNNING, params=trial.params, distributions=kinds)
+
+
+def test_replicas_share_finished_trials_and_change_none() -> None:
+    before = [dict(vars(trial)) for trial in HISTORY]
+    trial = SEARCH.replica(15, HISTORY)
+    SEARCH.suggest(trial, head)
+    own = trial.study.get_trials()
+    assert [t.number for t in own] == list(range(16))
+    assert [(t.state, t.params, t.values) for t in own[:11]] == [
+        (t.state, t.params, t.values) for t in HISTORY[:11]
+    ]
+    assert [(t.state, t.values) for t in own[11:]] == [(TrialState.RUNNING, None)] * 5
+    assert [dict(vars(trial)) for trial in HISTORY] == before
 
 
 def test_the_seed_the_number_and_earlier_results_change_decisions() -> None:
@@ -254,6 +277,24 @@ def test_the_specification_tells_searches_apart_and_leaves_out_what_may_change()
         assert replace(SEARCH, **change).spec() != spec
     for change in ({"n_trials": 99}, {"max_failures": None}, {"storage": "sqlite:///x"}):
         assert replace(SEARCH, **change).spec() == spec
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "choice(1, 2, 'a')",
+        "choice(0.1, True)",
+        "interval(0.0, 0.4)",
+        "range(1, 7, step=2)",
+        "range(0.0, 1.0, step=0.1)",
+        "int(interval(2, 9))",
+        "tag(log, int(interval(32, 512)))",
+        "tag(log, interval(1e-05, 0.1))",
+    ],
+)
+def test_a_specification_shows_ranges_as_they_are_given(words: str) -> None:
+    space, _ = search_space([f"x={words}"])
+    assert replace(SEARCH, space=space).spec()["search"] == {"x": words}
 
 
 # --- what is read from a configuration

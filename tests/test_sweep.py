@@ -148,6 +148,26 @@ def test_a_search_is_refused_to_another_specification(command: Command) -> None:
         assert "name=mine-2" in err
 
 
+def test_a_wrong_database_is_found_before_anything_is_made(
+    command: Command, tmp_path: Path
+) -> None:
+    where = "hydra.sweeper.storage=sqlite:////nowhere/trials.db"
+    code, _, err = command("train", "sweeps=optuna", *SMALL, where)
+    assert code == 2
+    assert "hydra.sweeper.storage: cannot be opened" in err
+    assert not list(tmp_path.glob("runs/[!.]*"))
+
+
+def test_the_command_that_goes_on_names_its_sweep_once(command: Command, tmp_path: Path) -> None:
+    grid = [*SMALL, "head=simpler", "optim.steps=1"]
+    assert command("train", "-m", *grid, "name=a")[0] == 0
+    line = (tmp_path / "runs/sweeps/a/command.txt").read_text()
+    assert line.count("name=a") == 1
+    assert command("train", "sweeps=smoke", "name=b", *grid)[0] == 0
+    line = (tmp_path / "runs/sweeps/b/command.txt").read_text()
+    assert line.startswith("headsweep train name=b sweeps=smoke")
+
+
 def test_workers_that_cannot_start_are_shown(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,18 +100,7 @@ class Ours:
     def tell(self, trial: Trial, state: str, values: list[float] | None) -> None:
         """Keep it for the replicas to come."""
         tell(trial, state, values)
-        finished = trial.study.get_trials(deepcopy=False)[-1]
-        finished.__class__ = _Settled
-        self.trials.append(finished)
-
-
-class _Settled(FrozenTrial):
-    """A finished trial: a replica may share what is in it, which saves most of a replica's time."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTrial:
-        twin = object.__new__(FrozenTrial)
-        twin.__dict__.update(self.__dict__)
-        return twin
+        self.trials.append(trial.study.get_trials(deepcopy=False)[-1])
 
 
 class Plain:

@@ -84,9 +84,7 @@ class Storage:
             self._journal = _Journal(self.path)
             self.optuna = JournalStorage(self._journal)
         else:
-            # Two searches that begin at once would both create the tables of a new database.
-            with FileLock(root / ".storage.lock"):
-                self.optuna = _open(url)
+            self.optuna = open_database(url, root)
 
     def together(self) -> AbstractContextManager[None]:
         """Within this block, write to the journal once."""
@@ -103,6 +101,21 @@ class Storage:
         if self.path.exists():
             with open(self.path, "r+b") as file:
                 _cut_torn_line(file, self.path)
+
+
+def open_database(url: str, root: Path) -> BaseStorage:
+    """Open a database, whose tables are made where they are missing.
+
+    Args:
+        url: As SQLAlchemy takes it.
+        root: The folder of all output.
+
+    Raises:
+        UserError: It cannot be opened.
+    """
+    # Two searches that begin at once would both create the tables of a new database.
+    with FileLock(root / ".storage.lock"):
+        return _open(url)
 
 
 def _cut_torn_line(file: Any, path: Path) -> None:

@@ -99,6 +99,10 @@ def prepare(plan: Plan, report: Progress) -> tuple[list[str], dict[str, Any]]:
 
     config = plan.jobs[0].config
     _claim_root(Path(config.root))
+    if plan.search is not None and plan.search.storage is not None:
+        from headsweep.journal import open_database
+
+        open_database(plan.search.storage, Path(config.root))  # a wrong one is found now
     for device in {job.config.device for job in plan.jobs}:
         run.check_device(device)
     inputs = [run.find_inputs(job) for job in plan.jobs]

@@ -123,9 +123,10 @@ def _overrides(master: DictConfig) -> list[str]:
 def _command(master: DictConfig) -> str:
     """The command line that goes on with a sweep, without passwords: it is shown and kept."""
     overrides = [re.sub(PASSWORD, r"\1@", override) for override in _overrides(master)]
-    file = master.hydra.runtime.choices.sweeps
-    if file == master.name:
-        overrides.remove(f"name={master.name}")  # which it has from its file
+    file, name = master.hydra.runtime.choices.sweeps, f"name={master.name}"
+    overrides = [override for override in overrides if override != name]
+    if file != master.name:  # else it has its name from its file
+        overrides.insert(0, name)
     own = _config_dir(master)
     options = ["-m"] if file is None else []
     options += [] if own is None else ["--config-dir", own]
