@@ -111,6 +111,36 @@ def test_presets(name: str, hidden: int | None, layers: int, dropout: float) -> 
         ("sum_only", {"pooling.statistics": ["sum"]}),
         ("max_only", {"pooling.statistics": ["max"]}),
         ("min_only", {"pooling.statistics": ["min"]}),
+        ("no_layernorm", {"head.layer_norm": False}),
+        ("depth_2", {"head.regression_num_layers": 2}),
+        ("depth_4", {"head.regression_num_layers": 4}),
+        ("width_96", {"head.regression_hidden_dim": 96}),
+        ("width_256", {"head.regression_hidden_dim": 256}),
+        ("threshold_03", {"features.assignment_threshold": 0.3}),
+        ("threshold_05", {"features.assignment_threshold": 0.5}),
+        ("document_features", {"features.name": "document"}),
+        ("log_pt", {"target.name": "log_pt"}),
+        ("inverse_pt", {"target.name": "inverse_pt"}),
+        ("q_over_pt", {"target.name": "q_over_pt"}),
+        ("relative", {"target.relative": True}),
+        ("half_equal_parameters", {"pooling.width": "half", "head.regression_hidden_dim": 183}),
+        (
+            "bare_1",
+            {"head.regression_num_layers": 2, "head.layer_norm": False, "head.dropout": 0.0},
+        ),
+        ("bare_2", {"head.layer_norm": False, "head.dropout": 0.0}),
+        (
+            "before_hidden",
+            {"pooling.width": "half", "head.layer_norm": False, "head.dropout": 0.0},
+        ),
+        (
+            "before_log_pt",
+            {
+                "pooling.width": "half",
+                "head.regression_num_layers": 1,
+                "target.name": "log_pt",
+            },
+        ),
     ],
 )
 def test_an_arm_changes_what_it_says(arm: str, changed: dict[str, Any], default: Job) -> None:

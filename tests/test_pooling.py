@@ -15,7 +15,7 @@ from headsweep.population import Population, build_member
 
 def stack(config: PoolingConfig, K: int, dtype: torch.dtype) -> Population:
     def build():
-        return build_member(config, F, D, 3, lambda a, o: MLPHead(a, o, 8, 2, 0.0))
+        return build_member(config, F, D, 3, lambda a, o: MLPHead(a, o, 8, 2, 0.0, True))
 
     return Population(build, config, range(K), dtype=dtype)
 

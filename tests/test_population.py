@@ -33,9 +33,9 @@ class Unstacked(nn.Module):
 
 
 HEADS = {
-    "mlp": lambda a, o: MLPHead(a, o, 144, 3, 0.1),
-    "odd": lambda a, o: MLPHead(a, o, 37, 2, 0.3),
-    "direct": lambda a, o: MLPHead(a, o, None, 1, 0.0),
+    "mlp": lambda a, o: MLPHead(a, o, 144, 3, 0.1, True),
+    "odd": lambda a, o: MLPHead(a, o, 37, 2, 0.3, True),
+    "direct": lambda a, o: MLPHead(a, o, None, 1, 0.0, True),
     "unstacked": lambda a, o: Unstacked(a, o, 11),
 }
 
@@ -109,7 +109,7 @@ def test_dropout_rate_and_expectation(probability):
 def test_thirty_steps_equal_torch_in_double_precision():
     """Against torch.optim.AdamW and the ordinary module, within 1e-12."""
     split = ragged([5, 0, 3, 9, 1, 4, 4, 2] * 8)
-    head = lambda a, o: MLPHead(a, o, 12, 3, 0.0)  # noqa: E731
+    head = lambda a, o: MLPHead(a, o, 12, 3, 0.0, True)  # noqa: E731
     population = train(head, [5], 30, dtype=torch.float64, batch=64)
     start = train(head, [5], 0, dtype=torch.float64)
     own = {n: v.requires_grad_() for n, v in start.member_weights(0).items()}

@@ -39,7 +39,7 @@ def problem(n: int = 256):
 
 
 def population(head=None):
-    head = head or (lambda a, o: MLPHead(a, o, 24, 2, 0.1))
+    head = head or (lambda a, o: MLPHead(a, o, 24, 2, 0.1, True))
     return lambda seeds: Population(lambda: build_member(POOLING, 5, 4, 4, head), POOLING, seeds)
 
 

@@ -36,7 +36,7 @@ GROUPS = (
 )
 """The groups whose chosen files label a job."""
 
-INERT_IN_ONE_LAYER = ("head.regression_hidden_dim", "head.dropout")
+INERT_IN_ONE_LAYER = ("head.regression_hidden_dim", "head.dropout", "head.layer_norm")
 """Keys that do nothing to a head of one layer, which has no hidden one."""
 
 
@@ -246,6 +246,7 @@ class MLPHeadConfig:
     regression_hidden_dim: int | None = None
     regression_num_layers: int = 3
     dropout: float = 0.1
+    layer_norm: bool = True
 
     def __post_init__(self) -> None:
         layers, hidden = self.regression_num_layers, self.regression_hidden_dim
@@ -375,8 +376,8 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that decides results: no runtime keys, no seeds.
 
     Where data and checkpoint lie is left out, as hashes of their content stand beside it in every
-    key, and so is what is inert. For a one-layer head width and dropout are inert and are set to
-    0, so that two spellings of the same network share a key.
+    key, and so is what is inert. For a one-layer head width, dropout and normalisation are inert
+    and are set to 0, so that two spellings of the same network share a key.
     """
     kept = _without(resolved, *RUNTIME_KEYS, "seed", "seeds")
     data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]

@@ -308,14 +308,14 @@ class _Job:
         return self.about["labels"]["data"], self.about["data_key"][:8], source
 
     def _params(self, result: Mapping[str, Any]) -> dict[str, Any]:
-        """Flat values in effect; width and dropout are 0 where a one-layer head has no use."""
+        """Flat values in effect; what a one-layer head has no use for is 0 or false."""
         if self.about is None:
             return {}
         counts = result.get("parameters") or {}
         head = {key.removeprefix("regression_"): v for key, v in self.config["head"].items()}
         del head["_target_"]
         if head.get("num_layers") == 1:
-            head |= {"hidden_dim": 0, "dropout": 0.0}
+            head |= {"hidden_dim": 0, "dropout": 0.0, "layer_norm": False}
         elif counts and head.get("hidden_dim", 0) is None:
             head["hidden_dim"] = counts["aggregated_dim"] // 2
         optim = {key: value for key, value in self.config["optim"].items() if value is not None}

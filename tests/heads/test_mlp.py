@@ -18,7 +18,7 @@ PRESETS = {
 
 
 def test_layers_of_the_document():
-    head = MLPHead(288, 4, None, 3, 0.1)
+    head = MLPHead(288, 4, None, 3, 0.1, True)
     assert [type(layer) for layer in head] == [
         *(nn.Linear, nn.ReLU, nn.LayerNorm, nn.Dropout) * 2,
         nn.Linear,
@@ -30,13 +30,24 @@ def test_layers_of_the_document():
     ]
 
 
+def test_without_normalisation_the_layers_keep_their_numbers():
+    head = MLPHead(8, 2, 4, 3, 0.1, layer_norm=False)
+    assert not any(isinstance(layer, nn.LayerNorm) for layer in head)
+    assert [n for n, _ in head.named_parameters() if n.endswith("weight")] == [
+        f"{i}.weight" for i in (0, 4, 8)
+    ]
+    x = torch.randn(1, 5, 8)
+    params = {name: value[None] for name, value in head.named_parameters()}
+    torch.testing.assert_close(head.stacked(params, x, lambda v, p: v)[0], head.eval()(x[0]))
+
+
 def test_one_layer_is_a_direct_projection():
-    assert [type(layer) for layer in MLPHead(288, 4, 99, 1, 0.5)] == [nn.Linear]
+    assert [type(layer) for layer in MLPHead(288, 4, 99, 1, 0.5, True)] == [nn.Linear]
 
 
 @pytest.mark.parametrize(("hidden", "layers", "dropout"), PRESETS.values(), ids=PRESETS)
 def test_stacked_equals_the_module_in_evaluation(hidden, layers, dropout):
-    heads = [MLPHead(288, 4, hidden, layers, dropout).double().eval() for _ in range(3)]
+    heads = [MLPHead(288, 4, hidden, layers, dropout, True).double().eval() for _ in range(3)]
     x = torch.randn(3, 11, 288, dtype=torch.float64)
     params = {
         name: torch.stack([dict(h.named_parameters())[name] for h in heads])
@@ -49,7 +60,7 @@ def test_stacked_equals_the_module_in_evaluation(hidden, layers, dropout):
 
 def test_dropout_follows_every_hidden_layer():
     seen = []
-    head = MLPHead(8, 2, 4, 4, 0.3)
+    head = MLPHead(8, 2, 4, 4, 0.3, True)
     params = {name: value[None] for name, value in head.named_parameters()}
     head.stacked(params, torch.randn(1, 3, 8), lambda x, p: seen.append((x.shape, p)) or x)
     assert seen == [((1, 3, 4), 0.3)] * 3
@@ -67,19 +78,19 @@ def test_dropout_follows_every_hidden_layer():
 def test_parameter_counts(preset, expected):
     """The reference table, worked out by hand from the architecture."""
     pooling = PoolingConfig()
-    member = build_member(pooling, 23, 32, 4, lambda a, o: MLPHead(a, o, *PRESETS[preset]))
+    member = build_member(pooling, 23, 32, 4, lambda a, o: MLPHead(a, o, *PRESETS[preset], True))
     assert tuple(parameter_counts(member, pooling, 32).values()) == expected
 
 
 def test_parameter_counts_before_the_change():
     pooling = PoolingConfig(width="half")
-    member = build_member(pooling, 23, 32, 4, lambda a, o: MLPHead(a, o, None, 1, 0.0))
+    member = build_member(pooling, 23, 32, 4, lambda a, o: MLPHead(a, o, None, 1, 0.0, True))
     assert tuple(parameter_counts(member, pooling, 32).values()) == (384, 528, 644, 1556, 160)
 
 
 def test_counts_of_parts_that_are_switched_off():
     pooling = PoolingConfig(encoded=False, query=False)
-    member = build_member(pooling, 23, 32, 4, lambda a, o: MLPHead(a, o, 144, 3, 0.1))
+    member = build_member(pooling, 23, 32, 4, lambda a, o: MLPHead(a, o, 144, 3, 0.1, True))
     counts = parameter_counts(member, pooling, 32)
     assert counts["encoded_projection"] == 0
     assert counts["aggregated_dim"] == 4 * 32

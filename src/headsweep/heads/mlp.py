@@ -22,6 +22,7 @@ class MLPHead(nn.Sequential):
         regression_hidden_dim: Width of the hidden layers; None means ``in_dim // 2``.
         regression_num_layers: Number of linear layers, at least 1.
         dropout: Probability after each hidden layer, in [0, 1).
+        layer_norm: Without it an Identity stands there, so that the numbers stay.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class MLPHead(nn.Sequential):
         regression_hidden_dim: int | None,
         regression_num_layers: int,
         dropout: float,
+        layer_norm: bool,
     ) -> None:
         hidden = in_dim // 2 if regression_hidden_dim is None else regression_hidden_dim
         layers: list[nn.Module] = []
@@ -39,7 +41,7 @@ class MLPHead(nn.Sequential):
             layers += [
                 nn.Linear(width, hidden),
                 nn.ReLU(),
-                nn.LayerNorm(hidden),
+                nn.LayerNorm(hidden) if layer_norm else nn.Identity(),
                 nn.Dropout(dropout),
             ]
             width = hidden
