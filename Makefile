@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help ablation test lint killmatrix ui
+.PHONY: help ablation test lint calibrate killmatrix ui
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -19,6 +19,9 @@ lint: .venv/installed-dev ## Check style, format and types.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+calibrate: .venv/installed ## Count the wrong verdicts on real seeds; reads ../shared/data.
+	$(BIN)/python benchmarks/calibration/run.py --data ../shared/data
 
 killmatrix: .venv/installed-dev ## Kill searches 50 times and compare them with one left alone.
 	$(BIN)/python tests/killing.py --kills 50

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headsweep.metrics import Tracks
-from headsweep.resolution import LOG_BINS, bootstrap_events, fit_resolution
+from headsweep.resolution import LOG_BINS, fit_resolution
 
 TRUE = (0.3, 0.03, 4e-4)
 
@@ -69,15 +69,3 @@ def test_the_generator_decides() -> None:
     tracks = make_tracks(3000, TRUE)
     fits = [fit_resolution(tracks, 5, 200, np.random.default_rng(s), 20) for s in (1, 1, 2)]
     assert fits[0] == fits[1] != fits[2]
-
-
-def test_bootstrap_draws_whole_events() -> None:
-    event = np.array([9, 4, 9, 4, 4, 2])
-    seen = set()
-    for rows in bootstrap_events(event, 200, np.random.default_rng(0)):
-        counts = np.bincount(rows, minlength=6)
-        assert counts[0] == counts[2]
-        assert counts[1] == counts[3] == counts[4]
-        assert counts[0] + counts[1] + counts[5] == 3
-        seen.add(tuple(counts))
-    assert len(seen) == 10  # all multisets of three out of three events

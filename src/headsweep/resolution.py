@@ -1,7 +1,6 @@
 """The fit of the momentum resolution against pT, with errors from a bootstrap over events."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from scipy.optimize import nnls
 
 from headsweep.intervals import Estimate
 from headsweep.metrics import Array, Tracks, abs68
+from headsweep.resampling import event_resamples
 
 LOG_BINS = 12
 """Bins of equal width in ln pT over the quoted range."""
@@ -54,26 +54,6 @@ class ResolutionFit:
         return f"{', '.join(terms)}, chi2/ndf = {self.chi2:.1f}/{self.ndf}"
 
 
-def bootstrap_events(
-    event: NDArray[np.int64], resamples: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
-    """Rows of resampled tracks: events are drawn with replacement, with all their tracks.
-
-    Args:
-        event: Event number of each track, [T].
-        resamples: How many resamples to draw.
-        rng: The source of randomness.
-
-    Yields:
-        Row numbers, about T of them.
-    """
-    number, index = np.unique(event, return_inverse=True)
-    for _ in range(resamples):
-        drawn = rng.integers(len(number), size=len(number))
-        counts = np.bincount(drawn, minlength=len(number))
-        yield np.repeat(np.arange(len(event)), counts[index])
-
-
 def _squared_r68(abs_rho: Array, bin_: NDArray[np.int64], bins: NDArray[np.int64]) -> Array:
     return np.array([abs68(abs_rho[bin_ == b]) ** 2 for b in bins])
 
@@ -114,7 +94,7 @@ def fit_resolution(
     replicas = np.array(
         [
             _squared_r68(abs_rho[rows], bin_[rows], usable)
-            for rows in bootstrap_events(tracks.event[inside], resamples, rng)
+            for rows in event_resamples(tracks.event[inside], resamples, rng)
         ]
     )
     sigma = replicas.std(axis=0, ddof=1)

@@ -1,0 +1,198 @@
+"""How many seeds or events a verdict takes: from spread and margin, never from what was found."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from scipy.special import chdtri, nctdtr, ndtri, stdtr, stdtrit
+
+ALPHA = 0.05
+"""Error rate of a family of comparisons."""
+
+POWER = 0.8
+"""Share of repetitions in which a planned comparison gets its verdict."""
+
+MOST = 10_000
+"""Numbers of seeds above it are not looked for."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """The standard error of a difference as a function of n.
+
+    SE^2 = sum of v (1/n + overlap) + events. Degrees of freedom by Satterthwaite, the events at
+    infinitely many (statistics.md 4).
+
+    Attributes:
+        variances: v of one value: one for each of two arms with n seeds, or that of the
+            differences of n paired blocks.
+        events: Variance from the sample of events, which no seed reduces.
+        overlap: 1/(k - 1) for the folds of k-fold cross-validation (Nadeau and Bengio).
+    """
+
+    variances: tuple[float, ...]
+    events: float = 0.0
+    overlap: float = 0.0
+
+    def error(self, n: float) -> tuple[float, float]:
+        """Standard error and its degrees of freedom at n seeds per arm, or n blocks."""
+        parts = [v * (1 / n + self.overlap) for v in self.variances]
+        total = sum(parts) + self.events
+        uncertain = sum(part**2 for part in parts) / (n - 1)
+        return math.sqrt(total), total**2 / uncertain if uncertain > 0 else math.inf
+
+    def widened(self, df: float) -> "Design":
+        """With each variance at its upper 80% limit, v df / chi2(20%; df)."""
+        if math.isinf(df):
+            return self
+        factor = df / float(chdtri(df, 0.8))  # chdtri takes the upper tail
+        return replace(self, variances=tuple(v * factor for v in self.variances))
+
+
+def difference_power(design: Design, n: float, margin: float, comparisons: int = 1) -> float:
+    """Chance that the interval at 1 - 0.05/m lies on the right side of 0 where |Delta| = margin.
+
+    The upper tail of the noncentral t distribution with shift margin / SE.
+    """
+    error, df = design.error(n)
+    if error == 0:
+        return 1.0
+    quantile = float(stdtrit(df, 1 - ALPHA / comparisons / 2))
+    return 1 - float(nctdtr(df, margin / error, quantile))
+
+
+def equivalence_power(design: Design, n: float, margin: float, comparisons: int = 1) -> float:
+    """Chance that the interval at 1 - 0.05/m lies inside +-margin where Delta = 0.
+
+    2 T(margin / SE - t) - 1, T being Student's distribution; 0 where that is negative.
+    """
+    error, df = design.error(n)
+    if error == 0:
+        return 1.0
+    quantile = float(stdtrit(df, 1 - ALPHA / comparisons / 2))
+    return max(0.0, 2 * float(stdtr(df, margin / error - quantile)) - 1)
+
+
+def seeds_for_difference(design: Design, margin: float, *, comparisons: int = 1) -> int | None:
+    """n_diff: fewest seeds per arm, or blocks, that show a difference of the margin.
+
+    Args:
+        design: Spread and what stands against it.
+        margin: eps, on the scale of the comparison.
+        comparisons: m, the comparisons times the primary metrics.
+
+    Returns:
+        The smallest n >= 2 with power >= 0.8; ``None`` where 10,000 do not give it.
+    """
+    return _smallest(lambda n: difference_power(design, n, margin, comparisons))
+
+
+def seeds_for_equivalence(design: Design, margin: float, *, comparisons: int = 1) -> int | None:
+    """n_eq: fewest seeds per arm, or blocks, that show equivalence where there is no difference.
+
+    Arguments and result as for ``seeds_for_difference``.
+    """
+    return _smallest(lambda n: equivalence_power(design, n, margin, comparisons))
+
+
+def events_for(design: Design, margin: float, n_events: int, *, comparisons: int = 1) -> int:
+    """Events with which some number of seeds shows either verdict.
+
+    The variance from events falls as 1/N. It may fill half of the SE^2 that equivalence allows,
+    (margin / (z(1 - 0.05/2m) + z(0.9)))^2; the other half is left to the seeds.
+
+    Args:
+        design: Its ``events`` are those of the present sample.
+        margin: eps, on the scale of the comparison.
+        n_events: Events of the present sample.
+        comparisons: m, the comparisons times the primary metrics.
+    """
+    quantiles = float(ndtri(1 - ALPHA / comparisons / 2)) + float(ndtri((1 + POWER) / 2))
+    return math.ceil(n_events * design.events / (0.5 * (margin / quantiles) ** 2))
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What it would take to decide.
+
+    Attributes:
+        difference: n_diff at the measured spread; ``None``: no number up to 10,000.
+        equivalence: n_eq at the measured spread.
+        difference_upper: n_diff at the upper 80% limit of the spread.
+        equivalence_upper: n_eq at the upper 80% limit of the spread.
+        unit: What n counts: ``seeds per arm``, ``blocks``.
+        limit: Why no n would do for n_eq, or for both; empty if some n does.
+    """
+
+    difference: int | None
+    equivalence: int | None
+    difference_upper: int | None
+    equivalence_upper: int | None
+    unit: str
+    limit: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        design: Design,
+        df: float,
+        margin: float,
+        *,
+        comparisons: int,
+        unit: str,
+        n_events: int | None = None,
+    ) -> "Needed":
+        """From the measured spread, whose degrees of freedom are ``df``."""
+        upper = design.widened(df)
+        limit = ""
+        # What is left when n grows without bound.
+        ever = Design((), events=design.events + design.overlap * sum(design.variances))
+        if equivalence_power(ever, 2, margin, comparisons) < POWER:
+            both = difference_power(ever, 2, margin, comparisons) < POWER
+            enough = (
+                "more events would"
+                if n_events is None
+                else f"{events_for(design, margin, n_events, comparisons=comparisons):,} events "
+                f"instead of {n_events:,} would"
+            )
+            shows = "settles this" if both else "shows equivalence"
+            limit = f"no number of {unit.split()[0]} {shows}; {enough}"
+        return cls(
+            difference=seeds_for_difference(design, margin, comparisons=comparisons),
+            equivalence=seeds_for_equivalence(design, margin, comparisons=comparisons),
+            difference_upper=seeds_for_difference(upper, margin, comparisons=comparisons),
+            equivalence_upper=seeds_for_equivalence(upper, margin, comparisons=comparisons),
+            unit=unit,
+            limit=limit,
+        )
+
+    def text(self) -> str:
+        """In words."""
+        shows = [
+            f"{what} {_count(n)} {self.unit}"
+            + (f" ({_count(upper)} at the upper 80% limit of the spread)" if upper != n else "")
+            for what, n, upper in (
+                ("a difference of the margin takes", self.difference, self.difference_upper),
+                ("equivalence takes", self.equivalence, self.equivalence_upper),
+            )
+            if n is not None or not self.limit
+        ]
+        return ", ".join([*shows, *([self.limit] if self.limit else [])])
+
+
+def _count(n: int | None) -> str:
+    return f"more than {MOST:,}" if n is None else f"{n:,}"
+
+
+def _smallest(power: Callable[[int], float]) -> int | None:
+    """Smallest n with enough power, which rises with n."""
+    if power(MOST) < POWER:
+        return None
+    low, high = 1, MOST  # too few, enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        if power(middle) >= POWER:
+            high = middle
+        else:
+            low = middle
+    return high

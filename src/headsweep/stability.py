@@ -1,0 +1,102 @@
+"""Whether an arm's seeds scatter less than those of its control."""
+
+import math
+
+import numpy as np
+
+from headsweep.contrast import NEEDS_TEN, Array, Difference, Moments
+from headsweep.power import ALPHA, Design, Needed
+from headsweep.verdict import MARGINS, Verdict, checked, decide
+
+
+def compare_spread(
+    arm: Array,
+    control: Array,
+    rng: np.random.Generator,
+    *,
+    margin: float = MARGINS["sd_ratio"].value,
+    comparisons: int = 1,
+    resamples: int = 10_000,
+) -> Verdict:
+    """Compare the standard deviations over seeds of a metric's logs; Delta is the log of the ratio.
+
+    The interval is a percentile bootstrap over seeds. The p-value beside it is that of Brown and
+    Forsythe (JASA 69 (1974) 364) by permutation of the distances to each arm's median, so that a
+    difference of the means does not matter. What it would take is said for normal approximation,
+    the bootstrap's standard error falling as 1 / sqrt(n).
+
+    Args:
+        arm: A positive metric of each seed, [n_A]; fewer than 10 give no interval.
+        control: The same for the control, [n_B].
+        rng: Drives bootstrap and permutation.
+        margin: eps of the log ratio.
+        comparisons: m, comparisons times primary metrics.
+        resamples: Bootstrap resamples, and permutations.
+
+    Raises:
+        UserError: A value is not finite or not positive.
+        ValueError: Another argument cannot be.
+    """
+    values = checked(arm, control, "log", margin, comparisons)
+    n_arm, n_control = len(values[0]), len(values[1])
+    ratios, p_value, reason = np.full(1, math.nan), math.nan, ""
+    delta = _log_ratio(*(_deviation(v) for v in values)).item()
+    if min(n_arm, n_control) < NEEDS_TEN:
+        reason = f"no verdict: the interval of a spread takes {NEEDS_TEN} seeds per arm"
+    elif not math.isfinite(delta):
+        reason = "no verdict: the seeds of an arm do not differ"
+    else:
+        drawn = [v[rng.integers(len(v), size=(resamples, len(v)))] for v in values]
+        ratios = _log_ratio(*(_deviation(v) for v in drawn))
+        p_value = _brown_forsythe(*values, rng, resamples)
+    tails = [ALPHA / m / 2 for m in (1, comparisons)]
+    intervals = [tuple(np.quantile(ratios, [tail, 1 - tail])) for tail in tails]
+    error = float(ratios.std())
+    variance = error**2 / (1 / n_arm + 1 / n_control)
+    return decide(
+        Difference(delta, error, math.inf),
+        (intervals[0], intervals[1]),
+        margin,
+        test="Brown-Forsythe",
+        p_value=p_value,
+        plan=lambda: Needed.of(
+            Design((variance, variance)),
+            math.inf,
+            margin,
+            comparisons=comparisons,
+            unit="seeds per arm",
+        ),
+        se_seeds=error,
+        scale="log",
+        better="lower",
+        comparisons=comparisons,
+        counts=(n_arm, n_control),
+        unit="seeds",
+        reason=reason,
+    )
+
+
+def _deviation(values: Array) -> Array:
+    deviation: Array = np.sqrt(Moments.of(values).variance)
+    return deviation
+
+
+def _log_ratio(arm: Array, control: Array) -> Array:
+    """NaN or infinite where a deviation is 0 or missing."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(arm) - np.log(control))
+
+
+def _brown_forsythe(arm: Array, control: Array, rng: np.random.Generator, resamples: int) -> float:
+    """P-value of equal spread.
+
+    With the total fixed, F rises with the squared difference of the mean distances alone.
+    """
+    distances = np.concatenate([np.abs(v - np.median(v)) for v in (arm, control)])
+    drawn = rng.permuted(np.tile(distances, (resamples, 1)), axis=1)
+    n = len(arm)
+    found, other = (
+        np.abs(d[..., :n].mean(axis=-1) - d[..., n:].mean(axis=-1)) for d in (distances, drawn)
+    )
+    # Ties count; the tolerance keeps the same distances in another order tied.
+    return float((1 + np.sum(other >= found * (1 - 1e-9))) / (1 + resamples))
