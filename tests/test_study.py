@@ -19,7 +19,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from headsweep.config import MLPHeadConfig, stable_hash
 from headsweep.errors import UserError
@@ -108,13 +108,7 @@ def uninterrupted(lag: int, sampler: type, n_trials: int = TRIALS) -> list[Row]:
             sampler=sampler(seed=int(stable_hash([SEED, number], 8), 16), **more),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
         )
-        horizon = max(number - lag, 0)
-        study.add_trials(trials[:horizon])
-        for other in trials[horizon:]:  # others may be training it: its parameters are known
-            given, kinds = other.params, other.distributions
-            study.add_trial(
-                create_trial(state=TrialState.RUNNING, params=given, distributions=kinds)
-            )
+        study.add_trials(trials[: max(number - lag, 0)])
         trial = study.ask()
         layers = trial.suggest_int(LAYERS, 1, 3)
         trial.suggest_float(RATE, 1e-3, 1e-1, log=True)

@@ -1,8 +1,8 @@
 """A search: its space, its rules, and every decision as a pure function of earlier results.
 
 Trial k is decided in a private study in memory, the replica. It holds the finished trials numbered
-below k - lag, the parameters alone of those from there to k, and nothing else, with a sampler
-seeded from the search's seed and k. Timings and the number of workers therefore change no decision.
+below k - lag and nothing else, with a sampler seeded from the search's seed and k. Timings and the
+number of workers therefore change no decision.
 """
 
 import logging
@@ -21,7 +21,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from headsweep.config import GROUPS, INERT_IN_ONE_LAYER, inert, stable_hash
 from headsweep.errors import UserError
@@ -95,7 +95,6 @@ class Search:
             trials: The study's trials, by number; those below ``number - lag`` are finished.
         """
         seed = int(stable_hash([self.seed, number], 8), 16)
-        known, horizon = trials[:number], self.horizon(number)
         study = optuna.create_study(
             storage=optuna.storages.InMemoryStorage(),
             sampler=_make(self.sampler, seed=seed),
@@ -103,8 +102,7 @@ class Search:
             study_name="replica",
             directions=self.directions,
         )
-        study.add_trials([_Shared.of(trial) for trial in known[:horizon]])
-        study.add_trials([_unfinished(trial) for trial in known[horizon:]])
+        study.add_trials([_Shared.of(trial) for trial in trials[: self.horizon(number)]])
         return study.ask()
 
     def horizon(self, number: int) -> int:
@@ -160,13 +158,6 @@ class _Shared(FrozenTrial):
         twin = object.__new__(FrozenTrial)
         twin.__dict__.update(self.__dict__)
         return twin
-
-
-def _unfinished(trial: FrozenTrial) -> FrozenTrial:
-    """A trial that others may be training: only its parameters are known."""
-    return create_trial(
-        state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions
-    )
 
 
 def read_search(sweeper: DictConfig, arguments: Sequence[str], explicit: Sequence[str]) -> Search:
