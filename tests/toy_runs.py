@@ -11,7 +11,14 @@ import pandas as pd
 from scipy import stats
 
 from headsweep import features, store
-from headsweep.config import SelectionConfig
+from headsweep.config import (
+    Config,
+    DataConfig,
+    MLPHeadConfig,
+    SelectionConfig,
+    SpectrometerConfig,
+    TruthConfig,
+)
 from headsweep.metrics import Tracks
 
 CURVES = {
@@ -121,15 +128,17 @@ def write_toy_job(
     seeds: int | None = None,
 ) -> None:
     """A job folder whose head of seed s has rho of width ``widths[s]``; None is a failure."""
+    default = Config(
+        data=DataConfig(source=SpectrometerConfig()),
+        backbone=TruthConfig(),
+        head=MLPHeadConfig(),
+        seeds=seeds or len(widths),
+    )
+    whole = asdict(default) | dict(config or {})
+    whole["data"]["split"] |= dict(split or {})
     store.write_job(
         folder,
-        {
-            "data": {"split": {"folds": None, "fold": 0, "seed": 0, **(split or {})}},
-            "target": {"name": "plain", "relative": False},
-            "seed": 0,
-            "seeds": seeds or len(widths),
-            **(config or {}),
-        },
+        whole,
         {
             "labels": {"head": "conservative", "target": "plain", **(labels or {})},
             "overrides": list(overrides),
@@ -147,7 +156,9 @@ def write_toy_job(
             "reason": "loss is NaN at step 700" if width is None else None,
             "seconds": 12.0 + seed,
             "parameters": {"total": 65476},
-            "metrics": {} if width is None else {**CURVES, "train_loss": width},
+            "metrics": {}
+            if width is None
+            else {**CURVES, "train_loss": width, "val_qoverpt_r68": width},
         }
         store.write_member(folder / f"seed_{seed}", {**result, "width": width}, history)
 

@@ -108,4 +108,4 @@ def far_from_reference(tracks: Tracks, reference: Tracks, pt_edges: Sequence[flo
         cores[cell] = core(rho[cells == cell])
     limit = FAR * cores[_cell(tracks, pt_edges)[0]]
     known = np.isfinite(limit)
-    return share(~(np.abs(tracks.rho[known]) <= limit[known]))
+    return float(share(~(np.abs(tracks.rho[known]) <= limit[known])))

@@ -1,4 +1,4 @@
-"""The data of a report: saved weights scored on dev, with intervals and without verdict."""
+"""The data of a report: saved weights scored on dev, with intervals, and verdicts of a design."""
 
 import json
 import math
@@ -12,20 +12,21 @@ import pandas as pd
 
 from headsweep import labels, predict
 from headsweep.bins import ABS_ETA, PHI, binned, pt_axis
+from headsweep.config import DesignConfig
+from headsweep.effects import Effect, find_effects
 from headsweep.errors import UserError
+from headsweep.fairness import Fairness, check
 from headsweep.intervals import Estimate, nadeau_bengio, t_interval
 from headsweep.labels import Job
 from headsweep.metrics import METRICS, Array, Tracks, concatenate, evaluate
-from headsweep.quality import words
+from headsweep.notes import reading_notes, selection_notes
 from headsweep.resolution import ResolutionFit, fit_resolution
-from headsweep.samples import SPLIT, Cache, Row, Sample, Score, head_row, reference_rows
+from headsweep.samples import Cache, Row, Sample, Score, head_row, reference_rows
+from headsweep.store import read_spec
 from headsweep.trials import Trials, usable
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of ``report.json``."""
-
-NO_VERDICT = "Intervals only, no verdict yet."
-"""Stands at the head of every report."""
 
 BINNED = (
     "qoverpt_r68",
@@ -119,6 +120,9 @@ class Report:
         min_bin_tracks: A bin with fewer tracks will never get a verdict.
         not_modelled: What the sample leaves out.
         notes: How to read the figures.
+        effects: The comparisons of the design; none of a search, whose rows were chosen by the
+            figures, and of a single configuration.
+        fairness: What is known of rates and convergence of each configuration.
         search: All trials, where the rows are the best of a search.
     """
 
@@ -131,6 +135,8 @@ class Report:
     min_bin_tracks: int
     not_modelled: list[str]
     notes: list[str]
+    effects: list[Effect]
+    fairness: list[Fairness]
     search: Trials | None = None
 
     def get(self, label: str, metric: str, axis: str = "all") -> list[Value]:
@@ -146,10 +152,11 @@ class Report:
         """All of it; NaN and infinity are null."""
         content = {
             "schema": SCHEMA,
-            "verdict": NO_VERDICT,
             **{field.name: getattr(self, field.name) for field in fields(self)},
             "search": None if self.search is None else asdict(self.search),
             "rows": [asdict(row) for row in self.rows],
+            "effects": [asdict(effect) for effect in self.effects],
+            "fairness": [asdict(found) for found in self.fairness],
             "values": [_flat(value) for value in self.values],
             "curves": self.curves.to_dict("records"),
             "fits": {label: asdict(fit) for label, fit in self.fits.items()},
@@ -190,6 +197,7 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
     if not any(row.samples for row in rows):
         problems = "; ".join(line for row in rows for line in row.problems)
         raise UserError(f"{folder}: no finished member to report: {problems}")
+    fairness, compared = _compare(folder, root, groups, rows, search is not None)
     rows += reference_rows(groups, caches)
     pt_edges = [float(edge) for edge in metas[0].pt_edges]
     return Report(
@@ -203,11 +211,27 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
         not_modelled=list(dict.fromkeys(line for meta in metas for line in meta.not_modelled)),
         notes=[
             *([search.note()] if search is not None else []),
-            *_selection_notes(groups, caches),
-            *_notes(jobs, rows),
+            *selection_notes(groups, caches),
+            *reading_notes(jobs, rows),
         ],
+        effects=compared,
+        fairness=fairness,
         search=search,
     )
+
+
+def _compare(
+    folder: Path, root: Path, groups: Mapping[str, Sequence[Job]], rows: Sequence[Row], search: bool
+) -> tuple[list[Fairness], list[Effect]]:
+    """Fairness of every configuration, and the comparisons that the sweep's design asks for."""
+    if search or len(rows) < 2:
+        return [], []
+    fairness = check(groups, root)
+    unfit = {f.label: "not converged" for f in fairness if f.converged is False}
+    design = DesignConfig(**read_spec(folder).get("design", {}))
+    rng = np.random.default_rng(0)
+    found = find_effects(rows, design.kind, design.metrics, design.comparisons, unfit, rng)
+    return fairness, found
 
 
 def _summary(row: Row) -> Summary:
@@ -298,61 +322,3 @@ def _fit(row: Row, pt_edges: Sequence[float]) -> ResolutionFit:
 def _flat(value: Value) -> dict[str, Any]:
     row: dict[str, Any] = asdict(value)
     return {**row, **row.pop("estimate")}
-
-
-def _selection_notes(groups: Mapping[str, Sequence[Job]], caches: Mapping[str, Cache]) -> list[str]:
-    """Which true tracks count, once for all configurations that share it; empty if all do."""
-    labels_of: dict[str, list[str]] = {}
-    for label, jobs in groups.items():
-        metas = [caches[key].meta for key in dict.fromkeys(job.cache_key for job in jobs)]
-        share = np.mean([meta.selected[SPLIT] for meta in metas])
-        cuts = words(metas[0].selection)
-        note = f"tracks with {cuts} were kept ({share:.1%} of {SPLIT})." if cuts else ""
-        labels_of.setdefault(note, []).append(label)
-    return [
-        f"Only {note}" if len(labels_of) == 1 else f"Of {', '.join(of)} only {note}"
-        for note, of in labels_of.items()
-        if note
-    ]
-
-
-def _notes(jobs: Sequence[Job], rows: Sequence[Row]) -> list[str]:
-    """How to read the figures of this report."""
-    folds = next((row.folds for row in rows if row.folds), None)
-    blocks = len({job.block for job in jobs})
-    interval = (
-        "mean ± half-width of the 95% Student t interval over n seeds; it holds for this sample of "
-        "events, this training sample and this backbone only"
-        if folds is None
-        else "each value is the mean over split seeds of the metric of all out-of-fold "
-        "predictions; ± is the half-width of the 95% Nadeau-Bengio interval, "
-        f"SE² = (1/J + 1/(k - 1)) s² over J = {blocks} (fold, split seed) values of {folds}-fold "
-        "cross-validation; 1/(k - 1) is the ratio of test to training tracks, the validation share "
-        "within the training folds not deducted"
-    )
-    notes = [
-        f"Split {SPLIT}, at the weights of the lowest validation loss. Figures: {interval}.",
-        "The overall figures are weighted by the pT spectrum of the sample; the binned ones are "
-        "the result.",
-        "References have no seeds; their figures are on the tracks that they can use.",
-        "gap is L_dev / L_train at the last step on equal numbers of tracks; read it with L_dev.",
-        "Seconds: the seeds of a job train together, and its time is that of its longest training, "
-        "without the preparation of the data; of a job that was continued the shorter trainings "
-        "are not counted.",
-    ]
-    notes += _input_notes(rows)
-    if len({job.losses for job in jobs}) > 1:
-        notes.append("The targets differ: L_dev and gap are not comparable across targets.")
-    return notes
-
-
-def _input_notes(rows: Sequence[Row]) -> list[str]:
-    """What the backbone gave to the heads, once for all that share it."""
-    labels_of: dict[str, list[str]] = {}
-    for row in rows:
-        if row.inputs:
-            labels_of.setdefault(row.inputs, []).append(row.label)
-    found = "is of tracks that were found"
-    if len(labels_of) == 1:
-        return [f"Every figure {found}: {inputs}." for inputs in labels_of]
-    return [f"Every figure of {', '.join(of)} {found}: {what}." for what, of in labels_of.items()]

@@ -27,8 +27,9 @@ RUNTIME_KEYS = (
     "tracking",
     "tracking_uri",
     "sweeps",
+    "design",
 )
-"""Keys that say how and where to run, never what: left out of every identity."""
+"""Keys that say how and where to run and what is compared: left out of every identity."""
 
 GROUPS = (
     *("data", "data/selection", "backbone", "features", "pooling"),
@@ -320,6 +321,28 @@ class WorkerConfig:
 
 
 @dataclass
+class DesignConfig:
+    """What the report of a sweep compares, fixed before it runs; the first job is the control.
+
+    Attributes:
+        kind: ``control``: every other job with the first; ``path``: each with the one before it.
+        metrics: The primary metrics; each must have a margin (verdict.py).
+        comparisons: m, for which intervals are widened; null for as many as there are.
+    """
+
+    kind: str = "control"
+    metrics: list[str] = field(default_factory=lambda: ["qoverpt_r68"])
+    comparisons: int | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.kind in ("control", "path"), "design.kind", self.kind, "control or path")
+        names = self.metrics
+        _check(0 < len(set(names)) == len(names), "design.metrics", names, "one or more, each once")
+        if self.comparisons is not None:
+            _check(self.comparisons >= 1, "design.comparisons", self.comparisons, "at least 1")
+
+
+@dataclass
 class Config:
     """One job: a configuration and its seeds (``seed``, ``seed + 1``, .., ``seeds`` of them)."""
 
@@ -341,6 +364,7 @@ class Config:
     tracking: bool = True
     tracking_uri: str | None = None
     sweeps: Any = None
+    design: DesignConfig = field(default_factory=DesignConfig)
 
     def __post_init__(self) -> None:
         _check(self.seed >= 0, "seed", self.seed, "at least 0")

@@ -29,6 +29,7 @@ from headsweep.config import (
     GROUPS,
     RUNTIME_KEYS,
     Config,
+    DesignConfig,
     TruthConfig,
     config_root,
     identity,
@@ -325,7 +326,9 @@ def _only_sets_a_value(override: Override) -> bool:
 
 def _is_runtime(override: str) -> bool:
     key = override.lstrip("+~").partition("=")[0]
-    return key in RUNTIME_KEYS or key.startswith(("hydra.launcher", "hydra/launcher"))
+    return key.partition(".")[0] in RUNTIME_KEYS or key.startswith(
+        ("hydra.launcher", "hydra/launcher")
+    )
 
 
 def _job(cfg: DictConfig) -> Job:
@@ -363,8 +366,10 @@ def plan_sweep(sweep: Sweep) -> Plan:
                     f"{override.input_line}: use seeds=N, which trains N seeds of a job"
                 )
         jobs = [sweep.compose(batch) for batch in batches]
-        seeds = {"seed": jobs[0].config.seed, "seeds": jobs[0].config.seeds}
-        return Plan(jobs, folder, spec=seeds | _grid(jobs), batches=batches)
+        config = jobs[0].config
+        _check_metrics(config.design.metrics)
+        own = {"seed": config.seed, "seeds": config.seeds, "design": asdict(config.design)}
+        return Plan(jobs, folder, spec=own | _grid(jobs), batches=batches)
     ranges = {o.get_key_element(): o for o in arguments if o.is_sweep_override()}
     fixed = {o.get_key_element(): o for o in arguments if not o.is_sweep_override()}
     ranges = {key: value for key, value in ranges.items() if key not in fixed}
@@ -380,6 +385,17 @@ def plan_sweep(sweep: Sweep) -> Plan:
         "config": identity(jobs[0].resolved),
     }
     return Plan(jobs, folder, trials=search.n_trials, spec=spec, search=search)
+
+
+def _check_metrics(names: Sequence[str]) -> None:
+    if names == DesignConfig().metrics:
+        return  # scipy, which comes with the margins, takes its time
+    from headsweep.verdict import MARGINS
+
+    known = [name for name in MARGINS if name != "sd_ratio"]
+    for name in names:
+        if name not in known:
+            raise UserError(f"design.metrics: {name} has no margin; one of {', '.join(known)}")
 
 
 def _refuse_intervals(arguments: Sequence[Override]) -> None:

@@ -134,6 +134,8 @@ class Metric:
         better: ``lower``, ``higher``, or the value that is best: ``zero``, ``one``.
         unit: Unit of the value, empty for a pure number.
         scale: Compared as a ratio (``log``) or as a difference (``plain``).
+        residual: One value for each track, [T], where the metric is a function of those alone.
+        reduce: That function, over the last axis.
     """
 
     name: str
@@ -141,6 +143,8 @@ class Metric:
     better: Better
     unit: str
     scale: Literal["log", "plain"]
+    residual: Callable[[Tracks], Array] | None = None
+    reduce: Callable[[Array], Any] | None = None
 
 
 METRICS: dict[str, Metric] = {}
@@ -159,28 +163,52 @@ def metric(
     return register
 
 
+def metric_of(
+    residual: Callable[[Tracks], Array],
+    better: Better,
+    *,
+    unit: str = "",
+    scale: Literal["log", "plain"] = "log",
+) -> Callable[[Callable[[Array], Any]], TrackFunction]:
+    """Enter a function of one value a track, [..., T], which reduces the last axis.
+
+    Many predictions of the same tracks can then be taken at once.
+    """
+
+    def register(reduce: Callable[[Array], Any]) -> TrackFunction:
+        def function(tracks: Tracks) -> float:
+            return float(reduce(residual(tracks)))
+
+        name = function.__name__ = reduce.__name__
+        function.__doc__ = reduce.__doc__
+        METRICS[name] = Metric(name, function, better, unit, scale, residual, reduce)
+        return function
+
+    return register
+
+
 def wrap_phi(difference: Array) -> Array:
     """An angle difference in rad, wrapped into (-pi, pi]."""
     wrapped = np.mod(difference + np.pi, 2 * np.pi) - np.pi
     return np.where(wrapped <= -np.pi, np.pi, wrapped)
 
 
-def abs68(residual: Array) -> float:
-    """0.6827 quantile of the absolute residual."""
-    return float(np.quantile(np.abs(residual), CENTRAL)) if len(residual) else math.nan
+def abs68(residual: Array) -> Any:
+    """0.6827 quantile of the absolute residual, over the last axis."""
+    return np.quantile(np.abs(residual), CENTRAL, axis=-1) if residual.shape[-1] else math.nan
 
 
-def core(residual: Array) -> float:
+def core(residual: Array) -> Any:
     """Half the width of the central 68.27% of the residual; blind to its median."""
-    if not len(residual):
+    if not residual.shape[-1]:
         return math.nan
-    low, high = np.quantile(residual, [0.5 - CENTRAL / 2, 0.5 + CENTRAL / 2])
-    return float(high - low) / 2
+    low, high = np.quantile(residual, [0.5 - CENTRAL / 2, 0.5 + CENTRAL / 2], axis=-1)
+    return (high - low) / 2
 
 
-def rms(residual: Array) -> float:
-    """Root mean square about zero."""
-    return math.sqrt(np.mean(residual**2)) if len(residual) else math.nan
+def rms(residual: Array) -> Any:
+    """Root mean square about zero, over the last axis."""
+    return np.sqrt(np.mean(residual**2, axis=-1)) if residual.shape[-1] else math.nan
 
 
 def iterative_rms(residual: Array) -> tuple[float, float]:
@@ -200,26 +228,50 @@ def iterative_rms(residual: Array) -> tuple[float, float]:
     return float(kept.std()), 1 - len(kept) / len(residual)
 
 
-def median(values: Array) -> float:
-    """Median, NaN of nothing."""
-    return float(np.median(values)) if len(values) else math.nan
+def median(values: Array) -> Any:
+    """Median over the last axis, NaN of nothing."""
+    return np.median(values, axis=-1) if values.shape[-1] else math.nan
 
 
-def share(mask: NDArray[np.bool_]) -> float:
-    """Share of true entries, NaN of nothing."""
-    return float(np.mean(mask)) if len(mask) else math.nan
+def share(mask: NDArray[Any]) -> Any:
+    """Share of true entries over the last axis, NaN of nothing."""
+    return np.mean(mask, axis=-1) if mask.shape[-1] else math.nan
 
 
-@metric("lower")
-def qoverpt_r68(tracks: Tracks) -> float:
+def _rho(tracks: Tracks) -> Array:
+    return tracks.rho
+
+
+def _pt(tracks: Tracks) -> Array:
+    return tracks.pt - tracks.pt_true
+
+
+def _relative_pt(tracks: Tracks) -> Array:
+    return tracks.pt / tracks.pt_true - 1
+
+
+def _eta(tracks: Tracks) -> Array:
+    return tracks.eta - tracks.eta_true
+
+
+def _phi(tracks: Tracks) -> Array:
+    return wrap_phi(tracks.phi - tracks.phi_true)
+
+
+def _wrong(tracks: Tracks) -> Array:
+    return tracks.wrong_charge.astype(np.float64)
+
+
+@metric_of(_rho, "lower")
+def qoverpt_r68(rho: Array) -> Any:
     """0.6827 quantile of |rho|: the main figure; contains bias and flips."""
-    return abs68(tracks.rho)
+    return abs68(rho)
 
 
-@metric("lower")
-def qoverpt_core(tracks: Tracks) -> float:
+@metric_of(_rho, "lower")
+def qoverpt_core(rho: Array) -> Any:
     """Core of rho, for comparison with papers; meaningless where many charges are wrong."""
-    return core(tracks.rho)
+    return core(rho)
 
 
 @metric("lower")
@@ -249,16 +301,16 @@ def qoverpt_std(tracks: Tracks) -> float:
     return float(np.std(tracks.rho)) if len(tracks) else math.nan
 
 
-@metric("zero", scale="plain")
-def scale_bias(tracks: Tracks) -> float:
+@metric_of(_rho, "zero", scale="plain")
+def scale_bias(rho: Array) -> Any:
     """Median of rho; read it per bin."""
-    return median(tracks.rho)
+    return median(rho)
 
 
 @metric("zero", unit="1/TeV", scale="plain")
 def sagitta_bias(tracks: Tracks) -> float:
     """Median of q rho / pT, the error of kappa, in 1/TeV."""
-    return median(1000 * tracks.q_true * tracks.rho / tracks.pt_true)
+    return float(median(1000 * tracks.q_true * tracks.rho / tracks.pt_true))
 
 
 @metric("zero", unit="1/TeV", scale="plain")
@@ -273,58 +325,58 @@ def sagitta_bias_minus(tracks: Tracks) -> float:
     return sagitta_bias(tracks.take(tracks.q_true < 0))
 
 
-@metric("lower")
-def pt_core(tracks: Tracks) -> float:
+@metric_of(_relative_pt, "lower")
+def pt_core(error: Array) -> Any:
     """Core of the relative error of pT."""
-    return core(tracks.pt / tracks.pt_true - 1)
+    return core(error)
 
 
-@metric("lower", unit="GeV")
-def pt_rmse(tracks: Tracks) -> float:
+@metric_of(_pt, "lower", unit="GeV")
+def pt_rmse(error: Array) -> Any:
     """Root mean square error of pT in GeV; the few highest pT decide it."""
-    return rms(tracks.pt - tracks.pt_true)
+    return rms(error)
 
 
-@metric("lower")
-def eta_abs68(tracks: Tracks) -> float:
+@metric_of(_eta, "lower")
+def eta_abs68(error: Array) -> Any:
     """0.6827 quantile of the absolute eta error."""
-    return abs68(tracks.eta - tracks.eta_true)
+    return abs68(error)
 
 
-@metric("lower")
-def eta_core(tracks: Tracks) -> float:
+@metric_of(_eta, "lower")
+def eta_core(error: Array) -> Any:
     """Core of the eta error."""
-    return core(tracks.eta - tracks.eta_true)
+    return core(error)
 
 
-@metric("lower")
-def eta_rmse(tracks: Tracks) -> float:
+@metric_of(_eta, "lower")
+def eta_rmse(error: Array) -> Any:
     """Root mean square eta error."""
-    return rms(tracks.eta - tracks.eta_true)
+    return rms(error)
 
 
-@metric("lower", unit="rad")
-def phi_abs68(tracks: Tracks) -> float:
+@metric_of(_phi, "lower", unit="rad")
+def phi_abs68(error: Array) -> Any:
     """0.6827 quantile of the absolute phi error, wrapped."""
-    return abs68(wrap_phi(tracks.phi - tracks.phi_true))
+    return abs68(error)
 
 
-@metric("lower", unit="rad")
-def phi_core(tracks: Tracks) -> float:
+@metric_of(_phi, "lower", unit="rad")
+def phi_core(error: Array) -> Any:
     """Core of the phi error, wrapped."""
-    return core(wrap_phi(tracks.phi - tracks.phi_true))
+    return core(error)
 
 
-@metric("lower", unit="rad")
-def phi_rmse(tracks: Tracks) -> float:
+@metric_of(_phi, "lower", unit="rad")
+def phi_rmse(error: Array) -> Any:
     """Root mean square phi error, wrapped."""
-    return rms(wrap_phi(tracks.phi - tracks.phi_true))
+    return rms(error)
 
 
-@metric("lower", scale="plain")
-def charge_misid(tracks: Tracks) -> float:
+@metric_of(_wrong, "lower", scale="plain")
+def charge_misid(wrong: Array) -> Any:
     """Share of tracks with the wrong charge sign."""
-    return share(tracks.wrong_charge)
+    return share(wrong)
 
 
 @metric("higher", scale="plain")
@@ -345,13 +397,13 @@ def charge_auc(tracks: Tracks) -> float:
 @metric("lower", scale="plain")
 def outlier_fraction(tracks: Tracks) -> float:
     """Share of tracks with |rho| > 0.5."""
-    return share(~(np.abs(tracks.rho) <= OUTLIER))
+    return float(share(~(np.abs(tracks.rho) <= OUTLIER)))
 
 
 @metric("lower", scale="plain")
 def clip_fraction(tracks: Tracks) -> float:
     """Share of tracks whose pT was clipped."""
-    return share(tracks.clipped)
+    return float(share(tracks.clipped))
 
 
 def evaluate(tracks: Tracks, names: Iterable[str] | None = None) -> dict[str, float]:

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from headsweep import plots, tables
-from headsweep.comparison import NO_VERDICT, Report, build_report
+from headsweep import conclusions, plots, tables
+from headsweep.comparison import Report, build_report
 from headsweep.store import atomic_dir
 
 __all__ = ["Report", "build_report", "print_report", "write_report"]
@@ -28,7 +28,9 @@ def write_report(report: Report, folder: Path) -> None:
     """
     with atomic_dir(folder) as temporary:
         (temporary / "report.json").write_text(report.to_json(), encoding="utf-8")
-        text = tables.markdown(report, plots.captions(report))
+        answer, captions = conclusions.answer(report), plots.captions(report)
+        open_ = conclusions.open_questions(report)
+        text = tables.markdown(report, captions, answer, _first(report), open_)
         (temporary / "report.md").write_text(text, encoding="utf-8")
         for name, figure in plots.draw(report).items():
             (temporary / name).write_bytes(plots.png(figure))
@@ -38,8 +40,10 @@ def print_report(report: Report, console: Console | None = None) -> None:
     """Show the main tables in the terminal."""
     # Into a pipe rich would fold the tables to 80 columns.
     console = console or Console(width=None if sys.stdout.isatty() else 160)
-    console.print(f"{report.name}: {NO_VERDICT}", style="bold", highlight=False, markup=False)
+    answer = f"{report.name}: {conclusions.answer(report)}"
+    console.print(answer, style="bold", highlight=False, markup=False)
     for table in (
+        *_first(report),
         tables.main_table(report),
         tables.tails_table(report),
         tables.training_table(report),
@@ -50,8 +54,16 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print()
     missing = "; ".join(report.not_modelled) or "nothing is stated"
     notes = (*report.notes, tables.N_NOTE, tables.ARROWS_NOTE, f"Not modelled: {missing}.")
-    for line in (*tables.problems(report), *notes):
+    for line in (*conclusions.open_questions(report), *tables.problems(report), *notes):
         console.print(f"- {line}", highlight=False, markup=False)
+
+
+def _first(report: Report) -> list[tables.Table]:
+    """What a comparison comes to; nothing where nothing is compared."""
+    if not report.effects:
+        return []
+    fair = [conclusions.fairness_table(report)] if report.fairness else []
+    return [conclusions.verdict_table(report), *fair]
 
 
 def _rich(table: tables.Table) -> RichTable:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from headsweep.comparison import NO_VERDICT, Report
+from headsweep.comparison import Report
 from headsweep.curves import CURVES
 from headsweep.metrics import METRICS, wilson
 
@@ -168,14 +168,26 @@ def problems(report: Report) -> list[str]:
     ]
 
 
-def markdown(report: Report, pictures: Mapping[str, str]) -> str:
+def markdown(
+    report: Report,
+    pictures: Mapping[str, str],
+    answer: str = "",
+    first: Sequence[Table] = (),
+    open_questions: Sequence[str] = (),
+) -> str:
     """The whole report.
 
     Args:
         report: What to show.
         pictures: File name and caption of each picture beside the text.
+        answer: The answer in a sentence.
+        first: Tables that come before all others.
+        open_questions: Lines below the first table.
     """
-    parts = [f"# {report.name}", f"**{NO_VERDICT}**"]
+    parts = [f"# {report.name}", *([f"**{answer}**"] if answer else [])]
+    parts += [_markdown_table(table) for table in first[:1]]
+    parts += [_list(open_questions)] if open_questions else []
+    parts += [_markdown_table(table) for table in first[1:]]
     if lines := problems(report):
         parts += ["## Members without figures", _list(lines)]
     parts += [_markdown_table(table) for table in all_tables(report)]

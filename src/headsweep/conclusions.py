@@ -1,0 +1,169 @@
+"""The comparisons of a report in words: the answer, the verdicts, and whether they are fair."""
+
+import math
+
+from headsweep.comparison import Report
+from headsweep.effects import Effect
+from headsweep.fairness import Fairness
+from headsweep.tables import NOTHING, Table
+
+ORDER = ("better", "worse", "equivalent", "undecided")
+
+
+def answer(report: Report) -> str:
+    """The answer of a report in one sentence."""
+    if report.search is not None:
+        return "No verdict: these trials were chosen by the figures that they are shown with."
+    if not report.effects:
+        return "No verdict: one configuration, nothing to compare it with."
+    return " ".join(_sentence(report, metric) for metric in _metrics(report))
+
+
+def _metrics(report: Report) -> list[str]:
+    return list(dict.fromkeys(effect.metric for effect in report.effects))
+
+
+def _sentence(report: Report, metric: str) -> str:
+    effects = [effect for effect in report.effects if effect.metric == metric]
+    controls = {effect.control for effect in effects}
+    against = f", against {effects[0].control}" if len(controls) == 1 else ""
+    parts = []
+    for word in ORDER:
+        names = [
+            _named(e, len(controls) > 1) for e in effects if e.verdict and e.verdict.word == word
+        ]
+        if names:
+            parts.append(f"{word}: {', '.join(names)}")
+    if none := [effect.arm for effect in effects if effect.verdict is None]:
+        parts.append(f"no verdict: {', '.join(none)}")
+    return f"In {metric}{against}: {'; '.join(parts)}."
+
+
+def _named(effect: Effect, several: bool) -> str:
+    assert effect.verdict is not None
+    than = f" than {effect.control}" if several else ""
+    return f"{effect.arm}{than} ({_change(effect, effect.verdict.delta)})"
+
+
+def verdict_table(report: Report) -> Table:
+    """Every comparison with its intervals, verdict and what it would take."""
+    rows = []
+    for effect in report.effects:
+        verdict = effect.verdict
+        cells = [NOTHING] * 4
+        if verdict is not None and not math.isnan(verdict.low):
+            share = NOTHING if verdict.improvement is None else f"{verdict.improvement.share:.2f}"
+            cells = [
+                _change(effect, verdict.delta),
+                _range(effect, verdict.low, verdict.high),
+                _range(effect, verdict.sim_low, verdict.sim_high),
+                share,
+            ]
+        rows.append(
+            [
+                effect.arm,
+                effect.control,
+                effect.metric,
+                *cells,
+                f"{effect.parameters:+,}",
+                _word(effect),
+            ]
+        )
+    m = next((e.verdict.comparisons for e in report.effects if e.verdict is not None), 1)
+    columns = ["", "against", "metric", "change", "95% interval", f"m = {m}", "P(better)"]
+    return Table(_title(report), [*columns, "parameters", "verdict"], rows, _note(report))
+
+
+def _title(report: Report) -> str:
+    """Names what the verdicts hold for."""
+    known = report.fairness
+    what = [
+        f"{name} {' / '.join(dict.fromkeys(values))}"
+        for name, values in (
+            ("features", [f.features for f in known]),
+            ("target", [f.target for f in known]),
+            ("steps", [f"{f.steps:,}" for f in known]),
+        )
+        if values
+    ]
+    unknown = sum(f.converged is None for f in known)
+    failed = sum(f.converged is False for f in known)
+    state = "all converged"
+    if unknown or failed:
+        parts = ((failed, "not converged"), (unknown, "not checked for convergence"))
+        state = ", ".join(f"{n} of {len(known)} {word}" for n, word in parts if n)
+    return f"Verdicts ({', '.join([*what, *([state] if known else [])])})"
+
+
+def _note(report: Report) -> str:
+    found = [effect.verdict for effect in report.effects if effect.verdict is not None]
+    if not found:
+        return ""
+    events = [verdict.se_events for verdict in found if verdict.se_events is not None]
+    layers = "seeds and events" if len(events) == len(found) else "seeds, of some not of events"
+    layers = layers if events else f"{found[0].unit}; they hold for this sample of events only"
+    margins = {
+        effect.metric: _change(effect, effect.verdict.margin).lstrip("+")
+        for effect in report.effects
+        if effect.verdict is not None
+    }
+    words = ", ".join(f"{value} of {metric}" for metric, value in margins.items())
+    return (
+        f"Intervals: {found[0].test}, from {layers}. The verdict is read from the one widened for "
+        f"m comparisons; margin {words}. P(better): the chance that one new run beats one of the "
+        "control."
+    )
+
+
+def _word(effect: Effect) -> str:
+    if effect.verdict is None:
+        return "none"
+    word = effect.verdict.word
+    return f"{word}, negligible" if effect.verdict.real_but_negligible else word
+
+
+def open_questions(report: Report) -> list[str]:
+    """A line for each comparison without a clear verdict: why, and what it would take."""
+    lines = []
+    for effect in report.effects:
+        verdict, what = effect.verdict, f"{effect.arm} in {effect.metric}"
+        if verdict is None:
+            lines.append(f"{what}, no verdict: {effect.note}.")
+        elif verdict.reason:
+            lines.append(f"{what}, {verdict.reason}.")
+        elif verdict.needed is not None:
+            lines.append(f"{what} is undecided: {verdict.needed.text()}.")
+    return lines
+
+
+def _change(effect: Effect, value: float) -> str:
+    assert effect.verdict is not None
+    return f"{math.expm1(value):+z.1%}" if effect.verdict.scale == "log" else f"{value:+z.3g}"
+
+
+def _range(effect: Effect, low: float, high: float) -> str:
+    return f"{_change(effect, low)} to {_change(effect, high)}"
+
+
+def fairness_table(report: Report) -> Table:
+    """Budget, rate and convergence of each configuration."""
+    rows = [_fair(report, found) for found in report.fairness]
+    note = (
+        "Rate: the mean r68 on validation over seeds that this comparison does not use. Converged: "
+        "with twice the steps r68 on validation changes by less than 2%; in brackets the 95% "
+        "interval of that change."
+    )
+    columns = ["", "steps", "parameters", "learning rate", "chosen", "twice the steps"]
+    return Table("Are the budgets fair?", columns, rows, note)
+
+
+def _fair(report: Report, found: Fairness) -> list[str]:
+    parameters = next(row.parameters for row in report.rows if row.label == found.label)
+    return [
+        found.label,
+        f"{found.steps:,}",
+        f"{parameters:,}",
+        f"{found.rate:g}",
+        found.choice(),
+        found.convergence(),
+    ]

@@ -1,0 +1,146 @@
+"""Whether a comparison is fair: budgets, learning rates and convergence, from runs that are there.
+
+Nothing has to be declared. What was trained with other steps or rates, and is the same in all
+else, is found below the root by its identity.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headsweep import store
+from headsweep.config import identity, stable_hash
+from headsweep.labels import Job
+from headsweep.verdict import compare
+
+CHANGE = math.log(1.02)
+"""A configuration whose r68 on validation changes by as much with twice the steps, in ln."""
+
+METRIC = "val_qoverpt_r68"
+
+Trained = dict[tuple[int, float], dict[int, float]]
+"""r68 on validation of one configuration: by steps and rate, then by seed."""
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """What is known of one configuration.
+
+    Attributes:
+        label: Its name.
+        features: What the head sees of each hit.
+        target: What it learns.
+        steps: Of its training.
+        rate: Its learning rate.
+        rates: What was tried: each rate with the mean r68 on validation, on seeds that the
+            comparison does not use.
+        change: Of ln r68 on validation when the steps are doubled; NaN where that was not done.
+        low: Lower end of its 95% interval.
+        high: Upper end.
+        seeds: Members at both lengths.
+    """
+
+    label: str
+    features: str
+    target: str
+    steps: int
+    rate: float
+    rates: dict[float, float]
+    change: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    seeds: tuple[int, int] = (0, 0)
+
+    @property
+    def converged(self) -> bool | None:
+        """Whether doubling the steps changes less than 2%; None where that is not known."""
+        return None if math.isnan(self.change) else abs(self.change) < CHANGE
+
+    def convergence(self) -> str:
+        """In words."""
+        if self.converged is None:
+            return "not checked"
+        change, low, high = (math.expm1(x) for x in (self.change, self.low, self.high))
+        interval = "" if math.isnan(low) else f" [{low:+.1%}, {high:+.1%}]"
+        word = "converged" if self.converged else "not converged"
+        return f"{word}: {change:+.1%}{interval}, n = {self.seeds[0]} and {self.seeds[1]}"
+
+    def choice(self) -> str:
+        """How the learning rate was chosen, in words."""
+        others = {rate: value for rate, value in self.rates.items() if rate != self.rate}
+        if not others or self.rate not in self.rates:
+            return "not checked"
+        best = min(self.rates, key=lambda rate: self.rates[rate])
+        tried = f"of {len(self.rates)} tried, {min(self.rates):g} to {max(self.rates):g}"
+        if best == self.rate:
+            return f"best {tried}"
+        return f"{best:g} is {1 - self.rates[best] / self.rates[self.rate]:.1%} better {tried}"
+
+
+def check(groups: Mapping[str, Sequence[Job]], root: Path) -> list[Fairness]:
+    """What the runs below a root say of each configuration; cross-validated ones are left out.
+
+    Args:
+        groups: Label and jobs of each configuration.
+        root: The folder of all output.
+    """
+    wanted = {label: jobs[0] for label, jobs in groups.items() if jobs[0].folds is None}
+    configs = {label: store.read_config(job.folder) for label, job in wanted.items()}
+    keys = {label: _key(configs[label], job.cache_key) for label, job in wanted.items()}
+    trained = _trained(root, set(keys.values()))
+    return [
+        _judge(label, configs[label], trained[keys[label]], job.seeds)
+        for label, job in wanted.items()
+    ]
+
+
+def _key(config: Mapping[str, Any], cache_key: str) -> str:
+    """Of a configuration without steps and rate."""
+    own = identity(config)
+    optim = {k: v for k, v in own["optim"].items() if k not in ("steps", "lr")}
+    return stable_hash([{**own, "optim": optim}, cache_key])
+
+
+def _trained(root: Path, keys: set[str]) -> dict[str, Trained]:
+    """All finished trainings of some configurations, at all steps and rates."""
+    found: dict[str, Trained] = {key: {} for key in keys}
+    for folder in store.find_jobs(root):
+        about = store.read_job(folder)
+        if about is None:
+            continue
+        config = store.read_config(folder)
+        key = _key(config, about["cache_key"])
+        if key in keys:
+            budget = (config["optim"]["steps"], config["optim"]["lr"])
+            found[key].setdefault(budget, {}).update(_values(folder))
+    return found
+
+
+def _values(folder: Path) -> dict[int, float]:
+    return {
+        seed: float(result["metrics"][METRIC])
+        for seed, result in store.read_results(folder).items()
+        if result["status"] == "finished" and result["metrics"].get(METRIC) is not None
+    }
+
+
+def _judge(
+    label: str, config: Mapping[str, Any], trained: Trained, seeds: frozenset[int]
+) -> Fairness:
+    steps, rate = config["optim"]["steps"], config["optim"]["lr"]
+    rates = {}
+    for (length, lr), by_seed in sorted(trained.items()):
+        others = [value for seed, value in by_seed.items() if seed not in seeds]
+        if length == steps and others:
+            rates[lr] = float(np.mean(others))
+    about = (label, config["features"]["name"], config["target"]["name"], steps, rate, rates)
+    once, twice = trained.get((steps, rate), {}), trained.get((2 * steps, rate), {})
+    if not once or not twice:
+        return Fairness(*about)
+    found = compare(np.array([*twice.values()]), np.array([*once.values()]), CHANGE)
+    counts = (len(once), len(twice))
+    return Fairness(*about, found.delta, found.low, found.high, counts)
