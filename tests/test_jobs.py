@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from headsweep.config import config_root
+from headsweep.config import config_root, identity
 from headsweep.errors import UserError
 from headsweep.jobs import Plan, distinct, make_plan, open_sweep, sweep_name
 from own_head import write_head
@@ -88,15 +88,54 @@ def test_jobs_of_a_sweep_are_composed_as_by_hydra(overrides: list[str]) -> None:
             found.compose([*overrides, "optim.lr=much"])
 
 
+GRIDS = sorted(
+    path.stem
+    for path in (config_root() / "sweeps").glob("*.yaml")
+    if path.stem not in ("lr", "optuna")
+)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_sweeps_file_says_how_many_comparisons_it_makes(name: str) -> None:
+    plan = sweep(f"sweeps={name}", *(["data.source.path=x"] if name == "acts" else []))
+    design = plan.spec["design"]
+    folds = ("data.split.fold=", "data.split.seed=")
+    rows = {tuple(o for o in job.overrides if not o.startswith(folds)) for job in plan.jobs}
+    assert design["comparisons"] == (len(rows) - 1) * len(design["metrics"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("design.kind=star", "design.kind=star: must be control or path"),
+        ("design.comparisons=0", "design.comparisons=0: must be at least 1"),
+        ("design.metrics=[]", r"design.metrics=\[\]: must be one or more, each once"),
+        ("design.metrics=[loss]", "design.metrics: loss has no margin; one of qoverpt_r68, "),
+    ],
+)
+def test_a_wrong_design_is_refused(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        sweep("sweeps=smoke", override)
+
+
+def test_a_design_is_part_of_a_sweep_and_of_no_run() -> None:
+    one, other = (sweep("sweeps=smoke", f"design.comparisons={m}") for m in (1, 2))
+    assert one.spec != other.spec
+    assert identity(one.jobs[0].resolved) == identity(other.jobs[0].resolved)
+    assert one.jobs[0].overrides == other.jobs[0].overrides
+    assert sweep_name(["head=a,b", "design.comparisons=1"]) == sweep_name(["head=a,b"])
+    assert sweep_name(["head=a,b", "worker.time_limit=9"]) == sweep_name(["head=a,b"])
+
+
 def test_labels_and_what_differs() -> None:
     jobs = sweep("sweeps=before_after", "head=simpler", "optim.steps=5").jobs
-    assert [job.labels["arm"] for job in jobs] == ["baseline", "before"]
+    assert [job.labels["arm"] for job in jobs] == ["before", "baseline"]
     assert {job.labels["head"] for job in jobs} == {"simpler"}
     assert list(jobs[0].labels) == [
         *("data", "data/selection", "backbone", "features", "pooling"),
         *("head", "target", "optim", "arm"),
     ]
-    assert distinct(jobs) == ["arm=baseline", "arm=before"]
+    assert distinct(jobs) == ["arm=before", "arm=baseline"]
 
 
 def test_selections_of_tracks_can_be_swept_over() -> None:
@@ -152,7 +191,7 @@ def test_the_specification_numbers_the_jobs() -> None:
 
 def test_the_specification_of_a_search_has_its_sampler() -> None:
     spec = sweep("sweeps=optuna").spec
-    assert "low=0.0" in spec["search"]["head.dropout"]
+    assert spec["search"]["head.dropout"] == "interval(0.0, 0.4)"
     assert spec["search_seed"] == 0
     assert spec["lag"] == 4
     more = sweep("sweeps=optuna", "hydra.sweeper.n_trials=70").spec

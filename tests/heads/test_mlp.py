@@ -95,3 +95,14 @@ def test_counts_of_parts_that_are_switched_off():
     assert counts["encoded_projection"] == 0
     assert counts["aggregated_dim"] == 4 * 32
     assert counts["total"] == counts["raw_projection"] + counts["head"]
+
+
+def test_the_control_of_half_projections_has_as_many_parameters():
+    def total(width, hidden):
+        pooling = PoolingConfig(width=width)
+        member = build_member(pooling, 23, 32, 4, lambda a, o: MLPHead(a, o, hidden, 3, 0.1, True))
+        return parameter_counts(member, pooling, 32)["total"]
+
+    assert total("half", 183) == pytest.approx(
+        total("full", 144), rel=0.001
+    )  # half_equal_parameters
