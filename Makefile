@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help ablation test lint calibrate killmatrix ui
+.PHONY: help ablation test lint calibrate killmatrix ui screenshots
+# Where `make screenshots` finds a finished `sweeps=presets`.
+ROOT ?= runs
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -28,6 +30,9 @@ killmatrix: .venv/installed-dev ## Kill searches 50 times and compare them with 
 
 ui: .venv/installed ## Open the runs in MLflow on 127.0.0.1.
 	$(BIN)/headsweep ui
+
+screenshots: .venv/installed-dev ## Take docs/mlflow_*.png of the sweep presets in ROOT=runs.
+	$(BIN)/pytest tests/test_browser.py --runs $(ROOT) --pictures docs
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("needs Python 3.11+: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'

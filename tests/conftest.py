@@ -12,6 +12,12 @@ from headsweep import cli
 Command = Callable[..., tuple[int, str, str]]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What ``make screenshots`` gives to ``tests/test_browser.py``."""
+    parser.addoption("--runs", type=Path, help="root with a sweep `presets`, to be shown")
+    parser.addoption("--pictures", type=Path, help="where to write pictures of the pages")
+
+
 @pytest.fixture
 def command(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path

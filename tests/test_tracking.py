@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from headsweep import tracking
+from headsweep import tracking, view
 from mlflow_runs import artifacts, dump, rows, runs
 from run_folders import PROCESSES, make_job, write_member
 
@@ -36,6 +36,18 @@ def test_eight_processes_may_create_the_database_at_once(tmp_path):
     names = rows(root, "SELECT name FROM experiments")
     assert names == [("Default",), (tracking.EXPERIMENT,)]
     assert not list(root.glob(".tmp-*"))
+
+
+def test_an_older_database_gets_the_view_of_this_version(tmp_path):
+    from mlflow import MlflowClient
+
+    tracking.init(tmp_path)
+    client = MlflowClient(tracking.tracking_uri(tmp_path))
+    experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
+    new = client.get_experiment(experiment).tags
+    client.set_experiment_tag(experiment, view.TAG, "{}")
+    assert tracking.page(tmp_path) == view.address(experiment)
+    assert client.get_experiment(experiment).tags == new == {view.TAG: view.content()}
 
 
 def test_a_sweep_is_nested_and_readable(root, monkeypatch, tmp_path):

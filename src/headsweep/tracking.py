@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from headsweep import view
 from headsweep.changes import Seen, stamps
 from headsweep.errors import UserError
 from headsweep.pages import JobPages, Page, objectives, read_facts, read_pages, sweep_page
@@ -76,6 +77,16 @@ def init(root: Path, timeout: float = LOCK_SECONDS) -> None:
     """
     with _open(root, root, timeout=timeout):
         pass
+
+
+def page(root: Path, timeout: float = LOCK_SECONDS) -> str:
+    """What follows a server's address to open our runs with the columns of ``view``.
+
+    Raises:
+        TrackingError: The database cannot be made or opened.
+    """
+    with _open(root, root, timeout=timeout) as book:
+        return view.address(book.experiment)
 
 
 def sync_job(
@@ -314,6 +325,8 @@ def _open(
             if experiment is None:
                 location = None if uri else str(artifacts(root))  # a server has its own place
                 experiment = client.create_experiment(EXPERIMENT, artifact_location=location)
+            if known is None or known.tags.get(view.TAG) != view.content():
+                client.set_experiment_tag(experiment, view.TAG, view.content())
             yield _Book(client, experiment, root, f"{root_id(root)}/" if uri else "")
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise TrackingError(

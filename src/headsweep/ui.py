@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import NoReturn
 
 from headsweep.errors import UserError
-from headsweep.tracking import DATABASE, MLFLOW_SETTINGS, artifacts, init, tracking_uri
+from headsweep.tracking import (
+    DATABASE,
+    MLFLOW_SETTINGS,
+    TrackingError,
+    artifacts,
+    page,
+    tracking_uri,
+)
 
 SETTINGS = {**MLFLOW_SETTINGS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """Environment of the server; its job runner would start seven more processes and outlive it."""
+
+WAIT_SECONDS = 10.0
+"""How long to wait for others that write the same runs."""
 
 
 def serve(root: Path, port: int) -> NoReturn:
@@ -31,8 +41,12 @@ def serve(root: Path, port: int) -> NoReturn:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
         raise UserError(f"port {port} cannot be used ({error}); choose another") from error
-    if not (root / DATABASE).exists():
-        init(root)
+    try:
+        start = page(root, WAIT_SECONDS)
+    except TrackingError:
+        if not (root / DATABASE).exists():
+            raise
+        start = ""  # it may only be read, or is written just now: MLflow chooses the columns
     options = {
         "--backend-store-uri": tracking_uri(root),
         "--default-artifact-root": str(artifacts(root)),
@@ -40,6 +54,6 @@ def serve(root: Path, port: int) -> NoReturn:
         "--port": str(port),
         "--workers": "1",
     }
-    print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    print(f"MLflow on http://127.0.0.1:{port}/{start} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", *chain.from_iterable(options.items())]
     os.execve(sys.executable, command, os.environ | SETTINGS)

@@ -1,0 +1,68 @@
+"""A real ``headsweep ui``, for tests."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def ask(
+    port: int, path: str, host: str = "127.0.0.1", body: object | None = None
+) -> tuple[int, str]:
+    """Answer of the server as (status, text); (0, "") while it does not listen."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Host": f"{host}:{port}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, ""
+    except urllib.error.URLError:
+        return 0, ""
+
+
+@contextmanager
+def ui(root: str, folder: Path) -> Iterator[tuple[int, str]]:
+    """Port and first line of ``headsweep ui``, run in a folder; Ctrl-C ends all of it."""
+    port = free_port()
+    server = subprocess.Popen(
+        [BIN / "headsweep", "ui", "--root", root, "--port", str(port)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + 120
+        while ask(port, "/health")[0] != 200:
+            assert server.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert server.stdout
+        yield port, server.stdout.readline()
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=30)
+
+    with pytest.raises(ProcessLookupError):
+        os.killpg(server.pid, 0)
