@@ -18,6 +18,7 @@ VERBS = (
     "params",
     "report",
     "study",
+    "plan",
     "predict",
     "list",
     "clean",

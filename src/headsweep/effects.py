@@ -71,8 +71,8 @@ def find_effects(
     m = max(len(family) * len(names), comparisons or 0)
     found = []
     for name in names:
-        values = {row.label: _values(row.samples, name) for row in rows}
-        events = _event_means(rows, name, rng)
+        values = {row.label: values_of(row.samples, name) for row in rows}
+        events = event_means(rows, name, rng)
         for arm, control in family:
             ours, theirs = by_label[arm], by_label[control]
             note = _obstacle(name, ours, theirs, unfit)
@@ -96,7 +96,7 @@ def find_effects(
     return found
 
 
-def _values(samples: Sequence[Sample], name: str) -> Array:
+def values_of(samples: Sequence[Sample], name: str) -> Array:
     """The metric of each member, as it is compared: one that is best at 0 by its distance."""
     if name not in METRICS:
         return np.array([sample.scalars[name] for sample in samples])
@@ -123,14 +123,14 @@ def _informed(row: Row) -> bool:
     """Whether the upper 95% limits say that there is charge and pT information."""
     limits = (("charge_misid", MAX_MISID), ("qoverpt_r68", MAX_R68))
     for name, most in limits:
-        found = t_interval(_values(row.samples, name))
+        found = t_interval(values_of(row.samples, name))
         half = 0.0 if math.isnan(found.half) else found.half  # one seed gets no verdict anyway
         if not found.mean + half < most:
             return False
     return True
 
 
-def _event_means(rows: Sequence[Row], name: str, rng: np.random.Generator) -> dict[str, Array]:
+def event_means(rows: Sequence[Row], name: str, rng: np.random.Generator) -> dict[str, Array]:
     """Mean over the seeds on resampled events, [R] by label; all see the same resamples.
 
     Left out is who was scored on other tracks than the first, or by no function of tracks alone.
@@ -182,6 +182,6 @@ def _over_blocks(arm: Row, control: Row, name: str, comparisons: int) -> Verdict
 
 def _blocks(row: Row, name: str) -> dict[tuple[int, int], float]:
     found: dict[tuple[int, int], list[float]] = {}
-    for sample, value in zip(row.samples, _values(row.samples, name), strict=True):
+    for sample, value in zip(row.samples, values_of(row.samples, name), strict=True):
         found.setdefault(sample.block, []).append(float(value))
     return {block: math.fsum(values) / len(values) for block, values in found.items()}

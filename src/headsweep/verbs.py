@@ -227,6 +227,44 @@ def study(
     print_study(root, name)
 
 
+@app.command()
+def plan(
+    name: Annotated[str, typer.Argument(help="Name of a sweep with two seeds or more.")],
+    metric: Annotated[
+        str | None, typer.Option(help="What to compare; else the first of the design.")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Largest change that does not matter: 0.05 is 5%, of a rate 0.05."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="How many train side by side.", min=1)] = 2,
+    root: Root = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Say how many seeds a verdict takes, and how long, from the spread of a pilot."""
+    from dataclasses import asdict
+
+    from headsweep.display import console, preparing
+    from headsweep.errors import UserError
+
+    if margin is not None and not 0 < margin < 1:
+        raise UserError(f"--margin {margin}: must be between 0 and 1")
+    with preparing(console(stderr=True)) as progress:
+        progress("resampling events", 0.0)
+        from headsweep.planning import plan as planned
+        from headsweep.planning import to_rows
+
+        found = planned(root / "sweeps" / name, metric, margin)
+    if as_json:
+        print(json.dumps(asdict(found), indent=1))
+        return
+    print(found.words())
+    _print_table(*to_rows(found, workers))
+    for line in found.limits():
+        print(line)
+    print("numbers are seeds per arm; in brackets at the upper 80% limit of the spread")
+
+
 @app.command("list")
 def list_sweeps(root: Root = Path("runs"), as_json: Json = False) -> None:
     """List the sweeps below a root with their state and size."""
