@@ -77,11 +77,14 @@ def test_a_command_of_the_readme(
     match words[0]:
         case "train":
             if "--cfg" not in words and "install=bash" not in words:
+                words = [w for w in words if not w.startswith("optim.steps=")]
                 words += [*SMALL, *([] if own_data else TINY)]
             searches = [w.startswith("hydra.sweeper.n_trials=") for w in words]
             if "sweeps=optuna" in words or any(searches):
                 words = [w for w, length in zip(words, searches, strict=True) if not length]
                 words += ["hydra.sweeper.n_trials=2", "seeds=1"]
+            elif any(w.startswith("sweeps=") for w in words):
+                words.append("seeds=2")
         case "backbone":
             words += ["--steps", "2"]
         case "list" | "clean":
@@ -89,7 +92,7 @@ def test_a_command_of_the_readme(
         case "study" | "sync" | "report" if words[1:] in (["optuna"], []):
             search = ["sweeps=optuna", "hydra.sweeper.n_trials=2", "seeds=1"]
             assert command("train", *search, *SMALL[:-1], *TINY)[0] == 0
-        case "report" | "predict":
+        case "report" | "predict" | "plan":
             assert command("train", "sweeps=presets", "seeds=2", *SMALL, *TINY)[0] == 0
     code, _, err = command(*words)
     assert code == 0, err
