@@ -91,7 +91,7 @@ def test_jobs_of_a_sweep_are_composed_as_by_hydra(overrides: list[str]) -> None:
 GRIDS = sorted(
     path.stem
     for path in (config_root() / "sweeps").glob("*.yaml")
-    if path.stem not in ("lr", "optuna")
+    if path.stem not in ("factorial", "lr", "optuna")
 )
 
 
@@ -107,7 +107,7 @@ def test_a_sweeps_file_says_how_many_comparisons_it_makes(name: str) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("design.kind=star", "design.kind=star: must be control or path"),
+        ("design.kind=star", "design.kind=star: must be one of control, path, factorial"),
         ("design.comparisons=0", "design.comparisons=0: must be at least 1"),
         ("design.metrics=[]", r"design.metrics=\[\]: must be one or more, each once"),
         ("design.metrics=[loss]", "design.metrics: loss has no margin; one of qoverpt_r68, "),

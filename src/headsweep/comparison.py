@@ -230,8 +230,8 @@ def _compare(
     unfit = {f.label: "not converged" for f in fairness if f.converged is False}
     design = DesignConfig(**read_spec(folder).get("design", {}))
     rng = np.random.default_rng(0)
-    found = find_effects(rows, design.kind, design.metrics, design.comparisons, unfit, rng)
-    return fairness, found
+    cells = [own[0].choices for own in groups.values()]
+    return fairness, find_effects(rows, design, cells, unfit, rng)
 
 
 def _summary(row: Row) -> Summary:

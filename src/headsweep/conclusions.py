@@ -69,7 +69,8 @@ def verdict_table(report: Report) -> Table:
                 _word(effect),
             ]
         )
-    m = next((e.verdict.comparisons for e in report.effects if e.verdict is not None), 1)
+    sizes = {e.verdict.comparisons: None for e in report.effects if e.verdict is not None}
+    m = " / ".join(map(str, sizes)) or "–"
     columns = ["", "against", "metric", "change", "95% interval", f"m = {m}", "P(better)"]
     return Table(_title(report), [*columns, "parameters", "verdict"], rows, _note(report))
 

@@ -325,7 +325,9 @@ class DesignConfig:
     """What the report of a sweep compares, fixed before it runs; the first job is the control.
 
     Attributes:
-        kind: ``control``: every other job with the first; ``path``: each with the one before it.
+        kind: ``control``: every other job with the first; ``path``: each with the one before it;
+            ``factorial``: main effects and two-way interactions of keys with two values each, where
+            the interactions are a family of their own.
         metrics: The primary metrics; each must have a margin (verdict.py).
         comparisons: m, for which intervals are widened; null for as many as there are.
     """
@@ -335,7 +337,8 @@ class DesignConfig:
     comparisons: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self.kind in ("control", "path"), "design.kind", self.kind, "control or path")
+        kinds = ("control", "path", "factorial")
+        _check(self.kind in kinds, "design.kind", self.kind, f"one of {', '.join(kinds)}")
         names = self.metrics
         _check(0 < len(set(names)) == len(names), "design.metrics", names, "one or more, each once")
         if self.comparisons is not None:

@@ -1,5 +1,6 @@
 """The arithmetic of verdicts, for one comparison or for arrays of them: see ``verdict.py``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,15 +72,29 @@ def welch(arm: Moments, control: Moments, events: Any = 0.0) -> Difference:
         control: Moments of the control, of a matching shape.
         events: V_ev, the variance of Delta over resamples of events.
     """
-    parts = [np.asarray(m.variance / m.n) for m in (arm, control)]
-    total = parts[0] + parts[1] + events
-    if min(arm.n, control.n) < 2:
+    return combine((arm, control), (1.0, -1.0), events)
+
+
+def combine(
+    moments: Sequence[Moments], weights: Sequence[float] | Array, events: Any = 0.0
+) -> Difference:
+    """A weighted sum of means, with the standard error of ``welch``.
+
+    Args:
+        moments: One for each mean, of matching shapes.
+        weights: Theirs.
+        events: Variance of the sum over resamples of events.
+    """
+    pairs = list(zip(weights, moments, strict=True))
+    parts = [np.asarray(w**2 * m.variance / m.n) for w, m in pairs]
+    total = np.asarray(sum(parts) + events)
+    if min(m.n for m in moments) < 2:
         df = np.full(total.shape, np.nan)
     else:
-        uncertain = parts[0] ** 2 / (arm.n - 1) + parts[1] ** 2 / (control.n - 1)
+        uncertain = sum(part**2 / (m.n - 1) for part, m in zip(parts, moments, strict=True))
         df = np.full(total.shape, np.inf)
-        np.divide(total**2, uncertain, out=df, where=uncertain > 0)
-    return Difference(arm.mean - control.mean, np.sqrt(total), df)
+        np.divide(total**2, uncertain, out=df, where=np.asarray(uncertain) > 0)
+    return Difference(sum(w * m.mean for w, m in pairs), np.sqrt(total), df)
 
 
 def read(low: Any, high: Any, margin: float, better: Better = "lower") -> Any:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from headsweep.config import DesignConfig
+from headsweep.factorial import contrasts, judge
 from headsweep.intervals import t_interval
 from headsweep.metrics import METRICS, Array
 from headsweep.resampling import RESAMPLES, Rows, event_bootstrap
@@ -50,9 +52,8 @@ def pairs(labels: Sequence[str], kind: str) -> list[tuple[str, str]]:
 
 def find_effects(
     rows: Sequence[Row],
-    kind: str,
-    names: Sequence[str],
-    comparisons: int | None,
+    design: DesignConfig,
+    cells: Sequence[Mapping[str, str]],
     unfit: Mapping[str, str],
     rng: np.random.Generator,
 ) -> list[Effect]:
@@ -60,15 +61,20 @@ def find_effects(
 
     Args:
         rows: The configurations, the control first.
-        kind: As in ``config.DesignConfig``.
-        names: Metrics.
-        comparisons: m as fixed in the sweep's file; None for as many as there are.
+        design: Whom to compare in what.
+        cells: Choices of each configuration, for a factorial design.
         unfit: Why a label may enter no verdict.
         rng: Drives the bootstrap over events.
+
+    Raises:
+        UserError: The configurations do not make up the design.
     """
+    names = design.metrics
+    if design.kind == "factorial":
+        return _factorial_effects(rows, names, cells, unfit, rng)
     by_label = {row.label: row for row in rows}
-    family = pairs([*by_label], kind)
-    m = max(len(family) * len(names), comparisons or 0)
+    family = pairs([*by_label], design.kind)
+    m = max(len(family) * len(names), design.comparisons or 0)
     found = []
     for name in names:
         values = {row.label: values_of(row.samples, name) for row in rows}
@@ -93,6 +99,44 @@ def find_effects(
                     )
             parameters = ours.parameters - theirs.parameters
             found.append(Effect(arm, control, name, parameters, verdict, note))
+    return found
+
+
+def _factorial_effects(
+    rows: Sequence[Row],
+    names: Sequence[str],
+    cells: Sequence[Mapping[str, str]],
+    unfit: Mapping[str, str],
+    rng: np.random.Generator,
+) -> list[Effect]:
+    """Main effects and two-way interactions, each order a family of its own."""
+    family = contrasts(cells)
+    sizes = {order: sum(c.order == order for c in family) * len(names) for order in (1, 2)}
+    found = []
+    for name in names:
+        notes = [_obstacle(name, row, rows[0], unfit) for row in rows]
+        note = next((note for note in notes if note), "")
+        note = note or (
+            "cross-validated factorial designs have no verdict" if rows[0].folds else ""
+        )
+        values = [values_of(row.samples, name) for row in rows]
+        events = event_means(rows, name, rng)
+        for contrast in family:
+            verdict = None
+            if not note:
+                verdict = judge(
+                    contrast,
+                    values,
+                    MARGINS[name].value,
+                    scale=MARGINS[name].scale,
+                    comparisons=sizes[contrast.order],
+                    events=[*events.values()] if len(events) == len(rows) else None,
+                    n_events=len(np.unique(rows[0].samples[0].tracks.event)),
+                )
+            parameters = round(
+                sum(w * row.parameters for w, row in zip(contrast.weights, rows, strict=True))
+            )
+            found.append(Effect(contrast.name, contrast.against, name, parameters, verdict, note))
     return found
 
 

@@ -96,6 +96,8 @@ def plan(folder: Path, metric: str | None = None, margin: float | None = None) -
     if any(job.folds for job in jobs):
         raise UserError(f"{folder} is cross-validated: its precision comes from split seeds")
     design = DesignConfig(**spec.get("design", {}))
+    if design.kind == "factorial":
+        raise UserError(f"{folder}: a factorial design cannot be planned yet; plan from another")
     metric = metric or design.metrics[0]
     if metric not in MARGINS or metric not in METRICS:
         known = ", ".join(name for name in MARGINS if name in METRICS)
