@@ -10,7 +10,8 @@ from omegaconf import OmegaConf, open_dict
 
 from headsweep.config import config_root, identity
 from headsweep.errors import UserError
-from headsweep.jobs import Plan, distinct, make_plan, open_sweep, sweep_name
+from headsweep.jobs import Plan, distinct, make_plan, open_sweep
+from headsweep.overrides import sweep_name
 from own_head import write_head
 
 

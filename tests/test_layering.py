@@ -35,8 +35,8 @@ ALLOWED = {
 """What a module, or the modules of a package, may import of ours; others may import downwards."""
 
 PLACES = {
-    "hydra": {"config", "jobs", "private", "run", "sweep"},
-    "omegaconf": {"config", "jobs", "private", "run", "search", "sweep"},
+    "hydra": {"config", "jobs", "overrides", "private", "run", "sweep"},
+    "omegaconf": {"config", "jobs", "overrides", "private", "run", "search", "sweep"},
     "mlflow": {"tracking"},
     "optuna": {"journal", "private", "search", "study", "tasks", "trials"},
     "typer": {"verbs"},

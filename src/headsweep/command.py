@@ -29,7 +29,8 @@ def train(arguments: Sequence[str]) -> int:
         raise UserError("the configuration can only be added to, with --config-dir FOLDER")
 
     gc.enable()
-    from headsweep.jobs import is_sweep, make_plan, sweep_name
+    from headsweep.jobs import make_plan
+    from headsweep.overrides import is_sweep, sweep_name
 
     if "--dry-run" in arguments:
         from headsweep.launch import dry_run

@@ -4,11 +4,9 @@ Whatever a wrong key, type or value can break is found here, before anything is 
 """
 
 import copy
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,27 +14,30 @@ from typing import TYPE_CHECKING, Any
 from hydra import initialize_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, OverrideType
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from yaml import YAMLError
 
 from headsweep.arguments import check_node
 from headsweep.config import (
     GROUPS,
-    RUNTIME_KEYS,
     Config,
     DesignConfig,
     TruthConfig,
     config_root,
     identity,
     register,
-    stable_hash,
 )
 from headsweep.errors import UserError
+from headsweep.overrides import (
+    is_runtime,
+    only_sets_a_value,
+    parse,
+    parsed,
+    runtime_values,
+    short_errors,
+    sweep_name,
+)
 from headsweep.private import grid, set_values
 from headsweep.store import flat
 
@@ -51,9 +52,6 @@ LEADING = {"head": 2}
 
 LUCK = ("seed", "seeds", "data.source.seed", "data.split.seed", "data.split.fold", "backbone.seed")
 """Keys that a search may not choose: it would find the luckiest sample."""
-
-NOISE = ("Config search path", "To append to your config", "See https://")
-"""Starts of lines in Hydra's messages that do not help here: ``+`` is refused, for example."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +109,12 @@ class Sweep:
         Raises:
             UserError: They do not make one.
         """
-        values = [o for o in overrides if _only_sets_a_value(_parsed(o))]
+        values = [o for o in overrides if only_sets_a_value(parsed(o))]
         others = tuple(o for o in overrides if o not in values)
-        with _short_errors():
+        with short_errors():
             known, choices = self._files(others)
             cfg = copy.deepcopy(known)
-            set_values(cfg, [_parsed(o) for o in values])
+            set_values(cfg, [parsed(o) for o in values])
         return validate(cfg, choices, overrides)
 
     def _files(self, overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any]]:
@@ -146,11 +144,6 @@ class Sweep:
         return read_search(hydra.sweeper, self.arguments(), hydra.overrides.hydra)
 
 
-def is_sweep(overrides: Sequence[str]) -> bool:
-    """Whether the overrides choose a file of ``sweeps``, which makes them a multirun."""
-    return _runtime_values(overrides).get("sweeps") is not None
-
-
 def make_plan(overrides: Sequence[str], multirun: bool, config_dir: str | None = None) -> Plan:
     """Compose and validate all jobs of a command line.
 
@@ -162,7 +155,7 @@ def make_plan(overrides: Sequence[str], multirun: bool, config_dir: str | None =
     Raises:
         UserError: A key, a type or a value is wrong; the message names the key.
     """
-    name = _runtime_values(overrides).get("name")  # also refuses what Hydra would let pass
+    name = runtime_values(overrides).get("name")  # also refuses what Hydra would let pass
     if name and not multirun:
         raise UserError(
             f"name={name}: names a sweep; a single configuration is kept under its key: leave name "
@@ -170,7 +163,7 @@ def make_plan(overrides: Sequence[str], multirun: bool, config_dir: str | None =
         )
     with _loader(config_dir) as loader:
         if not multirun:
-            with _short_errors():
+            with short_errors():
                 cfg = loader.load_configuration("config", list(overrides), RunMode.RUN)
             return Plan(jobs=[_job(cfg)])
         name = f"name={sweep_name(overrides)}"
@@ -185,7 +178,7 @@ def open_sweep(overrides: Sequence[str], config_dir: str | None) -> Iterator[Swe
 
 
 def _load_sweep(loader: ConfigLoader, overrides: Sequence[str]) -> Sweep:
-    with _short_errors():
+    with short_errors():
         return Sweep(loader, loader.load_configuration("config", [*overrides], RunMode.MULTIRUN))
 
 
@@ -200,7 +193,7 @@ def validate(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[st
     Raises:
         UserError: Something does not fit; the message names the key.
     """
-    with _short_errors():
+    with short_errors():
         config = OmegaConf.to_object(cfg)
         resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, Config)
@@ -221,30 +214,11 @@ def validate(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[st
             "vectors are zero; nothing else would be left to learn from"
         )
     return Job(
-        overrides=[o for o in overrides if not _is_runtime(o)],
+        overrides=[o for o in overrides if not is_runtime(o)],
         labels={group: str(choices[group]) for group in GROUPS},
         config=config,
         resolved=plain,
     )
-
-
-def sweep_name(overrides: Sequence[str]) -> str:
-    """Name of a sweep: as given, else its file, else a hash of what it sets.
-
-    Raises:
-        UserError: A runtime key is swept over, or the name cannot be a folder's.
-    """
-    values = _runtime_values(overrides)
-    if values.get("name"):
-        name = str(values["name"])
-    elif values.get("sweeps") is not None:
-        name = str(values["sweeps"])
-    else:
-        own = sorted(o for o in overrides if not _is_runtime(o) and not o.startswith("seeds="))
-        name = f"adhoc-{stable_hash(own, 8)}"
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise UserError(f"name={name}: must be letters, digits, '_', '-' and '.'")
-    return name
 
 
 @contextmanager
@@ -257,78 +231,6 @@ def _loader(config_dir: str | None) -> Iterator[ConfigLoader]:
             raise UserError(f"{folder}: no such folder of configuration")
     with initialize_config_search_path([f"file://{f}" for f in folders], job_name="run"):
         yield GlobalHydra.instance().config_loader()
-
-
-@contextmanager
-def _short_errors() -> Iterator[None]:
-    """Hydra's and OmegaConf's errors as one short message."""
-    try:
-        yield
-    except UserError:
-        raise
-    except MissingMandatoryValue as error:
-        raise UserError(f"{error.full_key} is missing: give {error.full_key}=VALUE") from error
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise UserError(short_message(error)) from error
-
-
-def short_message(error: Exception) -> str:
-    """What an error of Hydra says, without its advice that does not hold here."""
-    lines = str(error).strip().splitlines()
-    end = next((i for i, line in enumerate(lines) if line.startswith(NOISE)), len(lines))
-    if isinstance(error.__cause__, OmegaConfBaseException):
-        lines[end:] = str(error.__cause__).splitlines()[:1]
-        end = len(lines)
-    shown = (line for line in lines[:end] if not line.strip().startswith("schema_"))
-    return "\n".join(line for line in shown if line.strip())
-
-
-def _parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
-    with _short_errors():
-        return OverridesParser.create(loader).parse_overrides(list(overrides))
-
-
-@lru_cache(maxsize=1000)
-def _parsed(override: str) -> Override:
-    """One override, as the jobs of a sweep share most of theirs."""
-    [parsed] = _parse([override])
-    return parsed
-
-
-def _runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
-    """Values of the runtime keys among the overrides; each takes one, and no group takes null."""
-    values = {}
-    for override in _parse(overrides):
-        key = override.key_or_group
-        if key == "hydra.mode":
-            raise UserError(f"{override.input_line}: use -m for a sweep")
-        if key in (*GROUPS, "sweeps") and override.value() is None:
-            raise UserError(f"{override.input_line}: choose a file; arm=baseline changes nothing")
-        if key in RUNTIME_KEYS:
-            if override.is_sweep_override():
-                raise UserError(f"{override.input_line}: {key} takes one value")
-            values[key] = override.value()
-    return values
-
-
-def _only_sets_a_value(override: Override) -> bool:
-    """Whether an override such as ``optim.lr=0.1`` can be applied to what the others compose."""
-    key = override.key_or_group
-    return (
-        override.type == OverrideType.CHANGE
-        and "." in key
-        and not key.startswith("hydra.")
-        and "/" not in key
-        and override.package is None
-        and not isinstance(override.value(), dict)
-    )
-
-
-def _is_runtime(override: str) -> bool:
-    key = override.lstrip("+~").partition("=")[0]
-    return key.partition(".")[0] in RUNTIME_KEYS or key.startswith(
-        ("hydra.launcher", "hydra/launcher")
-    )
 
 
 def _job(cfg: DictConfig) -> Job:
@@ -355,7 +257,7 @@ def plan_sweep(sweep: Sweep) -> Plan:
     """
     master = sweep.master
     folder = Path(master.root) / "sweeps" / master.name
-    arguments = _parse(sweep.arguments(), sweep.loader)
+    arguments = parse(sweep.arguments(), sweep.loader)
     sweeper = master.hydra.sweeper
     if sweeper.get("n_trials") is None:  # Hydra's own sweeper has no such key
         _refuse_intervals(arguments)

@@ -394,6 +394,6 @@ def start(argv: Sequence[str]) -> None:
     try:
         main()
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        from headsweep.jobs import short_message
+        from headsweep.overrides import short_message
 
         raise UserError(short_message(error)) from error
