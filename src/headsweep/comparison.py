@@ -18,14 +18,15 @@ from headsweep.errors import UserError
 from headsweep.fairness import Fairness, check
 from headsweep.intervals import Estimate, nadeau_bengio, t_interval
 from headsweep.labels import Job
-from headsweep.metrics import METRICS, Array, Tracks, concatenate, evaluate
+from headsweep.metrics import METRICS, Array, Tracks, concatenate, evaluate, qoverpt_r68
 from headsweep.notes import reading_notes, selection_notes
+from headsweep.origin import Origin, find_origin
 from headsweep.resolution import ResolutionFit, fit_resolution
 from headsweep.samples import Cache, Row, Sample, Score, head_row, reference_rows
 from headsweep.store import read_spec
 from headsweep.trials import Trials, usable
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of ``report.json``."""
 
 BINNED = (
@@ -33,12 +34,18 @@ BINNED = (
     "qoverpt_core",
     "scale_bias",
     "sagitta_bias",
+    "sagitta_bias_plus",
+    "sagitta_bias_minus",
     "eta_abs68",
     "phi_abs68",
     "charge_misid",
     "charge_auc",
+    "outlier_fraction",
 )
 """Metrics that are also taken per bin of pT, |eta| and phi."""
+
+REFERENCE_PT = "reference_pt"
+"""Bins of pT, of the tracks with a classical reference."""
 
 WHOLE = ("all", "reference_tracks")
 """What is not binned: all tracks, and those with a classical reference; every metric is taken."""
@@ -55,9 +62,11 @@ class Summary:
         planned: Members that it has or will have; 0 for a reference.
         problems: What became of the others.
         parameters: Trained parameters; 0 for a reference.
+        flops: Operations of one prediction, see ``params.track_flops``; NaN for a reference.
         seconds: Time of its jobs, see ``samples.Row``; NaN for a reference.
         usable: Share of the dev tracks that have an estimate.
         inputs: What the backbone gave it, in words; empty for a reference.
+        r68: ``qoverpt_r68`` of each finished member.
     """
 
     label: str
@@ -66,9 +75,11 @@ class Summary:
     planned: int
     problems: tuple[str, ...]
     parameters: int
+    flops: float
     seconds: float
     usable: float
     inputs: str
+    r68: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ class Value:
         metric: Name of the metric: of ``METRICS``, ``CURVES``, a loss, ``far_from_reference``, or
             ``usable``, the share of the tracks in a bin of |eta| that a reference can use.
         axis: ``all``, ``reference_tracks`` (those with a classical reference), ``pt`` (GeV),
-            ``abs_eta`` or ``phi`` (rad).
+            ``reference_pt`` (the same of those), ``abs_eta`` or ``phi`` (rad).
         low: Lower edge of the bin; pT from 0 is the underflow. NaN without a bin.
         high: Upper edge, infinite for the overflow.
         tracks: Tracks in the bin.
@@ -100,7 +111,7 @@ class Value:
         """The bin in words, without its unit: ``< 5``, ``5–10``, ``≥ 200``."""
         if math.isinf(self.high):
             return f"≥ {self.low:g}"
-        if self.axis == "pt" and self.low == 0:
+        if self.axis in ("pt", REFERENCE_PT) and self.low == 0:
             return f"< {self.high:g}"
         return f"{self.low:g}–{self.high:g}"
 
@@ -123,6 +134,7 @@ class Report:
         effects: The comparisons of the design; none of a search, whose rows were chosen by the
             figures, and of a single configuration.
         fairness: What is known of rates and convergence of each configuration.
+        origin: The question, and where the figures come from.
         search: All trials, where the rows are the best of a search.
     """
 
@@ -137,6 +149,7 @@ class Report:
     notes: list[str]
     effects: list[Effect]
     fairness: list[Fairness]
+    origin: Origin
     search: Trials | None = None
 
     def get(self, label: str, metric: str, axis: str = "all") -> list[Value]:
@@ -157,6 +170,7 @@ class Report:
             "rows": [asdict(row) for row in self.rows],
             "effects": [asdict(effect) for effect in self.effects],
             "fairness": [asdict(found) for found in self.fairness],
+            "origin": asdict(self.origin),
             "values": [_flat(value) for value in self.values],
             "curves": self.curves.to_dict("records"),
             "fits": {label: asdict(fit) for label, fit in self.fits.items()},
@@ -216,6 +230,7 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
         ],
         effects=compared,
         fairness=fairness,
+        origin=find_origin(folder, root, jobs, metas),
         search=search,
     )
 
@@ -235,8 +250,10 @@ def _compare(
 
 
 def _summary(row: Row) -> Summary:
-    shared = {f.name: getattr(row, f.name) for f in fields(Summary) if f.name != "finished"}
-    return Summary(finished=len(row.samples), **shared)
+    own = ("finished", "r68")
+    shared = {f.name: getattr(row, f.name) for f in fields(Summary) if f.name not in own}
+    r68 = tuple(qoverpt_r68(sample.tracks) for sample in row.samples)
+    return Summary(finished=len(row.samples), r68=r68, **shared)
 
 
 def _measure(sample: Sample, pt_edges: Sequence[float]) -> pd.DataFrame:
@@ -246,6 +263,8 @@ def _measure(sample: Sample, pt_edges: Sequence[float]) -> pd.DataFrame:
     parts = [_whole(part, axis) for axis, part in sets.items()]
     for axis in (pt_axis(pt_edges), ABS_ETA, PHI):
         parts.append(binned(tracks, axis, BINNED).assign(axis=axis.name))
+    common = binned(sets["reference_tracks"], pt_axis(pt_edges), BINNED)
+    parts.append(common.assign(axis=REFERENCE_PT))
     return pd.concat(parts, ignore_index=True)
 
 

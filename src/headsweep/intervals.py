@@ -10,6 +10,9 @@ from headsweep.metrics import Array
 
 CONFIDENCE = 0.95
 
+ROUNDING = 1e-12
+"""An interval narrower than this share of its mean is what rounding leaves of equal values."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -30,8 +33,10 @@ class Estimate:
         mean, half = self.mean * factor, self.half * factor
         if math.isnan(mean):
             return "–"
-        if math.isnan(half) or half == 0:
-            return f"{mean:.4g}" + (" ± 0" if half == 0 else "")
+        if math.isnan(half):
+            return f"{mean:.4g}"
+        if half <= ROUNDING * abs(mean):
+            return f"{mean:.4g} ± 0"
         decimals = max(0, 1 - math.floor(math.log10(half)))
         return f"{mean:z.{decimals}f} ± {half:.{decimals}f}"
 

@@ -1,4 +1,4 @@
-"""True parameter counts, taken from the built modules."""
+"""True parameter counts and operations, taken from the built modules."""
 
 from torch import nn
 
@@ -27,3 +27,19 @@ def parameter_counts(member: Member, pooling: PoolingConfig, dim: int) -> dict[s
         "total": count(member),
         "aggregated_dim": aggregated_dim(pooling, dim),
     }
+
+
+def track_flops(member: Member, hits: float) -> float:
+    """Floating-point operations of one prediction: a track with ``hits`` assigned hits.
+
+    2 x weights of every linear layer; those of the projections once for each hit. Biases,
+    activations, norms and the pooling itself are left out.
+    """
+    projections = _weights(member.raw) + _weights(member.encoded)
+    return 2.0 * (_weights(member.head) + projections * hits)
+
+
+def _weights(module: nn.Module | None) -> int:
+    """Entries of the matrices of all linear layers in a module."""
+    parts = module.modules() if module is not None else ()
+    return sum(part.weight.numel() for part in parts if isinstance(part, nn.Linear))

@@ -78,7 +78,7 @@ def binned_figure(
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    edges = _drawn_edges(report.pt_edges)
+    edges = drawn_edges(report.pt_edges)
     centers = np.sqrt(edges[:-1] * edges[1:])
     heads = shown_heads(report)
     handles: list[Any] = []
@@ -194,14 +194,14 @@ def _legend_title(report: Report) -> str | None:
     return f"{shown} of {total}, lowest r68" if shown < total else None
 
 
-def _drawn_edges(pt_edges: list[float]) -> Array:
+def drawn_edges(pt_edges: list[float]) -> Array:
     """Edges of all bins; under- and overflow are drawn with a factor of two."""
     return np.array([pt_edges[0] / 2, *pt_edges, pt_edges[-1] * 2])
 
 
 def _pt_axis(axes: Axes, pt_edges: list[float]) -> None:
     """Logarithmic pT axis with the bin edges as ticks; under- and overflow are grey."""
-    edges = _drawn_edges(pt_edges)
+    edges = drawn_edges(pt_edges)
     axes.set_xscale("log")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_xticks(pt_edges, [f"{edge:g}" for edge in pt_edges])

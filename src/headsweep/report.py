@@ -1,6 +1,6 @@
 """``headsweep report``: a sweep's comparison, written and printed.
 
-``build_report`` gives the data, ``write_report`` its Markdown, JSON and pictures, and
+``build_report`` gives the data, ``write_report`` its page, Markdown, JSON and pictures, and
 ``print_report`` its main tables in the terminal.
 """
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from headsweep import conclusions, plots, tables
+from headsweep import conclusions, html, plots, tables
 from headsweep.comparison import Report, build_report
 from headsweep.store import atomic_dir
 
@@ -20,7 +20,7 @@ __all__ = ["Report", "build_report", "print_report", "write_report"]
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write ``report.md``, ``report.json`` and the pictures; an older report is replaced.
+    """Write ``report.html``, ``report.md`` with its pictures, and ``report.json``, over older ones.
 
     Args:
         report: What to write.
@@ -32,6 +32,7 @@ def write_report(report: Report, folder: Path) -> None:
         open_ = conclusions.open_questions(report)
         text = tables.markdown(report, captions, answer, _first(report), open_)
         (temporary / "report.md").write_text(text, encoding="utf-8")
+        (temporary / "report.html").write_text(html.page(report), encoding="utf-8")
         for name, figure in plots.draw(report).items():
             (temporary / name).write_bytes(plots.png(figure))
 

@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 
 from headsweep import features, store
 from headsweep.bins import ABS_ETA, far_from_reference
+from headsweep.build import member_builder
+from headsweep.config import TargetConfig
 from headsweep.curves import gap
 from headsweep.labels import Job
 from headsweep.metrics import Tracks, concatenate
+from headsweep.params import track_flops
+from headsweep.targets import Target
 
 SPLIT = "dev"
 """Every report before a confirmation reads this split."""
@@ -55,11 +59,13 @@ class Cache:
         meta: What is known of it.
         references: Predictions of each reference on dev, NaN where it has no estimate.
         classical_train: The classical reference on the training split.
+        hits: Assigned hits of a dev track, on average.
     """
 
     meta: features.Meta
     references: dict[str, Tracks]
     classical_train: Tracks
+    hits: float
 
     @classmethod
     def open(cls, root: Path, key: str) -> "Cache":
@@ -81,6 +87,7 @@ class Cache:
                 for name, estimate in estimates.items()
             },
             classical_train=Tracks.from_estimate(train.event, train.truth, train.classical),
+            hits=float(dev.offsets[-1]) / len(dev),
         )
 
     @property
@@ -124,6 +131,7 @@ class Row:
         planned: Members that it has or will have; 0 for a reference.
         problems: What became of the others.
         parameters: Trained parameters; 0 for a reference.
+        flops: Operations of one prediction, see ``params.track_flops``; NaN for a reference.
         seconds: For each job the longest time from a training's start to a member's end, summed;
             NaN for a reference.
         usable: Share of the dev tracks that have an estimate.
@@ -139,6 +147,7 @@ class Row:
     planned: int = 0
     problems: tuple[str, ...] = ()
     parameters: int = 0
+    flops: float = math.nan
     seconds: float = math.nan
     usable: float = 1.0
     usable_by_eta: tuple[float, ...] = ()
@@ -191,10 +200,21 @@ def head_row(
         planned=sum(len(job.seeds) for job in jobs),
         problems=tuple(problems),
         parameters=parameters,
+        flops=_flops(jobs[0], caches[jobs[0].cache_key]),
         seconds=seconds,
         inputs=_inputs([caches[key].meta for key in dict.fromkeys(j.cache_key for j in jobs)]),
         curves=tuple(curves),
     )
+
+
+def _flops(job: Job, cache: Cache) -> float:
+    """Operations of one prediction, for the mean number of hits of a dev track."""
+    config, meta = store.read_config(job.folder), cache.meta
+    outputs = Target.fit(
+        TargetConfig(**config["target"]), np.ones((2, 4)), np.zeros((2, 2))
+    ).outputs
+    member = member_builder(config, len(meta.feature_names), meta.dim, outputs)()
+    return track_flops(member, cache.hits)
 
 
 def _inputs(metas: Sequence[features.Meta]) -> str:

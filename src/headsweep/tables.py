@@ -1,5 +1,6 @@
 """A comparison as tables of words, and as Markdown."""
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -99,6 +100,36 @@ def training_table(report: Report) -> Table:
     # The heads come first; a reference is not trained.
     rows = [[*row, f"{about.seconds:.0f}"] for row, about in zip(table.rows, heads, strict=False)]
     return Table(table.title, [*table.columns, "seconds"], rows)
+
+
+def stability_table(report: Report) -> Table:
+    """How much the members of a configuration differ, and how steady their trainings are."""
+    rows = []
+    for about in report.rows:
+        if about.kind == "head" and about.finished:
+            names = ("grad_norm_cv", "loss_spikes")
+            texts = [v.estimate.text() for n in names for v in report.get(about.label, n)]
+            spread = f"{statistics.stdev(about.r68):.2g}" if len(about.r68) > 1 else NOTHING
+            ends = [f"{end(about.r68):.4g}" for end in (min, max)]
+            rows.append([about.label, f"{about.finished}", spread, *ends, *texts])
+    columns = ["", "n", "r68: standard deviation", "lowest", "highest"]
+    columns += [_head("grad_norm_cv"), _head("loss_spikes")]
+    return Table("Stability over the members", columns, rows)
+
+
+def cost_table(report: Report) -> Table:
+    """Parameters, operations and time of each configuration."""
+    rows = [
+        [row.label, f"{row.parameters:,}", f"{row.flops:,.0f}", f"{row.seconds:.0f}"]
+        for row in report.rows
+        if row.kind == "head" and row.finished
+    ]
+    note = (
+        "FLOPs of one prediction: 2 x (weights of the head's linear layers + weights of the "
+        "projections x mean number of hits of a dev track); biases, norms, pooling and the "
+        "backbone are left out. Seconds: all members of a configuration."
+    )
+    return Table("Cost", ["", "parameters", "FLOPs", "seconds"], rows, note)
 
 
 def common_table(report: Report) -> Table:
