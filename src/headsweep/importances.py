@@ -55,7 +55,8 @@ class Importances:
 
     Attributes:
         table: One row a parameter, the most important first: ``importance`` (they add up to 1),
-            ``low`` and ``high`` (95% bootstrap interval over trials), ``chance`` (how often the
+            ``low`` and ``high`` (95% bootstrap interval over trials; resampling blurs, so it may
+            lie beside a share near 0 or 1), ``chance`` (how often the
             difference is as large where values are dealt out to the trials at random), ``trials``
             that chose it.
         complete: Complete trials.

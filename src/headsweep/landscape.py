@@ -13,7 +13,7 @@ from matplotlib.tri import Triangulation
 
 from headsweep.importances import CLEAR, Importances, Range
 from headsweep.metrics import Array
-from headsweep.plots import COLOURS
+from headsweep.plots import COLOURS, label_log
 from headsweep.trials import Trials
 
 MAP = "cividis"
@@ -72,9 +72,10 @@ def contour_figure(trials: Trials, ranges: Mapping[str, Range]) -> Figure:
         axes.remove()
     bar = figure.colorbar(ScalarMappable(norm, MAP), ax=list(grid[: len(pairs)]))
     bar.set_label(f"{trials.objectives[0]}, mean over the seeds")
-    bar.ax.yaxis.set_major_formatter("{x:.3g}")
-    bar.ax.yaxis.set_minor_formatter("{x:.3g}")
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    label_log(bar.ax.yaxis, low, high)
+    figure.legend(
+        *grid[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, ncols=3
+    )
     return figure
 
 

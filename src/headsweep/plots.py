@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -151,11 +152,24 @@ def search_figure(trials: Trials) -> Figure:
         axes.plot(failed, [high] * len(failed), "P", color=COLOURS[3], label="failed")
         axes.set_xlabel("number of the trial")
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    label_log(axes.yaxis, *axes.get_ylim())
     axes.set_ylabel(f"{trials.objectives[0]}, mean over the seeds")
     figure.legend(loc="outside upper center", frameon=False, ncols=2)
     return figure
+
+
+def label_log(axis: Axis, low: float, high: float) -> None:
+    """Ticks with their values on a logarithmic axis, four or more however short it is."""
+    for parts in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000):
+        # 1, 2, 5 of each decade; then the same with so many parts of the step of a decade.
+        subs = np.array([1, 2, 5]) if parts == 1 else np.arange(parts, 10 * parts) / parts
+        decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+        ticks = np.outer(decades, subs).ravel()
+        ticks = ticks[(ticks >= low) & (ticks <= high)]
+        if len(ticks) >= 4:
+            break
+    axis.set_ticks(ticks, [f"{tick:.4g}" for tick in ticks])
+    axis.set_minor_locator(NullLocator())
 
 
 def learning_figure(report: Report) -> Figure:
