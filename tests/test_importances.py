@@ -86,6 +86,9 @@ def test_direction_pruning_and_the_generator() -> None:
     plain = table(searched())
     assert table(searched(sign=-1.0)) == plain
     # Who is pruned was bad: which of the bad ones is worse does not matter.
+    assert importances.importances(
+        searched(pruned=True), SPACE, np.random.default_rng(0), resamples=1
+    ).pruned
     assert table(searched(pruned=True))["importance"] == plain["importance"]
     assert table(searched(), seed=1)["low"] != plain["low"]
 
@@ -108,8 +111,8 @@ def test_the_space_is_read_back(tmp_path: Path) -> None:
     assert space["width"] == SPACE["width"]
     assert space["dropout"] == SPACE["dropout"]
     assert importances.read_ranges(tmp_path) == {
-        "width": importances.Range(8, 512, True),
-        "dropout": importances.Range(0, 0.4, False),
+        "width": importances.Range(8, 512, log=True, whole=True),
+        "dropout": importances.Range(0, 0.4),
     }
 
 
@@ -144,7 +147,7 @@ def test_contours_are_those_of_a_plane() -> None:
         ["loss"],
         ["minimize"],
     )
-    one = importances.Range(0, 1, False)
+    one = importances.Range(0, 1)
     axes = landscape.contour_figure(trials, {"x": one, "y": one}).axes[0]
     (contours,) = [c for c in axes.collections if hasattr(c, "levels")]
     for level, path in zip(contours.levels[1:-1], contours.get_paths()[1:], strict=True):

@@ -11,7 +11,6 @@ from typing import Any
 
 import nbformat
 import pytest
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 from headsweep.config import config_root
@@ -83,10 +82,8 @@ def test_a_notebook_runs(name: str, root: Path, tmp_path: Path) -> None:
     first.source = "\n".join(f"{key} = {value!r}" for key, value in given.items())
     for cell in code(notebook):
         cell.outputs = []
-    manager = AsyncKernelManager(kernel_name="python3", transport="ipc")
-    client = NotebookClient(
-        notebook, km=manager, timeout=120, resources={"metadata": {"path": str(tmp_path)}}
-    )
+    resources = {"metadata": {"path": str(tmp_path)}}
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources)
     client.execute()  # an error in a cell is raised
     kinds = {output.output_type for cell in code(notebook) for output in cell.outputs}
     assert "error" not in kinds

@@ -6,6 +6,7 @@ trials makes of it, and with how often chance alone would show as much.
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +43,12 @@ LEAST = 4
 
 @dataclass(frozen=True)
 class Range:
-    """Where a number was searched: its limits, and whether on a log scale."""
+    """Where a number was searched: its limits, whether on a log scale, and whether it is whole."""
 
     low: float
     high: float
-    log: bool
+    log: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,11 @@ def read_ranges(folder: Path) -> dict[str, Range]:
     Raises:
         UserError: It is no search.
     """
+    whole = optuna.distributions.IntDistribution
     return {
-        key: Range(found.low, found.high, found.log)
+        key: Range(found.low, found.high, found.log, isinstance(found, whole))
         for key, found in read_space(folder).items()
-        if isinstance(
-            found, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution
-        )
+        if isinstance(found, optuna.distributions.FloatDistribution | whole)
     }
 
 
@@ -141,11 +142,14 @@ def importances(
         best: Share of the trials that count as the best.
 
     Raises:
-        UserError: There are fewer than ``LEAST`` trials.
+        UserError: There are fewer than ``LEAST`` trials, or none is complete.
     """
+    states = [outcome.state for outcome in trials.outcomes.values()]
     found = _ranked(trials, space)
     if len(found) < LEAST:
         raise UserError(f"importances need {LEAST} trials or more, there are {len(found)}")
+    if "complete" not in states:
+        raise UserError("importances need a complete trial, all were pruned")
     values = np.array([trial.values[0] for trial in found])
     names, n = sorted({name for trial in found for name in trial.params}), len(found)
 
@@ -168,12 +172,11 @@ def importances(
         },
         index=pd.Index(names, name="parameter"),
     ).sort_values("importance", ascending=False)
-    states = [outcome.state for outcome in trials.outcomes.values()]
     return Importances(
         table=table,
         complete=states.count("complete"),
         pruned=states.count("pruned"),
-        best=math.ceil(best * n),
+        best=_count(values, best),
         objective=trials.objectives[0],
     )
 
@@ -201,12 +204,23 @@ def _trial(trial: "FrozenTrial", value: float) -> "FrozenTrial":
     )
 
 
+def _count(values: Array, best: float) -> int:
+    """How many trials count as the best: a share of all, but none that shares the last place."""
+    wanted = math.ceil(best * len(values))
+    return max(min(wanted, int((values < values.max()).sum())), 1)
+
+
 def _differences(found: "Sequence[FrozenTrial]", names: Sequence[str], best: float) -> Array:
     """Pearson divergence of the best from all, for each parameter [P]; 0 for one none chose."""
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), study_name="importances")
     study.add_trials(found)
     present = [name for name in names if any(name in trial.params for trial in found)]
-    worth = PedAnovaImportanceEvaluator(target_quantile=best).evaluate(study, present)
+    count = _count(np.array([trial.values[0] for trial in found]), best)
+    with warnings.catch_warnings():
+        # Few trials are what the interval and ``chance`` are there for.
+        warnings.simplefilter("ignore", UserWarning)
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=(count - 0.5) / len(found))
+        worth = evaluator.evaluate(study, present)
     return np.array([worth.get(name, 0.0) for name in names])
 
 

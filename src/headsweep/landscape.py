@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.tri import Triangulation
 
 from headsweep.importances import CLEAR, Importances, Range
@@ -106,15 +106,16 @@ def _panel(axes: Axes, trials: Trials, pair: Mapping[str, Range], norm: LogNorm)
 def _scale(axes: Axes, name: str, key: str, found: Range) -> None:
     """Label, scale and limits of the axis ``x`` or ``y``."""
     low, high = found.low, found.high
+    axis = axes.xaxis if name == "x" else axes.yaxis
     if found.log:
         grow = (high / low) ** 0.04
         limits, ticks = (low / grow, high * grow), np.geomspace(low, high, 5)
         axes.set(**{f"{name}scale": "log"})
-        axis = axes.xaxis if name == "x" else axes.yaxis
         axis.set_ticks(ticks, [f"{tick:.3g}" for tick in ticks])
         axis.set_minor_locator(NullLocator())
     else:
         limits = (low - 0.04 * (high - low), high + 0.04 * (high - low))
+        axis.set_major_locator(MaxNLocator(integer=found.whole))
     axes.set(**{f"{name}lim": limits, f"{name}label": key})
 
 

@@ -139,6 +139,7 @@ def search_figure(trials: Trials) -> Figure:
         axes.step(*zip(*front, strict=True), where="post", color=COLOURS[1], label="Pareto front")
         axes.set_xscale("log")
         counts = {"params_total": "trained parameters"}
+        label_log(axes.xaxis, *axes.get_xlim())
         axes.set_xlabel(counts.get(trials.objectives[1], trials.objectives[1]))
     else:
         best = np.minimum if trials.directions[0] == "minimize" else np.maximum
@@ -149,7 +150,8 @@ def search_figure(trials: Trials) -> Figure:
         at = np.clip([*pruned.values()], low, high)
         axes.plot([*pruned], at, "x", color="0.5", label="pruned, at its last evaluation")
         failed = [n for n, o in trials.outcomes.items() if o.state == "failed"]
-        axes.plot(failed, [high] * len(failed), "P", color=COLOURS[3], label="failed")
+        if failed:
+            axes.plot(failed, [high] * len(failed), "P", color=COLOURS[3], label="failed")
         axes.set_xlabel("number of the trial")
     axes.set_yscale("log")
     label_log(axes.yaxis, *axes.get_ylim())
@@ -168,7 +170,7 @@ def label_log(axis: Axis, low: float, high: float) -> None:
         ticks = ticks[(ticks >= low) & (ticks <= high)]
         if len(ticks) >= 4:
             break
-    axis.set_ticks(ticks, [f"{tick:.4g}" for tick in ticks])
+    axis.set_ticks(ticks, [f"{tick:,.10g}" for tick in ticks])
     axis.set_minor_locator(NullLocator())
 
 
