@@ -38,7 +38,7 @@ PLACES = {
     "hydra": {"config", "jobs", "overrides", "private", "run", "sweep"},
     "omegaconf": {"config", "jobs", "overrides", "private", "run", "search", "sweep"},
     "mlflow": {"tracking"},
-    "optuna": {"journal", "private", "search", "study", "tasks", "trials"},
+    "optuna": {"importances", "journal", "private", "search", "study", "tasks", "trials"},
     "typer": {"verbs"},
 }
 """The only modules that import a library; plugins apart."""

@@ -1,16 +1,20 @@
 """Pictures of a comparison: units on every axis, colours that colour-blind eyes can tell apart."""
 
 import math
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from headsweep.bins import binned, pt_axis
 from headsweep.comparison import Report
-from headsweep.metrics import Array
+from headsweep.effects import Effect
+from headsweep.metrics import METRICS, Array, Tracks, abs68
 from headsweep.trials import Trials
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -134,7 +138,9 @@ def search_figure(trials: Trials) -> Figure:
         )
         axes.step(*zip(*front, strict=True), where="post", color=COLOURS[1], label="Pareto front")
         axes.set_xscale("log")
-        axes.set_xlabel(trials.objectives[1])
+        counts = {"params_total": "trained parameters"}
+        label_log(axes.xaxis, *axes.get_xlim())
+        axes.set_xlabel(counts.get(trials.objectives[1], trials.objectives[1]))
     else:
         best = np.minimum if trials.directions[0] == "minimize" else np.maximum
         axes.step(x, best.accumulate(y), where="post", color=COLOURS[1], label="best so far")
@@ -144,14 +150,28 @@ def search_figure(trials: Trials) -> Figure:
         at = np.clip([*pruned.values()], low, high)
         axes.plot([*pruned], at, "x", color="0.5", label="pruned, at its last evaluation")
         failed = [n for n, o in trials.outcomes.items() if o.state == "failed"]
-        axes.plot(failed, [high] * len(failed), "P", color=COLOURS[3], label="failed")
-        axes.set_xlabel("trial")
+        if failed:
+            axes.plot(failed, [high] * len(failed), "P", color=COLOURS[3], label="failed")
+        axes.set_xlabel("number of the trial")
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    label_log(axes.yaxis, *axes.get_ylim())
     axes.set_ylabel(f"{trials.objectives[0]}, mean over the seeds")
     figure.legend(loc="outside upper center", frameon=False, ncols=2)
     return figure
+
+
+def label_log(axis: Axis, low: float, high: float) -> None:
+    """Ticks with their values on a logarithmic axis, four or more however short it is."""
+    for parts in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000):
+        # 1, 2, 5 of each decade; then the same with so many parts of the step of a decade.
+        subs = np.array([1, 2, 5]) if parts == 1 else np.arange(parts, 10 * parts) / parts
+        decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+        ticks = np.outer(decades, subs).ravel()
+        ticks = ticks[(ticks >= low) & (ticks <= high)]
+        if len(ticks) >= 4:
+            break
+    axis.set_ticks(ticks, [f"{tick:,.10g}" for tick in ticks])
+    axis.set_minor_locator(NullLocator())
 
 
 def learning_figure(report: Report) -> Figure:
@@ -176,6 +196,131 @@ def learning_figure(report: Report) -> Figure:
     for axes in grid[len(heads) :]:
         axes.remove()
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return figure
+
+
+def effects_figure(report: Report) -> Figure:
+    """Every comparison of the design: its change with both intervals, and the margin as a band."""
+    metrics = list(dict.fromkeys(effect.metric for effect in report.effects))
+    most = max(sum(effect.metric == name for effect in report.effects) for name in metrics)
+    figure = Figure(figsize=(8, (1.2 + 0.5 * most) * len(metrics) + 0.4), layout="constrained")
+    grid = figure.subplots(len(metrics), squeeze=False).flatten()
+    for axes, name in zip(grid, metrics, strict=True):
+        _effects_panel(axes, name, [e for e in reversed(report.effects) if e.metric == name])
+    labels = {
+        label: handle
+        for axes in grid
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if labels:
+        figure.legend(
+            labels.values(), labels.keys(), loc="outside upper center", frameon=False, ncols=4
+        )
+    return figure
+
+
+def _effects_panel(axes: Axes, metric: str, effects: Sequence[Effect]) -> None:
+    """One line for each comparison in a metric, from below."""
+    decided = [
+        (at, effect.verdict)
+        for at, effect in enumerate(effects)
+        if effect.verdict is not None and not math.isnan(effect.verdict.low)
+    ]
+    unit = METRICS[metric].unit if metric in METRICS else ""
+    if decided:
+        first = decided[0][1]
+        logs = first.scale == "log"
+        unit = "%" if logs else unit
+
+        def drawn(values: Sequence[float]) -> Array:
+            return 100 * np.expm1(values) if logs else np.array(values)
+
+        rows, verdicts = [at for at, _ in decided], [verdict for _, verdict in decided]
+        band = drawn([-first.margin, first.margin])
+        axes.axvspan(*band, color="0.9", zorder=0, label="does not matter")
+        ends = (drawn([v.sim_low for v in verdicts]), drawn([v.sim_high for v in verdicts]))
+        widened = f"widened for {first.comparisons}"
+        axes.hlines(rows, *ends, color=COLOURS[0], linewidth=1.2, label=widened)
+        ends = (drawn([v.low for v in verdicts]), drawn([v.high for v in verdicts]))
+        axes.hlines(rows, *ends, color=COLOURS[5], linewidth=6, label="95% interval")
+        deltas = drawn([verdict.delta for verdict in verdicts])
+        axes.plot(deltas, rows, "o", color=COLOURS[1], label="change")
+    for at in set(range(len(effects))) - {at for at, _ in decided}:
+        axes.text(0, at, " no verdict", va="center", color="0.4")
+    axes.axvline(0, color="0.4", linewidth=0.8, zorder=1)
+    names = [f"{effect.arm}\nagainst {effect.control}" for effect in effects]
+    axes.set_yticks(range(len(effects)), names, fontsize=8)
+    axes.set_ylim(-0.6, len(effects) - 0.4)
+    axes.set_xlabel(f"change of {metric}" + (f" [{unit}]" if unit else ""))
+
+
+def read_out_figure(tracks: Mapping[str, Tracks], pt_edges: list[float]) -> Figure:
+    """r68 of q/pT and wrong charges against true pT, of several estimates.
+
+    Args:
+        tracks: Scored tracks by name, at most as many as there are colours.
+        pt_edges: Quoted bins of pT in GeV.
+    """
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    edges = _drawn_edges(pt_edges)
+    columns = (
+        ("qoverpt_r68", "r68 of q/pT, relative", 1),
+        ("charge_misid", "wrong charge [%]", 100),
+    )
+    for axes, (name, label, factor) in zip(figure.subplots(1, 2), columns, strict=True):
+        for i, (title, own) in enumerate(tracks.items()):
+            frame = binned(own, pt_axis(pt_edges), [name])
+            x = np.sqrt(edges[:-1] * edges[1:]) * math.exp(0.08 * (i - (len(tracks) - 1) / 2))
+            axes.plot(x, factor * frame[name], MARKERS[i], ls=":", color=COLOURS[i], label=title)
+        axes.axhline(
+            {1: 1.0, 100: 50.0}[factor], color="black", lw=0.8, ls="--", label="nothing known"
+        )
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel(label)
+        _pt_axis(axes, pt_edges)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside upper center", frameon=False, ncols=3
+    )
+    return figure
+
+
+def residual_figure(tracks: Tracks, pt_edges: list[float]) -> Figure:
+    """Distribution of the relative q/pT error of one estimate in each quoted bin of pT."""
+    axis = pt_axis(pt_edges)
+    index, rho = axis.index(tracks), tracks.rho
+    quoted = range(1, len(axis.edges) - 2)
+    columns = 3
+    rows = math.ceil(len(quoted) / columns)
+    figure = Figure(figsize=(9, 2.6 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    bins = np.linspace(-3, 2, 51)
+    for axes, b in zip(grid, quoted, strict=False):
+        own = rho[index == b]
+        axes.set_title(
+            f"{axis.edges[b]:g}–{axis.edges[b + 1]:g} GeV, {len(own):,} tracks", fontsize=9
+        )
+        if len(own):
+            share = np.full(len(own), 100 / len(own))
+            axes.hist(np.clip(own, -3, 2), bins, weights=share, color=COLOURS[0])
+            r68 = float(abs68(own))
+            for at in (-r68, r68):
+                axes.axvline(at, color=COLOURS[1], ls="--", lw=1.2)
+            axes.text(
+                0.03,
+                0.95,
+                f"r68 {r68:.3f}\nmedian {np.median(own):+.3f}",
+                transform=axes.transAxes,
+                va="top",
+                fontsize=8,
+            )
+        axes.set_xlabel("rho; the last bins hold the rest")
+        axes.set_ylabel("tracks [%]")
+        axes.label_outer()
+    for axes in grid[len(quoted) :]:
+        axes.remove()
+    for axes in grid[max(len(quoted) - columns, 0) : len(quoted)]:
+        axes.xaxis.set_tick_params(labelbottom=True)
+        axes.set_xlabel("rho; the last bins hold the rest")
     return figure
 
 

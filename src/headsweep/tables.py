@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from headsweep.comparison import Report
 from headsweep.curves import CURVES
 from headsweep.metrics import METRICS, wilson
@@ -77,6 +79,10 @@ class Table:
     columns: list[str]
     rows: list[list[str]]
     note: str = ""
+
+    def frame(self) -> pd.DataFrame:
+        """The same as a frame of words; the first column is its index."""
+        return pd.DataFrame(self.rows, columns=self.columns).set_index(self.columns[0])
 
 
 def main_table(report: Report) -> Table:

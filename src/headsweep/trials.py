@@ -4,7 +4,7 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,41 @@ class Trials:
         """Numbers of the ``SHOWN`` best trials, or of the Pareto front."""
         found = best_trials(self.outcomes, self.directions)
         return found if len(self.directions) > 1 else found[:SHOWN]
+
+    def first(self) -> "Trials":
+        """The same with the first objective only, such as for their history."""
+        return self._with(
+            {
+                number: replace(o, values=o.values[:1], spread=o.spread[:1])
+                for number, o in self.outcomes.items()
+            },
+            self.objectives[:1],
+            self.directions[:1],
+        )
+
+    def against(self, folder: Path, count: str = "params_total") -> "Trials":
+        """The same with a count of parameters as second objective, such as for a Pareto front.
+
+        A search of several objectives is returned as it is.
+
+        Args:
+            folder: The sweep's.
+            count: ``params_`` and a name of the counts in ``result.json``.
+        """
+        if len(self.objectives) > 1:
+            return self
+        outcomes, name = {}, count.removeprefix("params_")
+        for number, outcome in self.outcomes.items():
+            results = read_results(folder / "jobs" / str(number)).values()
+            counts = [float(result["parameters"][name]) for result in results]
+            if outcome.values and counts:
+                values, spread = [*outcome.values, counts[0]], [*outcome.spread, 0.0]
+                outcome = replace(outcome, values=values, spread=spread)
+            outcomes[number] = outcome
+        return self._with(outcomes, [*self.objectives, count], [*self.directions, "minimize"])
+
+    def _with(self, outcomes: Outcomes, objectives: list[str], directions: list[str]) -> "Trials":
+        return replace(self, outcomes=outcomes, objectives=objectives, directions=directions)
 
     def note(self) -> str:
         """What a report shows of a search, and what it is worth."""
