@@ -1,6 +1,7 @@
 """Main effects and interactions against plain averages and an ordinary least-squares fit."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headsweep import report, store
+from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
 from headsweep.factorial import contrasts, judge
 from toy_runs import toy_score, write_cache, write_toy_job
@@ -101,10 +103,12 @@ def test_a_report_shows_both_families(tmp_path: Path) -> None:
     for number, (layers, dropout) in enumerate(product((3, 2), (0.1, 0.0))):
         width = 0.1 * (1.2 if layers == 2 else 1) * (1.1 if dropout == 0 else 1)
         width *= 1.3 if (layers, dropout) == (2, 0.0) else 1
-        config = {"head": {"regression_num_layers": layers, "dropout": dropout}}
+        head = MLPHeadConfig(regression_num_layers=layers, dropout=dropout)
         overrides = [f"head.regression_num_layers={layers}", f"head.dropout={dropout}"]
         widths = {s: width * (1 + 0.005 * s) for s in range(4)}
-        write_toy_job(sweep / "jobs" / str(number), widths, overrides=overrides, config=config)
+        write_toy_job(
+            sweep / "jobs" / str(number), widths, overrides=overrides, config={"head": asdict(head)}
+        )
     built = report.build_report(sweep, tmp_path, toy_score)
     assert [e.arm for e in built.effects] == [
         *("num_layers=2", "dropout=0"),

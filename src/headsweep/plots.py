@@ -262,7 +262,7 @@ def read_out_figure(tracks: Mapping[str, Tracks], pt_edges: list[float]) -> Figu
         pt_edges: Quoted bins of pT in GeV.
     """
     figure = Figure(figsize=(9, 4.2), layout="constrained")
-    edges = _drawn_edges(pt_edges)
+    edges = drawn_edges(pt_edges)
     columns = (
         ("qoverpt_r68", "r68 of q/pT, relative", 1),
         ("charge_misid", "wrong charge [%]", 100),
