@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import optuna
 import pandas as pd
 from numpy.typing import NDArray
-from optuna.importance import PedAnovaImportanceEvaluator
 
 from headsweep.errors import UserError
 from headsweep.metrics import Array
 from headsweep.store import read_spec
 from headsweep.trials import Trials
+
+with warnings.catch_warnings():
+    # In a notebook Optuna's progress bar asks for ipywidgets, which nothing here needs.
+    warnings.filterwarnings("ignore", "IProgress not found")
+    import optuna
+    from optuna.importance import PedAnovaImportanceEvaluator
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

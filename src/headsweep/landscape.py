@@ -115,7 +115,7 @@ def _scale(axes: Axes, name: str, key: str, found: Range) -> None:
         axis.set_minor_locator(NullLocator())
     else:
         limits = (low - 0.04 * (high - low), high + 0.04 * (high - low))
-        axis.set_major_locator(MaxNLocator(integer=found.whole))
+        axis.set_major_locator(MaxNLocator(5, integer=found.whole))
     axes.set(**{f"{name}lim": limits, f"{name}label": key})
 
 
