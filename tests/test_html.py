@@ -212,6 +212,12 @@ def test_questions_are_read_from_the_file_of_the_sweep(tmp_path: Path) -> None:
     assert origin.question("headsweep train -m head=simpler") == ""
 
 
+def test_long_names_stay_apart() -> None:
+    names = [f"num_layers=3 hidden_dim={n} dropout=0.1" for n in (478, 452)]
+    axis = marks.named_figure([], {"title": {}}, names, [])["layout"]["yaxis"]
+    assert len(set(axis["tickvals"])) == len(set(axis["ticktext"])) == 2
+
+
 def test_pareto_front() -> None:
     points = [(3.0, 1.0), (1.0, 3.0), (2.0, 3.5), (2.0, 2.0), (4.0, 1.0)]
     assert figures.pareto(points) == [(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +155,14 @@ class Report:
 
     def get(self, label: str, metric: str, axis: str = "all") -> list[Value]:
         """A metric in each bin of an axis, in their order; empty without finished members."""
-        wanted = (label, metric, axis)
-        return [v for v in self.values if (v.label, v.metric, v.axis) == wanted]
+        return self._index.get((label, metric, axis), [])
+
+    @cached_property
+    def _index(self) -> dict[tuple[str, str, str], list[Value]]:
+        found: dict[tuple[str, str, str], list[Value]] = {}
+        for value in self.values:
+            found.setdefault((value.label, value.metric, value.axis), []).append(value)
+        return found
 
     def frame(self) -> pd.DataFrame:
         """All figures as a table: label, metric, axis, low, high, tracks, mean, half, n."""

@@ -1,6 +1,7 @@
 """The interactive pictures of a report, one function each: units on every axis."""
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import escape
@@ -8,7 +9,6 @@ from html import escape
 from headsweep import tables
 from headsweep.comparison import REFERENCE_PT, Report, Summary
 from headsweep.marks import (
-    HEIGHT,
     PLAIN,
     TITLE,
     Figure,
@@ -26,10 +26,10 @@ from headsweep.marks import (
     make_figure,
     marker,
     means,
+    named_figure,
     numbers,
     point_trace,
     reference_traces,
-    short,
     stair_trace,
     styles,
 )
@@ -162,26 +162,25 @@ def effects(report: Report, metric: str) -> Picture:
     margin = change(verdict.margin)
     place = Linear(float(f"{2 * margin:.1g}"), ends)
     names, data = [], []
-    for effect, verdict in found:
-        name = short(f"{effect.arm} – {effect.control}" if several else effect.arm)
+    for row, (effect, verdict) in enumerate(found):
+        name = f"{effect.arm} – {effect.control}" if several else effect.arm
         names.append(name)
         text = f"{escape(effect.arm)}: {change(verdict.delta):+.3g}, {verdict.word}"
         intervals = ((verdict.sim_low, verdict.sim_high, 1.5), (verdict.low, verdict.high, 5))
         data += [
-            line_trace([place(change(low)), place(change(high))], [name, name], width, text)
+            line_trace([place(change(low)), place(change(high))], [row, row], width, text)
             for low, high, width in intervals
             if not math.isnan(low)
         ]
-        point = line_trace([place(change(verdict.delta))], [name], 0, text)
+        point = line_trace([place(change(verdict.delta))], [row], 0, text)
         ring = {"size": 9, "color": "white", "line": {"color": "black", "width": 2}}
         data.append({**point, "mode": "markers", "marker": ring})
     band = box(place(change(-verdict.margin)), place(margin))
-    control = "" if several else f" against {short(first.control)}"
+    control = "" if several else f" against {escape(textwrap.shorten(first.control, 24))}"
     what = f"change of {metric}{control} [%]" if logs else f"difference of {metric} [{unit}]"
     drawn = [place(end) for end in (*ends, -margin, margin) if math.isfinite(end)]
     x = {**place.axis(what), "range": [min(drawn) - 0.2, max(drawn) + 0.2]}
-    figure = make_figure(data, x, CATEGORIES, [band])
-    figure["layout"]["height"] = max(HEIGHT, 100 + 30 * len(names))
+    figure = named_figure(data, x, names, [band])
     note = (
         f"Thick: 95% interval; thin: for m = {verdict.comparisons} comparisons, from which the "
         f"verdict is read; grey: too small to matter. Logarithmic beyond ±{place.threshold:g}."
@@ -227,29 +226,27 @@ def stability(report: Report) -> Picture:
     """r68 of every member."""
     rows = {row.label: row for row in report.rows}
     data = []
-    for label, style in styles(report).items():
+    for y, (label, style) in enumerate(styles(report).items()):
         values = rows[label].r68
         data.append(
             {
                 "x": numbers(values),
-                "y": [short(label)] * len(values),
+                "y": [y] * len(values),
                 "mode": "markers",
                 "marker": marker(Style(style.colour, f"{style.symbol}-open")),
-                "hoverinfo": "x+y",
+                "hoverinfo": "x+text",
+                "hovertext": escape(label),
                 "legendgroup": label,
             }
         )
     x = log_axis("r68 of q/pT [relative]", [v for label in styles(report) for v in rows[label].r68])
     note = "One marker for each seed, or fold, on dev."
-    return Picture("stability", "Spread over the seeds", note, make_figure(data, x, CATEGORIES, []))
-
-
-CATEGORIES = {
-    "title": {"text": "configuration"},
-    "type": "category",
-    "autorange": "reversed",
-}
-"""A vertical axis with a name on each level, the first on top."""
+    return Picture(
+        "stability",
+        "Spread over the seeds",
+        note,
+        named_figure(data, x, list(styles(report)), []),
+    )
 
 
 def compared(report: Report) -> list[str]:

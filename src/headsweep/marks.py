@@ -6,6 +6,7 @@ shows and hides it.
 """
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -176,10 +177,12 @@ class Linear:
 
 
 def log_axis(title: str, values: Iterable[float]) -> Trace:
-    """A logarithmic axis; the fewer decades, the more ticks in each."""
+    """A logarithmic axis with more ticks for fewer decades; linear where the values are close."""
     known = [value for value in values if math.isfinite(value) and value > 0] or [1.0]
     ends = math.log10(min(known)), math.log10(max(known))
     low, high = math.floor(ends[0]), math.ceil(ends[1])
+    if ends[1] - ends[0] < 0.3:  # too few ticks
+        return {"title": {"text": title}}
     few = ends[1] - ends[0] < 0.7
     digits = range(1, 10) if few else (1, 2, 5) if high - low <= 3 else (1,)
     ticks = [digit * 10.0**n for n in range(low, high + 1) for digit in digits]
@@ -322,9 +325,19 @@ def means(report: Report, metric: str, axis: str, factor: float = 1.0) -> list[f
     ]
 
 
-def short(label: str) -> str:
-    """A label beside an axis."""
-    return escape(label if len(label) <= 24 else f"{label[:23]}…")
+def named_figure(data: Sequence[Trace], x: Trace, labels: Sequence[str], shapes: Any) -> Figure:
+    """A figure with a name at 0, 1, .. from the top, folded into lines; as high as they need."""
+    lines = [textwrap.wrap(label, 22, max_lines=3, placeholder=" …") for label in labels]
+    y = {
+        "title": {"text": "configuration"},
+        "range": [len(labels) - 0.5, -0.5],
+        "tickvals": list(range(len(labels))),
+        "ticktext": ["<br>".join(map(escape, folded)) for folded in lines],
+    }
+    figure = make_figure(data, x, y, shapes)
+    height = 60 + len(labels) * (8 + 16 * max(map(len, lines), default=1))
+    figure["layout"]["height"] = max(HEIGHT, height)
+    return figure
 
 
 def numbers(values: Iterable[float]) -> list[float | None]:
