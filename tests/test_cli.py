@@ -46,7 +46,7 @@ def test_help(command: Command) -> None:
     assert all(verb in out for verb in cli.VERBS)
     code, out, _ = command("train", "--help")
     assert code == 0
-    assert "sweeps: acts, before_after" in out
+    assert "sweeps: acts, add_one_in, before_after" in out
     assert "head: conservative, direct_projection" in out
 
 
