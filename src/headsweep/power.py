@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from scipy.special import chdtri, nctdtr, ndtri, stdtr, stdtrit
+from scipy.special import chdtri, nctdtr, ndtr, ndtri, stdtr, stdtrit
 
 ALPHA = 0.05
 """Error rate of a family of comparisons."""
@@ -58,7 +58,9 @@ def difference_power(design: Design, n: float, margin: float, comparisons: int =
     if error == 0:
         return 1.0
     quantile = float(stdtrit(df, 1 - ALPHA / comparisons / 2))
-    return 1 - float(nctdtr(df, margin / error, quantile))
+    power = 1 - float(nctdtr(df, margin / error, quantile))
+    # scipy gives no number where the shift is huge; there the normal distribution will do.
+    return power if math.isfinite(power) else float(ndtr(margin / error - quantile))
 
 
 def equivalence_power(design: Design, n: float, margin: float, comparisons: int = 1) -> float:
@@ -186,9 +188,11 @@ def _count(n: int | None) -> str:
 
 def _smallest(power: Callable[[int], float]) -> int | None:
     """Smallest n with enough power, which rises with n."""
-    if power(MOST) < POWER:
-        return None
-    low, high = 1, MOST  # too few, enough
+    low, high = 1, 2  # too few, perhaps enough
+    while power(high) < POWER:
+        if high == MOST:
+            return None
+        low, high = high, min(2 * high, MOST)
     while high - low > 1:
         middle = (low + high) // 2
         if power(middle) >= POWER:
