@@ -264,38 +264,51 @@ class _Extremes(torch.autograd.Function):
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _extremes(x, weight, bias, offsets, rows, high, low, high_at, low_at):  # type: ignore[no-untyped-def]
-    """Fill high, low [K, B, P] and the winning hits; an empty track gives 0 and hit -1."""
+    """Fill high, low [K, B, P] and the winning hits; an empty track gives 0 and hit -1.
+
+    Two hits and two features at a time: each load and store then serves more products, and the
+    sums of a hit are still added up in the order of its features.
+    """
     members, batch, outputs = high.shape
     inputs = x.shape[1]
-    value = np.empty(outputs, x.dtype)
+    one, two = np.empty(outputs, x.dtype), np.empty(outputs, x.dtype)
     for k in range(members):
+        w = weight[k]
         for i in range(batch):
             first, last = offsets[rows[k, i]], offsets[rows[k, i] + 1]
+            top, bottom, top_at, bottom_at = high[k, i], low[k, i], high_at[k, i], low_at[k, i]
+            start = -np.inf if first < last else 0.0
             for o in range(outputs):
-                high[k, i, o] = -np.inf
-                low[k, i, o] = np.inf
-                high_at[k, i, o] = -1
-                low_at[k, i, o] = -1
-            for hit in range(first, last):
+                top[o] = start
+                bottom[o] = -start
+                top_at[o] = -1
+                bottom_at[o] = -1
+            for a in range(first, last, 2):
+                b = min(a + 1, last - 1)  # an odd last hit stands twice
                 for o in range(outputs):
-                    value[o] = bias[k, o]
-                for f in range(inputs):
-                    xf = x[hit, f]
+                    one[o] = two[o] = bias[k, o]
+                for f in range(0, inputs - 1, 2):
+                    a0, a1, b0, b1 = x[a, f], x[a, f + 1], x[b, f], x[b, f + 1]
                     for o in range(outputs):
-                        value[o] += xf * weight[k, f, o]
+                        one[o] = one[o] + a0 * w[f, o] + a1 * w[f + 1, o]
+                        two[o] = two[o] + b0 * w[f, o] + b1 * w[f + 1, o]
+                if inputs % 2:
+                    a0, b0 = x[a, inputs - 1], x[b, inputs - 1]
+                    for o in range(outputs):
+                        one[o] += a0 * w[inputs - 1, o]
+                        two[o] += b0 * w[inputs - 1, o]
                 for o in range(outputs):
-                    v = value[o]
                     # "not <=" also takes a NaN, so that a member that diverged is noticed.
-                    if not v <= high[k, i, o]:
-                        high[k, i, o] = v
-                        high_at[k, i, o] = hit
-                    if not v >= low[k, i, o]:
-                        low[k, i, o] = v
-                        low_at[k, i, o] = hit
-            if first == last:
-                for o in range(outputs):
-                    high[k, i, o] = 0
-                    low[k, i, o] = 0
+                    u, v, best, at = one[o], two[o], top[o], top_at[o]
+                    wins = not u <= best
+                    best, at = (u if wins else best), (a if wins else at)
+                    wins = not v <= best
+                    top[o], top_at[o] = (v if wins else best), (b if wins else at)
+                    best, at = bottom[o], bottom_at[o]
+                    wins = not u >= best
+                    best, at = (u if wins else best), (a if wins else at)
+                    wins = not v >= best
+                    bottom[o], bottom_at[o] = (v if wins else best), (b if wins else at)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
