@@ -29,7 +29,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 BIN = Path(sys.executable).parent
-TRIALS = 30
+TRIALS = 20
 SEARCH = [
     *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=optuna", "workers=2"),
     *("optim.steps=120", "optim.batch_size=16", "seeds=2", f"hydra.sweeper.n_trials={TRIALS}"),
@@ -102,7 +102,7 @@ def kill_after_write(root: Path, rng: random.Random, kind: str) -> float | None:
         names[watch.add_watch(folder / "jobs", FLAGS.MOVED_TO)] = ""
         names[watch.add_watch(root, FLAGS.DELETE)] = "mlflow.db-journal"
         kinds = dict(zip(names, KINDS, strict=True))
-        process, left = start(root), rng.randint(1, 8)
+        process, left = start(root), rng.randint(1, 6)
         while process.poll() is None:
             for event in watch.read(timeout=100):
                 ours = names[event.wd] in ("", event.name) and kinds[event.wd] == kind

@@ -205,7 +205,7 @@ def test_a_killed_search_ends_as_if_nothing_had_happened(reference: Path, tmp_pa
     tally = killing.Tally()
     killing.torment(tmp_path, 5, random.Random(1), tally)
     assert tally.kills == 5
-    assert tally.live >= 4
+    assert tally.live >= 3  # it may hit between two trials
     assert killing.differences(reference, tmp_path) == []
 
 

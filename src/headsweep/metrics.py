@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from headsweep.errors import UserError
 
@@ -388,9 +388,9 @@ def charge_auc(tracks: Tracks) -> float:
     """
     positive = tracks.q_true > 0
     n_plus, n_minus = int(positive.sum()), int((~positive).sum())
-    if not n_plus or not n_minus:
+    if not n_plus or not n_minus or np.isnan(tracks.charge).any():
         return math.nan
-    ranks = stats.rankdata(tracks.charge)
+    ranks = pd.Series(tracks.charge).rank().to_numpy()
     return float((ranks[positive].sum() - n_plus * (n_plus + 1) / 2) / (n_plus * n_minus))
 
 
@@ -425,5 +425,7 @@ def wilson(wrong: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """
     if n == 0:
         return math.nan, math.nan
-    interval = stats.binomtest(wrong, n).proportion_ci(confidence, method="wilson")
+    from scipy.stats import binomtest  # takes its time, and no training needs it
+
+    interval = binomtest(wrong, n).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)

@@ -6,7 +6,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from headsweep.events.base import Events, ragged_rows
 
@@ -124,6 +123,8 @@ def match(p: NDArray[np.float32], truth_mask: NDArray[np.bool_]) -> NDArray[np.i
         Query index per track, int64 [T]; -1 where no query is left, or where the assigned one
         shares no hit of p >= ``MATCH_THRESHOLD`` with the track.
     """
+    from scipy.optimize import linear_sum_assignment  # takes its time; a cached one needs none
+
     query = np.full(len(truth_mask), -1, dtype=np.int64)
     tracks, queries = linear_sum_assignment(mask_cost(p, truth_mask))
     shares = (truth_mask[tracks] & (p[queries] >= MATCH_THRESHOLD)).any(-1)
