@@ -22,7 +22,7 @@ from toy_runs import toy_score, write_cache, write_toy_job
 ODD = 'lr<b>=1e-3 & "x"'
 """A label that is not to be taken for HTML."""
 
-NO_UNIT = ("true |eta|", "configuration")
+NO_UNIT = ("true |eta|", "true eta", "configuration")
 """Beginnings of titles of axes whose values have no unit."""
 
 
@@ -126,7 +126,7 @@ def test_every_axis_has_a_title_with_its_unit(page: str) -> None:
         "resolution",
         "scale_bias",
         "charge_misid",
-        "sagitta_abs_eta",
+        "sagitta_eta",
         "sagitta_phi",
         "tails",
         "effect_qoverpt_r68",
@@ -154,6 +154,8 @@ def test_figures_hold_the_figures_of_the_report(built: report.Report, page: str)
     assert total == built.get("simpler", "qoverpt_r68", "reference_tracks")[0].tracks
     for charge in ("plus", "minus"):
         assert len(built.get("simpler", f"sagitta_bias_{charge}", "phi")) == 16
+        sides = built.get("simpler", f"sagitta_bias_{charge}", "eta")
+        assert [v.bin for v in sides][:: len(sides) - 1] == ["< -2.7", "≥ 2.7"]
     members = next(t for t in drawn(page)["stability"]["data"] if t["legendgroup"] == "simpler")
     assert members["x"] == pytest.approx([0.080, 0.082, 0.084], rel=0.02)
 

@@ -1,4 +1,4 @@
-"""Binned evaluation: metrics per bin of pT, |eta| or phi, and the distance to a reference."""
+"""Binned evaluation: metrics per bin of pT, eta, |eta| or phi, and the distance to a reference."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -59,6 +59,14 @@ ABS_ETA = Axis(
     "abs_eta", "", lambda tracks: np.abs(tracks.eta_true), (0.0, 0.9, 1.4, 2.0, 2.7, math.inf)
 )
 """Barrel, transition, two end-cap bins and the overflow."""
+
+ETA = Axis(
+    "eta",
+    "",
+    lambda tracks: tracks.eta_true,
+    (*(-edge for edge in ABS_ETA.edges[:0:-1]), *ABS_ETA.edges),
+)
+"""The bins of ``ABS_ETA`` on either side: a shift of one side only would cancel in |eta|."""
 
 PHI = Axis(
     "phi",

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from headsweep import labels, predict
-from headsweep.bins import ABS_ETA, PHI, binned, pt_axis
+from headsweep.bins import ABS_ETA, ETA, PHI, binned, pt_axis
 from headsweep.config import DesignConfig
 from headsweep.effects import Effect, find_effects
 from headsweep.errors import UserError
@@ -44,6 +44,9 @@ BINNED = (
     "outlier_fraction",
 )
 """Metrics that are also taken per bin of pT, |eta| and phi."""
+
+SAGITTA = tuple(name for name in BINNED if name.startswith("sagitta"))
+"""Metrics that are also taken per bin of eta, with its sign."""
 
 REFERENCE_PT = "reference_pt"
 """Bins of pT, of the tracks with a classical reference."""
@@ -92,8 +95,8 @@ class Value:
         metric: Name of the metric: of ``METRICS``, ``CURVES``, a loss, ``far_from_reference``, or
             ``usable``, the share of the tracks in a bin of |eta| that a reference can use.
         axis: ``all``, ``reference_tracks`` (those with a classical reference), ``pt`` (GeV),
-            ``reference_pt`` (the same of those), ``abs_eta`` or ``phi`` (rad).
-        low: Lower edge of the bin; pT from 0 is the underflow. NaN without a bin.
+            ``reference_pt`` (the same of those), ``abs_eta``, ``eta`` or ``phi`` (rad).
+        low: Lower edge of the bin; infinite, or 0 for pT, for the underflow. NaN without a bin.
         high: Upper edge, infinite for the overflow.
         tracks: Tracks in the bin.
         estimate: Its value and interval.
@@ -112,6 +115,8 @@ class Value:
         """The bin in words, without its unit: ``< 5``, ``5–10``, ``≥ 200``."""
         if math.isinf(self.high):
             return f"≥ {self.low:g}"
+        if math.isinf(self.low):
+            return f"< {self.high:g}"
         if self.axis in ("pt", REFERENCE_PT) and self.low == 0:
             return f"< {self.high:g}"
         return f"{self.low:g}–{self.high:g}"
@@ -270,6 +275,7 @@ def _measure(sample: Sample, pt_edges: Sequence[float]) -> pd.DataFrame:
     parts = [_whole(part, axis) for axis, part in sets.items()]
     for axis in (pt_axis(pt_edges), ABS_ETA, PHI):
         parts.append(binned(tracks, axis, BINNED).assign(axis=axis.name))
+    parts.append(binned(tracks, ETA, SAGITTA).assign(axis=ETA.name))
     common = binned(sets["reference_tracks"], pt_axis(pt_edges), BINNED)
     parts.append(common.assign(axis=REFERENCE_PT))
     return pd.concat(parts, ignore_index=True)
@@ -292,7 +298,7 @@ def _values(row: Row, pt_edges: Sequence[float]) -> Iterator[Value]:
         values = np.array([frame[name] for frame in own])
         centers = np.mean([frame[name] for frame in pooled], axis=0)
         for b, (axis, low, high) in enumerate(bins.itertuples(index=False)):
-            if name in BINNED or axis in WHOLE:
+            if axis in WHOLE or name in (SAGITTA if axis == ETA.name else BINNED):
                 estimate = _estimate(row, values[:, b], centers[b])
                 yield Value(row.label, name, axis, low, high, int(tracks[b]), estimate)
     etas = [b for b, axis in enumerate(bins["axis"]) if axis == ABS_ETA.name]

@@ -60,7 +60,7 @@ def main_pictures(report: Report) -> list[Picture]:
         resolution(report),
         scale_bias(report),
         charge_misid(report),
-        sagitta_bias(report, "abs_eta"),
+        sagitta_bias(report, "eta"),
         sagitta_bias(report, "phi"),
         tails(report),
     ]
@@ -111,11 +111,10 @@ def sagitta_bias(report: Report, axis: str) -> Picture:
         for trace in head_traces(report, name, axis, 1.0, scale, suffix)
     ]
     figure = make_figure(data, bin_axis(report, axis), scale.axis("sagitta bias [1/TeV]"), [])
-    if axis == "abs_eta":
+    if axis == "eta":
         figure["layout"]["shapes"] = grey(report, axis)
-    angle = "|eta|" if axis == "abs_eta" else "phi"
     note = "Filled: positive, open: negative. Best at 0; logarithmic beyond ±1."
-    return Picture(f"sagitta_{axis}", f"Sagitta bias by charge against {angle}", note, figure)
+    return Picture(f"sagitta_{axis}", f"Sagitta bias by charge against {axis}", note, figure)
 
 
 def tails(report: Report) -> Picture:

@@ -92,10 +92,12 @@ def bin_edges(report: Report, axis: str) -> Array:
     if axis in ("pt", REFERENCE_PT):
         return drawn_edges(report.pt_edges)
     values = next(
-        found for row in report.rows if (found := report.get(row.label, "scale_bias", axis))
+        found for row in report.rows if (found := report.get(row.label, "sagitta_bias", axis))
     )
-    last = values[-1].high if math.isfinite(values[-1].high) else values[-1].low + 0.3
-    return np.array([*(value.low for value in values), last])
+    edges = np.array([*(value.low for value in values), values[-1].high])
+    for end, inner, width in ((0, 1, -0.3), (-1, -2, 0.3)):
+        edges[end] = edges[end] if math.isfinite(edges[end]) else edges[inner] + width
+    return edges
 
 
 def bin_axis(report: Report, axis: str) -> Trace:
@@ -107,9 +109,9 @@ def bin_axis(report: Report, axis: str) -> Trace:
             "range": [edges[0], edges[-1]],
             "tickvals": [-3, -2, -1, 0, 1, 2, 3],
         }
-    if axis == "abs_eta":
-        ticks = numbers(edges[:-1])
-        title = "true |eta|; grey: overflow"
+    if axis in ("abs_eta", "eta"):
+        ticks = numbers(edges[:-1] if axis == "abs_eta" else edges[1:-1])
+        title = "true |eta|; grey: overflow" if axis == "abs_eta" else "true eta; grey: beyond"
         return {"title": {"text": title}, "range": [edges[0], edges[-1]], "tickvals": ticks}
     return {
         "title": {"text": "true pT [GeV]; grey: under- and overflow"},
