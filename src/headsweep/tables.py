@@ -53,7 +53,6 @@ MAX_MISID = 0.05
 """A core means nothing, and is not printed, above this charge misidentification."""
 
 AXES = {"pt": "true pT in GeV", "abs_eta": "true |eta|"}
-NAMES = {"last_dev_loss": "L_dev"}
 NOTHING = "–"
 
 KNOWN = METRICS | CURVES
@@ -87,7 +86,7 @@ class Table:
 
 def main_table(report: Report) -> Table:
     """The main figures of every configuration and reference."""
-    return _main(report, "Main figures", "all")
+    return _main(report, f"Main figures{report.on}", "all")
 
 
 def tails_table(report: Report) -> Table:
@@ -132,8 +131,8 @@ def cost_table(report: Report) -> Table:
     ]
     note = (
         "FLOPs of one prediction: 2 x (weights of the head's linear layers + weights of the "
-        "projections x mean number of hits of a dev track); biases, norms, pooling and the "
-        "backbone are left out. Seconds: all members of a configuration."
+        f"projections x mean number of hits of a track of {report.split}); biases, norms, pooling "
+        "and the backbone are left out. Seconds: all members of a configuration."
     )
     return Table("Cost", ["", "parameters", "FLOPs", "seconds"], rows, note)
 
@@ -264,12 +263,13 @@ def _figures(report: Report, title: str, names: Sequence[str], axis: str) -> Tab
             for name, values in zip(names, found, strict=True)
         ]
         rows.append([label, n, *texts])
-    return Table(title, ["", "n", *(_head(name) for name in names)], rows)
+    return Table(title, ["", "n", *(_head(name, report.split) for name in names)], rows)
 
 
-def _head(metric: str) -> str:
+def _head(metric: str, split: str = "dev") -> str:
     unit = "%" if metric in PERCENT else KNOWN[metric].unit if metric in KNOWN else ""
-    return f"{NAMES.get(metric, metric)}{f' [{unit}]' if unit else ''} {ARROWS[BETTER[metric]]}"
+    name = f"L_{split}" if metric == "last_dev_loss" else metric
+    return f"{name}{f' [{unit}]' if unit else ''} {ARROWS[BETTER[metric]]}"
 
 
 def _factor(metric: str) -> float:
