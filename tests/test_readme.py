@@ -18,6 +18,7 @@ Command = Callable[..., tuple[int, str, str]]
 README = (config_root() / "README.md").read_text()
 SMALL = ["optim.steps=2", "optim.batch_size=16", "tracking=false", "workers=1"]
 TINY = ["data=tiny", "data.source.events=60", "backbone=truth"]
+SEARCH = ["sweeps=optuna", "hydra.sweeper.n_trials=3", "seeds=1"]
 STARTS_A_SERVER = {"headsweep ui"}
 """Run for real by tests/test_ui.py."""
 
@@ -81,6 +82,8 @@ def test_a_command_of_the_readme(
                 # An arm without raw hits needs encoded ones.
                 tiny = TINY[:2] if "sweeps=leave_one_out" in words else TINY
                 words += [*SMALL, *([] if own_data else tiny)]
+            if "sweeps=confirm" in words:
+                assert command("train", *SEARCH, *words[-len(SMALL + TINY) :])[0] == 0
             searches = [w.startswith("hydra.sweeper.n_trials=") for w in words]
             if "sweeps=optuna" in words or any(searches):
                 words = [w for w, length in zip(words, searches, strict=True) if not length]
@@ -91,6 +94,10 @@ def test_a_command_of_the_readme(
             words += ["--steps", "2"]
         case "list" | "clean":
             (tmp_path / "runs").mkdir()
+        case "report" if words[1] == "confirm":
+            assert command("train", *SEARCH, *SMALL, *TINY)[0] == 0
+            confirm = ["sweeps=confirm", "study=optuna", "seeds=2"]
+            assert command("train", *confirm, *SMALL, *TINY)[0] == 0
         case "study" | "sync" | "report" if words[1:] in (["optuna"], []):
             search = ["sweeps=optuna", "hydra.sweeper.n_trials=2", "seeds=1"]
             assert command("train", *search, *SMALL[:-1], *TINY)[0] == 0

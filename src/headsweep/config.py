@@ -388,7 +388,7 @@ class Config:
         uri = self.tracking_uri
         web = uri is None or uri.startswith(("http://", "https://"))
         _check(web, "tracking_uri", uri, "the http(s) address of a server, or null")
-        for name in ("seeds", "workers", "threads", "top"):
+        for name in ("seeds", "workers", "threads"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 

@@ -151,6 +151,8 @@ def choose(root: Path, study: str, top: int) -> Finalists:
     Raises:
         UserError: There is no such search, or it is not finished, or has too few trials.
     """
+    if top < 1:
+        raise UserError(f"top={top}: must be at least 1")
     folder = root / "sweeps" / study
     found = Trials.read(folder) if re.fullmatch(r"\w[\w.-]*", study) else None
     if found is None:

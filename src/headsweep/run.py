@@ -141,8 +141,8 @@ def check_test(jobs: "Sequence[Job]", inputs: Sequence[Inputs]) -> None:
         split = job.config.data.split
         if found.source.test_sample() is None and (split.folds is not None or split.test == 0):
             raise UserError(
-                "data.split.test=0: these data have no test split to confirm on, and what was "
-                "searched on them has seen all events; search again with data.split.test=0.2"
+                "data.split.test: these data have no test split to confirm on; search and confirm "
+                "with data.split.test=0.2, and without data.split.folds"
             )
 
 
