@@ -135,6 +135,7 @@ def test_every_reading_is_counted_and_shown(sweep: Path, tmp_path: Path) -> None
         assert "Confirmation on test, read 1x before (confirm 1x)" in text
         assert "Main figures on test, read 1x before (confirm 1x)" in text
         assert "Verdicts on test, read 1x before (confirm 1x)" in text
+        assert "by true pT in GeV on test, read 1x before" in text
         assert "the split test of these data" in text
         assert "Split test, at the weights" in text
         assert "L_test" in text

@@ -91,7 +91,7 @@ def main_table(report: Report) -> Table:
 
 def tails_table(report: Report) -> Table:
     """Tails and size."""
-    table = _figures(report, "Tails", TAILS, "all")
+    table = _figures(report, f"Tails{report.on}", TAILS, "all")
     for row, about in zip(table.rows, report.rows, strict=True):
         row.append(f"{about.parameters:,}" if about.kind == "head" else NOTHING)
     table.columns.append("parameters")
@@ -139,13 +139,14 @@ def cost_table(report: Report) -> Table:
 
 def common_table(report: Report) -> Table:
     """The main figures on exactly the tracks of the classical reference."""
-    title = "On exactly the tracks that the classical reference can use"
+    title = f"On exactly the tracks that the classical reference can use{report.on}"
     return _main(report, title, "reference_tracks")
 
 
 def collider_table(report: Report) -> Table:
     """Widths as papers quote them; the core only where few charges are wrong."""
-    table = _figures(report, "For comparison with collider papers", COLLIDER, "all")
+    title = f"For comparison with collider papers{report.on}"
+    table = _figures(report, title, COLLIDER, "all")
     core = 2 + COLLIDER.index("qoverpt_core")
     for row, about in zip(table.rows, report.rows, strict=True):
         if any(v.estimate.mean > MAX_MISID for v in report.get(about.label, "charge_misid")):
@@ -172,12 +173,14 @@ def binned_table(report: Report, axis: str, metric: str) -> Table:
         for label, values in found.items()
     ]
     note = f"† fewer than {report.min_bin_tracks} tracks: never a verdict" if any(few) else ""
-    return Table(f"{_head(metric)} by {AXES[axis]}", ["", *(v.bin for v in bins)], rows, note)
+    title = f"{_head(metric)} by {AXES[axis]}{report.on}"
+    return Table(title, ["", *(v.bin for v in bins)], rows, note)
 
 
 def fit_table(report: Report) -> Table:
     """The resolution fits."""
     title = "q/pT resolution: r68 = r0 / pT + r1 + r2 pT, added in quadrature"
+    title += report.on
     rows = [[label, str(fit)] for label, fit in report.fits.items()]
     return Table(title, ["", "fit"], rows, "Errors: bootstrap by event, over all seeds together.")
 
