@@ -63,14 +63,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 PREPARED = {
     "presets": ["sweeps=presets", "seeds=2", "tracking=false"],
-    "optuna": ["sweeps=optuna", "hydra.sweeper.n_trials=2", "seeds=1"],
+    "optuna": ["sweeps=optuna", "hydra.sweeper.n_trials=3", "seeds=1"],
+    "confirm": ["sweeps=confirm", "study=optuna", "seeds=2", "tracking=false"],
 }
-"""What commands that read runs find: the two sweeps, trained once, the search with MLflow."""
+"""What commands that read runs find: sweeps, trained once, the search with MLflow."""
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the runs of both sweeps."""
+    """The runs of all these sweeps."""
     folder = tmp_path_factory.mktemp("trained")
     for line in PREPARED.values():
         command = [Path(sys.executable).parent / "headsweep", "train", *line, *SMALL, *TINY]
@@ -102,6 +103,9 @@ def test_a_command_of_the_readme(
                 # An arm without raw hits needs encoded ones.
                 tiny = TINY[:2] if "sweeps=leave_one_out" in words else TINY
                 words += [*SMALL, "tracking=false", *([] if own_data else tiny)]
+            if "sweeps=confirm" in words:
+                shutil.copytree(trained, tmp_path / "runs")
+                shutil.rmtree(tmp_path / "runs" / "sweeps" / "confirm")
             searches = [w.startswith("hydra.sweeper.n_trials=") for w in words]
             if "sweeps=optuna" in words or any(searches):
                 words = [w for w, length in zip(words, searches, strict=True) if not length]

@@ -59,9 +59,13 @@ class ToySource:
     min_bin_tracks: int = 10
     not_modelled: tuple[str, ...] = ("everything",)
     loads: list[Path] = field(default_factory=list)
+    sample: "ToySource | None" = None
 
     def key(self) -> str:
         return stable_hash([self.events.hits.tolist(), self.events.ids.tolist()])
+
+    def test_sample(self) -> "ToySource | None":
+        return self.sample
 
     def load(self, root: Path) -> Events:
         self.loads.append(root)

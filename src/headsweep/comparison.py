@@ -1,4 +1,4 @@
-"""The data of a report: saved weights scored on dev, with intervals, and verdicts of a design."""
+"""The data of a report: saved weights scored on dev or test, with intervals, and verdicts."""
 
 import json
 import math
@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from headsweep import labels, predict
+from headsweep import confirmation, labels, ledger, predict
 from headsweep.bins import ABS_ETA, ETA, PHI, binned, pt_axis
 from headsweep.config import DesignConfig
+from headsweep.confirmation import Confirmation
 from headsweep.effects import Effect, find_effects
 from headsweep.errors import UserError
 from headsweep.fairness import Fairness, check
 from headsweep.intervals import Estimate, nadeau_bengio, t_interval
 from headsweep.labels import Job
+from headsweep.ledger import Readings
 from headsweep.metrics import METRICS, Array, Tracks, concatenate, evaluate, qoverpt_r68
 from headsweep.notes import reading_notes, selection_notes
-from headsweep.origin import Origin, find_origin
+from headsweep.origin import Origin, code_version, find_origin
 from headsweep.resolution import ResolutionFit, fit_resolution
 from headsweep.samples import Cache, Row, Sample, Score, head_row, reference_rows
 from headsweep.store import read_spec
@@ -68,7 +70,7 @@ class Summary:
         parameters: Trained parameters; 0 for a reference.
         flops: Operations of one prediction, see ``params.track_flops``; NaN for a reference.
         seconds: Time of its jobs, see ``samples.Row``; NaN for a reference.
-        usable: Share of the dev tracks that have an estimate.
+        usable: Share of the tracks that have an estimate.
         inputs: What the backbone gave it, in words; empty for a reference.
         r68: ``qoverpt_r68`` of each finished member.
     """
@@ -142,6 +144,9 @@ class Report:
         fairness: What is known of rates and convergence of each configuration.
         origin: The question, and where the figures come from.
         search: All trials, where the rows are the best of a search.
+        split: What was scored, ``dev`` or ``test``; ``dev_loss`` and ``last_dev_loss`` are of it.
+        readings: Who has read this test sample before; None on dev.
+        confirmation: Optimism of the search that was confirmed, and shifts from val to test.
     """
 
     name: str
@@ -157,6 +162,14 @@ class Report:
     fairness: list[Fairness]
     origin: Origin
     search: Trials | None = None
+    split: str = "dev"
+    readings: Readings | None = None
+    confirmation: Confirmation | None = None
+
+    @property
+    def on(self) -> str:
+        """The split for a title, with how often it was read before; empty for dev."""
+        return "" if self.readings is None else f" on {self.split}, {self.readings.words()}"
 
     def get(self, label: str, metric: str, axis: str = "all") -> list[Value]:
         """A metric in each bin of an axis, in their order; empty without finished members."""
@@ -178,7 +191,10 @@ class Report:
         content = {
             "schema": SCHEMA,
             **{field.name: getattr(self, field.name) for field in fields(self)},
-            "search": None if self.search is None else asdict(self.search),
+            **{
+                name: None if (part := getattr(self, name)) is None else asdict(part)
+                for name in ("search", "readings", "confirmation")
+            },
             "rows": [asdict(row) for row in self.rows],
             "effects": [asdict(effect) for effect in self.effects],
             "fairness": [asdict(found) for found in self.fairness],
@@ -192,7 +208,9 @@ class Report:
 
 
 def build_report(folder: Path, root: Path, score: Score = predict.score) -> Report:
-    """Score a sweep's members on dev and summarise them.
+    """Score a sweep's members and summarise them: on dev, or of a confirmation on test.
+
+    Before test is read, that goes into the ledger.
 
     Args:
         folder: The sweep's folder, or the folder of one job.
@@ -213,8 +231,15 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
         jobs = [by_number[number] for number in search.best()]
         if not jobs:
             raise UserError(f"{folder}: no complete trial to report: {usable(search.outcomes)}")
-    groups = labels.group(jobs)
-    caches = {key: Cache.open(root, key) for key in dict.fromkeys(job.cache_key for job in jobs)}
+    spec = read_spec(folder)
+    design, frozen = DesignConfig(**spec.get("design", {})), spec.get("confirm")
+    groups = labels.group(jobs) if frozen is None else confirmation.group(jobs, frozen)
+    first = {job.cache_key: job.folder for job in reversed(jobs)}
+    readings = None
+    if design.split == "test":
+        samples = dict(predict.open_test(job, root) for job in first.values())
+        readings = ledger.record(root, folder.name, samples, [*groups], code_version())
+    caches = {key: Cache.open(root, key, design.split) for key in first}
     metas = [cache.meta for cache in caches.values()]
     if any(list(meta.pt_edges) != list(metas[0].pt_edges) for meta in metas):
         raise UserError(f"{folder}: its jobs read data of different pT bins; report them apart")
@@ -223,7 +248,10 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
     if not any(row.samples for row in rows):
         problems = "; ".join(line for row in rows for line in row.problems)
         raise UserError(f"{folder}: no finished member to report: {problems}")
-    fairness, compared = _compare(folder, root, groups, rows, search is not None)
+    fairness, compared = _compare(design, root, groups, rows, search is not None)
+    confirmed = None
+    if frozen is not None:
+        confirmed = confirmation.confirm(groups, rows, frozen, np.random.default_rng(0))
     rows += reference_rows(groups, caches)
     pt_edges = [float(edge) for edge in metas[0].pt_edges]
     return Report(
@@ -237,25 +265,32 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
         not_modelled=list(dict.fromkeys(line for meta in metas for line in meta.not_modelled)),
         notes=[
             *([search.note()] if search is not None else []),
+            *([readings.note()] if readings is not None else []),
             *selection_notes(groups, caches),
-            *reading_notes(jobs, rows),
+            *reading_notes(jobs, rows, design.split),
         ],
         effects=compared,
         fairness=fairness,
         origin=find_origin(folder, root, jobs, metas),
         search=search,
+        split=design.split,
+        readings=readings,
+        confirmation=confirmed,
     )
 
 
 def _compare(
-    folder: Path, root: Path, groups: Mapping[str, Sequence[Job]], rows: Sequence[Row], search: bool
+    design: DesignConfig,
+    root: Path,
+    groups: Mapping[str, Sequence[Job]],
+    rows: Sequence[Row],
+    search: bool,
 ) -> tuple[list[Fairness], list[Effect]]:
     """Fairness of every configuration, and the comparisons that the sweep's design asks for."""
     if search or len(rows) < 2:
         return [], []
     fairness = check(groups, root)
     unfit = {f.label: "not converged" for f in fairness if f.converged is False}
-    design = DesignConfig(**read_spec(folder).get("design", {}))
     rng = np.random.default_rng(0)
     cells = [own[0].choices for own in groups.values()]
     return fairness, find_effects(rows, design, cells, unfit, rng)

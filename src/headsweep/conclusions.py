@@ -93,7 +93,7 @@ def _title(report: Report) -> str:
     if unknown or failed:
         parts = ((failed, "not converged"), (unknown, "not checked for convergence"))
         state = ", ".join(f"{n} of {len(known)} {word}" for n, word in parts if n)
-    return f"Verdicts ({', '.join([*what, *([state] if known else [])])})"
+    return f"Verdicts{report.on} ({', '.join([*what, *([state] if known else [])])})"
 
 
 def _note(report: Report) -> str:
@@ -144,6 +144,34 @@ def _change(effect: Effect, value: float) -> str:
 
 def _range(effect: Effect, low: float, high: float) -> str:
     return f"{_change(effect, low)} to {_change(effect, high)}"
+
+
+def confirmation_table(report: Report) -> Table:
+    """What became of the search's values: on fresh seeds, and on other events."""
+    found = report.confirmation
+    assert found is not None
+    rows = [
+        [
+            row.label,
+            *((row.search.text(), f"{row.search.n}") if row.search else (NOTHING, NOTHING)),
+            row.val.text(),
+            f"{row.val.n}",
+            row.optimism.text() if row.optimism else NOTHING,
+            row.test.text(),
+            row.shift.text(),
+        ]
+        for row in found.rows
+    ]
+    events = "both samples of events" if found.events else "seeds only; for these events only"
+    note = (
+        f"{found.metric}, mean and 95% t interval over n seeds. Optimism: the value in the search "
+        f"{found.study} against the mean over fresh seeds of the same configuration on the same "
+        "val split; the trials were chosen by the value in the search. Val to test: of the same "
+        "heads, whose weights were kept by their loss on val. In brackets 95% intervals, of the "
+        f"optimism from seeds (val is the same), of the shift from seeds and {events}."
+    )
+    columns = ["", "val in the search", "n", "val, fresh seeds", "n", "optimism", "test"]
+    return Table(f"Confirmation{report.on}", [*columns, "val to test"], rows, note)
 
 
 def fairness_table(report: Report) -> Table:

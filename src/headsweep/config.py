@@ -28,8 +28,13 @@ RUNTIME_KEYS = (
     "tracking_uri",
     "sweeps",
     "design",
+    "study",
+    "top",
 )
 """Keys that say how and where to run and what is compared: left out of every identity."""
+
+TEST_SEED = 1_000_000
+"""Seeds of simulated test samples begin here, above all that a configuration may choose."""
 
 GROUPS = (
     *("data", "data/selection", "backbone", "features", "pooling"),
@@ -123,7 +128,8 @@ class SpectrometerConfig:
 
     def __post_init__(self) -> None:
         _check(self.events >= 20, "data.source.events", self.events, "at least 20")
-        _check(self.seed >= 0, "data.source.seed", self.seed, "at least 0")
+        must = f"in [0, {TEST_SEED:,}), where the seeds of test samples begin"
+        _check(0 <= self.seed < TEST_SEED, "data.source.seed", self.seed, must)
 
 
 @dataclass
@@ -330,11 +336,13 @@ class DesignConfig:
             the interactions are a family of their own.
         metrics: The primary metrics; each must have a margin (verdict.py).
         comparisons: m, for which intervals are widened; null for as many as there are.
+        split: Where the report reads: ``dev``, or ``test``, which only a confirmation may.
     """
 
     kind: str = "control"
     metrics: list[str] = field(default_factory=lambda: ["qoverpt_r68"])
     comparisons: int | None = None
+    split: str = "dev"
 
     def __post_init__(self) -> None:
         kinds = ("control", "path", "factorial")
@@ -343,11 +351,15 @@ class DesignConfig:
         _check(0 < len(set(names)) == len(names), "design.metrics", names, "one or more, each once")
         if self.comparisons is not None:
             _check(self.comparisons >= 1, "design.comparisons", self.comparisons, "at least 1")
+        _check(self.split in ("dev", "test"), "design.split", self.split, "dev or test")
 
 
 @dataclass
 class Config:
-    """One job: a configuration and its seeds (``seed``, ``seed + 1``, .., ``seeds`` of them)."""
+    """One job: a configuration and its seeds (``seed``, ``seed + 1``, .., ``seeds`` of them).
+
+    With ``study`` a grid also trains the ``top`` best trials of that search.
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     backbone: Any = MISSING
@@ -368,6 +380,8 @@ class Config:
     tracking_uri: str | None = None
     sweeps: Any = None
     design: DesignConfig = field(default_factory=DesignConfig)
+    study: str | None = None
+    top: int = 3
 
     def __post_init__(self) -> None:
         _check(self.seed >= 0, "seed", self.seed, "at least 0")

@@ -2,7 +2,7 @@
 
 The cache of one combination of data, split, selection, backbone, hit features and threshold is a
 folder, ``root/cache/features/<key>``, with ``meta.json`` and a folder of arrays for each split. It
-is made by ``freeze.py``.
+is made by ``freeze.py``. A simulated test sample is made later, in a folder ``<key>-test`` beside.
 """
 
 import hashlib
@@ -156,20 +156,31 @@ class FeatureSet:
             if not path.is_file() or path.stat().st_size != size or sha256(path) != digest:
                 raise DataError(f"{path} is missing or not what was written; {REBUILD}")
 
+    def beside(self, split: str) -> Path:
+        """Where a split lies that was made after the others, such as a new test sample."""
+        return self.folder.with_name(f"{self.folder.name}-{split}")
+
+    def holding(self, split: str) -> "FeatureSet":
+        """The cache that has a split: this one, or the one that was made for it later."""
+        later = self.beside(split)
+        return FeatureSet(later) if later.is_dir() else self
+
     def load(self, split: str) -> Features:
         """The features of ``train``, ``val``, ``dev`` or ``test``.
 
         Raises:
             UserError: The cache has no such split.
+            DataError: The split was made later, and is damaged.
         """
-        if split not in self.meta.n_tracks:
+        cache = self.holding(split)
+        if split not in cache.meta.n_tracks:
             raise UserError(
                 f"{self.folder} has no split {split!r}, only {', '.join(self.meta.n_tracks)}; "
                 "data.split says which are made"
             )
         return Features(
             **{
-                f.name: np.load(self.folder / split / f"{f.name}.npy", mmap_mode="r")
+                f.name: np.load(cache.folder / split / f"{f.name}.npy", mmap_mode="r")
                 for f in fields(Features)
             }
         )

@@ -239,7 +239,7 @@ def stability(report: Report) -> Picture:
             }
         )
     x = log_axis("r68 of q/pT [relative]", [v for label in styles(report) for v in rows[label].r68])
-    note = "One marker for each seed, or fold, on dev."
+    note = f"One marker for each seed, or fold, on {report.split}."
     return Picture(
         "stability",
         "Spread over the seeds",

@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,9 @@ VERSION = 2
 
 ALL_TRACKS = SelectionConfig()
 """The selection that every true track passes."""
+
+Estimate = Callable[[Selection], NDArray[np.float32]]
+"""eta, phi, pt and q by formula from the hits of T tracks, float32 [T, 4]; NaN where unusable."""
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +100,67 @@ def build(
         return FeatureSet(folder)
 
 
+def build_test(
+    cache: FeatureSet, source: Source, split: SplitConfig, backbone: Backbone, root: Path
+) -> FeatureSet:
+    """The test sample of a simulation's cache, which is there and whole, or is made now.
+
+    It is standardised with the cache's scales, and its references are calibrated on the cache's
+    training tracks. Its folder lies beside the cache; ``cache.load("test")`` then reads it.
+
+    Args:
+        cache: What the heads were trained on.
+        source: Its events, whose ``test_sample`` is not None.
+        split: How they were split.
+        backbone: The one that made the cache.
+        root: The folder of all output.
+
+    Raises:
+        UserError: The backbone is another one, or no track passes the cache's selection.
+        DataError: The backbone finds nothing in the events.
+    """
+    sample = source.test_sample()
+    assert sample is not None
+    folder = cache.beside("test")
+    with FileLock(f"{folder}.lock"):
+        if folder.exists():
+            try:
+                found = FeatureSet(folder)
+                if found.meta.data_key == sample.key():
+                    return found
+                log.warning("building the test sample again: it is of another simulation")
+            except DataError as error:
+                log.warning("building the test sample again: %s", error)
+        events = source.load(root)
+        train = events.take(split_events(len(events), **asdict(split))["train"])
+        rows, truth = _rows(train, cache.load("train")), cache.load("train").truth
+        estimate = _calibrated(cache.meta.plane, _true_hits(train, rows), truth)
+        fresh = sample.load(root)
+        counted, frozen = _apply(cache.meta, backbone, fresh, estimate)
+        with atomic_dir(folder) as temporary:
+            _save(temporary, "test", frozen)
+            meta = replace(
+                cache.meta,
+                key=folder.name,
+                data_key=sample.key(),
+                selected={"test": float(counted.mean())},
+                n_events={"test": _n_events(fresh, counted)},
+                n_tracks={"test": len(frozen)},
+                efficiency={"test": len(frozen) / int(counted.sum())},
+                files=_files(temporary),
+            )
+            _write_meta(temporary, meta)
+        return FeatureSet(folder)
+
+
+def _rows(events: Events, frozen: Features) -> NDArray[np.int64]:
+    """Rows in ``Events.tracks`` of frozen tracks, which are known by event and truth."""
+    event = np.repeat(events.ids, np.diff(events.track_offsets)).tolist()
+    row = {(e, *t): i for i, (e, t) in enumerate(zip(event, events.tracks.tolist(), strict=True))}
+    own = zip(frozen.event.tolist(), frozen.truth.tolist(), strict=True)
+    return np.array([row[e, *t] for e, t in own], dtype=np.int64)
+
+
 def of_other_events(meta: Meta, backbone: Backbone, events: Events) -> Features:
     """Frozen features of events that a cache does not hold, standardised with its scales.
 
@@ -113,6 +177,13 @@ def of_other_events(meta: Meta, backbone: Backbone, events: Events) -> Features:
             its selection.
         DataError: The backbone finds nothing in the events.
     """
+    return _apply(meta, backbone, events, _unknown)[1]
+
+
+def _apply(
+    meta: Meta, backbone: Backbone, events: Events, estimate: Estimate
+) -> tuple[NDArray[np.bool_], Features]:
+    """Which true tracks count in other events, and the frozen features of those that are found."""
     if backbone.key() != meta.backbone_key:
         raise UserError(
             f"the backbone's checkpoint ({backbone.key()}) is not the one that the head was "
@@ -130,8 +201,9 @@ def of_other_events(meta: Meta, backbone: Backbone, events: Events) -> Features:
     found = _assign(parts, counted, backbone, meta.threshold, lambda what, share: None)["other"]
     assigned = Selection(events.hits[found.hit], events.features, found.offsets)
     raw = bending_hits(meta.plane, assigned) if bent else assigned.hits
-    unknown = np.full((len(found.track), 4), np.nan, np.float32)
-    return _frozen(events, found, assigned, raw, meta.scales, unknown, unknown)
+    analytic, classical = estimate(assigned), estimate(_true_hits(events, found.track))
+    frozen = _frozen(events, found, assigned, raw, meta.scales, analytic, classical)
+    return counted["other"], frozen
 
 
 def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
@@ -146,13 +218,8 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     bent = features.name == "bending"
     scales, splits = _content(parts, found, source.plane, bent)
     for name, split in splits.items():
-        (folder / name).mkdir()
-        for f in fields(split):
-            np.save(folder / name / f"{f.name}.npy", getattr(split, f.name), allow_pickle=False)
-    files = {
-        str(path.relative_to(folder)): (path.stat().st_size, sha256(path))
-        for path in sorted(folder.glob("*/*.npy"))
-    }
+        _save(folder, name, split)
+    files = _files(folder)
     n_tracks = {name: len(split) for name, split in splits.items()}
     correct = int(found["val"].correct.sum())
     n_true_hits = int(counted["val"][true_hits(parts["val"])[1]].sum())
@@ -180,6 +247,24 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
         scales=scales,
         files=files,
     )
+    _write_meta(folder, meta)
+
+
+def _save(folder: Path, name: str, split: Features) -> None:
+    (folder / name).mkdir()
+    for f in fields(split):
+        np.save(folder / name / f"{f.name}.npy", getattr(split, f.name), allow_pickle=False)
+
+
+def _files(folder: Path) -> dict[str, tuple[int, str]]:
+    """Size and checksum of each array below a cache's folder."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, sha256(path))
+        for path in sorted(folder.glob("*/*.npy"))
+    }
+
+
+def _write_meta(folder: Path, meta: Meta) -> None:
     write_atomic(folder / "meta.json", json.dumps(asdict(meta), indent=1).encode())
 
 
@@ -258,12 +343,14 @@ def _content(
     }
     true = {name: _true_hits(part, found[name].track) for name, part in parts.items()}
     truth = parts["train"].tracks[found["train"].track]
-    analytic, classical = _estimates(plane, true["train"], truth, assigned, true)
+    estimate = _calibrated(plane, true["train"], truth)
     raw = {n: bending_hits(plane, hits) if bent else hits.hits for n, hits in assigned.items()}
     train = {"raw": raw["train"], "encoded": found["train"].encoded, "query": found["train"].query}
     scales = {name: Scale.of(values) for name, values in train.items()}
     return scales, {
-        n: _frozen(part, found[n], assigned[n], raw[n], scales, analytic[n], classical[n])
+        n: _frozen(
+            part, found[n], assigned[n], raw[n], scales, estimate(assigned[n]), estimate(true[n])
+        )
         for n, part in parts.items()
     }
 
@@ -301,21 +388,18 @@ def _true_hits(events: Events, tracks: NDArray[np.int64]) -> Selection:
     return Selection(events.hits[by_track[rows]], events.features, offsets)
 
 
-def _estimates(
-    plane: str,
-    train: Selection,
-    truth: NDArray[np.float32],
-    *selections: Mapping[str, Selection],
-) -> list[dict[str, NDArray[np.float32]]]:
-    """eta, phi, pt and q of each split of each selection, by one formula calibrated on train."""
+def _calibrated(plane: str, train: Selection, truth: NDArray[np.float32]) -> Estimate:
+    """The formula of a plane, calibrated on true hits and truth of training tracks."""
     try:
-        estimate = Estimator(plane).fit(train, truth).predict
-        return [{name: estimate(hits) for name, hits in s.items()} for s in selections]
+        return Estimator(plane).fit(train, truth).predict
     except UserError as error:
         # The heads need no reference; only its rows of the report stay empty.
         log.warning("no reference estimate: %s", error)
-        nothing = np.full((1, 4), np.nan, np.float32)
-        return [{n: nothing.repeat(len(hits), 0) for n, hits in s.items()} for s in selections]
+        return _unknown
+
+
+def _unknown(hits: Selection) -> NDArray[np.float32]:
+    return np.full((len(hits), 4), np.nan, np.float32)
 
 
 def _axis(selection: Selection, p: NDArray[np.float32]) -> NDArray[np.float32]:

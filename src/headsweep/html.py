@@ -188,6 +188,8 @@ def _verdicts(report: Report) -> list[str]:
         parts.append(_table(conclusions.verdict_table(report)))
     if lines := conclusions.open_questions(report):
         parts.append(_list(lines))
+    if report.confirmation:
+        parts.append(_table(conclusions.confirmation_table(report)))
     if report.effects and report.fairness:
         parts.append(_table(conclusions.fairness_table(report)))
     if lines := tables.problems(report):

@@ -42,6 +42,7 @@ from headsweep.private import grid, set_values
 from headsweep.store import flat
 
 if TYPE_CHECKING:
+    from headsweep.finalists import Finalists
     from headsweep.search import Search
 
 SWEEPER = "hydra_plugins.headsweep.sweeper.HeadsweepSweeper"
@@ -83,6 +84,7 @@ class Plan:
         spec: What identifies the sweep (``store.claim_sweep``); empty for one run.
         batches: For each job of a grid the overrides that make it from the sweep.
         search: The rules of a search.
+        finalists: Of a confirmation, the trials that its last jobs train again.
     """
 
     jobs: list[Job]
@@ -91,6 +93,7 @@ class Plan:
     spec: dict[str, Any] = field(default_factory=dict)
     batches: list[list[str]] = field(default_factory=list)
     search: "Search | None" = None
+    finalists: "Finalists | None" = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,8 @@ def make_plan(overrides: Sequence[str], multirun: bool, config_dir: str | None =
         if not multirun:
             with short_errors():
                 cfg = loader.load_configuration("config", list(overrides), RunMode.RUN)
+            if cfg.study is not None:
+                raise UserError(f"study={cfg.study}: goes with sweeps=confirm")
             return Plan(jobs=[_job(cfg)])
         name = f"name={sweep_name(overrides)}"
         return plan_sweep(_load_sweep(loader, [name, *overrides]))
@@ -261,7 +266,13 @@ def plan_sweep(sweep: Sweep) -> Plan:
     sweeper = master.hydra.sweeper
     if sweeper.get("n_trials") is None:  # Hydra's own sweeper has no such key
         _refuse_intervals(arguments)
-        batches = grid(arguments)
+        batches, finalists = grid(arguments), None
+        if master.study is not None:
+            from headsweep.finalists import choose
+
+            own = [o.input_line for o in arguments if not o.is_sweep_override()]
+            finalists = choose(Path(master.root), master.study, master.top)
+            batches = finalists.batches(batches, [o for o in own if o is not None])
         for override in arguments:
             if override.get_key_element() in ("seed", "seeds") and override.is_sweep_override():
                 raise UserError(
@@ -270,8 +281,20 @@ def plan_sweep(sweep: Sweep) -> Plan:
         jobs = [sweep.compose(batch) for batch in batches]
         config = jobs[0].config
         _check_metrics(config.design.metrics)
-        own = {"seed": config.seed, "seeds": config.seeds, "design": asdict(config.design)}
-        return Plan(jobs, folder, spec=own | _grid(jobs), batches=batches)
+        design = asdict(config.design)
+        if config.design.split == "dev":
+            del design["split"]  # a sweep of an earlier version goes on
+        elif finalists is None:
+            raise UserError("study is missing: give study=NAME, a search that is to be confirmed")
+        spec = {"seed": config.seed, "seeds": config.seeds, "design": design, **_grid(jobs)}
+        if finalists is not None:
+            first = len(jobs) - len(finalists.best)
+            seeds = range(config.seed, config.seed + config.seeds)
+            finalists.check([job.resolved for job in jobs[first:]], seeds)
+            spec["confirm"] = finalists.spec(first)
+        return Plan(jobs, folder, spec=spec, batches=batches, finalists=finalists)
+    if master.study is not None:
+        raise UserError(f"study={master.study}: goes with sweeps=confirm, not with another search")
     ranges = {o.get_key_element(): o for o in arguments if o.is_sweep_override()}
     fixed = {o.get_key_element(): o for o in arguments if not o.is_sweep_override()}
     ranges = {key: value for key, value in ranges.items() if key not in fixed}
@@ -279,10 +302,10 @@ def plan_sweep(sweep: Sweep) -> Plan:
     if sweeper._target_ != SWEEPER:
         return Plan(jobs, folder, trials=sweeper.n_trials)
     search, config = sweep.search(), jobs[0].config
-    seeds = {"first_seed": config.seed, "seeds_per_trial": config.seeds}
     spec = {
         "n_trials": search.n_trials,
-        **seeds,
+        "first_seed": config.seed,
+        "seeds_per_trial": config.seeds,
         **search.spec(),
         "config": identity(jobs[0].resolved),
     }

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,11 @@ def group(jobs: Sequence[Job]) -> dict[str, list[Job]]:
         label if counts[label] == 1 else f"{label} (job {row[0].folder.name})": row
         for label, row in zip(labels, rows.values(), strict=True)
     }
+
+
+def choices_only(job: Job) -> Job:
+    """A job that is labelled by its choices of groups alone, not by keys."""
+    return replace(job, choices={key: v for key, v in job.choices.items() if "." not in key})
 
 
 def _overridden(about: Mapping[str, Any]) -> list[str]:

@@ -106,6 +106,13 @@ def prepare(plan: Plan, report: Progress) -> tuple[list[str], dict[str, Any]]:
     for device in {job.config.device for job in plan.jobs}:
         run.check_device(device)
     inputs = [run.find_inputs(job) for job in plan.jobs]
+    keys = [found.job_key for found in inputs]
+    if plan.finalists is not None:
+        assert plan.folder is not None
+        seeds = range(config.seed, config.seed + config.seeds)
+        plan.finalists.check_fresh(plan.folder, Path(config.root), keys, seeds)
+    if config.design.split == "test":
+        run.check_test(plan.jobs, inputs)
     caches = {}
     for job, found in zip(plan.jobs, inputs, strict=True):
         data, what = job.config.data, job.config.features
@@ -117,7 +124,7 @@ def prepare(plan: Plan, report: Progress) -> tuple[list[str], dict[str, Any]]:
     if config.tracking and config.tracking_uri is None:
         report("MLflow", 1.0)
         tracking.init(Path(config.root))
-    return [found.job_key for found in inputs], {
+    return keys, {
         "data": sorted({found.data_key for found in inputs}),
         "checkpoints": sorted({found.checkpoint for found in inputs}),
         "numerics": NUMERICS,

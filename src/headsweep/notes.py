@@ -6,17 +6,17 @@ import numpy as np
 
 from headsweep.labels import Job
 from headsweep.quality import words
-from headsweep.samples import SPLIT, Cache, Row
+from headsweep.samples import Cache, Row
 
 
 def selection_notes(groups: Mapping[str, Sequence[Job]], caches: Mapping[str, Cache]) -> list[str]:
     """Which true tracks count, once for all configurations that share it; empty if all do."""
     labels_of: dict[str, list[str]] = {}
     for label, jobs in groups.items():
-        metas = [caches[key].meta for key in dict.fromkeys(job.cache_key for job in jobs)]
-        share = np.mean([meta.selected[SPLIT] for meta in metas])
-        cuts = words(metas[0].selection)
-        note = f"tracks with {cuts} were kept ({share:.1%} of {SPLIT})." if cuts else ""
+        own = [caches[key] for key in dict.fromkeys(job.cache_key for job in jobs)]
+        share = np.mean([cache.meta.selected[cache.split] for cache in own])
+        cuts = words(own[0].meta.selection)
+        note = f"tracks with {cuts} were kept ({share:.1%} of {own[0].split})." if cuts else ""
         labels_of.setdefault(note, []).append(label)
     return [
         f"Only {note}" if len(labels_of) == 1 else f"Of {', '.join(of)} only {note}"
@@ -25,7 +25,7 @@ def selection_notes(groups: Mapping[str, Sequence[Job]], caches: Mapping[str, Ca
     ]
 
 
-def reading_notes(jobs: Sequence[Job], rows: Sequence[Row]) -> list[str]:
+def reading_notes(jobs: Sequence[Job], rows: Sequence[Row], split: str) -> list[str]:
     """How to read the figures of this report."""
     folds = next((row.folds for row in rows if row.folds), None)
     blocks = len({job.block for job in jobs})
@@ -40,18 +40,19 @@ def reading_notes(jobs: Sequence[Job], rows: Sequence[Row]) -> list[str]:
         "within the training folds not deducted"
     )
     notes = [
-        f"Split {SPLIT}, at the weights of the lowest validation loss. Figures: {interval}.",
+        f"Split {split}, at the weights of the lowest validation loss. Figures: {interval}.",
         "The overall figures are weighted by the pT spectrum of the sample; the binned ones are "
         "the result.",
         "References have no seeds; their figures are on the tracks that they can use.",
-        "gap is L_dev / L_train at the last step on equal numbers of tracks; read it with L_dev.",
+        f"gap is L_{split} / L_train at the last step on equal numbers of tracks; read it with "
+        f"L_{split}.",
         "Seconds: the seeds of a job train together, and its time is that of its longest training, "
         "without the preparation of the data; of a job that was continued the shorter trainings "
         "are not counted.",
     ]
     notes += _input_notes(rows)
     if len({job.losses for job in jobs}) > 1:
-        notes.append("The targets differ: L_dev and gap are not comparable across targets.")
+        notes.append(f"The targets differ: L_{split} and gap are not comparable across targets.")
     return notes
 
 

@@ -2,12 +2,14 @@
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
-from headsweep import store
+from headsweep import __version__, store
 from headsweep.config import config_root
 from headsweep.features import Meta
 from headsweep.labels import Job
@@ -68,6 +70,20 @@ def _training(folder: Path, jobs: Sequence[Job]) -> str:
         return store.read_command(folder)
     about = store.read_job(jobs[0].folder) or {}
     return shlex.join(["headsweep", "train", *about.get("overrides", ())])
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """Version of the package; from a checkout with its commit, marked where it was changed."""
+    root = config_root()
+    if not (root / ".git").exists():
+        return __version__
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+    return f"{__version__}+{found.stdout.strip()}"
 
 
 def _facts(folder: Path, jobs: Sequence[Job], metas: Sequence[Meta]) -> dict[str, str]:

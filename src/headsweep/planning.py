@@ -4,21 +4,19 @@ Only the validation split is read, and no difference that the pilot found: plann
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from headsweep import labels, store
 from headsweep.config import DesignConfig
 from headsweep.contrast import Moments, on_scale, welch
 from headsweep.effects import event_means, pairs, values_of
 from headsweep.errors import UserError
-from headsweep.metrics import METRICS, Tracks
+from headsweep.metrics import METRICS
 from headsweep.power import Design, Needed
-from headsweep.samples import Row, Sample
+from headsweep.samples import Row, val_row
 from headsweep.verdict import MARGINS
 
 
@@ -102,7 +100,7 @@ def plan(folder: Path, metric: str | None = None, margin: float | None = None) -
     if metric not in MARGINS or metric not in METRICS:
         known = ", ".join(name for name in MARGINS if name in METRICS)
         raise UserError(f"--metric {metric}: cannot be planned; one of {known}")
-    rows = [_row(label, own) for label, own in labels.group(jobs).items()]
+    rows = [val_row(label, own) for label, own in labels.group(jobs).items()]
     family = pairs([row.label for row in rows], design.kind)
     if not family:
         raise UserError(f"{folder} has one configuration: nothing to compare")
@@ -133,28 +131,6 @@ def plan(folder: Path, metric: str | None = None, margin: float | None = None) -
         seconds = sum(by_label[label].seconds for label in (arm, control))
         comparing.append(Planned(arm, control, spread, math.sqrt(variance), needed, seconds))
     return Plan(metric, eps, m, comparing)
-
-
-def _row(label: str, jobs: Sequence[labels.Job]) -> Row:
-    """The finished members of a configuration on validation; ``seconds`` are those of one seed."""
-    samples, seconds = [], 0.0
-    for job in jobs:
-        results = _finished(job.folder)
-        for seed in results:
-            file = job.folder / f"seed_{seed}" / "predictions_val.parquet"
-            columns = pd.read_parquet(file)
-            tracks = Tracks(**{str(name): columns[name].to_numpy() for name in columns})
-            everyone = np.ones(len(tracks), dtype=bool)
-            samples.append(Sample(tracks, everyone, {}, job.block, seed))
-        if results:
-            seconds += max(results.values()) / len(results)
-    return Row(label, "head", None, samples, seconds=seconds)
-
-
-def _finished(folder: Path) -> Mapping[int, float]:
-    """Seconds of each finished member, by seed; members of a job train together."""
-    results = store.read_results(folder).items()
-    return {seed: r["seconds"] or 0.0 for seed, r in results if r["status"] == "finished"}
 
 
 def _moments(row: Row, metric: str) -> Moments:

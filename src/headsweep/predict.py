@@ -9,7 +9,7 @@ import torch
 
 from headsweep import features, freeze
 from headsweep.build import make, population_builder
-from headsweep.config import TargetConfig
+from headsweep.config import SplitConfig, TargetConfig, stable_hash
 from headsweep.errors import UserError
 from headsweep.events.base import Source
 from headsweep.events.hepattn import Hepattn
@@ -62,6 +62,31 @@ def score(
     population = _trained(job_folder, config, [seed], data, target, weights)
     outputs = population.predict(data.hits, torch.arange(len(data))[:limit])
     return data.tracks(target, outputs[0]), float(losses(outputs, data.targets[None, :limit])[0])
+
+
+def open_test(job_folder: Path, root: Path) -> tuple[str, str]:
+    """Make sure that ``score`` finds a test split; that of a simulation is made now.
+
+    Args:
+        job_folder: The folder of a job.
+        root: The folder of all output, which has the cache.
+
+    Returns:
+        The key (16 hex) of the sample, by which its readings are counted, and what it is.
+
+    Raises:
+        UserError: The data of the job have no test split.
+    """
+    config, about = _stored(job_folder)
+    cache = features.load(root, about["cache_key"])
+    source: Source = make(config["data"]["source"])
+    sample = source.test_sample()
+    split = config["data"]["split"]
+    if sample is not None:
+        freeze.build_test(cache, source, SplitConfig(**split), make(config["backbone"]), root)
+        return sample.key(), "a new sample of the simulation"
+    cache.load("test")
+    return stable_hash([about["data_key"], split]), "the split test of these data"
 
 
 def root_of(job_folder: Path) -> Path:

@@ -63,8 +63,9 @@ def _first(report: Report) -> list[tables.Table]:
     """What a comparison comes to; nothing where nothing is compared."""
     if not report.effects:
         return []
+    confirmed = [conclusions.confirmation_table(report)] if report.confirmation else []
     fair = [conclusions.fairness_table(report)] if report.fairness else []
-    return [conclusions.verdict_table(report), *fair]
+    return [conclusions.verdict_table(report), *confirmed, *fair]
 
 
 def _rich(table: tables.Table) -> RichTable:

@@ -23,7 +23,6 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from headsweep import __version__
 from headsweep.config import config_root, member_key, register, run_key
 from headsweep.errors import UserError
 
@@ -130,6 +129,21 @@ def check_device(name: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"device={name}: {reason}; device=cpu works everywhere") from error
+
+
+def check_test(jobs: "Sequence[Job]", inputs: Sequence[Inputs]) -> None:
+    """Refuse data that will have no test split to be judged on.
+
+    Raises:
+        UserError: The message says what to do.
+    """
+    for job, found in zip(jobs, inputs, strict=True):
+        split = job.config.data.split
+        if found.source.test_sample() is None and (split.folds is not None or split.test == 0):
+            raise UserError(
+                "data.split.test: these data have no test split to confirm on; search and confirm "
+                "with data.split.test=0.2, and without data.split.folds"
+            )
 
 
 def build_features(
@@ -324,6 +338,8 @@ def _about(job: "Job", inputs: Inputs, cache_key: str) -> dict[str, Any]:
     import numpy
     import torch
 
+    from headsweep.origin import code_version
+
     return {
         "job_key": inputs.job_key,
         "labels": job.labels,
@@ -340,22 +356,6 @@ def _about(job: "Job", inputs: Inputs, cache_key: str) -> dict[str, Any]:
             "threads": job.config.threads,
         },
     }
-
-
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """Version of the package; from a checkout with its commit, marked where it was changed."""
-    import subprocess
-
-    root = config_root()
-    if not (root / ".git").exists():
-        return __version__
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return __version__
-    return f"{__version__}+{found.stdout.strip()}"
 
 
 def track(job: "Job", folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a report compares: predictions of heads and of references on the dev split."""
+"""What a report compares: predictions of heads and of references on one split, dev or test."""
 
 import hashlib
 import math
@@ -20,9 +20,6 @@ from headsweep.labels import Job
 from headsweep.metrics import Tracks, concatenate
 from headsweep.params import track_flops
 from headsweep.targets import Target
-
-SPLIT = "dev"
-"""Every report before a confirmation reads this split."""
 
 CURVE_METRICS = (
     "train_loss",
@@ -57,57 +54,63 @@ class Cache:
 
     Attributes:
         meta: What is known of it.
-        references: Predictions of each reference on dev, NaN where it has no estimate.
+        split: Which one is scored.
+        references: Predictions of each reference on it, NaN where it has no estimate.
         classical_train: The classical reference on the training split.
-        hits: Assigned hits of a dev track, on average.
+        hits: Assigned hits of one of its tracks, on average.
     """
 
     meta: features.Meta
+    split: str
     references: dict[str, Tracks]
     classical_train: Tracks
     hits: float
 
     @classmethod
-    def open(cls, root: Path, key: str) -> "Cache":
-        """Read the references of a cache under ``root``."""
+    def open(cls, root: Path, key: str, split: str) -> "Cache":
+        """Read the references of a cache under ``root`` on one split."""
         cache = features.load(root, key)
-        dev, train = cache.load(SPLIT), cache.load("train")
+        scored, train = cache.load(split), cache.load("train")
+        own, facts = cache.holding(split).meta, ("selected", "n_events", "n_tracks", "efficiency")
+        both = {name: getattr(cache.meta, name) | getattr(own, name) for name in facts}
         # What a head says that knows nothing: the training mean, and the more frequent charge.
         constant = np.asarray(train.truth, dtype=np.float64).mean(axis=0)
         constant[3] = 1.0 if constant[3] >= 0 else -1.0
         estimates = {
-            "constant predictor": np.broadcast_to(constant, dev.truth.shape),
-            "analytic estimate": dev.analytic,
-            "classical reference": dev.classical,
+            "constant predictor": np.broadcast_to(constant, scored.truth.shape),
+            "analytic estimate": scored.analytic,
+            "classical reference": scored.classical,
         }
         return cls(
-            meta=cache.meta,
+            meta=replace(cache.meta, **both),
+            split=split,
             references={
-                name: Tracks.from_estimate(dev.event, dev.truth, estimate)
+                name: Tracks.from_estimate(scored.event, scored.truth, estimate)
                 for name, estimate in estimates.items()
             },
             classical_train=Tracks.from_estimate(train.event, train.truth, train.classical),
-            hits=float(dev.offsets[-1]) / len(dev),
+            hits=float(scored.offsets[-1]) / len(scored),
         )
 
     @property
     def common(self) -> NDArray[np.bool_]:
-        """Dev tracks with a classical reference, [T]."""
+        """Scored tracks with a classical reference, [T]."""
         return self.references["classical reference"].usable
 
     def far(self, tracks: Tracks) -> float:
-        """``far_from_reference`` of dev tracks; the reference's core is taken on training."""
+        """``far_from_reference`` of scored tracks; the reference's core is taken on training."""
         return far_from_reference(tracks, self.classical_train, self.meta.pt_edges)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Predictions of one member, or of a reference, on one dev split.
+    """Predictions of one member, or of a reference, on the scored split of one cache.
 
     Attributes:
         tracks: The predictions.
         common: Those with a classical reference, [T].
-        scalars: Figures that are no function of the tracks alone, by name.
+        scalars: Figures that are no function of the tracks alone, by name; ``dev_loss`` and
+            ``last_dev_loss`` are of the scored split, whichever that is.
         block: (split seed, fold).
         seed: The member's seed.
     """
@@ -134,7 +137,7 @@ class Row:
         flops: Operations of one prediction, see ``params.track_flops``; NaN for a reference.
         seconds: For each job the longest time from a training's start to a member's end, summed;
             NaN for a reference.
-        usable: Share of the dev tracks that have an estimate.
+        usable: Share of the scored tracks that have an estimate.
         usable_by_eta: The same in each bin of ``ABS_ETA``, NaN of nothing; empty for a head.
         inputs: What the backbone gave it, in words; empty for a reference.
         curves: Histories of the finished members.
@@ -176,7 +179,7 @@ class Row:
 def head_row(
     label: str, jobs: Sequence[Job], caches: Mapping[str, Cache], root: Path, score: Score
 ) -> Row:
-    """Score every finished member of a configuration's jobs on dev."""
+    """Score every finished member of a configuration's jobs."""
     samples, problems, curves = [], [], []
     parameters, seconds = 0, 0.0
     for job in jobs:
@@ -202,13 +205,13 @@ def head_row(
         parameters=parameters,
         flops=_flops(jobs[0], caches[jobs[0].cache_key]),
         seconds=seconds,
-        inputs=_inputs([caches[key].meta for key in dict.fromkeys(j.cache_key for j in jobs)]),
+        inputs=_inputs([caches[key] for key in dict.fromkeys(j.cache_key for j in jobs)]),
         curves=tuple(curves),
     )
 
 
 def _flops(job: Job, cache: Cache) -> float:
-    """Operations of one prediction, for the mean number of hits of a dev track."""
+    """Operations of one prediction, for the mean number of hits of a scored track."""
     config, meta = store.read_config(job.folder), cache.meta
     outputs = Target.fit(
         TargetConfig(**config["target"]), np.ones((2, 4)), np.zeros((2, 2))
@@ -217,15 +220,16 @@ def _flops(job: Job, cache: Cache) -> float:
     return track_flops(member, cache.hits)
 
 
-def _inputs(metas: Sequence[features.Meta]) -> str:
+def _inputs(caches: Sequence[Cache]) -> str:
     """How much of the truth reaches a head: a track that was not found is in no other figure."""
+    metas, split = [cache.meta for cache in caches], caches[0].split
 
     def mean(values: Iterable[float]) -> str:
         return f"{np.mean([*values]):.1%}"
 
     return (
         f"at threshold {metas[0].threshold:g} the backbone finds "
-        f"{mean(m.efficiency[SPLIT] for m in metas)} of the true tracks of {SPLIT}; "
+        f"{mean(m.efficiency[split] for m in metas)} of the true tracks of {split}; "
         f"hit purity {mean(m.hit_purity for m in metas)}, "
         f"hit efficiency {mean(m.hit_efficiency for m in metas)} on val"
         + (f" (means over {len(metas)} folds)" if len(metas) > 1 else "")
@@ -245,10 +249,11 @@ def _problems(job: Job, results: Mapping[int, Mapping[str, Any]]) -> list[str]:
 
 
 def _score(job: Job, seed: int, cache: Cache, root: Path, score: Score) -> Sample:
-    tracks, dev_loss = score(job.folder, seed, SPLIT, root)
+    split = cache.split
+    tracks, dev_loss = score(job.folder, seed, split, root)
     # The gap compares two losses on equal numbers of tracks.
-    limit = min(cache.meta.n_tracks[SPLIT], cache.meta.n_tracks["train"])
-    _, last_dev = score(job.folder, seed, SPLIT, root, weights="last", limit=limit)
+    limit = min(cache.meta.n_tracks[split], cache.meta.n_tracks["train"])
+    _, last_dev = score(job.folder, seed, split, root, weights="last", limit=limit)
     _, last_train = score(job.folder, seed, "train", root, weights="last", limit=limit)
     return Sample(
         tracks=tracks,
@@ -262,6 +267,31 @@ def _score(job: Job, seed: int, cache: Cache, root: Path, score: Score) -> Sampl
         block=job.block,
         seed=seed,
     )
+
+
+def val_row(label: str, jobs: Sequence[Job]) -> Row:
+    """The finished members on validation, as training stored their predictions.
+
+    ``seconds`` are those of one seed.
+    """
+    samples, seconds = [], 0.0
+    for job in jobs:
+        results = _finished(job.folder)
+        for seed in results:
+            file = job.folder / f"seed_{seed}" / "predictions_val.parquet"
+            columns = pd.read_parquet(file)
+            tracks = Tracks(**{str(name): columns[name].to_numpy() for name in columns})
+            everyone = np.ones(len(tracks), dtype=bool)
+            samples.append(Sample(tracks, everyone, {}, job.block, seed))
+        if results:
+            seconds += max(results.values()) / len(results)
+    return Row(label, "head", None, samples, seconds=seconds)
+
+
+def _finished(folder: Path) -> Mapping[int, float]:
+    """Seconds of each finished member, by seed; members of a job train together."""
+    results = store.read_results(folder).items()
+    return {seed: r["seconds"] or 0.0 for seed, r in results if r["status"] == "finished"}
 
 
 def reference_rows(rows: Mapping[str, Sequence[Job]], caches: Mapping[str, Cache]) -> list[Row]:

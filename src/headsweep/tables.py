@@ -53,7 +53,6 @@ MAX_MISID = 0.05
 """A core means nothing, and is not printed, above this charge misidentification."""
 
 AXES = {"pt": "true pT in GeV", "abs_eta": "true |eta|"}
-NAMES = {"last_dev_loss": "L_dev"}
 NOTHING = "–"
 
 KNOWN = METRICS | CURVES
@@ -87,12 +86,12 @@ class Table:
 
 def main_table(report: Report) -> Table:
     """The main figures of every configuration and reference."""
-    return _main(report, "Main figures", "all")
+    return _main(report, f"Main figures{report.on}", "all")
 
 
 def tails_table(report: Report) -> Table:
     """Tails and size."""
-    table = _figures(report, "Tails", TAILS, "all")
+    table = _figures(report, f"Tails{report.on}", TAILS, "all")
     for row, about in zip(table.rows, report.rows, strict=True):
         row.append(f"{about.parameters:,}" if about.kind == "head" else NOTHING)
     table.columns.append("parameters")
@@ -132,21 +131,22 @@ def cost_table(report: Report) -> Table:
     ]
     note = (
         "FLOPs of one prediction: 2 x (weights of the head's linear layers + weights of the "
-        "projections x mean number of hits of a dev track); biases, norms, pooling and the "
-        "backbone are left out. Seconds: all members of a configuration."
+        f"projections x mean number of hits of a track of {report.split}); biases, norms, pooling "
+        "and the backbone are left out. Seconds: all members of a configuration."
     )
     return Table("Cost", ["", "parameters", "FLOPs", "seconds"], rows, note)
 
 
 def common_table(report: Report) -> Table:
     """The main figures on exactly the tracks of the classical reference."""
-    title = "On exactly the tracks that the classical reference can use"
+    title = f"On exactly the tracks that the classical reference can use{report.on}"
     return _main(report, title, "reference_tracks")
 
 
 def collider_table(report: Report) -> Table:
     """Widths as papers quote them; the core only where few charges are wrong."""
-    table = _figures(report, "For comparison with collider papers", COLLIDER, "all")
+    title = f"For comparison with collider papers{report.on}"
+    table = _figures(report, title, COLLIDER, "all")
     core = 2 + COLLIDER.index("qoverpt_core")
     for row, about in zip(table.rows, report.rows, strict=True):
         if any(v.estimate.mean > MAX_MISID for v in report.get(about.label, "charge_misid")):
@@ -173,12 +173,14 @@ def binned_table(report: Report, axis: str, metric: str) -> Table:
         for label, values in found.items()
     ]
     note = f"† fewer than {report.min_bin_tracks} tracks: never a verdict" if any(few) else ""
-    return Table(f"{_head(metric)} by {AXES[axis]}", ["", *(v.bin for v in bins)], rows, note)
+    title = f"{_head(metric)} by {AXES[axis]}{report.on}"
+    return Table(title, ["", *(v.bin for v in bins)], rows, note)
 
 
 def fit_table(report: Report) -> Table:
     """The resolution fits."""
     title = "q/pT resolution: r68 = r0 / pT + r1 + r2 pT, added in quadrature"
+    title += report.on
     rows = [[label, str(fit)] for label, fit in report.fits.items()]
     return Table(title, ["", "fit"], rows, "Errors: bootstrap by event, over all seeds together.")
 
@@ -264,12 +266,13 @@ def _figures(report: Report, title: str, names: Sequence[str], axis: str) -> Tab
             for name, values in zip(names, found, strict=True)
         ]
         rows.append([label, n, *texts])
-    return Table(title, ["", "n", *(_head(name) for name in names)], rows)
+    return Table(title, ["", "n", *(_head(name, report.split) for name in names)], rows)
 
 
-def _head(metric: str) -> str:
+def _head(metric: str, split: str = "dev") -> str:
     unit = "%" if metric in PERCENT else KNOWN[metric].unit if metric in KNOWN else ""
-    return f"{NAMES.get(metric, metric)}{f' [{unit}]' if unit else ''} {ARROWS[BETTER[metric]]}"
+    name = f"L_{split}" if metric == "last_dev_loss" else metric
+    return f"{name}{f' [{unit}]' if unit else ''} {ARROWS[BETTER[metric]]}"
 
 
 def _factor(metric: str) -> float:

@@ -159,11 +159,14 @@ def report(
     root: Root = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Score a sweep's saved weights on dev; write and print tables and pictures."""
+    """Score a sweep's saved weights; write and print tables and pictures.
+
+    On the split dev; of a confirmation on test, and the ledger then says so.
+    """
     from headsweep.display import console, preparing
 
     with preparing(console(stderr=True)) as progress:
-        progress("scoring on dev", 0.0)
+        progress("scoring", 0.0)
         from headsweep.report import build_report, print_report, write_report
         from headsweep.tracking import TrackingError, sync_report
 

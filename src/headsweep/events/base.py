@@ -80,6 +80,10 @@ class Source(Protocol):
         """Hash (16 hex) of everything that determines the events."""
         ...
 
+    def test_sample(self) -> "Source | None":
+        """Independent events of the same kind, to be made for a test; None where there are none."""
+        ...
+
     def load(self, root: Path) -> Events:
         """Read the events, making them first where the source is a simulation.
 

@@ -69,6 +69,9 @@ class Hepattn:
             digest.update(f"{path.relative_to(self.path)} {content}\n".encode())
         return digest.hexdigest()[:16]
 
+    def test_sample(self) -> None:
+        """None: its test split is a part of the events."""
+
     def load(self, root: Path) -> Events:
         """Read the directory; nothing is cached under ``root``.
 

@@ -7,12 +7,16 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from headsweep.config import TEST_SEED
 from headsweep.errors import DataError
 from headsweep.events.base import Events
 from headsweep.events.hepattn import read_hepattn
 from headsweep.events.layout import write_hepattn
 from headsweep.events.simulate import VERSION, simulate
 from headsweep.store import atomic_dir
+
+TEST_EVENTS = 10_000
+"""Size of every test sample."""
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,10 @@ class Spectrometer:
         """Hash of the arguments and ``VERSION``."""
         text = f"spectrometer version {VERSION} events {self.events} seed {self.seed}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def test_sample(self) -> "Spectrometer":
+        """The one test sample that belongs to the seed, so that its readings can be counted."""
+        return Spectrometer(TEST_EVENTS, TEST_SEED + self.seed)
 
     def load(self, root: Path) -> Events:
         """Read the events from ``root/cache/data/<key>``, simulating them first where needed.

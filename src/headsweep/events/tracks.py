@@ -92,6 +92,9 @@ class Tracks:
         reading = [self.features, self.scales, self.derived, self.position, self.plane]
         return stable_hash([files, reading])
 
+    def test_sample(self) -> None:
+        """None: its test split is a part of the events."""
+
     def load(self, root: Path) -> Events:
         """Read both files; ``root`` is not used.
 

@@ -1,0 +1,116 @@
+"""The ledger of the test split: who read which sample, when; ``root/test_ledger.jsonl``.
+
+The sample is for judging configurations that were chosen without it. Whoever reads it again, or
+chooses by what it said, can be seen here.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock
+
+from headsweep.errors import UserError
+
+NAME = "test_ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reading of test, a line of the ledger.
+
+    Attributes:
+        time: When, in UTC.
+        sweep: Name of the sweep that was reported.
+        samples: Keys of what was read.
+        configurations: Labels of what was scored.
+        code_version: Of headsweep.
+    """
+
+    time: str
+    sweep: str
+    samples: list[str]
+    configurations: list[str]
+    code_version: str
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Of a report: what it reads of test, and who read that before.
+
+    Attributes:
+        samples: What is read, in words, by key.
+        before: Earlier readings of any of these samples, oldest first.
+    """
+
+    samples: dict[str, str]
+    before: list[Reading]
+
+    def words(self) -> str:
+        """How often the sample was read before, and for what: ``read twice before, ..``."""
+        sweeps = Counter(reading.sweep for reading in self.before)
+        by = ", ".join(f"{name} {count}x" for name, count in sweeps.items())
+        return f"read {len(self.before)}x before ({by})" if by else "never read before"
+
+    def note(self) -> str:
+        """The same as a sentence."""
+        what = ", ".join(f"{words} (key {key})" for key, words in self.samples.items())
+        return (
+            f"Test: {what}, {self.words()}; {NAME} lists every reading. What is chosen by these "
+            "figures needs another sample to be judged on."
+        )
+
+
+def record(
+    root: Path,
+    sweep: str,
+    samples: Mapping[str, str],
+    configurations: Sequence[str],
+    version: str,
+) -> Readings:
+    """Write a reading into the ledger, before the sample is read.
+
+    Args:
+        root: The folder of all output.
+        sweep: Name of the sweep.
+        samples: What is to be read, in words, by key.
+        configurations: Labels of what is to be scored.
+        version: Of the code.
+
+    Returns:
+        The samples with their earlier readings.
+
+    Raises:
+        UserError: A line of the ledger is damaged.
+    """
+    path, now = root / NAME, datetime.now(UTC).isoformat(timespec="seconds")
+    reading = Reading(now, sweep, [*samples], list(configurations), version)
+    with FileLock(root / f".{NAME}.lock"):
+        before = read(root)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(reading)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    same = [old for old in before if not samples.keys().isdisjoint(old.samples)]
+    return Readings(dict(samples), same)
+
+
+def read(root: Path) -> list[Reading]:
+    """All readings below a root, oldest first.
+
+    Raises:
+        UserError: A line of the ledger is damaged.
+    """
+    path = root / NAME
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            found.append(Reading(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}, line {number}, is damaged: mend it ({error})") from error
+    return found
