@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 
 from headsweep import labels, predict
 from headsweep.bins import ABS_ETA, PHI, binned, pt_axis
+from headsweep.claim_tests import Judged, find_claims
 from headsweep.config import DesignConfig
 from headsweep.effects import Effect, find_effects
 from headsweep.errors import UserError
@@ -24,10 +25,10 @@ from headsweep.notes import reading_notes, selection_notes
 from headsweep.origin import Origin, find_origin
 from headsweep.resolution import ResolutionFit, fit_resolution
 from headsweep.samples import Cache, Row, Sample, Score, head_row, reference_rows
-from headsweep.store import read_spec
+from headsweep.store import read_config, read_spec
 from headsweep.trials import Trials, usable
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of ``report.json``."""
 
 BINNED = (
@@ -137,6 +138,7 @@ class Report:
         fairness: What is known of rates and convergence of each configuration.
         origin: The question, and where the figures come from.
         search: All trials, where the rows are the best of a search.
+        claims: The tested claims, of a design of that kind; their comparisons are ``effects``.
     """
 
     name: str
@@ -152,6 +154,7 @@ class Report:
     fairness: list[Fairness]
     origin: Origin
     search: Trials | None = None
+    claims: list[Judged] = field(default_factory=list)
 
     def get(self, label: str, metric: str, axis: str = "all") -> list[Value]:
         """A metric in each bin of an axis, in their order; empty without finished members."""
@@ -172,10 +175,11 @@ class Report:
         """All of it; NaN and infinity are null."""
         content = {
             "schema": SCHEMA,
-            **{field.name: getattr(self, field.name) for field in fields(self)},
+            **{f.name: getattr(self, f.name) for f in fields(self)},
             "search": None if self.search is None else asdict(self.search),
             "rows": [asdict(row) for row in self.rows],
             "effects": [asdict(effect) for effect in self.effects],
+            "claims": [asdict(claim) for claim in self.claims],
             "fairness": [asdict(found) for found in self.fairness],
             "origin": asdict(self.origin),
             "values": [_flat(value) for value in self.values],
@@ -218,9 +222,10 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
     if not any(row.samples for row in rows):
         problems = "; ".join(line for row in rows for line in row.problems)
         raise UserError(f"{folder}: no finished member to report: {problems}")
-    fairness, compared = _compare(folder, root, groups, rows, search is not None)
-    rows += reference_rows(groups, caches)
     pt_edges = [float(edge) for edge in metas[0].pt_edges]
+    bins = (pt_edges, metas[0].min_bin_tracks)
+    fairness, compared, claims = _compare(folder, root, groups, rows, bins, search is not None)
+    rows += reference_rows(groups, caches)
     return Report(
         name=folder.name,
         rows=[_summary(row) for row in rows],
@@ -239,21 +244,31 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
         fairness=fairness,
         origin=find_origin(folder, root, jobs, metas),
         search=search,
+        claims=claims,
     )
 
 
 def _compare(
-    folder: Path, root: Path, groups: Mapping[str, Sequence[Job]], rows: Sequence[Row], search: bool
-) -> tuple[list[Fairness], list[Effect]]:
+    folder: Path,
+    root: Path,
+    groups: Mapping[str, Sequence[Job]],
+    rows: Sequence[Row],
+    bins: tuple[Sequence[float], int],
+    search: bool,
+) -> tuple[list[Fairness], list[Effect], list[Judged]]:
     """Fairness of every configuration, and the comparisons that the sweep's design asks for."""
     if search or len(rows) < 2:
-        return [], []
+        return [], [], []
     fairness = check(groups, root)
     unfit = {f.label: "not converged" for f in fairness if f.converged is False}
     design = DesignConfig(**read_spec(folder).get("design", {}))
     rng = np.random.default_rng(0)
+    if design.kind == "claims":
+        configs = [read_config(own[0].folder) for own in groups.values()]
+        claims = find_claims(rows, configs, design, unfit, bins, rng)
+        return fairness, [part.effect for claim in claims for part in claim.parts], claims
     cells = [own[0].choices for own in groups.values()]
-    return fairness, find_effects(rows, design, cells, unfit, rng)
+    return fairness, find_effects(rows, design, cells, unfit, rng), []
 
 
 def _summary(row: Row) -> Summary:

@@ -39,6 +39,7 @@ from headsweep.overrides import (
     sweep_name,
 )
 from headsweep.private import grid, set_values
+from headsweep.roles import find_roles
 from headsweep.store import flat
 
 if TYPE_CHECKING:
@@ -270,6 +271,8 @@ def plan_sweep(sweep: Sweep) -> Plan:
         jobs = [sweep.compose(batch) for batch in batches]
         config = jobs[0].config
         _check_metrics(config.design.metrics)
+        if config.design.kind == "claims":
+            find_roles([job.resolved for job in jobs])
         own = {"seed": config.seed, "seeds": config.seeds, "design": asdict(config.design)}
         return Plan(jobs, folder, spec=own | _grid(jobs), batches=batches)
     ranges = {o.get_key_element(): o for o in arguments if o.is_sweep_override()}
