@@ -72,12 +72,12 @@ def row(
     events = np.arange(len(PT)) // 2
     q = np.where(np.arange(len(PT)) % 3, 1.0, -1.0)
     truth = np.stack([np.zeros(len(PT)), np.zeros(len(PT)), PT, q], axis=1)
-    factors, samples = seeds(spread, shift), []
+    factors, trends, samples = seeds(spread, shift), seeds(0.02, shift + 9), []
     scalars = {"gap": 1.3, "last_dev_loss": 0.02, "loss_at_10pct": 0.1, **(losses or {})}
     of_losses = {name: v * seeds(0.02, shift + i) for i, (name, v) in enumerate(scalars.items())}
     for s, factor in enumerate(factors):
         errors = normal_grid(len(PT), 7)  # the same of all arms: events do not matter
-        width = rho * factor * np.where(PT >= 50, high, 1.0)
+        width = rho * factor * np.where(PT >= 50, high * trends[s], 1.0)
         kappa = q / PT * (1 + width * errors)
         estimate = np.stack([eta * factor * errors, 0 * PT, 1 / np.abs(kappa), np.sign(kappa)], 1)
         tracks = Tracks.from_estimate(events, truth, estimate)

@@ -98,7 +98,7 @@ def _title(report: Report, word: str = "Verdicts") -> str:
     if unknown or failed:
         parts = ((failed, "not converged"), (unknown, "not checked for convergence"))
         state = ", ".join(f"{n} of {len(known)} {word}" for n, word in parts if n)
-    return f"{word} ({', '.join([*what, *([state] if known else [])])})"
+    return f"{word} ({', '.join([*what, state])})" if known else word
 
 
 def _note(report: Report) -> str:

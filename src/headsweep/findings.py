@@ -94,7 +94,8 @@ def _note(report: Report) -> str:
         "parts needs both. The last row is outside the family, m = 1."
     )
     if margins:
-        text += f" Margin {', '.join(margins)} (the wide one for the spread over seeds)."
+        wide = " (the wide one for the spread over seeds)" if len(margins) > 1 else ""
+        text += f" Margin {', '.join(margins)}{wide}."
     events = {
         effect.verdict.se_events is not None for effect in parts if effect.verdict is not None
     }
