@@ -27,7 +27,8 @@ PER_BIN = 240
 PT = np.exp(np.linspace(np.log(5.0), np.log(200.0), 5 * PER_BIN, endpoint=False))
 """Over the five quoted bins; 10 to 20 GeV has 225 tracks, as the others about."""
 
-HEADS = {
+HEAD: dict[str, object] = {"regression_hidden_dim": 144}
+HEADS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "conservative": ({}, {}),
     "direct": ({"regression_num_layers": 1}, {}),
     "no dropout": ({"dropout": 0.0}, {}),
@@ -47,7 +48,7 @@ def config(role: str) -> dict[str, object]:
         },
         "backbone": {},
         "pooling": asdict(PoolingConfig(**pooling)),  # type: ignore[arg-type]
-        "head": asdict(MLPHeadConfig(**head)),  # type: ignore[arg-type]
+        "head": asdict(MLPHeadConfig(**HEAD | head)),  # type: ignore[arg-type]
         "optim": {"lr": 0.08},
     }
 
@@ -274,7 +275,8 @@ def test_the_design_may_raise_the_number_of_comparisons() -> None:
     [
         (["optim.lr=0.02,0.04"], "jobs 0 and 1 are both 'conservative'"),
         (["arm=direct_head,baseline"], "the first job must be a head with hidden layers"),
-        (["arm=no_dropout,baseline"], "the first job must be a head with hidden layers, dropout"),
+        (["arm=no_dropout,baseline"], "the first job must be a head with hidden layers"),
+        (["head.regression_hidden_dim=null"], "a stated width, dropout and full projections"),
         (["pooling=half", "arm=baseline,direct_head"], "full projections"),
     ],
 )

@@ -9,7 +9,8 @@ from headsweep.labels import FOLD_KEYS
 from headsweep.store import flat
 
 CONTROL = "conservative"
-LAYERS, DROPOUT, WIDTH = "head.regression_num_layers", "head.dropout", "pooling.width"
+LAYERS, HIDDEN = "head.regression_num_layers", "head.regression_hidden_dim"
+DROPOUT, WIDTH = "head.dropout", "pooling.width"
 ROLES: Mapping[str, Mapping[str, object]] = {
     CONTROL: {},
     "direct": {LAYERS: 1},
@@ -35,10 +36,11 @@ def find_roles(configs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """
     all_keys = [_decisive(config) for config in configs]
     control = all_keys[0]
-    if control.get(LAYERS, 1) == 1 or not control.get(DROPOUT) or control[WIDTH] != "full":
+    fits = control.get(LAYERS, 1) > 1 and control.get(HIDDEN) and control.get(DROPOUT)
+    if not fits or control[WIDTH] != "full":
         raise UserError(
-            "design.kind=claims: the first job must be a head with hidden layers, dropout and full "
-            "projections; sweeps=claims has arm=baseline first"
+            "design.kind=claims: the first job must be a head with hidden layers of a stated "
+            "width, dropout and full projections; sweeps=claims has arm=baseline first"
         )
     found: dict[str, int] = {}
     for at, keys in enumerate(all_keys):
