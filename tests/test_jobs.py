@@ -92,7 +92,7 @@ def test_jobs_of_a_sweep_are_composed_as_by_hydra(overrides: list[str]) -> None:
 GRIDS = sorted(
     path.stem
     for path in (config_root() / "sweeps").glob("*.yaml")
-    if path.stem not in ("confirm", "factorial", "lr", "optuna")
+    if path.stem not in ("claims", "claims_acts", "confirm", "factorial", "lr", "optuna")
 )
 
 

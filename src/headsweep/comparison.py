@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 
 from headsweep import confirmation, labels, ledger, predict
 from headsweep.bins import ABS_ETA, ETA, PHI, binned, pt_axis
+from headsweep.claim_tests import Judged, find_claims
 from headsweep.config import DesignConfig
 from headsweep.confirmation import Confirmation
 from headsweep.effects import Effect, find_effects
@@ -26,10 +27,10 @@ from headsweep.notes import reading_notes, selection_notes
 from headsweep.origin import Origin, code_version, find_origin
 from headsweep.resolution import ResolutionFit, fit_resolution
 from headsweep.samples import Cache, Row, Sample, Score, head_row, reference_rows
-from headsweep.store import read_spec
+from headsweep.store import read_config, read_spec
 from headsweep.trials import Trials, usable
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of ``report.json``."""
 
 BINNED = (
@@ -147,6 +148,7 @@ class Report:
         split: What was scored, ``dev`` or ``test``; ``dev_loss`` and ``last_dev_loss`` are of it.
         readings: Who has read this test sample before; None on dev.
         confirmation: Optimism of the search that was confirmed, and shifts from val to test.
+        claims: The tested claims, of a design of that kind; their comparisons are ``effects``.
     """
 
     name: str
@@ -165,6 +167,7 @@ class Report:
     split: str = "dev"
     readings: Readings | None = None
     confirmation: Confirmation | None = None
+    claims: list[Judged] = field(default_factory=list)
 
     @property
     def on(self) -> str:
@@ -190,13 +193,14 @@ class Report:
         """All of it; NaN and infinity are null."""
         content = {
             "schema": SCHEMA,
-            **{field.name: getattr(self, field.name) for field in fields(self)},
+            **{f.name: getattr(self, f.name) for f in fields(self)},
             **{
                 name: None if (part := getattr(self, name)) is None else asdict(part)
                 for name in ("search", "readings", "confirmation")
             },
             "rows": [asdict(row) for row in self.rows],
             "effects": [asdict(effect) for effect in self.effects],
+            "claims": [asdict(claim) for claim in self.claims],
             "fairness": [asdict(found) for found in self.fairness],
             "origin": asdict(self.origin),
             "values": [_flat(value) for value in self.values],
@@ -248,12 +252,13 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
     if not any(row.samples for row in rows):
         problems = "; ".join(line for row in rows for line in row.problems)
         raise UserError(f"{folder}: no finished member to report: {problems}")
-    fairness, compared = _compare(design, root, groups, rows, search is not None)
     confirmed = None
     if frozen is not None:
         confirmed = confirmation.confirm(groups, rows, frozen, np.random.default_rng(0))
-    rows += reference_rows(groups, caches)
     pt_edges = [float(edge) for edge in metas[0].pt_edges]
+    bins = (pt_edges, metas[0].min_bin_tracks)
+    fairness, compared, claims = _compare(design, root, groups, rows, bins, search is not None)
+    rows += reference_rows(groups, caches)
     return Report(
         name=folder.name,
         rows=[_summary(row) for row in rows],
@@ -276,6 +281,7 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
         split=design.split,
         readings=readings,
         confirmation=confirmed,
+        claims=claims,
     )
 
 
@@ -284,16 +290,21 @@ def _compare(
     root: Path,
     groups: Mapping[str, Sequence[Job]],
     rows: Sequence[Row],
+    bins: tuple[Sequence[float], int],
     search: bool,
-) -> tuple[list[Fairness], list[Effect]]:
+) -> tuple[list[Fairness], list[Effect], list[Judged]]:
     """Fairness of every configuration, and the comparisons that the sweep's design asks for."""
     if search or len(rows) < 2:
-        return [], []
+        return [], [], []
     fairness = check(groups, root)
     unfit = {f.label: "not converged" for f in fairness if f.converged is False}
     rng = np.random.default_rng(0)
+    if design.kind == "claims":
+        configs = [read_config(own[0].folder) for own in groups.values()]
+        claims = find_claims(rows, configs, design, unfit, bins, rng)
+        return fairness, [part.effect for claim in claims for part in claim.parts], claims
     cells = [own[0].choices for own in groups.values()]
-    return fairness, find_effects(rows, design, cells, unfit, rng)
+    return fairness, find_effects(rows, design, cells, unfit, rng), []
 
 
 def _summary(row: Row) -> Summary:

@@ -2,6 +2,7 @@
 
 import math
 
+from headsweep import findings
 from headsweep.comparison import Report
 from headsweep.effects import Effect
 from headsweep.fairness import Fairness
@@ -16,6 +17,8 @@ def answer(report: Report) -> str:
         return "No verdict: these trials were chosen by the figures that they are shown with."
     if not report.effects:
         return "No verdict: one configuration, nothing to compare it with."
+    if report.claims:
+        return findings.answer(report)
     return " ".join(_sentence(report, metric) for metric in _metrics(report))
 
 
@@ -47,6 +50,8 @@ def _named(effect: Effect, several: bool) -> str:
 
 def verdict_table(report: Report) -> Table:
     """Every comparison with its intervals, verdict and what it would take."""
+    if report.claims:
+        return findings.claims_table(report, _title(report, "Claims"))
     rows = []
     for effect in report.effects:
         verdict = effect.verdict
@@ -75,7 +80,7 @@ def verdict_table(report: Report) -> Table:
     return Table(_title(report), [*columns, "parameters", "verdict"], rows, _note(report))
 
 
-def _title(report: Report) -> str:
+def _title(report: Report, word: str = "Verdicts") -> str:
     """Names what the verdicts hold for."""
     known = report.fairness
     what = [
@@ -93,7 +98,8 @@ def _title(report: Report) -> str:
     if unknown or failed:
         parts = ((failed, "not converged"), (unknown, "not checked for convergence"))
         state = ", ".join(f"{n} of {len(known)} {word}" for n, word in parts if n)
-    return f"Verdicts{report.on} ({', '.join([*what, *([state] if known else [])])})"
+    title = f"{word}{report.on}"
+    return f"{title} ({', '.join([*what, state])})" if known else title
 
 
 def _note(report: Report) -> str:
@@ -125,6 +131,8 @@ def _word(effect: Effect) -> str:
 
 def open_questions(report: Report) -> list[str]:
     """A line for each comparison without a clear verdict: why, and what it would take."""
+    if report.claims:
+        return findings.open_questions(report)
     lines = []
     for effect in report.effects:
         verdict, what = effect.verdict, f"{effect.arm} in {effect.metric}"
@@ -139,7 +147,7 @@ def open_questions(report: Report) -> list[str]:
 
 def _change(effect: Effect, value: float) -> str:
     assert effect.verdict is not None
-    return f"{math.expm1(value):+z.1%}" if effect.verdict.scale == "log" else f"{value:+z.3g}"
+    return effect.verdict.change(value)
 
 
 def _range(effect: Effect, low: float, high: float) -> str:

@@ -333,10 +333,11 @@ class DesignConfig:
     Attributes:
         kind: ``control``: every other job with the first; ``path``: each with the one before it;
             ``factorial``: main effects and two-way interactions of keys with two values each, where
-            the interactions are a family of their own.
+            the interactions are a family of their own; ``claims``: the document's six claims
+            (claim_tests.py), which name their metrics themselves.
         metrics: The primary metrics; each must have a margin (verdict.py).
         comparisons: m, for which intervals are widened; null for as many as there are.
-        split: Where the report reads: ``dev``, or ``test``, which only a confirmation may.
+        split: Where the report reads: ``dev``, or ``test``, for a confirmation and the claims.
     """
 
     kind: str = "control"
@@ -345,7 +346,7 @@ class DesignConfig:
     split: str = "dev"
 
     def __post_init__(self) -> None:
-        kinds = ("control", "path", "factorial")
+        kinds = ("control", "path", "factorial", "claims")
         _check(self.kind in kinds, "design.kind", self.kind, f"one of {', '.join(kinds)}")
         names = self.metrics
         _check(0 < len(set(names)) == len(names), "design.metrics", names, "one or more, each once")

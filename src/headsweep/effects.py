@@ -1,24 +1,28 @@
 """The comparisons of a sweep, fixed by its design before it ran: each with a verdict or why not."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from headsweep.config import DesignConfig
+from headsweep.contrast import Better
 from headsweep.factorial import contrasts, judge
 from headsweep.intervals import t_interval
-from headsweep.metrics import METRICS, Array
+from headsweep.metrics import METRICS, Array, Tracks
 from headsweep.resampling import RESAMPLES, Rows, event_bootstrap
 from headsweep.samples import Row, Sample
-from headsweep.verdict import MARGINS, Verdict, compare, compare_blocks
+from headsweep.verdict import MARGINS, Margin, Verdict, compare, compare_blocks
 
 MAX_MISID, MAX_R68 = 0.40, 0.9
 """Where the upper 95% limits are not below these, nothing is known of charge and pT (heads.md)."""
 
 INFORMED = ("qoverpt", "pt_", "charge", "scale")
 """Beginnings of metrics that need information on charge or pT."""
+
+OnRows = Callable[[Rows], Array]
+"""From drawn rows of tracks to one value for each member."""
 
 NO_INFORMATION = "not testable: no charge or pT information in these features"
 
@@ -81,22 +85,10 @@ def find_effects(
         events = event_means(rows, name, rng)
         for arm, control in family:
             ours, theirs = by_label[arm], by_label[control]
-            note = _obstacle(name, ours, theirs, unfit)
+            note = obstacle(name, ours, theirs, unfit)
             verdict = None
             if not note:
-                if ours.folds is not None:
-                    verdict = _over_blocks(ours, theirs, name, m)
-                else:
-                    verdict = compare(
-                        values[arm],
-                        values[control],
-                        MARGINS[name].value,
-                        scale=MARGINS[name].scale,
-                        comparisons=m,
-                        arm_events=events.get(arm),
-                        control_events=events.get(control) if arm in events else None,
-                        n_events=len(np.unique(ours.samples[0].tracks.event)),
-                    )
+                verdict = compare_rows(ours, theirs, values, events, MARGINS[name], m)
             parameters = ours.parameters - theirs.parameters
             found.append(Effect(arm, control, name, parameters, verdict, note))
     return found
@@ -114,7 +106,7 @@ def _factorial_effects(
     sizes = {order: sum(c.order == order for c in family) * len(names) for order in (1, 2)}
     found = []
     for name in names:
-        notes = [_obstacle(name, row, rows[0], unfit) for row in rows]
+        notes = [obstacle(name, row, rows[0], unfit) for row in rows]
         note = next((note for note in notes if note), "")
         note = note or (
             "cross-validated factorial designs have no verdict" if rows[0].folds else ""
@@ -149,7 +141,7 @@ def values_of(samples: Sequence[Sample], name: str) -> Array:
     return np.abs(values) if metric.better == "zero" else values
 
 
-def _obstacle(name: str, arm: Row, control: Row, unfit: Mapping[str, str]) -> str:
+def obstacle(name: str, arm: Row, control: Row, unfit: Mapping[str, str]) -> str:
     """Why these two cannot be compared, if they cannot."""
     for row in (arm, control):
         if not row.samples:
@@ -181,6 +173,34 @@ def event_means(rows: Sequence[Row], name: str, rng: np.random.Generator) -> dic
     """
     if name not in METRICS or not rows[0].samples or rows[0].folds is not None:
         return {}
+    metric = METRICS[name]
+
+    def statistic(samples: Sequence[Tracks]) -> OnRows:
+        if metric.residual is None or metric.reduce is None:
+            return lambda drawn: np.array([metric.function(t.take(drawn)) for t in samples])
+        residuals, reduce = np.stack([metric.residual(tracks) for tracks in samples]), metric.reduce
+        return lambda drawn: np.asarray(reduce(residuals[:, drawn]))
+
+    tables = resampled(rows, statistic, rng)
+    if metric.better == "zero":
+        tables = {label: np.abs(table) for label, table in tables.items()}
+    logs = MARGINS[name].scale == "log"
+    return {
+        label: (np.log(table) if logs else table).mean(axis=1) for label, table in tables.items()
+    }
+
+
+def resampled(
+    rows: Sequence[Row], statistic: Callable[[Sequence[Tracks]], OnRows], rng: np.random.Generator
+) -> dict[str, Array]:
+    """A statistic of every member on resampled events, [R, members] by label.
+
+    Args:
+        rows: Configurations; left out is who was scored on other tracks than the first.
+        statistic: From the tracks of all members to a function of drawn rows that gives one value
+            for each member.
+        rng: Drives the bootstrap; all members see the same resamples.
+    """
     first = rows[0].samples[0].tracks
     shared = [
         row
@@ -189,43 +209,75 @@ def event_means(rows: Sequence[Row], name: str, rng: np.random.Generator) -> dic
         and np.array_equal(row.samples[0].tracks.event, first.event)
         and np.array_equal(row.samples[0].tracks.pt_true, first.pt_true)
     ]
-    logs, metric = MARGINS[name].scale == "log", METRICS[name]
-    samples = [sample.tracks for row in shared for sample in row.samples]
-    if metric.residual is not None and metric.reduce is not None:
-        residuals, reduce = np.stack([metric.residual(tracks) for tracks in samples]), metric.reduce
-
-        def values(drawn: Rows) -> Array:
-            return np.asarray(reduce(residuals[:, drawn]))
-    else:
-
-        def values(drawn: Rows) -> Array:
-            return np.array([metric.function(tracks.take(drawn)) for tracks in samples])
-
+    values = statistic([sample.tracks for row in shared for sample in row.samples])
     table = event_bootstrap(values, first.event, rng, RESAMPLES)
-    if metric.better == "zero":
-        table = np.abs(table)
-    table = np.log(table) if logs else table
     ends = np.cumsum([len(row.samples) for row in shared])
     parts = np.split(table, ends[:-1], axis=1)
-    return {row.label: part.mean(axis=1) for row, part in zip(shared, parts, strict=True)}
+    return {row.label: part for row, part in zip(shared, parts, strict=True)}
 
 
-def _over_blocks(arm: Row, control: Row, name: str, comparisons: int) -> Verdict:
+def compare_rows(
+    arm: Row,
+    control: Row,
+    values: Mapping[str, Array],
+    events: Mapping[str, Array],
+    margin: Margin,
+    comparisons: int,
+    better: Better = "lower",
+) -> Verdict:
+    """The verdict on two configurations: over their seeds, or paired over folds.
+
+    Args:
+        arm: One of them.
+        control: The other.
+        values: What is compared, of each member by label, [n].
+        events: The means over members on resampled events by label, [R], see ``event_means``.
+        margin: eps and its scale.
+        comparisons: m.
+        better: The direction of the values.
+
+    Raises:
+        UserError: A value cannot be compared on the scale.
+    """
+    if arm.folds is not None:
+        return _over_blocks(arm, control, values, margin, comparisons, better)
+    return compare(
+        values[arm.label],
+        values[control.label],
+        margin.value,
+        scale=margin.scale,
+        better=better,
+        comparisons=comparisons,
+        arm_events=events.get(arm.label) if control.label in events else None,
+        control_events=events.get(control.label) if arm.label in events else None,
+        n_events=len(np.unique(arm.samples[0].tracks.event)),
+    )
+
+
+def _over_blocks(
+    arm: Row,
+    control: Row,
+    values: Mapping[str, Array],
+    margin: Margin,
+    comparisons: int,
+    better: Better,
+) -> Verdict:
     """Paired over the folds and split seeds that both have, the seeds of a block averaged."""
-    ours, theirs = _blocks(arm, name), _blocks(control, name)
+    ours, theirs = (_blocks(row, values[row.label]) for row in (arm, control))
     both = sorted(ours.keys() & theirs.keys())
     return compare_blocks(
         np.array([ours[block] for block in both]),
         np.array([theirs[block] for block in both]),
-        MARGINS[name].value,
+        margin.value,
         folds=arm.folds,
-        scale=MARGINS[name].scale,
+        scale=margin.scale,
+        better=better,
         comparisons=comparisons,
     )
 
 
-def _blocks(row: Row, name: str) -> dict[tuple[int, int], float]:
+def _blocks(row: Row, of_members: Array) -> dict[tuple[int, int], float]:
     found: dict[tuple[int, int], list[float]] = {}
-    for sample, value in zip(row.samples, values_of(row.samples, name), strict=True):
+    for sample, value in zip(row.samples, of_members, strict=True):
         found.setdefault(sample.block, []).append(float(value))
     return {block: math.fsum(values) / len(values) for block, values in found.items()}

@@ -157,6 +157,7 @@ def effects(report: Report, metric: str) -> Picture:
     def change(value: float) -> float:
         return 100 * math.expm1(value) if logs else factor * value
 
+    m = max(v.comparisons for _, v in found)
     ends = [change(end) for _, v in found for end in (v.sim_low, v.sim_high, v.delta)]
     margin = change(verdict.margin)
     place = Linear(float(f"{2 * margin:.1g}"), ends)
@@ -181,7 +182,7 @@ def effects(report: Report, metric: str) -> Picture:
     x = {**place.axis(what), "range": [min(drawn) - 0.2, max(drawn) + 0.2]}
     figure = named_figure(data, x, names, [band])
     note = (
-        f"Thick: 95% interval; thin: for m = {verdict.comparisons} comparisons, from which the "
+        f"Thick: 95% interval; thin: for m = {m} comparisons, from which the "
         f"verdict is read; grey: too small to matter. Logarithmic beyond ±{place.threshold:g}."
     )
     return Picture(f"effect_{metric}", f"Effects on {metric}", note, figure)

@@ -36,6 +36,7 @@ th, td { padding: 2px 10px 2px 0; text-align: right; vertical-align: bottom; }
 th { border-bottom: 1px solid #888; font-weight: 600; }
 td { border-bottom: 1px solid #eee; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; }
+td.long { white-space: normal; min-width: 15em; }
 pre { background: #f4f4f4; padding: 8px; white-space: pre-wrap; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 14px; }
 dt { color: #555; }
@@ -79,6 +80,9 @@ SIGNS = {
     "cross": "✚",
 }
 """Markers of plotly.js as characters."""
+
+LONG = 30
+"""Longer cells of a table may be broken into lines."""
 
 NO_NETWORK = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -219,7 +223,9 @@ def _list(lines: Iterable[str]) -> str:
 
 def _table(table: tables.Table) -> str:
     def row(cells: Iterable[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+        opened = {True: f'<{tag} class="long">', False: f"<{tag}>"}
+        inside = (f"{opened[len(cell) > LONG]}{escape(cell)}</{tag}>" for cell in cells)
+        return f"<tr>{''.join(inside)}</tr>"
 
     head = row(table.columns, "th").replace("_", "_<wbr>")
     body = "\n".join(row(cells, "td") for cells in table.rows)

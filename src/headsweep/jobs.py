@@ -39,6 +39,7 @@ from headsweep.overrides import (
     sweep_name,
 )
 from headsweep.private import grid, set_values
+from headsweep.roles import find_roles
 from headsweep.store import flat
 
 if TYPE_CHECKING:
@@ -280,12 +281,10 @@ def plan_sweep(sweep: Sweep) -> Plan:
                 )
         jobs = [sweep.compose(batch) for batch in batches]
         config = jobs[0].config
-        _check_metrics(config.design.metrics)
+        _check_design(jobs, confirms=finalists is not None)
         design = asdict(config.design)
         if config.design.split == "dev":
             del design["split"]  # a sweep of an earlier version goes on
-        elif finalists is None:
-            raise UserError("study is missing: give study=NAME, a search that is to be confirmed")
         spec = {"seed": config.seed, "seeds": config.seeds, "design": design, **_grid(jobs)}
         if finalists is not None:
             first = len(jobs) - len(finalists.best)
@@ -310,6 +309,15 @@ def plan_sweep(sweep: Sweep) -> Plan:
         "config": identity(jobs[0].resolved),
     }
     return Plan(jobs, folder, trials=search.n_trials, spec=spec, search=search)
+
+
+def _check_design(jobs: Sequence[Job], confirms: bool) -> None:
+    design = jobs[0].config.design
+    _check_metrics(design.metrics)
+    if design.kind == "claims":
+        find_roles([job.resolved for job in jobs])
+    elif design.split == "test" and not confirms:
+        raise UserError("study is missing: give study=NAME, a search that is to be confirmed")
 
 
 def _check_metrics(names: Sequence[str]) -> None:

@@ -239,7 +239,7 @@ def _effects_panel(axes: Axes, metric: str, effects: Sequence[Effect]) -> None:
         band = drawn([-first.margin, first.margin])
         axes.axvspan(*band, color="0.9", zorder=0, label="does not matter")
         ends = (drawn([v.sim_low for v in verdicts]), drawn([v.sim_high for v in verdicts]))
-        widened = f"widened for {first.comparisons}"
+        widened = f"widened for {max(v.comparisons for v in verdicts)}"
         axes.hlines(rows, *ends, color=COLOURS[0], linewidth=1.2, label=widened)
         ends = (drawn([v.low for v in verdicts]), drawn([v.high for v in verdicts]))
         axes.hlines(rows, *ends, color=COLOURS[5], linewidth=6, label="95% interval")

@@ -115,16 +115,16 @@ class Verdict:
     def text(self) -> str:
         """The verdict and what it rests on, in a sentence."""
         word = f"{self.word} (real but negligible)" if self.real_but_negligible else self.word
-        head = f"{word}: {self._change(self.delta)}"
+        head = f"{word}: {self.change(self.delta)}"
         counts = f"n = {self.n_arm} and {self.n_control} {self.unit}"
         if self.reason:
             return f"{head}, {counts}; {self.reason}"
-        parts = [f"{head}, 95% interval {self._range(self.low, self.high)}"]
+        parts = [f"{head}, 95% interval {self.range(self.low, self.high)}"]
         if self.comparisons > 1:
             parts.append(
-                f"over {self.comparisons} comparisons {self._range(self.sim_low, self.sim_high)}"
+                f"over {self.comparisons} comparisons {self.range(self.sim_low, self.sim_high)}"
             )
-        parts += [f"margin {self._change(self.margin).lstrip('+')}", counts]
+        parts += [f"margin {self.change(self.margin).lstrip('+')}", counts]
         if self.unit == "seeds":
             parts.append(self._errors())
         parts.append(f"{self.test} p = {self.p_value:.2g}")
@@ -138,11 +138,13 @@ class Verdict:
             return f"{seeds}, for this sample of events only"
         return f"{seeds}, from events {self._size(self.se_events)}"
 
-    def _range(self, low: float, high: float) -> str:
-        return f"{self._change(low)} to {self._change(high)}"
+    def range(self, low: float, high: float) -> str:
+        """An interval in words."""
+        return f"{self.change(low)} to {self.change(high)}"
 
-    def _change(self, value: float) -> str:
-        return f"{math.expm1(value):+z.1%}" if self.scale == "log" else f"{value:+.3g}"
+    def change(self, value: float) -> str:
+        """A difference in words: in percent on the log scale."""
+        return f"{math.expm1(value):+z.1%}" if self.scale == "log" else f"{value:+z.3g}"
 
     def _size(self, value: float) -> str:
         return f"{value:.2%}" if self.scale == "log" else f"{value:.2g}"
