@@ -153,3 +153,18 @@ class Comparison(Page):
         """Titles of the axes as drawn, from left to right."""
         found = self.browser.find_elements(By.CSS_SELECTOR, ".parcoords .axis-title")
         return [e.text for e in sorted(found, key=lambda e: e.rect["x"])]
+
+
+class Artifacts(Page):
+    """The files of a run, opened by its name in the table of runs."""
+
+    def __init__(self, runs: Runs, name: str) -> None:
+        super().__init__(runs.browser)
+        self.click(f"//*[@col-id='attributes.`Run Name`']//a[.='{name}']")
+        self.click("//*[@role='tab'][normalize-space()='Artifacts']")
+
+    def open(self, *path: str) -> WebElement:
+        """Click from folder to folder to a file; the frame in which the viewer shows it."""
+        for name in path:
+            self.click(f"//*[contains(@class, 'artifact-view')]//*[text()='{name}']")
+        return self.find("//iframe")

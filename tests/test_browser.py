@@ -11,7 +11,7 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from browser import PROGRAMS, Comparison, Runs, chromium
+from browser import PROGRAMS, Artifacts, Comparison, Runs, chromium
 from headsweep import store
 from serving import BIN, ui
 
@@ -158,3 +158,24 @@ def test_the_four_presets_are_compared_in_parallel_coordinates(
     plot = page.browser.find_element(By.CSS_SELECTOR, ".js-plotly-plot")
     page.wait(lambda: coloured(plot.screenshot_as_png) > 500)
     save(page, pictures / "mlflow_compare.png")
+
+
+def test_the_report_opens_in_the_artifacts_of_the_sweeps_run(root: Path, runs: Runs) -> None:
+    if not (root / "sweeps" / "presets" / "report").is_dir():
+        report = [BIN / "headsweep", "report", "presets", "--root", root]
+        subprocess.run(report, check=True, capture_output=True)
+    page = Artifacts(runs, "presets")
+    page.browser.switch_to.frame(page.open("report", "report.html"))
+    try:
+        assert page.find("//h1").text.startswith("presets: ")
+        # The viewer's frame lets scripts run: all pictures are drawn, and the legend works.
+        plots = len(page.browser.find_elements(By.CSS_SELECTOR, ".plot"))
+        assert plots > 5
+        drawn = ".plot.js-plotly-plot .main-svg"
+        page.wait(lambda: len(page.browser.find_elements(By.CSS_SELECTOR, drawn)) >= plots)
+        page.click("//div[@class='legend']/button[1]")
+        assert (
+            page.find("//div[@class='legend']/button[1]").get_attribute("aria-pressed") == "false"
+        )
+    finally:
+        page.browser.switch_to.default_content()

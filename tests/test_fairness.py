@@ -64,6 +64,14 @@ def test_rates_count_on_other_seeds_only(tmp_path: Path) -> None:
     assert found(tmp_path).choice() == "best of 3 tried, 0.02 to 0.08"
 
 
+def test_runs_on_other_features_do_not_count(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    config = {"optim": {"steps": 200, "lr": 0.02, "batch_size": 8}}
+    other = tmp_path / "sweeps" / "longer" / "jobs" / "0"
+    write_toy_job(other, BASE, config=config, cache_key="another")
+    assert found(tmp_path).converged is None
+
+
 def test_folds_are_left_out(tmp_path: Path) -> None:
     split = {"folds": 5, "fold": 0, "seed": 0}
     write_toy_job(tmp_path / "sweeps" / "s" / "jobs" / "0", BASE, split=split)

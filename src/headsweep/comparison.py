@@ -190,14 +190,15 @@ class Report:
         return pd.DataFrame([_flat(value) for value in self.values])
 
     def to_json(self) -> str:
-        """All of it; NaN and infinity are null."""
+        """All of it; NaN and infinity are null. The trials of a search are one long line."""
         content = {
             "schema": SCHEMA,
             **{f.name: getattr(self, f.name) for f in fields(self)},
             **{
                 name: None if (part := getattr(self, name)) is None else asdict(part)
-                for name in ("search", "readings", "confirmation")
+                for name in ("readings", "confirmation")
             },
+            "search": None if self.search is None else self.search.plain(),
             "rows": [asdict(row) for row in self.rows],
             "effects": [asdict(effect) for effect in self.effects],
             "claims": [asdict(claim) for claim in self.claims],
@@ -208,7 +209,13 @@ class Report:
             "fits": {label: asdict(fit) for label, fit in self.fits.items()},
         }
         finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
-        return json.dumps(finite, indent=1, allow_nan=False) + "\n"
+        # Python indents thirty times slower than it writes: 10,000 trials would take seconds.
+        texts = {
+            key: json.dumps(value, indent=None if key == "search" else 1, allow_nan=False)
+            for key, value in finite.items()
+        }
+        lines = (f'"{key}": {text}' for key, text in texts.items())
+        return "{\n " + ",\n".join(lines).replace("\n", "\n ") + "\n}\n"
 
 
 def build_report(folder: Path, root: Path, score: Score = predict.score) -> Report:
@@ -225,16 +232,14 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
         UserError: There is no such sweep, none of its members is finished, or its jobs read data
             of different pT bins.
     """
-    jobs = labels.read_jobs(folder)
+    search = Trials.read(folder)
+    best = None if search is None else search.best()
+    if search is not None and search.outcomes and not best:
+        raise UserError(f"{folder}: no complete trial to report: {usable(search.outcomes)}")
+    jobs = labels.read_jobs(folder, best)
     if not jobs:
         known = ", ".join(sorted(path.name for path in (root / "sweeps").glob("*/"))) or "none yet"
         raise UserError(f"{folder}: no jobs to report; sweeps under {root}: {known}")
-    search = Trials.read(folder)
-    if search is not None:
-        by_number = {int(job.folder.name): job for job in jobs}
-        jobs = [by_number[number] for number in search.best()]
-        if not jobs:
-            raise UserError(f"{folder}: no complete trial to report: {usable(search.outcomes)}")
     spec = read_spec(folder)
     design, frozen = DesignConfig(**spec.get("design", {})), spec.get("confirm")
     groups = labels.group(jobs) if frozen is None else confirmation.group(jobs, frozen)

@@ -91,7 +91,7 @@ def check(groups: Mapping[str, Sequence[Job]], root: Path) -> list[Fairness]:
     wanted = {label: jobs[0] for label, jobs in groups.items() if jobs[0].folds is None}
     configs = {label: store.read_config(job.folder) for label, job in wanted.items()}
     keys = {label: _key(configs[label], job.cache_key) for label, job in wanted.items()}
-    trained = _trained(root, set(keys.values()))
+    trained = _trained(root, set(keys.values()), {job.cache_key for job in wanted.values()})
     return [
         _judge(label, configs[label], trained[keys[label]], job.seeds)
         for label, job in wanted.items()
@@ -105,12 +105,13 @@ def _key(config: Mapping[str, Any], cache_key: str) -> str:
     return stable_hash([{**own, "optim": optim}, cache_key])
 
 
-def _trained(root: Path, keys: set[str]) -> dict[str, Trained]:
-    """All finished trainings of some configurations, at all steps and rates."""
+def _trained(root: Path, keys: set[str], caches: set[str]) -> dict[str, Trained]:
+    """All finished trainings of some configurations on some caches, at all steps and rates."""
     found: dict[str, Trained] = {key: {} for key in keys}
     for folder in store.find_jobs(root):
         about = store.read_job(folder)
-        if about is None:
+        # Other features: its configuration, which takes longer to read, need not be looked at.
+        if about is None or about["cache_key"] not in caches:
             continue
         config = store.read_config(folder)
         key = _key(config, about["cache_key"])

@@ -38,15 +38,21 @@ class Job:
     seeds: frozenset[int]
 
 
-def read_jobs(folder: Path) -> list[Job]:
+def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Job]:
     """The jobs below a sweep folder, or the one given.
+
+    Args:
+        folder: The sweep's, or that of one job.
+        numbers: Only these jobs of the sweep, in this order; None for all.
 
     Raises:
         DataError: The ``job.json`` of a job is damaged.
     """
-    found = [
-        (path, store.read_job(path), store.read_config(path)) for path in store.find_jobs(folder)
-    ]
+    if numbers is None:
+        paths = store.find_jobs(folder)
+    else:
+        paths = [folder / "jobs" / str(number) for number in numbers]
+    found = [(path, store.read_job(path), store.read_config(path)) for path in paths]
     spec_seeds = int(store.read_spec(folder).get("seeds", 1))
     abouts = []
     for path, about, _ in found:

@@ -167,9 +167,14 @@ def report(
 
     with preparing(console(stderr=True)) as progress:
         progress("scoring", 0.0)
+        import torch
+
         from headsweep.report import build_report, print_report, write_report
         from headsweep.tracking import TrackingError, sync_report
 
+        # One member's batch is too small for two cores: they wait for each other. And the figures
+        # then do not depend on how many there are.
+        torch.set_num_threads(1)
         run = root / "runs" / name
         folder = run if run.is_dir() else root / "sweeps" / name
         found = build_report(folder, root)
