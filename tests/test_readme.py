@@ -1,9 +1,9 @@
 """Every command of README.md runs, at smoke size."""
 
+import logging
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from headsweep import cli
 from headsweep.config import config_root
+from headsweep.events import spectrometer
 from headsweep.events.layout import write_hepattn
 from headsweep.events.simulate import simulate
 
@@ -73,16 +75,26 @@ PREPARED = {
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of all these sweeps."""
     folder = tmp_path_factory.mktemp("trained")
-    for line in PREPARED.values():
-        command = [Path(sys.executable).parent / "headsweep", "train", *line, *SMALL, *TINY]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("HYDRA_FULL_ERROR", "1")
+        for line in PREPARED.values():
+            patch.setattr(sys, "argv", ["headsweep", "train", *line, *SMALL, *TINY])
+            with pytest.raises(SystemExit) as caught:
+                cli.main()
+            assert not caught.value.code
+    logging.disable(logging.NOTSET)
     return folder / "runs"
 
 
 @pytest.mark.parametrize("line", commands())
 def test_a_command_of_the_readme(
-    line: str, command: Command, folders: Path, trained: Path, tmp_path: Path
+    line: str,
+    command: Command,
+    folders: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from headsweep.events.acts_csv import convert
 
@@ -116,6 +128,9 @@ def test_a_command_of_the_readme(
             words += TINY[:2]
         case "backbone":
             words += ["--steps", "2"]
+        case "report" if "confirm" in words:
+            monkeypatch.setattr(spectrometer, "TEST_EVENTS", 100)
+            shutil.copytree(trained, tmp_path / "runs")
         case "list" | "clean" | "study" | "sync" | "report" | "predict" | "plan":
             shutil.copytree(trained, tmp_path / "runs")
     code, _, err = command(*words)

@@ -26,7 +26,7 @@ def check_node(key: str, node: Any, leading: int = 0) -> None:
         node = asdict(node)
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise UserError(f"{key}: needs a _target_, the class to build")
-    from headsweep.build import locate  # needs torch, like whatever is located
+    from headsweep.build import locate
 
     target = locate(str(node["_target_"]))
     parameters = list(inspect.signature(target).parameters.values())[leading:]

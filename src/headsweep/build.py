@@ -1,15 +1,19 @@
-"""From a stored configuration to the objects it names."""
+"""From a stored configuration to the objects it names.
+
+Torch is imported by what needs it: a sweep command whose caches are there does not.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from headsweep.config import PoolingConfig
 from headsweep.errors import UserError
-from headsweep.population import Member, Population, build_member
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from headsweep.population import Member, Population
 
 
 def locate(target: str) -> Any:
@@ -35,7 +39,7 @@ def make(node: Mapping[str, Any], *args: Any) -> Any:
 
 def member_builder(
     config: Mapping[str, Any], inputs: int, dim: int, outputs: int
-) -> Callable[[], Member]:
+) -> "Callable[[], Member]":
     """What makes one member of a resolved configuration, with fresh weights.
 
     Args:
@@ -44,8 +48,11 @@ def member_builder(
         dim: Width of the frozen transformer, D.
         outputs: Number of outputs, O.
     """
+    import torch
 
-    def head(in_dim: int, out_dim: int) -> nn.Module:
+    from headsweep.population import build_member
+
+    def head(in_dim: int, out_dim: int) -> "nn.Module":
         node = config["head"]
         try:
             built: nn.Module = make(node, in_dim, out_dim)
@@ -66,8 +73,10 @@ def member_builder(
 
 def population_builder(
     config: Mapping[str, Any], inputs: int, dim: int, outputs: int, device: str = "cpu"
-) -> Callable[[Sequence[int]], Population]:
+) -> "Callable[[Sequence[int]], Population]":
     """What makes a population of given seeds; arguments as for ``member_builder``."""
+    from headsweep.population import Population
+
     member = member_builder(config, inputs, dim, outputs)
     pooling = PoolingConfig(**config["pooling"])
     return lambda seeds: Population(member, pooling, seeds, device)

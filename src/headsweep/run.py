@@ -122,6 +122,8 @@ def check_device(name: str) -> None:
     Raises:
         UserError: The message says why.
     """
+    if name == "cpu":
+        return
     import torch
 
     try:
