@@ -6,6 +6,8 @@ BIN := .venv/bin
 .PHONY: help ablation test lint calibrate killmatrix ui screenshots
 # Where `make screenshots` finds a finished `sweeps=presets`.
 ROOT ?= runs
+# One more than there are cores: many tests wait for a process or a server.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -15,7 +17,7 @@ ablation: .venv/installed ## Compare the four presets: simulate, train 4 x 5 see
 	$(BIN)/headsweep report presets
 
 test: .venv/installed-dev ## Run the whole suite.
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lint: .venv/installed-dev ## Check style, format and types.
 	$(BIN)/ruff check

