@@ -5,10 +5,10 @@ each member. A seed folder counts only when it has a ``result.json``, which is w
 Torch, pandas and filelock are imported where they are used, so that ``headsweep list`` is quick.
 """
 
+import copy
 import json
 import math
 import os
-import pickle
 import re
 import secrets
 import shutil
@@ -191,7 +191,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not groups or any("&" in text for text in groups):  # an anchor reaches into other groups
         return _read_yaml(path)
     try:
-        parts = [pickle.loads(_parse_group(text)) for text in groups]
+        parts = [copy.deepcopy(_parse_group(text)) for text in groups]
     except yaml.YAMLError:
         return _read_yaml(path)
     if not all(isinstance(part, dict) for part in parts):
@@ -352,9 +352,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1024)
-def _parse_group(text: str) -> bytes:
-    """What a part of a YAML file says, pickled: each reader gets a copy of its own."""
-    return pickle.dumps(yaml.load(text, Loader=_LOADER))
+def _parse_group(text: str) -> Any:
+    """What a part of a YAML file says; whoever gives it away gives a copy."""
+    return yaml.load(text, Loader=_LOADER)
 
 
 def _weights_bytes(weights: "Mapping[str, torch.Tensor]") -> bytes:
