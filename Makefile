@@ -17,7 +17,7 @@ ablation: .venv/installed ## Compare the four presets: simulate, train 4 x 5 see
 	$(BIN)/headsweep report presets
 
 test: .venv/installed-dev ## Run the whole suite.
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-dev ## Check style, format and types.
 	$(BIN)/ruff check

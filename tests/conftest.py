@@ -1,6 +1,7 @@
 """What tests of the command line share."""
 
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 
 from headsweep import cli
 
+# In a shell's background it is ignored, and would be in all commands that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -16,6 +20,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """What ``make screenshots`` gives to ``tests/test_browser.py``."""
     parser.addoption("--runs", type=Path, help="root with a sweep `presets`, to be shown")
     parser.addoption("--pictures", type=Path, help="where to write pictures of the pages")
+
+
+LONG = ("sweep", "readme", "services", "browser", "notebooks", "cli", "ui", "sync")
+"""Modules that start processes: begun first, so that no test process is left with one alone."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long modules before all others."""
+    places = {f"test_{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture

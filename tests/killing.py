@@ -1,7 +1,7 @@
 """Kills a search with SIGKILL again and again, and compares it with one that nobody touched.
 
 ``python tests/killing.py --kills 50`` is the whole matrix (``make killmatrix``); the suite kills
-three times. Half of the kills come within 5 ms after the n-th write of one kind, n and the kind
+twice. Half of the kills come within 5 ms after the n-th write of one kind, n and the kind
 random; half at a random time after the first trial has begun. What is written is seen from outside,
 by inotify: nothing of headsweep is changed for it.
 """

@@ -70,7 +70,7 @@ def test_the_selection_is_off_until_it_is_chosen(default: Job) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_sweep_says_what_it_is_and_composes(path: Path) -> None:
+def test_every_sweep_composes_and_says_what_it_is_and_compares(path: Path) -> None:
     header = "\n".join(re.findall(r"^#.*", path.read_text(), re.MULTILINE))
     assert "# Question: " in header
     assert f"# Command: headsweep train sweeps={path.stem}" in header
@@ -83,6 +83,11 @@ def test_every_sweep_says_what_it_is_and_composes(path: Path) -> None:
     plan = make_plan([f"sweeps={path.stem}", *few], multirun=True)
     assert plan.folder == Path("runs/sweeps") / path.stem
     assert len(plan.jobs) > 1
+    # Others compare something else than each configuration with the control.
+    if path.stem not in ("claims", "claims_acts", "confirm", "factorial", "lr", "optuna"):
+        design, folds = plan.spec["design"], ("data.split.fold=", "data.split.seed=")
+        rows = {tuple(o for o in job.overrides if not o.startswith(folds)) for job in plan.jobs}
+        assert design["comparisons"] == (len(rows) - 1) * len(design["metrics"])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a confirmation trains, from the folders of a search that was never trained."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,18 @@ WIDTHS = {0: 64, 1: 96, 2: 96, 3: 128, 4: 200}
 VALUES = {0: 0.40, 1: 0.20, 2: 0.21, 3: 0.30, 4: 0.50}
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search of five trials, written once."""
+    root = tmp_path_factory.mktemp("search") / "runs"
+    write_search(root, 5)
+    return root
+
+
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    write_search(tmp_path / "runs", 5)
-    return tmp_path / "runs"
+def root(written: Path, tmp_path: Path) -> Path:
+    """A copy of the search, to be spoilt."""
+    return Path(shutil.copytree(written, tmp_path / "runs"))
 
 
 def write_search(root: Path, n_trials: int, values: dict[int, float] = VALUES) -> None:

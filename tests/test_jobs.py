@@ -89,22 +89,6 @@ def test_jobs_of_a_sweep_are_composed_as_by_hydra(overrides: list[str]) -> None:
             found.compose([*overrides, "optim.lr=much"])
 
 
-GRIDS = sorted(
-    path.stem
-    for path in (config_root() / "sweeps").glob("*.yaml")
-    if path.stem not in ("claims", "claims_acts", "confirm", "factorial", "lr", "optuna")
-)
-
-
-@pytest.mark.parametrize("name", GRIDS)
-def test_a_sweeps_file_says_how_many_comparisons_it_makes(name: str) -> None:
-    plan = sweep(f"sweeps={name}", *(["data.source.path=x"] if name == "acts" else []))
-    design = plan.spec["design"]
-    folds = ("data.split.fold=", "data.split.seed=")
-    rows = {tuple(o for o in job.overrides if not o.startswith(folds)) for job in plan.jobs}
-    assert design["comparisons"] == (len(rows) - 1) * len(design["metrics"])
-
-
 @pytest.mark.parametrize(
     ("override", "message"),
     [

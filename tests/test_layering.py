@@ -15,7 +15,8 @@ ONLY_ERRORS = {"errors"}
 ALLOWED = {
     "errors": set(),
     "config": ONLY_ERRORS,
-    "metrics": ONLY_ERRORS,
+    "metrics": {"errors", "quantiles"},
+    "quantiles": set(),
     "store": ONLY_ERRORS,
     "resampling": set(),
     "power": set(),

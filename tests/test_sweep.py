@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,7 @@ from headsweep.tasks import Outcome
 BIN = Path(sys.executable).parent
 SMALL = [
     *("data=tiny", "data.source.events=60", "backbone=truth", "tracking=false"),
-    *("optim.steps=4", "optim.batch_size=16"),
+    *("optim.steps=4", "optim.batch_size=16", "workers=1"),
 ]
 
 TROUBLE = '''
@@ -128,7 +129,7 @@ def test_failures_of_a_grid_stay_alone_and_are_tried_again(
 def test_five_failures_in_a_row_end_a_search(
     trouble: list[str], command: Command, tmp_path: Path
 ) -> None:
-    search = ["hydra.sweeper.n_trials=40", "head.mode=choice(raises,diverges)", "workers=1"]
+    search = ["hydra.sweeper.n_trials=40", "head.mode=choice(raises,diverges)"]
     code, out, err = command("train", "-m", *trouble, *search, "name=bad", "hydra.sweeper.lag=1")
     assert code == 1
     assert "stopped: trials 0 to 4 failed, 5 in a row" in err
@@ -138,7 +139,7 @@ def test_five_failures_in_a_row_end_a_search(
 
 def test_a_search_is_refused_to_another_specification(command: Command) -> None:
     search = ["train", "-m", *SMALL, "head.dropout=interval(0.0,0.4)", "name=mine"]
-    assert command(*search, "hydra.sweeper.n_trials=2", "workers=1")[0] == 0
+    assert command(*search, "hydra.sweeper.n_trials=2")[0] == 0
     code, out, _ = command(*search, "hydra.sweeper.n_trials=3")
     assert code == 0
     assert "3 of 3 trials are done, 2 were there before" in out
@@ -204,23 +205,24 @@ def test_a_killed_search_ends_as_if_nothing_had_happened(reference: Path, tmp_pa
     import random
 
     tally = killing.Tally()
-    killing.torment(tmp_path, 3, random.Random(1), tally)
-    assert tally.kills == 3
-    assert tally.live >= 1  # it may hit between two trials
+    killing.torment(tmp_path, 2, random.Random(1), tally)
+    assert tally.kills == 2
+    assert tally.live >= 1  # one may hit between two trials
     assert killing.differences(reference, tmp_path) == []
 
 
 def workers(command: int) -> set[psutil.Process]:
     """Workers of a sweep command that are alive."""
-    return {
-        child
-        for child in psutil.Process(command).children(recursive=True)
-        if "headsweep.worker" in child.cmdline()
-    }
+    found = set()
+    for child in psutil.Process(command).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # nor a zombie, which is a kind of it
+            if "headsweep.worker" in child.cmdline():
+                found.add(child)
+    return found
 
 
 def begin(root: Path) -> tuple[subprocess.Popen[bytes], set[psutil.Process]]:
-    """The search, while a trial is being trained, and its two workers."""
+    """The search, or what is left of it, while a trial is being trained, and its two workers."""
     process = killing.start(root)
     while not killing.begun(root):
         assert process.poll() is None
@@ -230,18 +232,16 @@ def begin(root: Path) -> tuple[subprocess.Popen[bytes], set[psutil.Process]]:
     return process, mine
 
 
-def test_nothing_is_lost_with_a_worker(reference: Path, tmp_path: Path) -> None:
+def test_nothing_is_lost_with_a_worker_or_by_ctrl_c(reference: Path, tmp_path: Path) -> None:
     process, mine = begin(tmp_path)
-    mine.pop().kill()
-    assert process.wait(timeout=300) == 0
-    assert killing.differences(reference, tmp_path) == []
-
-
-def test_nothing_is_lost_by_ctrl_c(reference: Path, tmp_path: Path) -> None:
-    process, mine = begin(tmp_path)
+    dead = mine.pop()
+    dead.kill()
+    while not (new := workers(process.pid) - mine - {dead}):
+        assert process.poll() is None
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    _, orphans = psutil.wait_procs(mine, timeout=5)
+    _, orphans = psutil.wait_procs(mine | new, timeout=5)
     assert not orphans
     leases = tmp_path / "sweeps/optuna/leases"
     assert not any(json.loads(p.read_bytes())["worker"] for p in leases.glob("*.json"))

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from headsweep.errors import UserError
+from headsweep.quantiles import quantile
 
 Array = NDArray[np.float64]
 Better = Literal["lower", "higher", "zero", "one"]
@@ -195,14 +196,14 @@ def wrap_phi(difference: Array) -> Array:
 
 def abs68(residual: Array) -> Any:
     """0.6827 quantile of the absolute residual, over the last axis."""
-    return np.quantile(np.abs(residual), CENTRAL, axis=-1) if residual.shape[-1] else math.nan
+    return quantile(np.abs(residual), CENTRAL) if residual.shape[-1] else math.nan
 
 
 def core(residual: Array) -> Any:
     """Half the width of the central 68.27% of the residual; blind to its median."""
     if not residual.shape[-1]:
         return math.nan
-    low, high = np.quantile(residual, [0.5 - CENTRAL / 2, 0.5 + CENTRAL / 2], axis=-1)
+    low, high = (quantile(residual, 0.5 + side * CENTRAL / 2) for side in (-1, 1))
     return (high - low) / 2
 
 
