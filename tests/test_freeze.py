@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from headsweep.backbone.base import BackboneBatch, truth_masks
 from headsweep.backbone.truth import TruthBackbone
+from headsweep.bins import ABS_ETA
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, split_events
@@ -116,6 +118,11 @@ def test_only_tracks_that_pass_are_in_the_cache(
         assert meta.n_events[split] == sum(len(event) > 0 for event in by_event)
         assert meta.selected[split] == pytest.approx(len(kept) / n_true)
         assert meta.efficiency[split] == pytest.approx(len(few) / len(kept))
+        etas = [np.abs([row[1] for row in found]) for found in (rows(few), kept)]
+        assert meta.by_abs_eta[split] == [
+            [int(np.sum((low <= eta) & (eta < high))) for eta in etas]
+            for low, high in pairwise(ABS_ETA.edges)
+        ]
     raw = built.load("train").raw.astype(float)
     np.testing.assert_allclose(raw.mean(0), 0, atol=1e-5)  # standardised on the selected tracks
 

@@ -118,6 +118,9 @@ def test_usable_share_of_the_reference_by_eta(root: Path, built: report.Report) 
         "0.9–1.4",
         pytest.approx(np.mean(np.arange(600)[inside] < 540)),
     )
+    both = built.get("classical reference", "efficiency", "abs_eta")[1]
+    assert both.estimate.mean == pytest.approx(value.estimate.mean / 2)  # half of them are found
+    assert built.get("simpler", "efficiency", "abs_eta")[1].estimate.mean == 0.5
     (row,) = [
         r for r in tables.binned_table(built, "abs_eta", "eta_abs68").rows if "usable" in r[0]
     ]

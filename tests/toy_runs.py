@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from headsweep import features, store
+from headsweep.bins import ABS_ETA
 from headsweep.config import (
     Config,
     DataConfig,
@@ -60,12 +61,15 @@ def write_cache(
     """A cache of frozen features without hits; its references have widths 0.05 and 0.02."""
     rng = np.random.default_rng(seed)
     folder = root / "cache" / "features" / key
+    by_abs_eta = {}
     sizes = {"train": 2 * n_dev, "val": 10, "dev": n_dev, **({"test": n_test} if n_test else {})}
     first = 1000 * seed
     for split, n in sizes.items():
         pt = np.exp(rng.uniform(np.log(2.5), np.log(400), n))
         q = np.where(np.arange(n) % 2, 1.0, -1.0)
         truth = np.stack([rng.uniform(-2.7, 2.7, n), rng.uniform(-3, 3, n), pt, q], axis=1)
+        found = np.histogram(np.abs(truth[:, 0]).astype(np.float32), ABS_ETA.edges)[0]
+        by_abs_eta[split] = [[k, 2 * k] for k in found.tolist()]  # half of the true tracks
         classical = smear(truth, 0.02, seed)
         classical[round(usable * n) :] = np.nan
         arrays = {
@@ -108,6 +112,7 @@ def write_cache(
         n_events={name: n // 2 for name, n in sizes.items()},
         n_tracks=sizes,
         efficiency=dict.fromkeys(sizes, 1.0),
+        by_abs_eta=by_abs_eta,
         hit_purity=1.0,
         hit_efficiency=1.0,
         bytes_per_track=0.0,

@@ -96,7 +96,8 @@ class Value:
     Attributes:
         label: Whose it is.
         metric: Name of the metric: of ``METRICS``, ``CURVES``, a loss, ``far_from_reference``, or
-            ``usable``, the share of the tracks in a bin of |eta| that a reference can use.
+            in a bin of |eta| ``usable``, the share of the tracks that a reference can use, or
+            ``efficiency``, the share of the true tracks that were found and have an estimate.
         axis: ``all``, ``reference_tracks`` (those with a classical reference), ``pt`` (GeV),
             ``reference_pt`` (the same of those), ``abs_eta``, ``eta`` or ``phi`` (rad).
         low: Lower edge of the bin; infinite, or 0 for pT, for the underflow. NaN without a bin.
@@ -353,17 +354,11 @@ def _values(row: Row, pt_edges: Sequence[float]) -> Iterator[Value]:
                 estimate = _estimate(row, values[:, b], centers[b])
                 yield Value(row.label, name, axis, low, high, int(tracks[b]), estimate)
     etas = [b for b, axis in enumerate(bins["axis"]) if axis == ABS_ETA.name]
-    for b, share in zip(etas, row.usable_by_eta, strict=False):
-        _, low, high = bins.iloc[b]
-        yield Value(
-            row.label,
-            "usable",
-            ABS_ETA.name,
-            low,
-            high,
-            int(tracks[b]),
-            Estimate(share, math.nan, 1),
-        )
+    for name, shares in (("usable", row.usable_by_eta), ("efficiency", row.efficiency_by_eta)):
+        for b, share in zip(etas, shares, strict=False):
+            _, low, high = bins.iloc[b]
+            estimate = Estimate(share, math.nan, 1)
+            yield Value(row.label, name, ABS_ETA.name, low, high, int(tracks[b]), estimate)
     for name in row.samples[0].scalars:
         scalars = np.array([sample.scalars[name] for sample in row.samples])
         estimate = _estimate(row, scalars, float(scalars.mean()))

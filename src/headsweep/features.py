@@ -97,6 +97,7 @@ class Meta:
         n_events: Events of each split that have a track that counts.
         n_tracks: Tracks of each split that the backbone found: those in the cache.
         efficiency: Share of true tracks that were found, of each split.
+        by_abs_eta: Of each split, found and all true tracks in each bin of ``bins.ABS_ETA``.
         hit_purity: Share of the assigned hits that truly belong to their track, on val.
         hit_efficiency: Share of the hits of true tracks that are assigned to them, on val.
         bytes_per_track: Size of the arrays over the number of tracks.
@@ -120,6 +121,7 @@ class Meta:
     n_events: dict[str, int]
     n_tracks: dict[str, int]
     efficiency: dict[str, float]
+    by_abs_eta: dict[str, list[list[int]]]
     hit_purity: float
     hit_efficiency: float
     bytes_per_track: float

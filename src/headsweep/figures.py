@@ -16,9 +16,7 @@ from headsweep.marks import (
     Style,
     Trace,
     bin_axis,
-    bin_edges,
     box,
-    dashes,
     grey,
     head_traces,
     line_trace,
@@ -30,7 +28,6 @@ from headsweep.marks import (
     numbers,
     point_trace,
     reference_traces,
-    stair_trace,
     styles,
 )
 from headsweep.plots import COLOURS
@@ -118,14 +115,11 @@ def sagitta_bias(report: Report, axis: str) -> Picture:
 
 
 def tails(report: Report) -> Picture:
-    """Outliers, and how many of the found tracks have an estimate, against |eta|."""
-    data = head_traces(report, "outlier_fraction", "abs_eta", 100)
-    data += reference_traces(report, "outlier_fraction", "abs_eta", 100)
-    edges = bin_edges(report, "abs_eta")
-    for label, dash in dashes(report).items():
-        values = report.get(label, "usable", "abs_eta")
-        if values and not label.startswith("constant"):
-            data.append({**stair_trace(label, values, edges, dash, 100), "yaxis": "y2"})
+    """Outliers, and how many of the true tracks have an estimate, against |eta|."""
+    data = []
+    for name, yaxis in (("outlier_fraction", "y"), ("efficiency", "y2")):
+        for traces in (head_traces, reference_traces):
+            data += [{**t, "yaxis": yaxis} for t in traces(report, name, "abs_eta", 100)]
     figure = make_figure(
         data,
         bin_axis(report, "abs_eta"),
@@ -134,15 +128,15 @@ def tails(report: Report) -> Picture:
     )
     figure["layout"]["yaxis2"] = {
         **PLAIN,
-        "title": {"text": "usable [%]", **TITLE},
+        "title": {"text": "efficiency [%]", **TITLE},
         "domain": [0.66, 1],
         "range": [0, 105],
         "anchor": "x",
     }
     inputs = [row.inputs.partition(";")[0] for row in report.rows if row.inputs]
     note = (
-        "Outliers: |relative q/pT error| > 0.5. Usable: of the found tracks; for heads all. "
-        f"Overall, {'; '.join(dict.fromkeys(inputs))}."
+        "Outliers: |relative q/pT error| > 0.5. Efficiency: share of the true tracks that were "
+        f"found and have an estimate. Overall, {'; '.join(dict.fromkeys(inputs))}."
     )
     return Picture("tails", "Outliers and efficiency against |eta|", note, figure)
 

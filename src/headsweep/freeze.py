@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from headsweep.backbone.base import Assignment, Backbone, Progress, assign, join
 from headsweep.bending import REPLACED, Selection, bending_hits
+from headsweep.bins import ABS_ETA
 from headsweep.config import NUMERICS, FeaturesConfig, SelectionConfig, SplitConfig, stable_hash
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, Source, ragged_rows, split_events
@@ -20,7 +21,7 @@ from headsweep.quality import selected, true_hits, words
 from headsweep.reference import Estimator
 from headsweep.store import atomic_dir, write_atomic
 
-VERSION = 2
+VERSION = 3
 """Raised when the layout or the content of the cache changes; part of its key."""
 
 ALL_TRACKS = SelectionConfig()
@@ -147,6 +148,7 @@ def build_test(
                 n_events={"test": _n_events(fresh, counted)},
                 n_tracks={"test": len(frozen)},
                 efficiency={"test": len(frozen) / int(counted.sum())},
+                by_abs_eta={"test": _by_abs_eta(frozen, fresh.tracks[counted])},
                 files=_files(temporary),
             )
             _write_meta(temporary, meta)
@@ -241,6 +243,10 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
         n_events={name: _n_events(part, counted[name]) for name, part in parts.items()},
         n_tracks=n_tracks,
         efficiency={name: n / int(counted[name].sum()) for name, n in n_tracks.items()},
+        by_abs_eta={
+            name: _by_abs_eta(splits[name], part.tracks[counted[name]])
+            for name, part in parts.items()
+        },
         hit_purity=correct / max(len(found["val"].correct), 1),
         hit_efficiency=correct / n_true_hits,
         bytes_per_track=sum(size for size, _ in files.values()) / sum(n_tracks.values()),
@@ -286,6 +292,12 @@ def _n_events(events: Events, tracks: NDArray[np.bool_]) -> int:
     """Events with one or more of the given tracks, which are a mask over ``Events.tracks``."""
     before = np.concatenate([[0], np.cumsum(tracks)])
     return int(np.count_nonzero(np.diff(before[events.track_offsets])))
+
+
+def _by_abs_eta(found: Features, true: NDArray[np.float32]) -> list[list[int]]:
+    """Found and all true tracks in each bin of ``ABS_ETA``; eta is the first column of both."""
+    counts = (np.histogram(np.abs(t[:, 0]), ABS_ETA.edges)[0] for t in (found.truth, true))
+    return [[int(n), int(total)] for n, total in zip(*counts, strict=True)]
 
 
 def _assign(

@@ -17,7 +17,7 @@ from headsweep.build import member_builder
 from headsweep.config import TargetConfig
 from headsweep.curves import gap
 from headsweep.labels import Job
-from headsweep.metrics import Tracks, concatenate
+from headsweep.metrics import Array, Tracks, concatenate
 from headsweep.params import track_flops
 from headsweep.targets import Target
 
@@ -71,7 +71,8 @@ class Cache:
         """Read the references of a cache under ``root`` on one split."""
         cache = features.load(root, key)
         scored, train = cache.load(split), cache.load("train")
-        own, facts = cache.holding(split).meta, ("selected", "n_events", "n_tracks", "efficiency")
+        own = cache.holding(split).meta
+        facts = ("selected", "n_events", "n_tracks", "efficiency", "by_abs_eta")
         both = {name: getattr(cache.meta, name) | getattr(own, name) for name in facts}
         # What a head says that knows nothing: the training mean, and the more frequent charge.
         constant = np.asarray(train.truth, dtype=np.float64).mean(axis=0)
@@ -139,6 +140,7 @@ class Row:
             NaN for a reference.
         usable: Share of the scored tracks that have an estimate.
         usable_by_eta: The same in each bin of ``ABS_ETA``, NaN of nothing; empty for a head.
+        efficiency_by_eta: Share of the true tracks that were found and have an estimate, alike.
         inputs: What the backbone gave it, in words; empty for a reference.
         curves: Histories of the finished members.
     """
@@ -154,6 +156,7 @@ class Row:
     seconds: float = math.nan
     usable: float = 1.0
     usable_by_eta: tuple[float, ...] = ()
+    efficiency_by_eta: tuple[float, ...] = ()
     inputs: str = ""
     curves: tuple[pd.DataFrame, ...] = ()
 
@@ -195,6 +198,7 @@ def head_row(
                 sample.scalars.update({k: math.nan if v is None else v for k, v in stored.items()})
                 samples.append(sample)
                 curves.append(pd.read_csv(job.folder / f"seed_{seed}" / "history.csv"))
+    own = [caches[key] for key in dict.fromkeys(job.cache_key for job in jobs)]
     return Row(
         label=label,
         kind="head",
@@ -205,7 +209,8 @@ def head_row(
         parameters=parameters,
         flops=_flops(jobs[0], caches[jobs[0].cache_key]),
         seconds=seconds,
-        inputs=_inputs([caches[key] for key in dict.fromkeys(j.cache_key for j in jobs)]),
+        efficiency_by_eta=tuple(_found_by_eta(own)),
+        inputs=_inputs(own),
         curves=tuple(curves),
     )
 
@@ -234,6 +239,16 @@ def _inputs(caches: Sequence[Cache]) -> str:
         f"hit efficiency {mean(m.hit_efficiency for m in metas)} on val"
         + (f" (means over {len(metas)} folds)" if len(metas) > 1 else "")
     )
+
+
+def _found_by_eta(caches: Sequence[Cache]) -> Array:
+    """Share of the true tracks that the backbone found in each bin of ``ABS_ETA``, NaN of none."""
+    counts = np.sum([cache.meta.by_abs_eta[cache.split] for cache in caches], axis=0)
+    return _ratio(counts[:, 0], counts[:, 1])
+
+
+def _ratio(part: NDArray[Any], total: NDArray[Any]) -> Array:
+    return np.divide(part, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 def _problems(job: Job, results: Mapping[int, Mapping[str, Any]]) -> list[str]:
@@ -323,8 +338,16 @@ def _reference_row(name: str, folds: int | None, blocks: Mapping[tuple[int, int]
         scalars = {"far_from_reference": cache.far(tracks)}
         samples.append(Sample(tracks, cache.common[usable], scalars, block, seed=0))
     found = sum(len(sample.tracks) for sample in samples)
-    by_eta = np.divide(kept, seen, out=np.full(bins, np.nan), where=seen > 0)
-    return Row(name, "reference", folds, samples, usable=found / total, usable_by_eta=tuple(by_eta))
+    by_eta = _ratio(kept, seen)
+    return Row(
+        label=name,
+        kind="reference",
+        folds=folds,
+        samples=samples,
+        usable=found / total,
+        usable_by_eta=tuple(by_eta),
+        efficiency_by_eta=tuple(by_eta * _found_by_eta([*blocks.values()])),
+    )
 
 
 def _digest(row: Row) -> str:
