@@ -248,7 +248,8 @@ def test_json_is_complete_and_finite(built: report.Report) -> None:
     overflow = [v for v in content["values"] if v["axis"] == "pt" and v["low"] == 200]
     assert {v["high"] for v in overflow} == {None}
     assert content["rows"][1]["problems"] == ["seed 3: loss is NaN at step 700"]
-    assert built.frame()["metric"].nunique() == len(metrics.METRICS) + 4 + 6 + 1  # curves, usable
+    more = 4 + 6 + 2  # of curves and losses; usable and efficiency
+    assert built.frame()["metric"].nunique() == len(metrics.METRICS) + more
 
 
 def test_printed_report(built: report.Report) -> None:

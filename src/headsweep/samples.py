@@ -248,7 +248,8 @@ def _found_by_eta(caches: Sequence[Cache]) -> Array:
 
 
 def _ratio(part: NDArray[Any], total: NDArray[Any]) -> Array:
-    return np.divide(part, total, out=np.full(len(total), np.nan), where=total > 0)
+    ratio: Array = np.divide(part, total, out=np.full(len(total), np.nan), where=total > 0)
+    return ratio
 
 
 def _problems(job: Job, results: Mapping[int, Mapping[str, Any]]) -> list[str]:
