@@ -16,10 +16,16 @@ from nbclient import NotebookClient
 from headsweep.config import config_root
 
 FOLDER = config_root() / "notebooks"
-PICTURES = {"ablation": 4, "search": 4, "anatomy": 2}
+PICTURES = {"ablation": 5, "search": 4, "anatomy": 2}
 """How many pictures each notebook has, which are all that there are."""
 
-SWEEPS = {"ablation": "presets", "search": "optuna", "anatomy": "presets"}
+PARAMETERS = {
+    "ablation": {"name": "presets", "arms": "before_after"},
+    "search": {"name": "optuna"},
+    "anatomy": {"name": "presets"},
+}
+"""The first cell of each but for ``root``: what is trained for it here."""
+
 SMALL = [
     *("data=tiny", "data.source.events=200", "backbone=truth", "tracking=false", "workers=1"),
     *("optim.batch_size=32",),
@@ -27,6 +33,7 @@ SMALL = [
 TWO = "hydra.sweeper.objective=[val_qoverpt_r68,params_total]"
 COMMANDS = [
     ["sweeps=presets", "seeds=2", "optim.steps=20"],
+    ["sweeps=before_after", "seeds=2", "optim.steps=20"],
     ["sweeps=optuna", "seeds=2", "optim.steps=10", "hydra.sweeper.n_trials=6", TWO],
 ]
 MOST_BYTES = 1_500_000
@@ -50,7 +57,7 @@ def pictures(notebook: Any) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A grid and a search of two objectives, trained for real."""
+    """Two grids and a search of two objectives, trained for real."""
     folder = tmp_path_factory.mktemp("trained")
     command = Path(sys.executable).parent / "headsweep"
     for line in COMMANDS:
@@ -78,7 +85,7 @@ def test_these_are_all() -> None:
 def test_a_notebook_runs(name: str, root: Path, tmp_path: Path) -> None:
     notebook = read(name)
     first = code(notebook)[0]
-    given = {"root": os.path.relpath(root, tmp_path), "name": SWEEPS[name]}
+    given = {"root": os.path.relpath(root, tmp_path), **PARAMETERS[name]}
     first.source = "\n".join(f"{key} = {value!r}" for key, value in given.items())
     for cell in code(notebook):
         cell.outputs = []
@@ -104,7 +111,7 @@ def test_a_notebook_calls_functions_and_defines_none(name: str) -> None:
     parameters = ast.parse(cells[0].source).body
     assert all(isinstance(line, ast.Assign) for line in parameters)
     names = [ast.unparse(line.targets[0]) for line in parameters if isinstance(line, ast.Assign)]
-    assert names == ["root", "name"]
+    assert names == ["root", *PARAMETERS[name]]
 
 
 @pytest.mark.parametrize("name", PICTURES)
