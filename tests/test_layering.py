@@ -23,7 +23,7 @@ ALLOWED = {
     "contrast": {"errors", "power"},
     "verdict": {"errors", "contrast", "power", "resampling"},
     "stability": {"contrast", "power", "verdict"},
-    "factorial": {"errors", "contrast", "power", "verdict"},
+    "factorial": {"errors", "contrast", "verdict"},
     "claims": {"verdict"},
     "pages": {"errors", "intervals", "metrics", "store", "tasks"},
     "tracking": {"errors", "changes", "pages", "store", "view"},

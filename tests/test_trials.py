@@ -24,12 +24,11 @@ from headsweep.progress import GridState, running
 from headsweep.search import Search
 from headsweep.store import write_progress
 from headsweep.study import SearchQueue, tell
-from headsweep.tasks import Outcome, Task
+from headsweep.tasks import Outcome, Task, best_trials
 from headsweep.trials import (
     Finished,
     SearchState,
     Trials,
-    best_trials,
     describe,
     failures,
     time_left,

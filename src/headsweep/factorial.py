@@ -1,16 +1,14 @@
 """Main effects and two-way interactions of a full factorial design with two levels a key."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
 
-from headsweep.contrast import Array, Moments, Scale, combine, on_scale
+from headsweep.contrast import Array, Moments, Scale, on_scale
 from headsweep.errors import UserError
-from headsweep.power import Design, Needed
-from headsweep.verdict import Verdict, decide
+from headsweep.verdict import Verdict, compare_sum
 
 
 @dataclass(frozen=True)
@@ -100,38 +98,20 @@ def judge(
         UserError: A value cannot be compared on the scale.
     """
     moments = [Moments.of(on_scale(cell, scale, contrast.name)) for cell in values]
-    variance = 0.0
+    variance = None
     if events is not None:
         resampled = sum(w * cell for w, cell in zip(contrast.weights, events, strict=True))
         variance = float(np.var(resampled, ddof=1))
-    seeds = combine(moments, contrast.weights)
-    both = combine(moments, contrast.weights, variance)
-    design = Design(
-        tuple(float(w**2 * m.variance) for w, m in zip(contrast.weights, moments, strict=True)),
-        events=variance,
-    )
-    above = sum(m.n for w, m in zip(contrast.weights, moments, strict=True) if w > 0)
-    return decide(
-        both,
-        (both.interval(), both.interval(comparisons)),
+    return compare_sum(
+        moments,
+        contrast.weights,
         margin,
-        test="Welch",
-        p_value=float(both.p_value()),
-        plan=lambda: Needed.of(
-            design,
-            float(seeds.df),
-            margin,
-            comparisons=comparisons,
-            unit="seeds per cell",
-            n_events=n_events,
-        ),
-        se_seeds=float(seeds.error),
-        se_events=None if events is None else math.sqrt(variance),
+        events=variance,
+        n_events=n_events,
         scale=scale,
         better="lower",
         comparisons=comparisons,
-        counts=(above, sum(m.n for m in moments) - above),
-        unit="seeds",
+        cells="cell",
     )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from headsweep import store
 from headsweep.config import identity
 from headsweep.errors import UserError
-from headsweep.trials import Trials, best_trials
+from headsweep.tasks import best_trials
+from headsweep.trials import Trials
 
 PRESET = ("head", "arm", "optim.lr")
 """What a preset keeps for itself, whatever the search had fixed."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from headsweep.store import read_config, read_job, read_results, read_spec
-from headsweep.tasks import OUTCOME, Outcome
+from headsweep.tasks import OUTCOME, Outcome, best_trials
 
 Metric = tuple[str, float, int]
 """Name, value and step."""
@@ -139,30 +139,15 @@ def _best(jobs: Sequence[Facts], searched: Sequence[str]) -> dict[str, Any]:
     from headsweep.metrics import METRICS
 
     metrics = [METRICS.get(name.removeprefix("val_")) for name in searched]
-    signs = [-1 if metric and metric.better == "higher" else 1 for metric in metrics]
-    complete = {
-        int(job.name): job.outcome
-        for job in jobs
-        if job.outcome is not None and job.outcome.state == "complete"
-    }
-    costs = {
-        number: [sign * value for sign, value in zip(signs, outcome.values, strict=True)]
-        for number, outcome in complete.items()
-    }
-    ranked = sorted(costs, key=lambda number: (costs[number], number))
-    if not ranked:
+    outcomes = {int(job.name): job.outcome for job in jobs if job.outcome is not None}
+    best = best_trials(
+        outcomes, ["maximize" if m and m.better == "higher" else "minimize" for m in metrics]
+    )
+    if not best:
         return {}
     if len(searched) > 1:
-        front: list[int] = []
-        for number in ranked:  # what beats a trial comes before it
-            if not any(_beats(costs[other], costs[number]) for other in front):
-                front.append(number)
-        return {"pareto_front": " ".join(map(str, sorted(front)))}
-    return {"best_trial": ranked[0], **_interval(complete[ranked[0]])}
-
-
-def _beats(cost: Sequence[float], other: Sequence[float]) -> bool:
-    return cost != other and all(a <= b for a, b in zip(cost, other, strict=True))
+        return {"pareto_front": " ".join(map(str, sorted(best)))}
+    return {"best_trial": best[0], **_interval(outcomes[best[0]])}
 
 
 def _interval(outcome: Outcome) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -87,6 +87,34 @@ class Outcome:
         for name in ("seeds", "intermediate"):
             values[name] = {int(key): value for key, value in values[name].items()}
         return cls(**values)
+
+
+def best_trials(outcomes: Mapping[int, Outcome], directions: Sequence[str]) -> list[int]:
+    """Numbers of the complete trials, best first; of several objectives only the Pareto front.
+
+    Args:
+        outcomes: Of the finished trials.
+        directions: ``minimize`` or ``maximize`` for each objective.
+    """
+    signs = [1 if direction == "minimize" else -1 for direction in directions]
+    costs = {
+        number: [sign * value for sign, value in zip(signs, outcome.values, strict=True)]
+        for number, outcome in outcomes.items()
+        if outcome.state == "complete"
+    }
+
+    ranked = sorted(costs, key=lambda number: (costs[number], number))
+    if len(signs) == 1:
+        return ranked
+    front: list[int] = []
+    for number in ranked:  # what beats a trial comes before it
+        if not any(_beats(costs[other], costs[number]) for other in front):
+            front.append(number)
+    return front
+
+
+def _beats(cost: Sequence[float], other: Sequence[float]) -> bool:
+    return cost != other and all(a <= b for a, b in zip(cost, other, strict=True))
 
 
 class Queue(Protocol):

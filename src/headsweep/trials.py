@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from headsweep.display import State, duration, progress_line
 from headsweep.progress import running
 from headsweep.store import read_results, read_spec
-from headsweep.tasks import Outcome
+from headsweep.tasks import Outcome, best_trials
 
 if TYPE_CHECKING:
     from headsweep.study import SearchQueue
@@ -189,34 +189,6 @@ def failures(outcomes: Outcomes) -> list[str]:
         for number, outcome in outcomes.items()
         if outcome.state == "failed"
     ]
-
-
-def best_trials(outcomes: Outcomes, directions: Sequence[str]) -> list[int]:
-    """Numbers of the complete trials, best first; of several objectives only the Pareto front.
-
-    Args:
-        outcomes: Of the finished trials.
-        directions: ``minimize`` or ``maximize`` for each objective.
-    """
-    signs = [1 if direction == "minimize" else -1 for direction in directions]
-    costs = {
-        number: [sign * value for sign, value in zip(signs, outcome.values, strict=True)]
-        for number, outcome in outcomes.items()
-        if outcome.state == "complete"
-    }
-
-    ranked = sorted(costs, key=lambda number: (costs[number], number))
-    if len(signs) == 1:
-        return ranked
-    front: list[int] = []
-    for number in ranked:  # what beats a trial comes before it
-        if not any(_beats(costs[other], costs[number]) for other in front):
-            front.append(number)
-    return front
-
-
-def _beats(cost: Sequence[float], other: Sequence[float]) -> bool:
-    return cost != other and all(a <= b for a, b in zip(cost, other, strict=True))
 
 
 def describe(number: int, outcome: Outcome, objectives: Sequence[str]) -> str:

@@ -20,10 +20,10 @@ from headsweep.contrast import (
     Improvement,
     Moments,
     Scale,
+    combine,
     improvement,
     on_scale,
     read,
-    welch,
 )
 from headsweep.power import Design, Needed
 from headsweep.resampling import RESAMPLES
@@ -183,9 +183,50 @@ def compare(
     """
     values = checked(arm, control, scale, margin, comparisons)
     events = _event_variance(arm_events, control_events)
-    ours, theirs = (Moments.of(v) for v in values)
-    seeds, both = welch(ours, theirs), welch(ours, theirs, events or 0.0)
-    design = Design((float(ours.variance), float(theirs.variance)), events=events or 0.0)
+    return compare_sum(
+        [Moments.of(v) for v in values],
+        (1.0, -1.0),
+        margin,
+        events=events,
+        n_events=n_events,
+        scale=scale,
+        better=better,
+        comparisons=comparisons,
+        improvement=improvement(*values, better=better),
+    )
+
+
+def compare_sum(
+    moments: Sequence[Moments],
+    weights: Sequence[float] | Array,
+    margin: float,
+    *,
+    events: float | None,
+    n_events: int | None,
+    scale: Scale,
+    better: Better,
+    comparisons: int,
+    cells: str = "arm",
+    improvement: Improvement | None = None,
+) -> Verdict:
+    """Compare a weighted sum of means with 0; two arms are the sum with weights 1 and -1.
+
+    Args:
+        moments: Of each cell's seeds, on the scale of the comparison.
+        weights: Theirs; the arm is what has a positive one.
+        margin: eps.
+        events: V_ev, the variance of the sum over resamples of events.
+        n_events: Events of the sample.
+        scale: Logs or plain values.
+        better: The direction of the metric.
+        comparisons: m of the family.
+        cells: What a cell is called.
+        improvement: See ``Verdict``.
+    """
+    seeds, both = combine(moments, weights), combine(moments, weights, events or 0.0)
+    pairs = list(zip(weights, moments, strict=True))
+    design = Design(tuple(float(w**2 * m.variance) for w, m in pairs), events=events or 0.0)
+    n_arm, n_control = (sum(m.n for w, m in pairs if sign * w > 0) for sign in (1, -1))
     return decide(
         both,
         (both.interval(), both.interval(comparisons)),
@@ -197,7 +238,7 @@ def compare(
             float(seeds.df),
             margin,
             comparisons=comparisons,
-            unit="seeds per arm",
+            unit=f"seeds per {cells}",
             n_events=n_events,
         ),
         se_seeds=float(seeds.error),
@@ -205,9 +246,9 @@ def compare(
         scale=scale,
         better=better,
         comparisons=comparisons,
-        counts=(ours.n, theirs.n),
+        counts=(n_arm, n_control),
         unit="seeds",
-        improvement=improvement(*values, better=better),
+        improvement=improvement,
     )
 
 
