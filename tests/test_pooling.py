@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 
 from dense import D, F, dense, ragged
+from headsweep import pooling
 from headsweep.config import PoolingConfig
 from headsweep.heads.mlp import MLPHead
 from headsweep.pooling import Hits, aggregated_dim, pool, to_hits
@@ -131,3 +132,13 @@ def test_sums_are_taken_once():
             hits.raw_sum[t], (split.p[a:b, None] * split.raw[a:b]).sum(0), rtol=1e-6
         )
         np.testing.assert_allclose(hits.weight[t], split.p[a:b].sum(), rtol=1e-6)
+
+
+def test_kernels_are_compiled_for_what_a_training_calls_them_with():
+    pooling.compile_kernels()
+    config, hits = PoolingConfig(), to_hits(ragged([3, 0, 2]))
+    population = stack(config, 2, torch.float32)
+    rows = torch.arange(3).expand(2, -1).contiguous()
+    pool(config, population.named(population.weights), hits, rows).sum().backward()
+    for kernel in (pooling._extremes, pooling._extremes_backward):
+        assert len([found for found in kernel.signatures if found[0].dtype.bitwidth == 32]) == 1

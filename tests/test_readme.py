@@ -5,18 +5,22 @@ import re
 import shlex
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
-from headsweep import cli
+from headsweep import cli, worker
 from headsweep.config import config_root
+from headsweep.crew import Crew
 from headsweep.events import spectrometer
 from headsweep.events.layout import write_hepattn
 from headsweep.events.simulate import simulate
+from headsweep.jobs import open_sweep
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -88,7 +92,26 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "runs"
 
 
+@pytest.fixture
+def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are trained in this process, without the seconds that a worker takes to start.
+
+    Those of ``trained`` have workers, as those of tests/test_sweep.py.
+    """
+
+    def run(crew: Crew) -> None:
+        hydra = GlobalHydra.instance()
+        command = hydra.hydra
+        hydra.clear()  # a process has one, and a worker's own
+        with open_sweep(crew.order["overrides"], crew.order["config_dir"]) as sweep:
+            worker._work(dict(crew.order), sweep, threading.Event())
+        hydra.hydra = command
+
+    monkeypatch.setattr(Crew, "run", run)
+
+
 @pytest.mark.parametrize("line", commands())
+@pytest.mark.usefixtures("here")
 def test_a_command_of_the_readme(
     line: str,
     command: Command,

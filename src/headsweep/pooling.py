@@ -216,6 +216,20 @@ def _project(config: PoolingConfig, params: Mapping[str, Tensor], x: Tensor) -> 
     return torch.baddbmm(params["2.bias"].unsqueeze(1), active, params["2.weight"].mT)
 
 
+def compile_kernels() -> None:
+    """Compile the kernels of the CPU, or load them from their cache, as their first use would.
+
+    That takes seconds, and must not be broken off, as by a time limit: numba then calls them
+    compiled, and has nothing to call.
+    """
+    weight, bias = torch.ones(1, 1, 1, requires_grad=True), torch.ones(1, 1)
+    one_hit = torch.tensor([0, 1])
+    high, low = _Extremes.apply(  # type: ignore[no-untyped-call]
+        weight, bias, torch.ones(1, 1), one_hit, torch.zeros(1, 1, dtype=torch.int64)
+    )
+    (high + low).sum().backward()
+
+
 class _Extremes(torch.autograd.Function):
     """Maximum and minimum over a track's hits of a linear projection of them."""
 

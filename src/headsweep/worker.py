@@ -72,8 +72,10 @@ def _listen(stop: threading.Event) -> None:
 
 
 def _work(order: dict[str, Any], sweep: Sweep, stop: threading.Event) -> None:
-    from headsweep import freeze, train  # noqa: F401 - before any time limit runs
+    from headsweep import freeze, pooling, train  # noqa: F401 - before any time limit runs
 
+    if sweep.master.device == "cpu":
+        pooling.compile_kernels()
     folder = Path(order["folder"])
     leases = Leases(folder, Process.of(os.getpid()), Process(**order["command"]))
     retries = sweep.master.worker.max_retries
