@@ -298,12 +298,12 @@ def stair_trace(
     factor: float = 1.0,
     place: Callable[[float], float] = float,
 ) -> Trace:
-    """A line that is level in each bin."""
+    """A line that is level in each bin: both ends of each, so that an empty one ends no other."""
     y = [place(factor * value.estimate.mean) for value in values]
     texts = [f"{escape(label)}<br>{v.estimate.text(factor)}<br>{v.tracks:,} tracks" for v in values]
-    line = line_trace(edges.tolist(), numbers([*y, y[-1]]), 1.6, "")
-    line["line"] |= {"dash": dash, "shape": "hv"}
-    return {**line, "hovertext": [*texts, texts[-1]], "legendgroup": label}
+    line = line_trace(np.repeat(edges, 2)[1:-1].tolist(), numbers(np.repeat(y, 2)), 1.6, "")
+    line["line"] |= {"dash": dash}
+    return {**line, "hovertext": np.repeat(texts, 2).tolist(), "legendgroup": label}
 
 
 def line_trace(x: Sequence[Any], y: Sequence[Any], width: float, text: str) -> Trace:
