@@ -156,6 +156,12 @@ def test_figures_hold_the_figures_of_the_report(built: report.Report, page: str)
         assert len(built.get("simpler", f"sagitta_bias_{charge}", "phi")) == 16
         sides = built.get("simpler", f"sagitta_bias_{charge}", "eta")
         assert [v.bin for v in sides][:: len(sides) - 1] == ["< -2.7", "≥ 2.7"]
+    tails = [t for t in drawn(page)["tails"]["data"] if t.get("legendgroup") == "analytic estimate"]
+    for name, trace in zip(("outlier_fraction", "efficiency"), tails, strict=True):
+        level = [100 * v.estimate.mean for v in built.get("analytic estimate", name, "abs_eta")]
+        assert trace["x"][:4] == [0.0, 0.9, 0.9, 1.4]
+        assert trace["y"][:8:2] == trace["y"][1:8:2] == pytest.approx(level[:4])
+        assert trace["y"][8:] == [None, None]  # nothing beyond |eta| 2.7
     members = next(t for t in drawn(page)["stability"]["data"] if t["legendgroup"] == "simpler")
     assert members["x"] == pytest.approx([0.080, 0.082, 0.084], rel=0.02)
 
