@@ -102,10 +102,12 @@ def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(crew: Crew) -> None:
         hydra = GlobalHydra.instance()
         command = hydra.hydra
-        hydra.clear()  # a process has one, and a worker's own
-        with open_sweep(crew.order["overrides"], crew.order["config_dir"]) as sweep:
-            worker._work(dict(crew.order), sweep, threading.Event())
-        hydra.hydra = command
+        hydra.clear()  # a process has one, and here it is the worker's for a while
+        try:
+            with open_sweep(crew.order["overrides"], crew.order["config_dir"]) as sweep:
+                worker._work(dict(crew.order), sweep, threading.Event())
+        finally:
+            hydra.hydra = command
 
     monkeypatch.setattr(Crew, "run", run)
 
