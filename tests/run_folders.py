@@ -65,6 +65,8 @@ def make_job(
         "data_key": "0123456789abcdef",
         "checkpoint": "none",
         "cache_key": cache_key,
+        "recipe_key": "0" * 16,
+        "seeds": [0, seeds],
         "code_version": "0.1.0",
     }
     store.write_job(folder, config, job)

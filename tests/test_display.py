@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from headsweep import display
-from headsweep.config import member_key
 from headsweep.display import Followed, State, duration, following, look, preparing
-from headsweep.store import write_progress
+from headsweep.keys import member_key
+from headsweep.store import SCHEMA, write_progress
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def jobs(tmp_path: Path) -> list[Followed]:
         for seed in seeds:
             folder = tmp_path / str(job) / f"seed_{seed}"
             folder.mkdir(parents=True)
-            result = {"schema": 1, "member_key": member_key(f"key{job}", seed)}
+            result = {"schema": SCHEMA, "member_key": member_key(f"key{job}", seed)}
             (folder / "result.json").write_text(json.dumps(result))
     progress = {"phase": "training", "step": 50, "steps": 100, "seeds": [1], "val": 0.25}
     write_progress(tmp_path / "1", progress | {"started": 100.0, "updated": 200.0})

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from headsweep.config import member_key
 from headsweep.grid import Entry, GridQueue
+from headsweep.keys import member_key
 from headsweep.leases import Leases
 from headsweep.store import read_results, write_job
 from headsweep.tasks import Outcome, Task, Turn

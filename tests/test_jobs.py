@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from headsweep.config import config_root, identity
+from headsweep.config import config_root
 from headsweep.errors import UserError
 from headsweep.jobs import Plan, distinct, make_plan, open_sweep
+from headsweep.keys import identity
 from headsweep.overrides import sweep_name
 from own_head import write_head
 

@@ -29,8 +29,9 @@ ALLOWED = {
     "tracking": {"errors", "changes", "pages", "store", "view"},
     "view": set(),
     "heads": {"heads.base"},
-    "events": {"errors", "config", "store", "events"},
-    "backbone": {"errors", "config", "store", "events.base", "backbone"},
+    "keys": {"config"},
+    "events": {"errors", "config", "keys", "store", "events"},
+    "backbone": {"errors", "config", "keys", "store", "events.base", "backbone"},
     "train": {"errors", "config", "curves", "metrics", "pooling", "population", "targets"},
 }
 """What a module, or the modules of a package, may import of ours; others may import downwards."""

@@ -21,8 +21,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from headsweep.config import MLPHeadConfig, stable_hash
+from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
+from headsweep.keys import stable_hash
 from headsweep.leases import Leases
 from headsweep.search import Search
 from headsweep.study import STATES, SearchQueue, tell

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
-from headsweep.config import member_key
 from headsweep.errors import UserError
 from headsweep.grid import Entry, GridQueue
 from headsweep.inspection import print_study
+from headsweep.keys import member_key
 from headsweep.leases import Leases
 from headsweep.progress import GridState, running
 from headsweep.search import Search
-from headsweep.store import write_progress
+from headsweep.store import SCHEMA, write_progress
 from headsweep.study import SearchQueue, tell
 from headsweep.tasks import Outcome, Task, best_trials
 from headsweep.trials import (
@@ -265,7 +265,7 @@ def test_time_that_is_left_follows_from_what_it_took() -> None:
             for seed, share in ((0, 1.0), (1, 0.5)):  # trained together: the longest counts
                 folder = here.folder / f"jobs/{number}/seed_{seed}"
                 folder.mkdir(parents=True)
-                result = {"schema": 1, "seconds": seconds * share}
+                result = {"schema": SCHEMA, "seconds": seconds * share}
                 (folder / "result.json").write_text(json.dumps(result))
         assert time_left(here.folder, outcomes, 12) == "10 min"
         assert time_left(here.folder, outcomes, 2) == "0 s"

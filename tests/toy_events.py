@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from headsweep.config import SelectionConfig, stable_hash
+from headsweep.config import SelectionConfig
 from headsweep.events.base import Events, derive
+from headsweep.keys import stable_hash
 
 FEATURES = ("x", "y", "z", "t", "r", "theta", "phi", "eta")
 LAYERS = (5.0, 7.5, 10.0)

@@ -20,6 +20,7 @@ from headsweep.config import (
     SpectrometerConfig,
     TruthConfig,
 )
+from headsweep.keys import recipe_key
 from headsweep.metrics import Tracks
 
 CURVES = {
@@ -149,6 +150,8 @@ def write_toy_job(
             "labels": {"head": "conservative", "target": "plain", **(labels or {})},
             "overrides": list(overrides),
             "cache_key": cache_key,
+            "recipe_key": recipe_key(whole, cache_key),
+            "seeds": [whole["seed"], whole["seeds"]],
         },
     )
     steps = np.array([0, 50, 100])

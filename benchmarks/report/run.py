@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from headsweep import store, tracking
+from headsweep.keys import recipe_key
 from headsweep.tasks import Outcome
 
 GOAL = 10.0
@@ -76,12 +77,14 @@ def _write_search(root: Path, trials: int, seeds: int) -> Path:
         params = {"head.dropout": float(rng.uniform(0, 0.4)), "head.regression_hidden_dim": width}
         head = {**config["head"], "dropout": params["head.dropout"]}
         folder = sweep / "jobs" / str(number)
+        own = {**config, "head": {**head, "regression_hidden_dim": width}, "seeds": seeds}
         job = {
             **about,
             "job_key": f"{number:016x}",
+            "recipe_key": recipe_key(own, about["cache_key"]),
+            "seeds": [0, seeds],
             "overrides": [f"{k}={v}" for k, v in params.items()],
         }
-        own = {**config, "head": {**head, "regression_hidden_dim": width}, "seeds": seeds}
         store.write_job(folder, own, job)
         state = "complete" if complete[number] else "failed" if rng.random() < 0.025 else "pruned"
         for seed in range(seeds):

@@ -1,9 +1,7 @@
 """The typed schema of an experiment: every key, its default and its range live here."""
 
-import hashlib
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -13,9 +11,6 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from headsweep.errors import UserError
-
-NUMERICS = 1
-"""Raised by hand when the same configuration may give other results; part of every run's key."""
 
 RUNTIME_KEYS = (
     "root",
@@ -41,9 +36,6 @@ GROUPS = (
     *("head", "target", "optim", "arm"),
 )
 """The groups whose chosen files label a job."""
-
-INERT_IN_ONE_LAYER = ("head.regression_hidden_dim", "head.dropout", "head.layer_norm")
-"""Keys that do nothing to a head of one layer, which has no hidden one."""
 
 
 def _check(ok: bool, key: str, value: object, must: str) -> None:
@@ -406,61 +398,6 @@ def register() -> None:
         ("head", "schema_mlp", MLPHeadConfig),
     ):
         store.store(group=group, name=name, node=node, replace=True)
-
-
-def stable_hash(value: object, digits: int = 16) -> str:
-    """Hash of JSON-able content, the same on every machine and run."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:digits]
-
-
-def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a resolved configuration that decides results: no runtime keys, no seeds.
-
-    Where data and checkpoint lie is left out, as hashes of their content stand beside it in every
-    key, and so is what is inert. For a one-layer head width, dropout and normalisation are inert
-    and are set to 0, so that two spellings of the same network share a key.
-    """
-    kept = _without(resolved, *RUNTIME_KEYS, "seed", "seeds")
-    data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]
-    split, selection = data["split"], data["selection"]
-    head |= inert(head)
-    return {
-        **kept,
-        "data": {
-            "source": _without(data["source"], "path"),
-            "split": _without(split, *(["fold"] if split["folds"] is None else [])),
-            "selection": _without(
-                selection, *(["min_station_hits"] if selection["min_stations"] == 0 else [])
-            ),
-        },
-        "backbone": _without(kept["backbone"], "checkpoint"),
-        "pooling": _without(
-            pooling, *(["activation"] if pooling["projection"] == "linear" else [])
-        ),
-        "head": head,
-    }
-
-
-def inert(head: Mapping[str, Any]) -> dict[str, float]:
-    """Keys of a resolved head that do nothing in it, with the values they are given in keys."""
-    if head.get("_target_") == MLPHeadConfig._target_ and head["regression_num_layers"] == 1:
-        return dict.fromkeys((key.removeprefix("head.") for key in INERT_IN_ONE_LAYER), 0)
-    return {}
-
-
-def _without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in node.items() if key not in keys}
-
-
-def run_key(resolved: Mapping[str, Any], data_key: str, checkpoint: str) -> str:
-    """Key of a job (16 hex): its identity, the data, the checkpoint and ``NUMERICS``."""
-    return stable_hash([identity(resolved), data_key, checkpoint, NUMERICS])
-
-
-def member_key(job_key: str, seed: int) -> str:
-    """Key of one member: its job and its seed."""
-    return stable_hash([job_key, seed])
 
 
 def config_root() -> Path:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from headsweep.config import member_key
+from headsweep.keys import member_key
 from headsweep.store import read_progress, read_result
 
 POLL_SECONDS = 0.5

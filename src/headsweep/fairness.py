@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from headsweep import store
-from headsweep.config import identity, stable_hash
+from headsweep.keys import recipe_key
 from headsweep.labels import Job
 from headsweep.verdict import compare
 
@@ -90,34 +90,23 @@ def check(groups: Mapping[str, Sequence[Job]], root: Path) -> list[Fairness]:
     """
     wanted = {label: jobs[0] for label, jobs in groups.items() if jobs[0].folds is None}
     configs = {label: store.read_config(job.folder) for label, job in wanted.items()}
-    keys = {label: _key(configs[label], job.cache_key) for label, job in wanted.items()}
-    trained = _trained(root, set(keys.values()), {job.cache_key for job in wanted.values()})
+    keys = {label: recipe_key(configs[label], job.cache_key) for label, job in wanted.items()}
+    trained = _trained(root, set(keys.values()))
     return [
         _judge(label, configs[label], trained[keys[label]], job.seeds)
         for label, job in wanted.items()
     ]
 
 
-def _key(config: Mapping[str, Any], cache_key: str) -> str:
-    """Of a configuration without steps and rate."""
-    own = identity(config)
-    optim = {k: v for k, v in own["optim"].items() if k not in ("steps", "lr")}
-    return stable_hash([{**own, "optim": optim}, cache_key])
-
-
-def _trained(root: Path, keys: set[str], caches: set[str]) -> dict[str, Trained]:
-    """All finished trainings of some configurations on some caches, at all steps and rates."""
+def _trained(root: Path, keys: set[str]) -> dict[str, Trained]:
+    """All finished trainings with one of the ``recipe_key``, at all steps and rates."""
     found: dict[str, Trained] = {key: {} for key in keys}
     for folder in store.find_jobs(root):
         about = store.read_job(folder)
-        # Other features: its configuration, which takes longer to read, need not be looked at.
-        if about is None or about["cache_key"] not in caches:
-            continue
-        config = store.read_config(folder)
-        key = _key(config, about["cache_key"])
-        if key in keys:
-            budget = (config["optim"]["steps"], config["optim"]["lr"])
-            found[key].setdefault(budget, {}).update(_values(folder))
+        if about is not None and about["recipe_key"] in keys:
+            optim = store.read_config(folder)["optim"]
+            trained = found[about["recipe_key"]].setdefault((optim["steps"], optim["lr"]), {})
+            trained.update(_values(folder))
     return found
 
 

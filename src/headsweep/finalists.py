@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from headsweep import store
-from headsweep.config import identity
 from headsweep.errors import UserError
+from headsweep.keys import identity
 from headsweep.tasks import best_trials
 from headsweep.trials import Trials
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from headsweep.backbone.base import Assignment, Backbone, Progress, assign, join
 from headsweep.bending import REPLACED, Selection, bending_hits
 from headsweep.bins import ABS_ETA
-from headsweep.config import NUMERICS, FeaturesConfig, SelectionConfig, SplitConfig, stable_hash
+from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, Source, ragged_rows, split_events
 from headsweep.features import Features, FeatureSet, Meta, Scale, sha256
+from headsweep.keys import NUMERICS, stable_hash
 from headsweep.quality import selected, true_hits, words
 from headsweep.reference import Estimator
 from headsweep.store import atomic_dir, write_atomic

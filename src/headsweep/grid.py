@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headsweep.config import member_key
+from headsweep.keys import member_key
 from headsweep.leases import Lease, Leases
 from headsweep.store import read_result, read_results, sync_folder
 from headsweep.tasks import OUTCOME, Outcome, Task, Turn, attempt_folder, drop_attempts, move

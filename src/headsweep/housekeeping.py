@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headsweep.errors import UserError
 from headsweep.labels import planned_seeds
-from headsweep.store import TEMPORARY, find_jobs, read_config, read_job, read_results, read_spec
+from headsweep.store import TEMPORARY, find_jobs, read_job, read_results, read_spec
 
 ABANDONED = 3600.0
 """Seconds without a change after which what no run uses is taken for abandoned."""
@@ -56,8 +56,10 @@ def summarise(folder: Path) -> Summary:
     spec, jobs = read_spec(folder), find_jobs(folder)
     results = [read_results(job) for job in jobs]
     asked = spec.get("seeds", 1)
+    abouts = [read_job(job) for job in jobs]
     wanted = [
-        planned_seeds(read_config(job), asked, r) for job, r in zip(jobs, results, strict=True)
+        None if about is None else planned_seeds(about, asked, r)
+        for about, r in zip(abouts, results, strict=True)
     ]
     statuses = [result["status"] for of_job in results for result in of_job.values()]
     size, updated = _disk(folder)

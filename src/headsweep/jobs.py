@@ -19,16 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from headsweep.arguments import check_node
-from headsweep.config import (
-    GROUPS,
-    Config,
-    DesignConfig,
-    TruthConfig,
-    config_root,
-    identity,
-    register,
-)
+from headsweep.config import GROUPS, Config, DesignConfig, TruthConfig, config_root, register
 from headsweep.errors import UserError
+from headsweep.keys import identity
 from headsweep.overrides import (
     is_runtime,
     only_sets_a_value,

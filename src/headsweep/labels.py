@@ -71,24 +71,24 @@ def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Job]:
                 losses=(config["target"]["name"], config["target"]["relative"]),
                 folds=split["folds"],
                 block=(split["seed"], split["fold"]) if split["folds"] else (0, 0),
-                seeds=planned_seeds(config, spec_seeds, store.read_results(path)),
+                seeds=planned_seeds(about, spec_seeds, store.read_results(path)),
             )
         )
     return jobs
 
 
 def planned_seeds(
-    config: Mapping[str, Any], sweep_seeds: int, results: Iterable[int]
+    about: Mapping[str, Any], sweep_seeds: int, results: Iterable[int]
 ) -> frozenset[int]:
     """Seeds that a job has or will have.
 
     Args:
-        config: Its configuration, as its last training wrote it.
+        about: Its ``job.json``, as its last training wrote it.
         sweep_seeds: Number of seeds that the sweep asks for by now.
         results: Seeds with a result, which an earlier command may have asked for.
     """
-    first, count = config["seed"], max(config["seeds"], sweep_seeds)
-    return frozenset(range(first, first + count)).union(results)
+    first, count = about["seeds"]
+    return frozenset(range(first, first + max(count, sweep_seeds))).union(results)
 
 
 def group(jobs: Sequence[Job]) -> dict[str, list[Job]]:

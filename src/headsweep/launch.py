@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from headsweep.config import NUMERICS
 from headsweep.display import Followed, console, duration, following, look, preparing, show_rows
 from headsweep.errors import UserError
 from headsweep.jobs import Plan
+from headsweep.keys import NUMERICS
 from headsweep.run import start
 from headsweep.store import read_results
 

@@ -13,8 +13,9 @@ from hydra.errors import HydraException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from headsweep.config import GROUPS, RUNTIME_KEYS, stable_hash
+from headsweep.config import GROUPS, RUNTIME_KEYS
 from headsweep.errors import UserError
+from headsweep.keys import stable_hash
 
 NOISE = ("Config search path", "To append to your config", "See https://")
 """Starts of lines in Hydra's messages that do not help here: ``+`` is refused, for example."""

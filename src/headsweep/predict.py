@@ -9,10 +9,11 @@ import torch
 
 from headsweep import features, freeze
 from headsweep.build import make, population_builder
-from headsweep.config import SplitConfig, TargetConfig, stable_hash
+from headsweep.config import SplitConfig, TargetConfig
 from headsweep.errors import UserError
 from headsweep.events.base import Source
 from headsweep.events.hepattn import Hepattn
+from headsweep.keys import stable_hash
 from headsweep.metrics import Tracks
 from headsweep.population import Population
 from headsweep.store import load_weights, read_config, read_job, read_results

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 
 from headsweep.build import member_builder, population_builder
-from headsweep.config import TracksConfig, config_root, stable_hash
+from headsweep.config import TracksConfig, config_root
 from headsweep.display import Row
 from headsweep.estimate import estimate_seconds
 from headsweep.events.hepattn import FEATURES
 from headsweep.jobs import Job, Plan, distinct, make_plan
+from headsweep.keys import stable_hash
 from headsweep.params import parameter_counts
 from headsweep.run import find_inputs
 from headsweep.targets import Target

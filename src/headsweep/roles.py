@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headsweep.config import INERT_IN_ONE_LAYER, identity
 from headsweep.errors import UserError
+from headsweep.keys import INERT_IN_ONE_LAYER, identity
 from headsweep.labels import FOLD_KEYS
 from headsweep.store import flat
 

@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +23,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from headsweep.config import config_root, member_key, register, run_key
+from headsweep.config import config_root, register
 from headsweep.errors import UserError
+from headsweep.keys import member_key, recipe_key, run_key
 
 if TYPE_CHECKING:
     from headsweep.backbone.base import Backbone
@@ -203,7 +204,7 @@ def train_into(
     features = build_features(job, inputs)
     known = {*_seeds(job), *store.read_results(folder)}
     config = job.resolved | {"seed": min(known), "seeds": len(known)}
-    store.write_job(folder, config, _about(job, inputs, features.meta.key))
+    store.write_job(folder, config, _about(job, config, inputs, features.meta.key))
     for result, parameters in _train(job, features, seeds, folder, watch):
         _write_member(folder, inputs.job_key, result, parameters)
 
@@ -335,7 +336,7 @@ def _write_member(
     )
 
 
-def _about(job: "Job", inputs: Inputs, cache_key: str) -> dict[str, Any]:
+def _about(job: "Job", config: Mapping[str, Any], inputs: Inputs, cache_key: str) -> dict[str, Any]:
     """Content of ``job.json``."""
     import numpy
     import torch
@@ -344,6 +345,8 @@ def _about(job: "Job", inputs: Inputs, cache_key: str) -> dict[str, Any]:
 
     return {
         "job_key": inputs.job_key,
+        "recipe_key": recipe_key(config, cache_key),
+        "seeds": [config["seed"], config["seeds"]],
         "labels": job.labels,
         "overrides": job.overrides,
         "data_key": inputs.data_key,

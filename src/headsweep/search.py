@@ -23,8 +23,9 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from headsweep.config import GROUPS, INERT_IN_ONE_LAYER, inert, stable_hash
+from headsweep.config import GROUPS
 from headsweep.errors import UserError
+from headsweep.keys import INERT_IN_ONE_LAYER, inert, stable_hash
 from headsweep.metrics import METRICS
 from headsweep.private import search_space
 from headsweep.tasks import COUNTS, Compose

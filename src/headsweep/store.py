@@ -5,16 +5,13 @@ each member. A seed folder counts only when it has a ``result.json``, which is w
 Torch, pandas and filelock are imported where they are used, so that ``headsweep list`` is quick.
 """
 
-import copy
 import json
 import math
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of ``job.json`` and ``result.json``; raised when their meaning changes."""
 
 GROWING = {"seeds", "n_trials"}
@@ -35,9 +32,6 @@ GROWING = {"seeds", "n_trials"}
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The C loader is ten times faster, which `headsweep list` shows with many jobs."""
-
-_GROUP = re.compile(r"^(?=\w)", re.MULTILINE)
-"""Where a key of the first level begins, in what ``write_job`` writes."""
 
 TEMPORARY = ".tmp-"
 """Prefix of every temporary file and folder; what a kill leaves behind is found by it."""
@@ -185,18 +179,7 @@ def read_results(folder: Path) -> dict[int, dict[str, Any]]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """``config.yaml`` of a job folder."""
-    path = folder / "config.yaml"
-    # Jobs share most of their groups: each text is parsed once, which is three times faster.
-    groups = [text for text in _GROUP.split(path.read_text(encoding="utf-8")) if text]
-    if not groups or any("&" in text for text in groups):  # an anchor reaches into other groups
-        return _read_yaml(path)
-    try:
-        parts = [copy.deepcopy(_parse_group(text)) for text in groups]
-    except yaml.YAMLError:
-        return _read_yaml(path)
-    if not all(isinstance(part, dict) for part in parts):
-        return _read_yaml(path)
-    return {key: value for part in parts for key, value in part.items()}
+    return _read_yaml(folder / "config.yaml")
 
 
 def write_progress(folder: Path, progress: Mapping[str, Any]) -> None:
@@ -345,16 +328,13 @@ def _read_versioned(path: Path) -> dict[str, Any] | None:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    value = yaml.load(path.read_bytes(), Loader=_LOADER)
+    try:
+        value = yaml.load(path.read_bytes(), Loader=_LOADER)
+    except yaml.YAMLError:
+        value = None
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a mapping of keys; the file is damaged, delete its folder")
     return value
-
-
-@lru_cache(maxsize=1024)
-def _parse_group(text: str) -> Any:
-    """What a part of a YAML file says; whoever gives it away gives a copy."""
-    return yaml.load(text, Loader=_LOADER)
 
 
 def _weights_bytes(weights: "Mapping[str, torch.Tensor]") -> bytes:

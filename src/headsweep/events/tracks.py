@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from headsweep.config import stable_hash
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive
+from headsweep.keys import stable_hash
 
 HITS, PARTICLES = "hits.parquet", "particles.parquet"
 NOISE = -1

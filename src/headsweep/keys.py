@@ -1,0 +1,76 @@
+"""Keys of what is computed: two runs with the same key have the same results."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from headsweep.config import RUNTIME_KEYS, MLPHeadConfig
+
+NUMERICS = 1
+"""Raised by hand when the same configuration may give other results; part of every run's key."""
+
+INERT_IN_ONE_LAYER = ("head.regression_hidden_dim", "head.dropout", "head.layer_norm")
+"""Keys that do nothing to a head of one layer, which has no hidden one."""
+
+
+def stable_hash(value: object, digits: int = 16) -> str:
+    """Hash of JSON-able content, the same on every machine and run."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+
+
+def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved configuration that decides results: no runtime keys, no seeds.
+
+    Where data and checkpoint lie is left out, as hashes of their content stand beside it in every
+    key, and so is what is inert. For a one-layer head width, dropout and normalisation are inert
+    and are set to 0, so that two spellings of the same network share a key.
+    """
+    kept = _without(resolved, *RUNTIME_KEYS, "seed", "seeds")
+    data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]
+    split, selection = data["split"], data["selection"]
+    head |= inert(head)
+    return {
+        **kept,
+        "data": {
+            "source": _without(data["source"], "path"),
+            "split": _without(split, *(["fold"] if split["folds"] is None else [])),
+            "selection": _without(
+                selection, *(["min_station_hits"] if selection["min_stations"] == 0 else [])
+            ),
+        },
+        "backbone": _without(kept["backbone"], "checkpoint"),
+        "pooling": _without(
+            pooling, *(["activation"] if pooling["projection"] == "linear" else [])
+        ),
+        "head": head,
+    }
+
+
+def inert(head: Mapping[str, Any]) -> dict[str, float]:
+    """Keys of a resolved head that do nothing in it, with the values they are given in keys."""
+    if head.get("_target_") == MLPHeadConfig._target_ and head["regression_num_layers"] == 1:
+        return dict.fromkeys((key.removeprefix("head.") for key in INERT_IN_ONE_LAYER), 0)
+    return {}
+
+
+def _without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key not in keys}
+
+
+def run_key(resolved: Mapping[str, Any], data_key: str, checkpoint: str) -> str:
+    """Key of a job (16 hex): its identity, the data, the checkpoint and ``NUMERICS``."""
+    return stable_hash([identity(resolved), data_key, checkpoint, NUMERICS])
+
+
+def recipe_key(resolved: Mapping[str, Any], cache_key: str) -> str:
+    """Key of all that differs in steps and learning rate alone, on the same frozen features."""
+    own = identity(resolved)
+    optim = _without(own["optim"], "steps", "lr")
+    return stable_hash([{**own, "optim": optim}, cache_key])
+
+
+def member_key(job_key: str, seed: int) -> str:
+    """Key of one member: its job and its seed."""
+    return stable_hash([job_key, seed])
