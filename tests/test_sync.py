@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from itertools import chain
+from multiprocessing import active_children
 
 import pytest
 
@@ -339,3 +340,18 @@ def test_the_verb_syncs_one_or_all(root, command, tmp_path):
     assert command("sync", "--root", "empty") == (0, "in MLflow: nothing yet\n", "")
     code, _, err = command("sync", "--root", str(root), "--tracking-uri", "http://127.0.0.1:9")
     assert (code, "headsweep sync" in err) == (2, True)
+
+
+def test_a_report_is_copied_by_a_process_of_its_own(root, tmp_path):
+    sweep = make_search(root / "sweeps" / "copied")
+    make_trial(sweep, 0, "complete", 0.2)
+    tracking.sync_sweep(root, sweep)
+    (sweep / "report").mkdir()
+    (sweep / "report" / "report.md").write_text("# Report")
+    with sync.report_copier(root, sweep) as copy:
+        copy()
+        assert artifacts(runs(root, sweep)[""]) == ["report"]
+        (process,) = active_children()
+        process.kill()
+        with pytest.raises(tracking.TrackingError, match="headsweep sync copied --root"):
+            copy()

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from headsweep.tasks import Outcome, Task, best_trials
 from headsweep.trials import (
     Finished,
     SearchState,
-    Trials,
     describe,
     failures,
     time_left,
@@ -94,12 +92,6 @@ def test_the_best_are_the_pareto_front_or_in_order(
     else:
         sign = 1 if directions == ["minimize"] else -1
         assert found == sorted(range(len(values)), key=lambda i: (sign * values[i][0], i))
-
-
-def test_trials_are_plain_values() -> None:
-    one = Outcome("complete", None, [0.5], [0.1], {3: [0.4]}, {50: 0.6}, {"optim.lr": 0.1})
-    trials = Trials({7: one}, 9, ["val_qoverpt_r68"], ["minimize"])
-    assert trials.plain() == asdict(trials)
 
 
 def test_only_complete_trials_are_good() -> None:

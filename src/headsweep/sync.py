@@ -1,7 +1,12 @@
 """Bringing MLflow in line with the run folders: while workers train, and whenever asked."""
 
+import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
 
@@ -68,6 +73,34 @@ class Tracker:
             self._warned = True
             return False
         return True
+
+
+@contextmanager
+def report_copier(root: Path, sweep: Path) -> Iterator[Callable[[], None]]:
+    """A process that loads MLflow, which takes 3 seconds, while a report is made.
+
+    Args:
+        root: The folder of all output.
+        sweep: The sweep's folder below it.
+
+    Yields:
+        What copies the sweep's report to MLflow, as ``tracking.sync_report``.
+    """
+    from headsweep.tracking import TrackingError, load, sync_report
+
+    def copy() -> None:
+        try:
+            other.submit(sync_report, root, sweep).result()
+        except BrokenExecutor as error:
+            raise TrackingError(
+                f"{sweep}: the process that writes MLflow was ended; `headsweep sync {sweep.name} "
+                f"--root {root}` copies the report"
+            ) from error
+
+    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to answer
+    with ProcessPoolExecutor(1, get_context("spawn"), signal.signal, ignore) as other:
+        other.submit(load)
+        yield copy
 
 
 def sync(root: Path, name: str | None = None, uri: str | None = None) -> list[str]:

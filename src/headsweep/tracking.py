@@ -161,6 +161,11 @@ def sync_sweep(root: Path, folder: Path, uri: str | None = None, seen: Seen | No
     seen.update(now, new)
 
 
+def load() -> None:
+    """Import what every other function here imports first."""
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
 def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
     """Copy the ``report`` folder of a sweep to the artifacts of its run.
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headsweep.display import State, duration, progress_line
 from headsweep.progress import running
@@ -63,10 +63,6 @@ class Trials:
             return None
         outcomes = Finished(folder).read()
         return cls(outcomes, spec["n_trials"], spec["objective"], spec["direction"])
-
-    def plain(self) -> dict[str, Any]:
-        """All of it as plain values; not copied, which takes seconds for 10,000 trials."""
-        return {**vars(self), "outcomes": {n: vars(o) for n, o in self.outcomes.items()}}
 
     def best(self) -> list[int]:
         """Numbers of the ``SHOWN`` best trials, or of the Pareto front."""

@@ -163,25 +163,30 @@ def report(
 
     On the split dev; of a confirmation on test, and the ledger then says so.
     """
-    from headsweep.display import console, preparing
+    from contextlib import ExitStack
 
-    with preparing(console(stderr=True)) as progress:
+    from headsweep.display import console, preparing
+    from headsweep.sync import report_copier
+
+    run = root / "runs" / name
+    folder = run if run.is_dir() else root / "sweeps" / name
+    with preparing(console(stderr=True)) as progress, ExitStack() as stack:
         progress("scoring", 0.0)
+        tracked = folder != run and folder.is_dir() and (root / "mlflow.db").exists()
+        copy = stack.enter_context(report_copier(root, folder)) if tracked else None
         import torch
 
         from headsweep.report import build_report, print_report, write_report
-        from headsweep.tracking import TrackingError, sync_report
+        from headsweep.tracking import TrackingError
 
         # One member's batch is too small for two cores: they wait for each other. And the figures
         # then do not depend on how many there are.
         torch.set_num_threads(1)
-        run = root / "runs" / name
-        folder = run if run.is_dir() else root / "sweeps" / name
         found = build_report(folder, root)
         write_report(found, folder / "report")
-        if (root / "mlflow.db").exists() and folder != run:
+        if copy is not None:
             try:
-                sync_report(root, folder)
+                copy()
             except TrackingError as error:
                 print(f"warning: {error}", file=sys.stderr)
     if as_json:
