@@ -131,8 +131,13 @@ def test_every_reading_is_counted_and_shown(sweep: Path, tmp_path: Path) -> None
     page = html.page(second).replace("<wbr>", "")
     texts = [console.file.getvalue(), page, (tmp_path / "report" / "report.md").read_text()]
     table = conclusions.confirmation_table(second)
+    labels = [
+        "trial 7, optimism: search",
+        *(f"{x}, shift: test" for x in ("conservative", "simpler", "trial 7")),
+    ]
+    assert [row[0] for row in table.rows] == labels
     for text in texts:
-        assert "Confirmation on test, read 1x before (confirm 1x)" in text
+        assert "Optimism, and shift to test on test, read 1x before (confirm 1x)" in text
         assert "Main figures on test, read 1x before (confirm 1x)" in text
         assert "Verdicts on test, read 1x before (confirm 1x)" in text
         assert "by true pT in GeV on test, read 1x before" in text

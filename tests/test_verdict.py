@@ -14,7 +14,7 @@ from headsweep.curves import CURVES
 from headsweep.errors import UserError
 from headsweep.metrics import METRICS
 from headsweep.resampling import event_bootstrap
-from headsweep.verdict import MARGINS, adjust_bins, compare, compare_blocks
+from headsweep.verdict import MARGINS, compare, compare_blocks
 
 EPS = math.log(1.05)
 ARM = np.array([0.091, 0.094, 0.092, 0.095, 0.090])
@@ -224,13 +224,6 @@ def test_bad_blocks() -> None:
         compare_blocks(ARM, CONTROL, EPS, folds=1)
     with pytest.raises(UserError, match="control"):
         compare_blocks(ARM, -CONTROL, EPS)
-
-
-def test_bins_are_adjusted_by_hand_and_the_missing_left_out() -> None:
-    adjusted = adjust_bins([0.01, math.nan, 0.02, 0.5, 0.04])
-    np.testing.assert_allclose(adjusted, [0.04, math.nan, 0.04, 0.5, 0.04 * 4 / 3])
-    assert np.isnan(adjust_bins([math.nan])).all()
-    assert len(adjust_bins([])) == 0
 
 
 def test_margins_belong_to_metrics_on_their_own_scale() -> None:

@@ -155,31 +155,32 @@ def _range(effect: Effect, low: float, high: float) -> str:
 
 
 def confirmation_table(report: Report) -> Table:
-    """What became of the search's values: on fresh seeds, and on other events."""
+    """What became of the search's values: on fresh seeds, and then on other events."""
     found = report.confirmation
     assert found is not None
+    compared = [
+        *((row, "optimism: search", row.search, row.optimism) for row in found.rows),
+        *((row, "shift: test", row.test, row.shift) for row in found.rows),
+    ]
     rows = [
         [
-            row.label,
-            *((row.search.text(), f"{row.search.n}") if row.search else (NOTHING, NOTHING)),
-            row.val.text(),
-            f"{row.val.n}",
-            row.optimism.text() if row.optimism else NOTHING,
-            row.test.text(),
-            row.shift.text(),
+            f"{row.label}, {what}",
+            *(text for value in (row.val, there) for text in (value.text(), f"{value.n}")),
+            change.text(),
         ]
-        for row in found.rows
+        for row, what, there, change in compared
+        if there and change
     ]
     events = "both samples of events" if found.events else "seeds only; for these events only"
     note = (
-        f"{found.metric}, mean and 95% t interval over n seeds. Optimism: the value in the search "
-        f"{found.study} against the mean over fresh seeds of the same configuration on the same "
-        "val split; the trials were chosen by the value in the search. Val to test: of the same "
-        "heads, whose weights were kept by their loss on val. In brackets 95% intervals, of the "
-        f"optimism from seeds (val is the same), of the shift from seeds and {events}."
+        f"{found.metric}, mean and 95% t interval over n seeds, against the mean over fresh seeds "
+        f"of the same configuration on val. Optimism: what the search {found.study} had, on the "
+        "same val split; the trials were chosen by it. Shift: the same heads, whose weights were "
+        "kept by their loss on val, on test. In brackets 95% intervals, of the optimism from seeds "
+        f"(val is the same), of the shift from seeds and {events}."
     )
-    columns = ["", "val in the search", "n", "val, fresh seeds", "n", "optimism", "test"]
-    return Table(f"Confirmation{report.on}", [*columns, "val to test"], rows, note)
+    columns = ["", "val, fresh seeds", "n", "there", "n", "change"]
+    return Table(f"Optimism, and shift to test{report.on}", columns, rows, note)
 
 
 def fairness_table(report: Report) -> Table:

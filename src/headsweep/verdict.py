@@ -376,21 +376,6 @@ def decide(
     )
 
 
-def adjust_bins(p_values: Sequence[float]) -> Array:
-    """Benjamini and Hochberg's adjusted p-values of bins; they never make a verdict.
-
-    Args:
-        p_values: One for each bin, NaN for a bin without one, which then does not count.
-    """
-    adjusted = np.array(p_values, dtype=np.float64)
-    known = ~np.isnan(adjusted)
-    if known.any():
-        from scipy.stats import false_discovery_control  # takes its time, and no verdict needs it
-
-        adjusted[known] = false_discovery_control(adjusted[known], method="bh")
-    return adjusted
-
-
 def checked(
     arm: Array, control: Array, scale: Scale, margin: float, comparisons: int
 ) -> tuple[Array, Array]:
