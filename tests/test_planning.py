@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,12 @@ CONTROL = {s: 0.10 + 0.002 * s for s in range(4)}
 ARM = {s: 0.15 + 0.006 * s for s in range(4)}
 
 
-def write(root: Path, *arms: Mapping[int, float | None], **more: object) -> Path:
+def write(
+    root: Path,
+    *arms: Mapping[int, float | None],
+    cells: Sequence[Mapping[str, str]] = (),
+    **more: object,
+) -> Path:
     """A sweep with predictions of 400 tracks whose rho is normal, of the seed's width."""
     rng, n = np.random.default_rng(0), 400
     pt, q = np.exp(rng.uniform(1, 5, n)), np.where(np.arange(n) % 2, 1.0, -1.0)
@@ -33,8 +38,7 @@ def write(root: Path, *arms: Mapping[int, float | None], **more: object) -> Path
         write_toy_job(
             folder,
             widths,
-            labels={"arm": f"arm{number}"},
-            overrides=[f"arm=arm{number}"],
+            labels=cells[number] if cells else {"arm": f"arm{number}"},
             **more,  # type: ignore[arg-type]
         )
         for seed, width in widths.items():
@@ -67,11 +71,42 @@ def test_seeds_follow_from_spread_and_margin(tmp_path: Path, margin: float | Non
     assert one.spread == pytest.approx(spread, rel=0.02)
     assert one.events == pytest.approx(0, abs=1e-9)  # equal seeds have equal errors here
     eps = math.log(1.05 if margin is None else 1 + margin)
-    assert (found.margin, found.comparisons) == (pytest.approx(eps), m)
+    assert (found.margin, one.comparisons) == (pytest.approx(eps), m)
     assert one.needed.difference == smallest(*one.spread, eps, m)
     assert one.needed.difference_upper is not None
     assert one.needed.difference_upper > one.needed.difference
     assert one.seconds == pytest.approx((12.0 + 3) / 4 * 2)  # the longest member's, by four
+
+
+def test_effects_and_interactions_of_a_factorial_design_are_two_families(tmp_path: Path) -> None:
+    """Of 2 x 2 cells with the same spread s: SE is s / sqrt(n) and 2 s / sqrt(n), df 4 (n - 1)."""
+    cells = [{"pooling": p, "arm": a} for p in ("full", "half") for a in ("with", "without")]
+    sweep = write(tmp_path, *[ARM] * 4, cells=cells)
+    store.claim_sweep(sweep, {"seeds": 4, "design": {"kind": "factorial"}})
+    found = plan(sweep, margin=0.02)
+    assert [(one.arm, one.control, one.comparisons) for one in found.comparing] == [
+        ("pooling=half", "pooling=full", 2),
+        ("arm=without", "arm=with", 2),
+        ("pooling=half with arm=without", "the sum of both", 1),
+    ]
+    spread = found.comparing[0].spread
+    assert spread == pytest.approx([spread[0]] * 4)
+    for one, factor in zip(found.comparing, (1, 1, 2), strict=True):
+        error = factor * spread[0]
+        n = next(
+            n
+            for n in range(2, 10_000)
+            if stats.nct.sf(
+                stats.t.ppf(1 - 0.025 / one.comparisons, 4 * (n - 1)),
+                4 * (n - 1),
+                math.log(1.02) / (error / math.sqrt(n)),
+            )
+            >= 0.8
+        )
+        assert one.needed.difference == n
+        assert one.seconds == pytest.approx(4 * (12.0 + 3) / 4)
+    assert "families of 2 and 1 comparisons, each at 5%" in found.words()
+    assert " to " in to_rows(found, 2)[1][0][2]
 
 
 def test_what_was_found_does_not_matter(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ Only the validation split is read, and no difference that the pilot found: plann
 """
 
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +13,11 @@ import numpy as np
 
 from headsweep import labels, store
 from headsweep.config import DesignConfig
-from headsweep.contrast import Moments, on_scale, welch
+from headsweep.contrast import Moments, combine, on_scale
 from headsweep.effects import event_means, pairs, values_of
 from headsweep.errors import UserError
-from headsweep.metrics import METRICS
+from headsweep.factorial import Contrast, contrasts
+from headsweep.metrics import METRICS, Array
 from headsweep.power import Design, Needed
 from headsweep.samples import Row, val_row
 from headsweep.verdict import MARGINS
@@ -27,16 +30,19 @@ class Planned:
     Attributes:
         arm: Label of the configuration.
         control: Label of the one that it is compared with.
-        spread: Standard deviation of one seed in arm and control, on the metric's scale.
+        spread: Standard deviation of one seed in arm and control, or in each cell of a factorial
+            design, on the metric's scale.
         events: Standard error from the sample of events, on the same scale.
-        needed: Numbers of seeds per arm.
-        seconds: Training of one seed of both, on one worker.
+        comparisons: m of its family.
+        needed: Numbers of seeds per arm or cell.
+        seconds: Training of one seed of each of them, on one worker.
     """
 
     arm: str
     control: str
-    spread: tuple[float, float]
+    spread: tuple[float, ...]
     events: float
+    comparisons: int
     needed: Needed
     seconds: float
 
@@ -48,21 +54,23 @@ class Plan:
     Attributes:
         metric: What is to be compared.
         margin: eps on its scale.
-        comparisons: m.
         comparing: Every comparison of the design.
     """
 
     metric: str
     margin: float
-    comparisons: int
     comparing: list[Planned]
 
     def words(self) -> str:
         """What the numbers are for."""
         relative = MARGINS[self.metric].scale == "log"
         margin = f"{math.expm1(self.margin):.1%}" if relative else f"{self.margin:.3g}"
-        m = self.comparisons
-        family = "one comparison at 5%" if m == 1 else f"{m} comparisons at 5% together"
+        sizes = list(dict.fromkeys(one.comparisons for one in self.comparing))
+        family = f"{sizes[0]} comparisons at 5% together"
+        if len(sizes) > 1:
+            family = f"families of {' and '.join(map(str, sizes))} comparisons, each at 5%"
+        elif sizes == [1]:
+            family = "one comparison at 5%"
         return f"{self.metric}, margin {margin}, power 80%, {family}; read on validation"
 
     def limits(self) -> list[str]:
@@ -94,43 +102,76 @@ def plan(folder: Path, metric: str | None = None, margin: float | None = None) -
     if any(job.folds for job in jobs):
         raise UserError(f"{folder} is cross-validated: its precision comes from split seeds")
     design = DesignConfig(**spec.get("design", {}))
-    if design.kind == "factorial":
-        raise UserError(f"{folder}: a factorial design cannot be planned yet; plan from another")
     metric = metric or design.metrics[0]
     if metric not in MARGINS or metric not in METRICS:
         known = ", ".join(name for name in MARGINS if name in METRICS)
         raise UserError(f"--metric {metric}: cannot be planned; one of {known}")
-    rows = [val_row(label, own) for label, own in labels.group(jobs).items()]
-    family = pairs([row.label for row in rows], design.kind)
+    groups = labels.group(jobs)
+    family = _family(groups, design)
     if not family:
         raise UserError(f"{folder} has one configuration: nothing to compare")
-    m = max(len(family) * len(design.metrics), design.comparisons or 0)
     default = MARGINS[metric]
     eps = default.value if margin is None else margin
     if margin is not None and default.scale == "log":
         eps = math.log1p(margin)
-    moments = {row.label: _moments(row, metric) for row in rows}
-    events = event_means(rows, metric, np.random.default_rng(0))
-    by_label = {row.label: row for row in rows}
+    rows = [val_row(label, own) for label, own in groups.items()]
+    moments = [_moments(row, metric) for row in rows]
+    means = event_means(rows, metric, np.random.default_rng(0))
+    events = [means.get(row.label) for row in rows]
+    unit = "seeds per cell" if design.kind == "factorial" else "seeds per arm"
     comparing = []
-    for arm, control in family:
-        ours, theirs = moments[arm], moments[control]
-        resampled = [events.get(label) for label in (arm, control)]
-        together = [values for values in resampled if values is not None]
-        variance = float(np.var(together[0] - together[1], ddof=1)) if len(together) == 2 else 0.0
-        sample = by_label[arm].samples[0].tracks
+    for contrast, m in family:
+        parts = [(w, i) for i, w in enumerate(contrast.weights) if w]
+        parts.sort(key=lambda part: -part[0])  # the arm comes first
+        variance = _events_variance([(w, events[i]) for w, i in parts])
+        weights, own = [w for w, _ in parts], [moments[i] for _, i in parts]
         needed = Needed.of(
-            Design((float(ours.variance), float(theirs.variance)), events=variance),
-            float(welch(ours, theirs).df),
+            Design(
+                tuple(float(w**2 * part.variance) for w, part in zip(weights, own, strict=True)),
+                events=variance,
+            ),
+            float(combine(own, weights).df),
             eps,
             comparisons=m,
-            unit="seeds per arm",
-            n_events=len(np.unique(sample.event)),
+            unit=unit,
+            n_events=len(np.unique(rows[parts[0][1]].samples[0].tracks.event)),
         )
-        spread = (math.sqrt(ours.variance), math.sqrt(theirs.variance))
-        seconds = sum(by_label[label].seconds for label in (arm, control))
-        comparing.append(Planned(arm, control, spread, math.sqrt(variance), needed, seconds))
-    return Plan(metric, eps, m, comparing)
+        comparing.append(
+            Planned(
+                contrast.name,
+                contrast.against,
+                tuple(math.sqrt(part.variance) for part in own),
+                math.sqrt(variance),
+                m,
+                needed,
+                sum(rows[i].seconds for _, i in parts),
+            )
+        )
+    return Plan(metric, eps, comparing)
+
+
+def _family(
+    groups: Mapping[str, Sequence[labels.Job]], design: DesignConfig
+) -> list[tuple[Contrast, int]]:
+    """Every comparison as weights of the configurations, with m of its family."""
+    names = [*groups]
+    if design.kind == "factorial":
+        found = contrasts([own[0].choices for own in groups.values()])
+        orders = Counter(contrast.order for contrast in found)
+        return [(contrast, orders[contrast.order] * len(design.metrics)) for contrast in found]
+    found = []
+    for arm, control in pairs(names, design.kind):
+        weights = np.zeros(len(names))
+        weights[names.index(arm)], weights[names.index(control)] = 1, -1
+        found.append(Contrast(arm, control, weights, 1))
+    m = max(len(found) * len(design.metrics), design.comparisons or 0)
+    return [(contrast, m) for contrast in found]
+
+
+def _events_variance(parts: Sequence[tuple[float, Array | None]]) -> float:
+    """Of a weighted sum over resampled events; 0 where one has none."""
+    known = [w * means for w, means in parts if means is not None]
+    return float(np.var(sum(known), ddof=1)) if len(known) == len(parts) else 0.0
 
 
 def _moments(row: Row, metric: str) -> Moments:
@@ -162,7 +203,7 @@ def to_rows(found: Plan, workers: int) -> tuple[list[str], list[list[str]]]:
         [
             one.arm,
             one.control,
-            " / ".join(f"{factor * value:.2g}" for value in one.spread),
+            _range([factor * value for value in one.spread]),
             f"{factor * one.events:.2g}",
             *cells(one.needed.difference, one.needed.difference_upper, one),
             *cells(one.needed.equivalence, one.needed.equivalence_upper, one),
@@ -170,3 +211,10 @@ def to_rows(found: Plan, workers: int) -> tuple[list[str], list[list[str]]]:
         for one in found.comparing
     ]
     return columns, rows
+
+
+def _range(values: Sequence[float]) -> str:
+    """Two values, or from where to where more of them go."""
+    if len(values) == 2:
+        return " / ".join(f"{value:.2g}" for value in values)
+    return f"{min(values):.2g} to {max(values):.2g}"
