@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -247,6 +248,9 @@ def test_json_is_complete_and_finite(built: report.Report) -> None:
     overflow = [v for v in content["values"] if v["axis"] == "pt" and v["low"] == 200]
     assert {v["high"] for v in overflow} == {None}
     assert content["rows"][1]["problems"] == ["seed 3: loss is NaN at step 700"]
+    rates = [replace(f, rates={0.02: 0.3, 0.1: math.nan}) for f in built.fairness]
+    content = json.loads(replace(built, fairness=rates).to_json())
+    assert content["fairness"][0]["rates"] == {"0.02": 0.3, "0.1": None}
     more = 4 + 6 + 2  # of curves and losses; usable and efficiency
     assert built.frame()["metric"].nunique() == len(metrics.METRICS) + more
 

@@ -192,16 +192,16 @@ class Report:
 
     def to_json(self) -> str:
         """All of it; NaN and infinity are null. The trials of a search are one long line."""
-        search = orjson.dumps(self.search, option=orjson.OPT_NON_STR_KEYS)
+        plain = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
         content = {
             "schema": SCHEMA,
             **{f.name: getattr(self, f.name) for f in fields(self)},
             "values": [_flat(value) for value in self.values],
             "curves": self.curves.to_dict("records"),
-            "search": orjson.Fragment(search),
+            "search": orjson.Fragment(orjson.dumps(self.search, option=plain)),
         }
         # Python's json takes seconds for 10,000 trials.
-        option = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+        option = plain | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         return orjson.dumps(content, option=option).decode()
 
 
