@@ -64,6 +64,20 @@ def test_rates_count_on_other_seeds_only(tmp_path: Path) -> None:
     assert found(tmp_path).choice() == "best of 3 tried, 0.02 to 0.08"
 
 
+def test_a_rate_that_is_outdone_gets_no_verdict(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    write(tmp_path, "lr", {100: 0.80, 101: 0.78})
+    write(tmp_path, "lr", {100: 0.30}, lr=0.01)
+    assert found(tmp_path).unfit == ""  # one seed has no spread
+    write(tmp_path, "lr2", {101: 0.32}, lr=0.01)
+    one = found(tmp_path)
+    assert one.outdone == 0.01
+    assert one.unfit == "with learning rate 0.01 r68 on validation is 60.8% lower"
+    assert one.choice() == "not the best: 0.01 is 60.8% better of 2 tried, 0.01 to 0.02"
+    write(tmp_path, "lr3", {102: 0.10}, lr=0.01)  # now it scatters too much to tell
+    assert found(tmp_path).unfit == ""
+
+
 def test_runs_on_other_features_do_not_count(tmp_path: Path) -> None:
     write(tmp_path, "s", BASE)
     config = {"optim": {"steps": 200, "lr": 0.02, "batch_size": 8}}

@@ -289,7 +289,7 @@ def _compare(
     if search or len(rows) < 2:
         return [], [], []
     fairness = check(groups, root)
-    unfit = {f.label: "not converged" for f in fairness if f.converged is False}
+    unfit = {found.label: found.unfit for found in fairness if found.unfit}
     rng = np.random.default_rng(0)
     if design.kind == "claims":
         configs = [read_config(own[0].folder) for own in groups.values()]

@@ -94,10 +94,13 @@ def _title(report: Report, word: str = "Verdicts") -> str:
     ]
     unknown = sum(f.converged is None for f in known)
     failed = sum(f.converged is False for f in known)
-    state = "all converged"
-    if unknown or failed:
-        parts = ((failed, "not converged"), (unknown, "not checked for convergence"))
-        state = ", ".join(f"{n} of {len(known)} {word}" for n, word in parts if n)
+    outdone = sum(not math.isnan(f.outdone) for f in known)
+    parts = (
+        (outdone, "not at their best rate"),
+        (failed, "not converged"),
+        (unknown, "not checked for convergence"),
+    )
+    state = ", ".join(f"{n} of {len(known)} {words}" for n, words in parts if n) or "all converged"
     title = f"{word}{report.on}"
     return f"{title} ({', '.join([*what, state])})" if known else title
 
@@ -187,7 +190,8 @@ def fairness_table(report: Report) -> Table:
     """Budget, rate and convergence of each configuration."""
     rows = [_fair(report, found) for found in report.fairness]
     note = (
-        "Rate: the mean r68 on validation over seeds that this comparison does not use. Converged: "
+        "Rate: the mean r68 on validation over seeds that this comparison does not use; no verdict "
+        "names a head for which another rate is better by the same test as a verdict. Converged: "
         "with twice the steps r68 on validation changes by less than 2%; in brackets the 95% "
         "interval of that change."
     )

@@ -15,7 +15,8 @@ import numpy as np
 from headsweep import store
 from headsweep.keys import recipe_key
 from headsweep.labels import Job
-from headsweep.verdict import compare
+from headsweep.metrics import Array
+from headsweep.verdict import MARGINS, compare
 
 CHANGE = math.log(1.02)
 """A configuration whose r68 on validation changes by as much with twice the steps, in ln."""
@@ -38,6 +39,8 @@ class Fairness:
         rate: Its learning rate.
         rates: What was tried: each rate with the mean r68 on validation, on seeds that the
             comparison does not use.
+        outdone: The best of them, where its r68 is lower than that of ``rate`` by the verdict over
+            those seeds; NaN where none is.
         change: Of ln r68 on validation when the steps are doubled; NaN where that was not done.
         low: Lower end of its 95% interval.
         high: Upper end.
@@ -50,6 +53,7 @@ class Fairness:
     steps: int
     rate: float
     rates: dict[float, float]
+    outdone: float = math.nan
     change: float = math.nan
     low: float = math.nan
     high: float = math.nan
@@ -59,6 +63,16 @@ class Fairness:
     def converged(self) -> bool | None:
         """Whether doubling the steps changes less than 2%; None where that is not known."""
         return None if math.isnan(self.change) else abs(self.change) < CHANGE
+
+    @property
+    def unfit(self) -> str:
+        """Why no verdict may name it; empty where nothing is known against it."""
+        if self.converged is False:
+            return "not converged"
+        if math.isnan(self.outdone):
+            return ""
+        lower = 1 - self.rates[self.outdone] / self.rates[self.rate]
+        return f"with learning rate {self.outdone:g} r68 on validation is {lower:.1%} lower"
 
     def convergence(self) -> str:
         """In words."""
@@ -78,7 +92,9 @@ class Fairness:
         tried = f"of {len(self.rates)} tried, {min(self.rates):g} to {max(self.rates):g}"
         if best == self.rate:
             return f"best {tried}"
-        return f"{best:g} is {1 - self.rates[best] / self.rates[self.rate]:.1%} better {tried}"
+        word = "" if math.isnan(self.outdone) else "not the best: "
+        better = 1 - self.rates[best] / self.rates[self.rate]
+        return f"{word}{best:g} is {better:.1%} better {tried}"
 
 
 def check(groups: Mapping[str, Sequence[Job]], root: Path) -> list[Fairness]:
@@ -122,15 +138,29 @@ def _judge(
     label: str, config: Mapping[str, Any], trained: Trained, seeds: frozenset[int]
 ) -> Fairness:
     steps, rate = config["optim"]["steps"], config["optim"]["lr"]
-    rates = {}
+    tried = {}
     for (length, lr), by_seed in sorted(trained.items()):
         others = [value for seed, value in by_seed.items() if seed not in seeds]
         if length == steps and others:
-            rates[lr] = float(np.mean(others))
-    about = (label, config["features"]["name"], config["target"]["name"], steps, rate, rates)
+            tried[lr] = np.array(others)
+    rates = {lr: float(values.mean()) for lr, values in tried.items()}
+    names = (config["features"]["name"], config["target"]["name"])
+    about = (label, *names, steps, rate, rates, _outdone(tried, rate))
     once, twice = trained.get((steps, rate), {}), trained.get((2 * steps, rate), {})
     if not once or not twice:
         return Fairness(*about)
     found = compare(np.array([*twice.values()]), np.array([*once.values()]), CHANGE)
     counts = (len(once), len(twice))
     return Fairness(*about, found.delta, found.low, found.high, counts)
+
+
+def _outdone(tried: Mapping[float, Array], rate: float) -> float:
+    """The best rate, where a verdict says that it is better than the own one."""
+    best = min(tried, key=lambda lr: float(tried[lr].mean()), default=rate)
+    if best == rate or rate not in tried:
+        return math.nan
+    # It was chosen as the best of the others: the interval allows for all of them.
+    found = compare(
+        tried[best], tried[rate], MARGINS["qoverpt_r68"].value, comparisons=len(tried) - 1
+    )
+    return best if found.word == "better" else math.nan
