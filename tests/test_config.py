@@ -111,8 +111,11 @@ def test_presets(name: str, hidden: int | None, layers: int, dropout: float) -> 
     [
         ("baseline", {}),
         ("half_projections", {"pooling.width": "half"}),
-        ("direct_head", {"head.regression_num_layers": 1}),
-        ("before", {"pooling.width": "half", "head.regression_num_layers": 1}),
+        ("direct_head", {"head.regression_num_layers": 1, "optim.lr": 0.04}),
+        (
+            "before",
+            {"pooling.width": "half", "head.regression_num_layers": 1, "optim.lr": 0.04},
+        ),
         ("no_dropout", {"head.dropout": 0.0}),
         ("raw_only", {"pooling.query": False, "pooling.encoded": False}),
         ("encoded_only", {"pooling.query": False, "pooling.raw": False}),
