@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headsweep import conclusions, report, store, tables
+from headsweep import conclusions, html, report, store, tables
 from headsweep.claim_tests import CLAIMS, EXTRA, SPREAD, TREND, Judged, find_claims
 from headsweep.config import DesignConfig, MLPHeadConfig, PoolingConfig
 from headsweep.effects import NO_INFORMATION
@@ -313,14 +313,15 @@ def sentence(found: Mapping[str, Judged]) -> str:
     return conclusions.answer(about)  # type: ignore[arg-type]
 
 
-def test_a_report_shows_the_claims(tmp_path: Path) -> None:
+def build(tmp_path: Path, seeds: int) -> report.Report:
+    """A report of toys that differ in the width of their errors."""
     write_cache(tmp_path, "cache")
     file = tmp_path / "cache" / "features" / "cache" / "meta.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "dim": 2}))  # half of 1 is 0
     sweep = tmp_path / "sweeps" / "c"
-    store.claim_sweep(sweep, {"seeds": 5, "design": {"kind": "claims"}})
+    store.claim_sweep(sweep, {"seeds": seeds, "design": {"kind": "claims"}})
     for number, (role, width) in enumerate(zip(ROLES, (0.1, 0.2, 0.1, 0.15, 0.25), strict=True)):
-        widths = {100 * number + s: width * (1 + 0.002 * s) for s in range(5)}
+        widths = {100 * number + s: width * (1 + 0.002 * s) for s in range(seeds)}
         arm = role.replace(" ", "_")
         write_toy_job(
             sweep / "jobs" / str(number),
@@ -329,7 +330,17 @@ def test_a_report_shows_the_claims(tmp_path: Path) -> None:
             overrides=[f"arm={arm}"],
             config={key: config(role)[key] for key in ("head", "pooling")},
         )
-    built = report.build_report(sweep, tmp_path, toy_score)
+    return report.build_report(sweep, tmp_path, toy_score)
+
+
+def test_one_seed_has_no_spread_and_still_a_page(tmp_path: Path) -> None:
+    built = build(tmp_path, 1)
+    assert "C3" in conclusions.answer(built)
+    assert "C3" in html.page(built)
+
+
+def test_a_report_shows_the_claims(tmp_path: Path) -> None:
+    built, sweep = build(tmp_path, 5), tmp_path / "sweeps" / "c"
     assert conclusions.answer(built) == (
         "Of the document's claims supported: C2, C6; undecided: C3, C4, C5; not testable: C1."
     )

@@ -1,6 +1,8 @@
 """Comparisons of fabricated runs, against Welch's test of the same values and a plain bootstrap."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,12 @@ import pytest
 from scipy import stats
 
 from headsweep import conclusions, report, store
-from headsweep.effects import NO_INFORMATION, Effect, pairs
-from headsweep.metrics import METRICS
+from headsweep.config import DesignConfig
+from headsweep.effects import NO_INFORMATION, Effect, find_effects, pairs
+from headsweep.metrics import METRICS, Tracks
+from headsweep.samples import Row, Sample
 from headsweep.verdict import MARGINS
-from toy_runs import toy_score, write_cache, write_toy_job
+from toy_runs import smear, toy_score, write_cache, write_toy_job
 
 Widths = Mapping[int, float | None]
 
@@ -162,7 +166,8 @@ def test_folds_are_compared_block_by_block(tmp_path: Path) -> None:
     assert verdict.delta == pytest.approx(np.mean(d), abs=0.002)
     expected = np.sqrt((1 / 6 + 1 / 2) * np.var(d, ddof=1))
     assert verdict.se_seeds == pytest.approx(expected, rel=0.02)
-    assert (verdict.word, verdict.test, built.fairness) == ("worse", "Nadeau-Bengio", [])
+    assert (verdict.word, verdict.test) == ("worse", "Nadeau-Bengio")
+    assert [one.convergence() for one in built.fairness] == ["not checked"] * 2
 
 
 def test_every_margin_is_of_a_metric_that_can_be_compared(tmp_path: Path) -> None:
@@ -177,3 +182,56 @@ def test_every_margin_is_of_a_metric_that_can_be_compared(tmp_path: Path) -> Non
     for effect in built.effects:
         assert effect.verdict is not None
         assert (effect.verdict.se_events is None) == (effect.metric in scalars)
+
+
+def row(label: str, **more: object) -> Row:
+    """A head whose rho is normal, of width 0.1, on 400 tracks; three seeds."""
+    n = np.arange(400)
+    truth = np.stack([n / 400, n / 400, 10.0 + n, np.where(n % 2, 1.0, -1.0)], axis=1)
+    scalars = {"gap": 1.5, "last_dev_loss": 0.2, "loss_at_10pct": 0.4}
+    scalars |= more.pop("scalars", {})  # type: ignore[arg-type]
+    clipped = n < 400 * float(more.pop("clipped", 0.0))  # type: ignore[arg-type]
+    samples = []
+    for seed in range(3):
+        tracks = Tracks.from_estimate(n, truth, smear(truth, 0.1, seed))
+        values = {name: value * (1 + 0.001 * seed) for name, value in scalars.items()}
+        tracks = replace(tracks, clipped=clipped)
+        samples.append(Sample(tracks, np.ones(400, dtype=bool), values, (0, 0), seed))
+    return Row(label, "head", None, samples, **more)  # type: ignore[arg-type]
+
+
+def compared(arm: Row, metric: str, planned: int = 0) -> Effect:
+    control = row("control", losses=("plain", False))
+    design = DesignConfig(metrics=[metric])
+    rng = np.random.default_rng(0)
+    (effect,) = find_effects([control, arm], design, [], {}, rng, planned)
+    return effect
+
+
+@pytest.mark.parametrize(
+    ("metric", "arm", "note"),
+    [
+        ("pt_rmse", {"clipped": 0.02}, "arm: more than 1% of its pT are clipped"),
+        ("pt_rmse", {"clipped": 0.005}, ""),
+        ("last_dev_loss", {"losses": ("log_pt", False)}, "losses of different targets"),
+        ("last_dev_loss", {"losses": ("plain", False)}, ""),
+        ("gap", {"losses": ("log_pt", False)}, ""),
+        ("gap", {"scalars": {"gap": 1.0}}, ""),
+        ("gap", {"scalars": {"gap": 1.0, "last_dev_loss": 0.3}}, "its loss may be worse"),
+        ("gap", {"scalars": {"gap": 2.0, "last_dev_loss": 0.3}}, ""),
+        ("loss_at_10pct", {"scalars": {"loss_at_10pct": math.nan}}, "arm"),
+    ],
+)
+def test_what_a_metric_asks_for_before_a_verdict(
+    metric: str, arm: Mapping[str, object], note: str
+) -> None:
+    effect = compared(row("arm", **{"losses": ("plain", False), **arm}), metric)
+    assert note in effect.note
+    assert (effect.note == "") == (note == "")
+    assert (effect.verdict is None) == (note != "")
+
+
+def test_intervals_allow_for_configurations_that_are_not_there_yet() -> None:
+    verdict = compared(row("arm"), "qoverpt_r68", planned=7).verdict
+    assert verdict is not None
+    assert verdict.comparisons == 6

@@ -1,5 +1,6 @@
 """What other runs below a root say of rates and convergence."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,18 @@ def test_runs_on_other_features_do_not_count(tmp_path: Path) -> None:
     assert found(tmp_path).converged is None
 
 
-def test_folds_are_left_out(tmp_path: Path) -> None:
+def test_of_folds_only_the_budget_is_known(tmp_path: Path) -> None:
     split = {"folds": 5, "fold": 0, "seed": 0}
-    write_toy_job(tmp_path / "sweeps" / "s" / "jobs" / "0", BASE, split=split)
-    assert check(group(read_jobs(tmp_path / "sweeps" / "s")), tmp_path) == []
+    for sweep in ("s", "twice"):
+        write_toy_job(tmp_path / "sweeps" / sweep / "jobs" / "0", BASE, split=split)
+    one = found(tmp_path)
+    assert (one.steps, one.rate, one.rates, one.converged) == (3200, 0.08, {}, None)
+
+
+def test_runs_of_another_version_do_not_count(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    write(tmp_path, "old", BASE, steps=200)
+    assert found(tmp_path).converged is True
+    file = tmp_path / "sweeps" / "old" / "jobs" / "0" / "job.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 1}))
+    assert found(tmp_path).converged is None

@@ -202,7 +202,7 @@ def test_a_search_has_a_page(tmp_path: Path, objectives: list[str]) -> None:
     figure = drawn(page)["search"]
     assert len(figure["data"][0]["x"]) == 7
     assert all("[" in axis["title"]["text"] for axis in axes(figure))
-    assert "6 of 7, lowest r68" in page
+    assert "6 of 7: the first and the lowest r68" in page
     assert "chosen by the figures" in page
 
 

@@ -127,7 +127,7 @@ def test_the_two_errors_are_told_apart() -> None:
     assert verdict.se_seeds == alone.se_seeds
     assert verdict.df > alone.df
     assert "for this sample of events only" in alone.text()
-    assert "from events 1.0" in verdict.text()
+    assert "standard error of seeds / events" in verdict.text()
 
 
 def test_split_seeds_are_scipys_paired_t() -> None:

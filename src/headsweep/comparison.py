@@ -249,7 +249,10 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
         confirmed = confirmation.confirm(groups, rows, frozen, np.random.default_rng(0))
     pt_edges = [float(edge) for edge in metas[0].pt_edges]
     bins = (pt_edges, metas[0].min_bin_tracks)
-    fairness, compared, claims = _compare(design, root, groups, rows, bins, search is not None)
+    planned = 0 if any(job.folds for job in jobs) else len(spec.get("jobs", ()))
+    fairness, compared, claims = (
+        _compare(design, root, groups, rows, bins, planned) if search is None else ([], [], [])
+    )
     rows += reference_rows(groups, caches)
     return Report(
         name=folder.name,
@@ -283,10 +286,10 @@ def _compare(
     groups: Mapping[str, Sequence[Job]],
     rows: Sequence[Row],
     bins: tuple[Sequence[float], int],
-    search: bool,
+    planned: int,
 ) -> tuple[list[Fairness], list[Effect], list[Judged]]:
     """Fairness of every configuration, and the comparisons that the sweep's design asks for."""
-    if search or len(rows) < 2:
+    if len(rows) < 2:
         return [], [], []
     fairness = check(groups, root)
     unfit = {found.label: found.unfit for found in fairness if found.unfit}
@@ -296,7 +299,7 @@ def _compare(
         claims = find_claims(rows, configs, design, unfit, bins, rng)
         return fairness, [part.effect for claim in claims for part in claim.parts], claims
     cells = [own[0].choices for own in groups.values()]
-    return fairness, find_effects(rows, design, cells, unfit, rng), []
+    return fairness, find_effects(rows, design, cells, unfit, rng, planned), []
 
 
 def _summary(row: Row) -> Summary:

@@ -55,13 +55,14 @@ def verdict_table(report: Report) -> Table:
     rows = []
     for effect in report.effects:
         verdict = effect.verdict
-        cells = [NOTHING] * 4
+        cells = [NOTHING] * 5
         if verdict is not None and not math.isnan(verdict.low):
             share = NOTHING if verdict.improvement is None else f"{verdict.improvement.share:.2f}"
             cells = [
                 _change(effect, verdict.delta),
                 _range(effect, verdict.low, verdict.high),
                 _range(effect, verdict.sim_low, verdict.sim_high),
+                verdict.errors(),
                 share,
             ]
         rows.append(
@@ -76,8 +77,9 @@ def verdict_table(report: Report) -> Table:
         )
     sizes = {e.verdict.comparisons: None for e in report.effects if e.verdict is not None}
     m = " / ".join(map(str, sizes)) or "–"
-    columns = ["", "against", "metric", "change", "95% interval", f"m = {m}", "P(better)"]
-    return Table(_title(report), [*columns, "parameters", "verdict"], rows, _note(report))
+    columns = ["", "against", "metric", "change", "95% interval", f"m = {m}"]
+    columns += ["SE of seeds / events", "P(better)", "parameters", "verdict"]
+    return Table(_title(report), columns, rows, _note(report))
 
 
 def _title(report: Report, word: str = "Verdicts") -> str:
@@ -120,8 +122,9 @@ def _note(report: Report) -> str:
     words = ", ".join(f"{value} of {metric}" for metric, value in margins.items())
     return (
         f"Intervals: {found[0].test}, from {layers}. The verdict is read from the one widened for "
-        f"m comparisons; margin {words}. P(better): the chance that one new run beats one of the "
-        "control."
+        f"m comparisons; margin {words}. SE: standard errors; without one of events the interval "
+        "holds for this sample of events only. P(better): the chance that one new run beats one of "
+        "the control."
     )
 
 
@@ -195,6 +198,8 @@ def fairness_table(report: Report) -> Table:
         "with twice the steps r68 on validation changes by less than 2%; in brackets the 95% "
         "interval of that change."
     )
+    if len({tuple(found.rates) for found in report.fairness if found.rates}) > 1:
+        note += " The rates that were tried are not the same for all."
     columns = ["", "steps", "parameters", "learning rate", "chosen", "twice the steps"]
     return Table("Are the budgets fair?", columns, rows, note)
 

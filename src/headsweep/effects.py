@@ -8,6 +8,7 @@ import numpy as np
 
 from headsweep.config import DesignConfig
 from headsweep.contrast import Better
+from headsweep.errors import UserError
 from headsweep.factorial import contrasts, judge
 from headsweep.intervals import t_interval
 from headsweep.metrics import METRICS, Array, Tracks
@@ -23,6 +24,12 @@ INFORMED = ("qoverpt", "pt_", "charge", "scale")
 
 OnRows = Callable[[Rows], Array]
 """From drawn rows of tracks to one value for each member."""
+
+LOSSES = ("dev_loss", "last_dev_loss", "train_loss", "last_val_loss", "loss_at_10pct")
+"""Metrics on the scale of a target, and so never compared across targets (metrics.md)."""
+
+MAX_CLIPPED = 0.01
+"""With a larger share of clipped pT there is no verdict on their RMSE (metrics.md)."""
 
 NO_INFORMATION = "not testable: no charge or pT information in these features"
 
@@ -60,6 +67,7 @@ def find_effects(
     cells: Sequence[Mapping[str, str]],
     unfit: Mapping[str, str],
     rng: np.random.Generator,
+    planned: int = 0,
 ) -> list[Effect]:
     """Every comparison of a design.
 
@@ -69,6 +77,8 @@ def find_effects(
         cells: Choices of each configuration, for a factorial design.
         unfit: Why a label may enter no verdict.
         rng: Drives the bootstrap over events.
+        planned: Configurations that the sweep will have, some perhaps not there yet: the intervals
+            allow for all of them.
 
     Raises:
         UserError: The configurations do not make up the design.
@@ -78,7 +88,7 @@ def find_effects(
         return _factorial_effects(rows, names, cells, unfit, rng)
     by_label = {row.label: row for row in rows}
     family = pairs([*by_label], design.kind)
-    m = max(len(family) * len(names), design.comparisons or 0)
+    m = max(max(len(family), planned - 1) * len(names), design.comparisons or 0)
     found = []
     for name in names:
         values = {row.label: values_of(row.samples, name) for row in rows}
@@ -88,7 +98,12 @@ def find_effects(
             note = obstacle(name, ours, theirs, unfit)
             verdict = None
             if not note:
-                verdict = compare_rows(ours, theirs, values, events, MARGINS[name], m)
+                try:
+                    verdict = compare_rows(ours, theirs, values, events, MARGINS[name], m)
+                    note = _hollow(name, verdict, ours, theirs, m)
+                except UserError as error:
+                    note = str(error)
+            verdict = None if note else verdict
             parameters = ours.parameters - theirs.parameters
             found.append(Effect(arm, control, name, parameters, verdict, note))
     return found
@@ -150,9 +165,23 @@ def obstacle(name: str, arm: Row, control: Row, unfit: Mapping[str, str]) -> str
             return f"{row.label}: {unfit[row.label]}"
         if name.startswith(INFORMED) and not _informed(row):
             return f"{row.label}: {NO_INFORMATION}"
+        if name == "pt_rmse" and values_of(row.samples, "clip_fraction").mean() > MAX_CLIPPED:
+            return f"{row.label}: more than {MAX_CLIPPED:.0%} of its pT are clipped"
+    if name in LOSSES and arm.losses != control.losses:
+        return "losses of different targets are never compared"
     if arm.folds != control.folds:
         return "one is cross-validated, the other is not"
     return ""
+
+
+def _hollow(name: str, verdict: Verdict, arm: Row, control: Row, comparisons: int) -> str:
+    """Why a lower gap is no better one: the loss on the scored split may be worse (metrics.md)."""
+    if name != "gap" or verdict.word != "better":
+        return ""
+    losses = {row.label: values_of(row.samples, "last_dev_loss") for row in (arm, control)}
+    margin = MARGINS["last_dev_loss"]
+    loss = compare_rows(arm, control, losses, {}, margin, comparisons)
+    return "" if loss.sim_high < margin.value else "its gap is lower, but its loss may be worse"
 
 
 def _informed(row: Row) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from headsweep import store
+from headsweep.errors import UserError
 from headsweep.keys import recipe_key
 from headsweep.labels import Job
 from headsweep.metrics import Array
@@ -98,18 +99,21 @@ class Fairness:
 
 
 def check(groups: Mapping[str, Sequence[Job]], root: Path) -> list[Fairness]:
-    """What the runs below a root say of each configuration; cross-validated ones are left out.
+    """What the runs below a root say of each configuration.
+
+    Of a cross-validated one nothing is looked up: each fold is a training of its own.
 
     Args:
         groups: Label and jobs of each configuration.
         root: The folder of all output.
     """
-    wanted = {label: jobs[0] for label, jobs in groups.items() if jobs[0].folds is None}
+    wanted = {label: jobs[0] for label, jobs in groups.items()}
     configs = {label: store.read_config(job.folder) for label, job in wanted.items()}
     keys = {label: recipe_key(configs[label], job.cache_key) for label, job in wanted.items()}
-    trained = _trained(root, set(keys.values()))
+    single = {keys[label] for label, job in wanted.items() if job.folds is None}
+    trained = _trained(root, single)
     return [
-        _judge(label, configs[label], trained[keys[label]], job.seeds)
+        _judge(label, configs[label], trained.get(keys[label], {}), job.seeds)
         for label, job in wanted.items()
     ]
 
@@ -118,7 +122,10 @@ def _trained(root: Path, keys: set[str]) -> dict[str, Trained]:
     """All finished trainings with one of the ``recipe_key``, at all steps and rates."""
     found: dict[str, Trained] = {key: {} for key in keys}
     for folder in store.find_jobs(root):
-        about = store.read_job(folder)
+        try:
+            about = store.read_job(folder)
+        except UserError:  # by another version, whose runs are no evidence for this one's
+            continue
         if about is not None and about["recipe_key"] in keys:
             optim = store.read_config(folder)["optim"]
             trained = found[about["recipe_key"]].setdefault((optim["steps"], optim["lr"]), {})

@@ -8,6 +8,7 @@ from html import escape
 
 from headsweep import tables
 from headsweep.comparison import REFERENCE_PT, Report, Summary
+from headsweep.effects import Effect
 from headsweep.marks import (
     PLAIN,
     TITLE,
@@ -32,6 +33,7 @@ from headsweep.marks import (
 )
 from headsweep.plots import COLOURS
 from headsweep.trials import Trials
+from headsweep.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def tails(report: Report) -> Picture:
 
 def effects(report: Report, metric: str) -> Picture:
     """Every comparison in one metric with both intervals and the margin."""
-    found = [(e, e.verdict) for e in report.effects if e.metric == metric and e.verdict]
+    found = [(e, verdict) for e, verdict in _drawable(report) if e.metric == metric]
     first, verdict = found[0]
     logs, several = verdict.scale == "log", len({effect.control for effect, _ in found}) > 1
     unit, factor = ("percentage points", 100) if metric in tables.PERCENT else (_unit(metric), 1)
@@ -244,8 +246,14 @@ def stability(report: Report) -> Picture:
 
 
 def compared(report: Report) -> list[str]:
-    """Metrics with a verdict, of which there are effects to draw."""
-    return list(dict.fromkeys(e.metric for e in report.effects if e.verdict is not None))
+    """Metrics of which there are effects to draw."""
+    return list(dict.fromkeys(effect.metric for effect, _ in _drawable(report)))
+
+
+def _drawable(report: Report) -> list[tuple[Effect, Verdict]]:
+    """The comparisons with a size; a spread of one seed, or of equal ones, has none."""
+    found = [(effect, effect.verdict) for effect in report.effects]
+    return [(effect, v) for effect, v in found if v is not None and math.isfinite(v.delta)]
 
 
 COSTS: dict[str, tuple[str, Callable[[Summary], float]]] = {

@@ -170,7 +170,9 @@ def _legend(report: Report) -> str:
     )
     total = sum(row.kind == "head" for row in report.rows)
     shown = len(styles(report))
-    note = f"<span>{shown} of {total}, lowest r68</span>\n" if shown < total else ""
+    note = (
+        f"<span>{shown} of {total}: the first and the lowest r68</span>\n" if shown < total else ""
+    )
     hint = '<span class="hint">click: hide; drag: zoom; double click: back</span>'
     return f'<div class="legend">\n{note}{buttons}\n{hint}\n</div>'
 

@@ -61,6 +61,11 @@ class Plan:
     margin: float
     comparing: list[Planned]
 
+    @property
+    def unit(self) -> str:
+        """What is counted: ``seeds per arm`` or ``seeds per cell``."""
+        return self.comparing[0].needed.unit
+
     def words(self) -> str:
         """What the numbers are for."""
         relative = MARGINS[self.metric].scale == "log"

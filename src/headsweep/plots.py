@@ -325,18 +325,20 @@ def residual_figure(tracks: Tracks, pt_edges: list[float]) -> Figure:
 
 
 def shown_heads(report: Report) -> list[str]:
-    """Configurations that fit into a picture: all, or those with the lowest overall r68."""
+    """Configurations that fit into a picture: all, or the first and those with the lowest r68."""
     heads = [row.label for row in report.rows if row.kind == "head" and row.finished]
     if len(heads) <= len(COLOURS):
         return heads
-    best = sorted(heads, key=lambda label: report.get(label, "qoverpt_r68")[0].estimate.mean)
-    return best[: len(COLOURS)]
+    # The first is what the others are compared with; of a search it is the best anyway.
+    control, *others = heads
+    others.sort(key=lambda label: report.get(label, "qoverpt_r68")[0].estimate.mean)
+    return [control, *others[: len(COLOURS) - 1]]
 
 
 def _legend_title(report: Report) -> str | None:
     total = sum(row.kind == "head" for row in report.rows)
     shown = len(shown_heads(report))
-    return f"{shown} of {total}, lowest r68" if shown < total else None
+    return f"{shown} of {total}: the first and the lowest r68" if shown < total else None
 
 
 def drawn_edges(pt_edges: list[float]) -> Array:

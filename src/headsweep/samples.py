@@ -143,6 +143,7 @@ class Row:
         efficiency_by_eta: Share of the true tracks that were found and have an estimate, alike.
         inputs: What the backbone gave it, in words; empty for a reference.
         curves: Histories of the finished members.
+        losses: What the losses are of, see ``labels.Job``; empty for a reference.
     """
 
     label: str
@@ -159,6 +160,7 @@ class Row:
     efficiency_by_eta: tuple[float, ...] = ()
     inputs: str = ""
     curves: tuple[pd.DataFrame, ...] = ()
+    losses: tuple[str, bool] | tuple[()] = ()
 
     def pooled(self) -> list[Sample]:
         """Predictions from which the value is taken: each member's, of all its folds together."""
@@ -212,6 +214,7 @@ def head_row(
         efficiency_by_eta=tuple(_found_by_eta(own)),
         inputs=_inputs(own),
         curves=tuple(curves),
+        losses=jobs[0].losses,
     )
 
 

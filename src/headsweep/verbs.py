@@ -275,7 +275,7 @@ def plan(
     _print_table(*to_rows(found, workers))
     for line in found.limits():
         print(line)
-    print("numbers are seeds per arm; in brackets at the upper 80% limit of the spread")
+    print(f"numbers are {found.unit}; in brackets at the upper 80% limit of the spread")
 
 
 @app.command("list")

@@ -125,17 +125,18 @@ class Verdict:
             )
         parts += [f"margin {self.change(self.margin).lstrip('+')}", counts]
         if self.unit == "seeds":
-            parts.append(self._errors())
+            only = ", for this sample of events only" if self.se_events is None else ""
+            parts.append(f"standard error of seeds / events {self.errors()}{only}")
         parts.append(f"{self.test} p = {self.p_value:.2g}")
         if self.needed is not None:
             parts.append(self.needed.text())
         return "; ".join(parts)
 
-    def _errors(self) -> str:
-        seeds = f"standard error from seeds {self._size(self.se_seeds)}"
-        if self.se_events is None:
-            return f"{seeds}, for this sample of events only"
-        return f"{seeds}, from events {self._size(self.se_events)}"
+    def errors(self) -> str:
+        """The standard errors from seeds, or blocks, and from events: ``1.9% / 0.8%``."""
+        sizes = [self.se_seeds] if self.se_events is None else [self.se_seeds, self.se_events]
+        shown = [f"{size:.1%}" if self.scale == "log" else f"{size:.2g}" for size in sizes]
+        return " / ".join([*shown, "–"][:2])
 
     def range(self, low: float, high: float) -> str:
         """An interval in words."""
@@ -144,9 +145,6 @@ class Verdict:
     def change(self, value: float) -> str:
         """A difference in words: in percent on the log scale."""
         return f"{math.expm1(value):+z.1%}" if self.scale == "log" else f"{value:+z.3g}"
-
-    def _size(self, value: float) -> str:
-        return f"{value:.2%}" if self.scale == "log" else f"{value:.2g}"
 
 
 def compare(
