@@ -12,6 +12,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from headsweep import store
+from headsweep.display import duration
 from headsweep.errors import UserError
 from headsweep.metrics import Tracks
 from headsweep.planning import Plan, plan, to_rows
@@ -106,6 +107,12 @@ def test_effects_and_interactions_of_a_factorial_design_are_two_families(tmp_pat
         assert one.needed.difference == n
         assert one.seconds == pytest.approx(4 * (12.0 + 3) / 4)
     assert "families of 2 and 1 comparisons, each at 5%" in found.words()
+    n = max(one.needed.difference or 0 for one in found.comparing)
+    assert found.seconds == pytest.approx(4 * (12.0 + 3) / 4)
+    whole = duration(n * found.seconds / 2)
+    assert found.totals(2)[0] == (
+        f"difference in every comparison: {n} seeds per cell, {whole} in all"
+    )
     assert " to " in to_rows(found, 2)[1][0][2]
 
 
@@ -128,6 +135,7 @@ def test_events_may_be_what_is_missing(tmp_path: Path) -> None:
     assert "no number of seeds settles this" in found.limits()[0]
     assert "events instead of 200 would" in found.limits()[0]
     assert "no number" in to_rows(found, 2)[1][0]
+    assert found.totals(2) == []
 
 
 def test_failed_members_do_not_count_and_one_is_no_spread(tmp_path: Path) -> None:

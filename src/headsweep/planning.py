@@ -55,11 +55,13 @@ class Plan:
         metric: What is to be compared.
         margin: eps on its scale.
         comparing: Every comparison of the design.
+        seconds: Training of one seed of every configuration, on one worker.
     """
 
     metric: str
     margin: float
     comparing: list[Planned]
+    seconds: float
 
     @property
     def unit(self) -> str:
@@ -77,6 +79,23 @@ class Plan:
         elif sizes == [1]:
             family = "one comparison at 5%"
         return f"{self.metric}, margin {margin}, power 80%, {family}; read on validation"
+
+    def totals(self, workers: int) -> list[str]:
+        """How long the whole sweep takes with enough seeds for every comparison.
+
+        Args:
+            workers: How many train side by side.
+        """
+        from headsweep.display import duration
+
+        lines = []
+        for what in ("difference", "equivalence"):
+            numbers = [getattr(one.needed, what) for one in self.comparing]
+            if None not in numbers:
+                n = max(numbers)
+                time = duration(n * self.seconds / workers)
+                lines.append(f"{what} in every comparison: {n:,} {self.unit}, {time} in all")
+        return lines
 
     def limits(self) -> list[str]:
         """Where no number of seeds would do, a line for each comparison."""
@@ -152,7 +171,7 @@ def plan(folder: Path, metric: str | None = None, margin: float | None = None) -
                 sum(rows[i].seconds for _, i in parts),
             )
         )
-    return Plan(metric, eps, comparing)
+    return Plan(metric, eps, comparing, sum(row.seconds for row in rows))
 
 
 def _family(

@@ -273,7 +273,7 @@ def plan(
         return
     print(found.words())
     _print_table(*to_rows(found, workers))
-    for line in found.limits():
+    for line in (*found.totals(workers), *found.limits()):
         print(line)
     print(f"numbers are {found.unit}; in brackets at the upper 80% limit of the spread")
 
