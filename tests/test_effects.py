@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,24 +185,28 @@ def test_every_margin_is_of_a_metric_that_can_be_compared(tmp_path: Path) -> Non
         assert (effect.verdict.se_events is None) == (effect.metric in scalars)
 
 
-def row(label: str, **more: object) -> Row:
+def row(
+    label: str,
+    *,
+    scalars: Mapping[str, float] | None = None,
+    clipped: float = 0.0,
+    losses: tuple[str, bool] = ("plain", False),
+) -> Row:
     """A head whose rho is normal, of width 0.1, on 400 tracks; three seeds."""
     n = np.arange(400)
     truth = np.stack([n / 400, n / 400, 10.0 + n, np.where(n % 2, 1.0, -1.0)], axis=1)
-    scalars = {"gap": 1.5, "last_dev_loss": 0.2, "loss_at_10pct": 0.4}
-    scalars |= more.pop("scalars", {})  # type: ignore[arg-type]
-    clipped = n < 400 * float(more.pop("clipped", 0.0))  # type: ignore[arg-type]
+    known = {"gap": 1.5, "last_dev_loss": 0.2, "loss_at_10pct": 0.4, **(scalars or {})}
     samples = []
     for seed in range(3):
         tracks = Tracks.from_estimate(n, truth, smear(truth, 0.1, seed))
-        values = {name: value * (1 + 0.001 * seed) for name, value in scalars.items()}
-        tracks = replace(tracks, clipped=clipped)
+        values = {name: value * (1 + 0.001 * seed) for name, value in known.items()}
+        tracks = replace(tracks, clipped=n < 400 * clipped)
         samples.append(Sample(tracks, np.ones(400, dtype=bool), values, (0, 0), seed))
-    return Row(label, "head", None, samples, **more)  # type: ignore[arg-type]
+    return Row(label, "head", None, samples, losses=losses)
 
 
 def compared(arm: Row, metric: str, planned: int = 0) -> Effect:
-    control = row("control", losses=("plain", False))
+    control = row("control")
     design = DesignConfig(metrics=[metric])
     rng = np.random.default_rng(0)
     (effect,) = find_effects([control, arm], design, [], {}, rng, planned)
@@ -217,15 +222,16 @@ def compared(arm: Row, metric: str, planned: int = 0) -> Effect:
         ("last_dev_loss", {"losses": ("plain", False)}, ""),
         ("gap", {"losses": ("log_pt", False)}, ""),
         ("gap", {"scalars": {"gap": 1.0}}, ""),
+        ("gap", {"scalars": {"gap": 1.0}, "losses": ("log_pt", False)}, "different targets"),
         ("gap", {"scalars": {"gap": 1.0, "last_dev_loss": 0.3}}, "its loss may be worse"),
         ("gap", {"scalars": {"gap": 2.0, "last_dev_loss": 0.3}}, ""),
         ("loss_at_10pct", {"scalars": {"loss_at_10pct": math.nan}}, "arm"),
     ],
 )
 def test_what_a_metric_asks_for_before_a_verdict(
-    metric: str, arm: Mapping[str, object], note: str
+    metric: str, arm: Mapping[str, Any], note: str
 ) -> None:
-    effect = compared(row("arm", **{"losses": ("plain", False), **arm}), metric)
+    effect = compared(row("arm", **arm), metric)
     assert note in effect.note
     assert (effect.note == "") == (note == "")
     assert (effect.verdict is None) == (note != "")

@@ -178,6 +178,8 @@ def _hollow(name: str, verdict: Verdict, arm: Row, control: Row, comparisons: in
     """Why a lower gap is no better one: the loss on the scored split may be worse (metrics.md)."""
     if name != "gap" or verdict.word != "better":
         return ""
+    if arm.losses != control.losses:
+        return "its gap is lower, but losses of different targets are never compared"
     losses = {row.label: values_of(row.samples, "last_dev_loss") for row in (arm, control)}
     margin = MARGINS["last_dev_loss"]
     loss = compare_rows(arm, control, losses, {}, margin, comparisons)

@@ -1,4 +1,4 @@
-"""Keys of what is computed: two runs with the same key have the same results."""
+"""Keys of what is computed: runs with the same ``run_key`` and seed have the same results."""
 
 import hashlib
 import json

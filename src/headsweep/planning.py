@@ -131,7 +131,7 @@ def plan(folder: Path, metric: str | None = None, margin: float | None = None) -
         known = ", ".join(name for name in MARGINS if name in METRICS)
         raise UserError(f"--metric {metric}: cannot be planned; one of {known}")
     groups = labels.group(jobs)
-    family = _family(groups, design)
+    family = _family(groups, design, len(spec.get("jobs", ())))
     if not family:
         raise UserError(f"{folder} has one configuration: nothing to compare")
     default = MARGINS[metric]
@@ -175,7 +175,7 @@ def plan(folder: Path, metric: str | None = None, margin: float | None = None) -
 
 
 def _family(
-    groups: Mapping[str, Sequence[labels.Job]], design: DesignConfig
+    groups: Mapping[str, Sequence[labels.Job]], design: DesignConfig, planned: int
 ) -> list[tuple[Contrast, int]]:
     """Every comparison as weights of the configurations, with m of its family."""
     names = [*groups]
@@ -188,7 +188,8 @@ def _family(
         weights = np.zeros(len(names))
         weights[names.index(arm)], weights[names.index(control)] = 1, -1
         found.append(Contrast(arm, control, weights, 1))
-    m = max(len(found) * len(design.metrics), design.comparisons or 0)
+    # As a report counts them: some of the sweep's configurations may not be there yet.
+    m = max(max(len(found), planned - 1) * len(design.metrics), design.comparisons or 0)
     return [(contrast, m) for contrast in found]
 
 

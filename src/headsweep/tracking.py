@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,7 +164,7 @@ def sync_sweep(root: Path, folder: Path, uri: str | None = None, seen: Seen | No
 
 def load() -> None:
     """Import what every other function here imports first."""
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    import_module("mlflow.store.tracking.sqlalchemy_store")
 
 
 def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
