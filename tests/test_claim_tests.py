@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headsweep import conclusions, html, report, store, tables
+from headsweep import comparison, conclusions, html, report, store, tables
 from headsweep.claim_tests import CLAIMS, EXTRA, SPREAD, TREND, Judged, find_claims
 from headsweep.config import DesignConfig, MLPHeadConfig, PoolingConfig
 from headsweep.effects import NO_INFORMATION
@@ -357,7 +357,7 @@ def test_a_report_shows_the_claims(tmp_path: Path) -> None:
     text = tables.markdown(built, {}, conclusions.answer(built), [table], lines)
     assert "better generalisation through dropout" in text
     content = json.loads(built.to_json(), parse_constant=pytest.fail)
-    assert content["schema"] == 4
+    assert content["schema"] == comparison.SCHEMA
     assert [claim["finding"] for claim in content["claims"]][:2] == ["not testable", "supported"]
     assert content["claims"][5]["parts"][0]["effect"]["verdict"]["word"] == "better"
     assert len(content["effects"]) == 10

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from headsweep.intervals import Estimate, nadeau_bengio, t_interval
+from headsweep.intervals import Estimate, nadeau_bengio, t_interval, wilson
 
 
 @settings(max_examples=40, deadline=None)
@@ -60,3 +60,14 @@ def test_nadeau_bengio_by_hand() -> None:
 )
 def test_numbers_have_matching_digits(mean: float, half: float, factor: float, text: str) -> None:
     assert Estimate(mean, half, 5).text(factor) == text
+
+
+@pytest.mark.parametrize(("wrong", "n"), [(0, 20), (1, 1), (3, 50), (50, 50), (12, 4000)])
+@pytest.mark.parametrize("confidence", [0.68, 0.95])
+def test_wilson_as_scipy(wrong: int, n: int, confidence: float) -> None:
+    expected = stats.binomtest(wrong, n).proportion_ci(confidence, method="wilson")
+    assert wilson(wrong, n, confidence) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_wilson_of_nothing() -> None:
+    assert all(math.isnan(bound) for bound in wilson(0, 0))

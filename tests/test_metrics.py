@@ -226,19 +226,6 @@ def test_reference_tracks_and_their_usable_ones() -> None:
     assert usable.kappa.dtype == np.float64
 
 
-@pytest.mark.parametrize(("wrong", "n"), [(0, 20), (3, 50), (50, 50)])
-def test_wilson_closed_form(wrong: int, n: int) -> None:
-    z = stats.norm.ppf(0.975)
-    p = wrong / n
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    assert metrics.wilson(wrong, n) == pytest.approx((middle - half, middle + half), abs=1e-12)
-
-
-def test_wilson_of_nothing() -> None:
-    assert all(math.isnan(bound) for bound in metrics.wilson(0, 0))
-
-
 def test_bad_input() -> None:
     with pytest.raises(UserError, match="qoverpt_r86; known: qoverpt_r68"):
         evaluate(make_tracks(4), ["qoverpt_r86"])

@@ -14,6 +14,7 @@ from scipy import stats
 from headsweep import features, metrics, plots, report, tables
 from headsweep.errors import UserError
 from headsweep.metrics import Tracks
+from headsweep.trainings import Training
 from toy_runs import PT_EDGES, smear, toy_score, write_cache, write_toy_job
 
 WIDTHS = {0: 0.10, 1: 0.12, 2: 0.09, 3: None, 4: 0.11}
@@ -58,6 +59,19 @@ def test_means_and_t_intervals(root: Path, built: report.Report, metric: str) ->
 def test_r68_is_the_generated_one(built: report.Report) -> None:
     (value,) = built.get("simpler", "qoverpt_r68")
     assert value.estimate.mean == pytest.approx(np.mean([0.10, 0.12, 0.09, 0.11]), rel=0.01)
+
+
+def test_trainings_beside_the_control(built: report.Report) -> None:
+    table = tables.beside_table(built)
+    assert table in tables.all_tables(built)
+    shares = [Training("a", (0.25, 0.5, math.inf), 0.03125), Training("b", (math.inf,), math.nan)]
+    own = replace(built, trainings=[*shares, Training("c", (), 1.0), Training("d", (0.5,), 1.0)])
+    assert tables.beside_table(own).rows == [
+        ["a", "50 (1 of 3 never)", "0.031"],
+        ["b", "never (1 of 1 never)", "–"],
+        ["c", "–", "1"],
+        ["d", "50", "1"],
+    ]
 
 
 def test_failed_members_are_named(built: report.Report) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from headsweep.errors import UserError
-from headsweep.stability import compare_spread
+from headsweep.stability import compare_spread, permutation_p
 
 
 def runs(spread: float, n: int, rng: np.random.Generator, mean: float = 0.0) -> np.ndarray:
@@ -79,3 +79,20 @@ def test_the_generator_decides() -> None:
     )
     assert first == again
     assert (first.low, first.p_value) != (other.low, other.p_value)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_spikes_are_compared_as_by_scipy(shift: int) -> None:
+    rng = np.random.default_rng(6)
+    arm, control = (rng.poisson(rate, 12).astype(float) for rate in (1 + shift, 1))
+    found = stats.permutation_test(
+        (arm, control), lambda a, b, axis: a.mean(axis) - b.mean(axis), n_resamples=20_000, rng=rng
+    )
+    assert permutation_p(arm, control, rng) == pytest.approx(found.pvalue, abs=0.02)
+
+
+def test_nothing_to_permute() -> None:
+    rng = np.random.default_rng(7)
+    assert math.isnan(permutation_p(np.array([1.0]), np.ones(5), rng))
+    assert math.isnan(permutation_p(np.array([1.0, math.nan]), np.ones(5), rng))
+    assert permutation_p(np.zeros(4), np.zeros(5), rng) == 1.0

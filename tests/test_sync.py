@@ -342,16 +342,18 @@ def test_the_verb_syncs_one_or_all(root, command, tmp_path):
     assert (code, "headsweep sync" in err) == (2, True)
 
 
-def test_a_report_is_copied_by_a_process_of_its_own(root, tmp_path):
-    sweep = make_search(root / "sweeps" / "copied")
+@pytest.mark.parametrize("place", ["database", "server"])
+def test_a_report_is_copied_by_a_process_of_its_own(root, place, server):
+    uri = server if place == "server" else None
+    sweep = make_search(root / "sweeps" / f"copied-{place}")
     make_trial(sweep, 0, "complete", 0.2)
-    tracking.sync_sweep(root, sweep)
+    tracking.sync_sweep(root, sweep, uri)
     (sweep / "report").mkdir()
     (sweep / "report" / "report.md").write_text("# Report")
-    with sync.report_copier(root, sweep) as copy:
+    with sync.report_copier(root, sweep, uri) as copy:
         copy()
-        assert artifacts(runs(root, sweep)[""]) == ["report"]
+        assert artifacts(runs(root, sweep, uri)[""], uri) == ["report"]
         (process,) = active_children()
         process.kill()
-        with pytest.raises(tracking.TrackingError, match="headsweep sync copied --root"):
+        with pytest.raises(tracking.TrackingError, match=f"headsweep sync copied-{place} --root"):
             copy()

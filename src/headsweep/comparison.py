@@ -28,9 +28,10 @@ from headsweep.origin import Origin, code_version, find_origin
 from headsweep.resolution import ResolutionFit, fit_resolution
 from headsweep.samples import Cache, Row, Sample, Score, head_row, reference_rows
 from headsweep.store import read_config, read_spec
+from headsweep.trainings import Training, beside_control
 from headsweep.trials import Trials, usable
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of ``report.json``."""
 
 BINNED = (
@@ -150,6 +151,7 @@ class Report:
         readings: Who has read this test sample before; None on dev.
         confirmation: Optimism of the search that was confirmed, and shifts from val to test.
         claims: The tested claims, of a design of that kind; their comparisons are ``effects``.
+        trainings: Those of the other configurations beside those of the first.
     """
 
     name: str
@@ -169,6 +171,7 @@ class Report:
     readings: Readings | None = None
     confirmation: Confirmation | None = None
     claims: list[Judged] = field(default_factory=list)
+    trainings: list[Training] = field(default_factory=list)
 
     @property
     def on(self) -> str:
@@ -253,6 +256,7 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
     fairness, compared, claims = (
         _compare(design, root, groups, rows, bins, planned) if search is None else ([], [], [])
     )
+    trainings = beside_control(rows, np.random.default_rng(0)) if search is None else []
     rows += reference_rows(groups, caches)
     return Report(
         name=folder.name,
@@ -277,6 +281,7 @@ def build_report(folder: Path, root: Path, score: Score = predict.score) -> Repo
         readings=readings,
         confirmation=confirmed,
         claims=claims,
+        trainings=trainings,
     )
 
 

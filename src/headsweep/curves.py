@@ -27,16 +27,19 @@ def gap(loss_dev: float, loss_train: float) -> float:
     return loss_dev / loss_train if loss_train > 0 else math.nan
 
 
-def _first_below(steps: NDArray[np.int64], losses: Array, level: float) -> float:
-    """Interpolated step at which the curve first is at or below the level; inf if never."""
+def steps_to(level: float, steps: NDArray[np.int64], losses: Array) -> float:
+    """First step, interpolated, with a loss at or below a level, as a share of all steps.
+
+    ``steps_to_control`` with the loss at which the control ended. Infinite where it never is.
+    """
     below = np.flatnonzero(losses <= level)
     if not len(below):
         return math.inf
     i = int(below[0])
     if i == 0:
-        return float(steps[0])
+        return 0.0
     fraction = (losses[i - 1] - level) / (losses[i - 1] - losses[i])
-    return float(steps[i - 1] + fraction * (steps[i] - steps[i - 1]))
+    return float(steps[i - 1] + fraction * (steps[i] - steps[i - 1])) / float(steps[-1])
 
 
 def steps_to_95(steps: NDArray[np.int64], losses: Array) -> float:
@@ -46,8 +49,7 @@ def steps_to_95(steps: NDArray[np.int64], losses: Array) -> float:
     """
     if len(steps) < 2 or not losses[-1] < losses[0]:
         return math.nan
-    level = losses[0] - 0.95 * (losses[0] - losses[-1])
-    return _first_below(steps, losses, level) / float(steps[-1])
+    return steps_to(losses[0] - 0.95 * (losses[0] - losses[-1]), steps, losses)
 
 
 def loss_at_10pct(steps: NDArray[np.int64], losses: Array) -> float:

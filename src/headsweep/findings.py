@@ -2,7 +2,7 @@
 
 import math
 
-from headsweep.claim_tests import CLAIMS, Judged, Part
+from headsweep.claim_tests import CLAIMS, SPREAD, Judged, Part
 from headsweep.comparison import Report
 from headsweep.tables import NOTHING, Table
 
@@ -55,7 +55,8 @@ def claims_table(report: Report, title: str) -> Table:
     )
     m = " / ".join(map(str, sizes)) or NOTHING
     columns = ["", "claim", "contrast", "part", "change", "95% interval", f"m = {m}"]
-    return Table(title, [*columns, "finding", "claim is"], rows, _note(report))
+    columns += ["SE of seeds / events", "finding", "claim is"]
+    return Table(title, columns, rows, _note(report))
 
 
 def _names(claim: Judged) -> dict[str, Part]:
@@ -68,11 +69,12 @@ def _names(claim: Judged) -> dict[str, Part]:
 def _cells(part: Part) -> list[str]:
     verdict = part.effect.verdict
     if verdict is None or math.isnan(verdict.low):
-        return [NOTHING] * 3
+        return [NOTHING] * 4
     return [
         verdict.change(verdict.delta),
         verdict.range(verdict.low, verdict.high),
         verdict.range(verdict.sim_low, verdict.sim_high),
+        verdict.errors(),
     ]
 
 
@@ -91,11 +93,19 @@ def _note(report: Report) -> str:
         "Change: of the first of the contrast over the second. Refuted: the interval for m claims "
         "excludes an improvement by the margin (equivalent: it lies inside the margin; opposite: "
         "it is on the other side of 0); supported: all of it is an improvement. A claim of two "
-        "parts needs both. The last row is outside the family, m = 1."
+        "parts needs both. SE: standard errors. The last row is outside the family, m = 1."
     )
     if margins:
         wide = " (the wide one for the spread over seeds)" if len(margins) > 1 else ""
         text += f" Margin {', '.join(margins)}{wide}."
+    tests = [
+        f" {effect.verdict.test} test of the spread: p = {effect.verdict.p_value:.2g}."
+        for effect in parts
+        if effect.verdict is not None
+        and effect.metric == SPREAD
+        and not math.isnan(effect.verdict.p_value)
+    ]
+    text += "".join(tests)
     events = {
         effect.verdict.se_events is not None for effect in parts if effect.verdict is not None
     }

@@ -1,10 +1,10 @@
-"""Intervals of a mean: over seeds, and over the folds of a repeated cross-validation."""
+"""Intervals of a mean, over seeds or the folds of a repeated cross-validation, and of a rate."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from headsweep.metrics import Array
 
@@ -75,3 +75,17 @@ def _half(values: Array, variance_factor: float) -> float:
         return math.nan
     quantile = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2))
     return quantile * math.sqrt(variance_factor) * float(np.std(values, ddof=1))
+
+
+def wilson(wrong: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's interval for one run's rate ``wrong / n``; NaN where n = 0.
+
+    Written out, as scipy.stats takes a second to load (Wilson, J. Am. Stat. Assoc. 22 (1927) 209).
+    Seeds that share their tracks are no independent draws: never use it across seeds.
+    """
+    if n == 0:
+        return math.nan, math.nan
+    z2 = float(ndtri((1 + confidence) / 2)) ** 2
+    middle = (wrong + z2 / 2) / (n + z2)
+    half = math.sqrt(z2) / (n + z2) * math.sqrt(wrong * (n - wrong) / n + z2 / 4)
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -417,16 +417,3 @@ def evaluate(tracks: Tracks, names: Iterable[str] | None = None) -> dict[str, fl
     if unknown := [name for name in chosen if name not in METRICS]:
         raise UserError(f"unknown metric {', '.join(unknown)}; known: {', '.join(METRICS)}")
     return {name: METRICS[name].function(tracks) for name in chosen}
-
-
-def wilson(wrong: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for one run's rate ``wrong / n``; NaN where n = 0.
-
-    Seeds that share their tracks are no independent draws: never use it across seeds.
-    """
-    if n == 0:
-        return math.nan, math.nan
-    from scipy.stats import binomtest  # takes its time, and no training needs it
-
-    interval = binomtest(wrong, n).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)

@@ -1,4 +1,4 @@
-"""Whether an arm's seeds scatter less than those of its control."""
+"""Whether an arm's seeds scatter less than those of its control, and its losses spike less."""
 
 import math
 
@@ -92,11 +92,30 @@ def _brown_forsythe(arm: Array, control: Array, rng: np.random.Generator, resamp
 
     With the total fixed, F rises with the squared difference of the mean distances alone.
     """
-    distances = np.concatenate([np.abs(v - np.median(v)) for v in (arm, control)])
-    drawn = rng.permuted(np.tile(distances, (resamples, 1)), axis=1)
-    n = len(arm)
+    arm, control = (np.abs(v - np.median(v)) for v in (arm, control))
+    return permutation_p(arm, control, rng, resamples)
+
+
+def permutation_p(
+    arm: Array, control: Array, rng: np.random.Generator, resamples: int = 10_000
+) -> float:
+    """Two-sided p-value of equal means, by permutation; for what is not normal, such as spikes.
+
+    Args:
+        arm: A value of each seed, [n_A].
+        control: The same for the control, [n_B].
+        rng: Drives the permutations.
+        resamples: How many.
+
+    Returns:
+        At least 1 / (1 + resamples); NaN where an arm has fewer than two seeds or a value is NaN.
+    """
+    values, n = np.concatenate([arm, control]), len(arm)
+    if min(n, len(control)) < 2 or np.isnan(values).any():
+        return math.nan
+    drawn = rng.permuted(np.tile(values, (resamples, 1)), axis=1)
     found, other = (
-        np.abs(d[..., :n].mean(axis=-1) - d[..., n:].mean(axis=-1)) for d in (distances, drawn)
+        np.abs(v[..., :n].mean(axis=-1) - v[..., n:].mean(axis=-1)) for v in (values, drawn)
     )
     # Ties count; the tolerance keeps the same distances in another order tied.
     return float((1 + np.sum(other >= found * (1 - 1e-9))) / (1 + resamples))

@@ -76,25 +76,26 @@ class Tracker:
 
 
 @contextmanager
-def report_copier(root: Path, sweep: Path) -> Iterator[Callable[[], None]]:
+def report_copier(root: Path, sweep: Path, uri: str | None = None) -> Iterator[Callable[[], None]]:
     """A process that loads MLflow, which takes 3 seconds, while a report is made.
 
     Args:
         root: The folder of all output.
         sweep: The sweep's folder below it.
+        uri: Of a tracking server; None for the database below the root.
 
     Yields:
         What copies the sweep's report to MLflow, as ``tracking.sync_report``.
     """
-    from headsweep.tracking import TrackingError, load, sync_report
+    from headsweep.tracking import TrackingError, load, sync_command, sync_report
 
     def copy() -> None:
         try:
-            other.submit(sync_report, root, sweep).result()
+            other.submit(sync_report, root, sweep, uri).result()
         except BrokenExecutor as error:
             raise TrackingError(
-                f"{sweep}: the process that writes MLflow was ended; `headsweep sync {sweep.name} "
-                f"--root {root}` copies the report"
+                f"{sweep}: the process that writes MLflow was ended; "
+                f"`{sync_command(root, sweep, uri)}` copies the report"
             ) from error
 
     ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to answer

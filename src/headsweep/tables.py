@@ -1,5 +1,6 @@
 """A comparison as tables of words, and as Markdown."""
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,8 @@ import pandas as pd
 
 from headsweep.comparison import Report
 from headsweep.curves import CURVES
-from headsweep.metrics import METRICS, wilson
+from headsweep.intervals import wilson
+from headsweep.metrics import METRICS
 
 MAIN = ("qoverpt_r68", "eta_abs68", "phi_abs68", "charge_misid", "pt_rmse", "clip_fraction")
 TAILS = ("outlier_fraction", "far_from_reference", "clip_fraction")
@@ -107,6 +109,35 @@ def training_table(report: Report) -> Table:
     return Table(table.title, [*table.columns, "seconds"], rows)
 
 
+def beside_table(report: Report) -> Table:
+    """How soon the trainings reach the control's loss, and whether they spike as often."""
+    control = report.rows[0].label
+    rows = [
+        [
+            found.label,
+            _to_control(found.steps_to_control),
+            NOTHING if math.isnan(found.spikes_p) else f"{found.spikes_p:.2g}",
+        ]
+        for found in report.trainings
+    ]
+    note = (
+        f"steps_to_control: share of the steps after which validation loss is as low as that of "
+        f"{control} at its end; the median over the members. p of spikes: of loss_spikes like "
+        "those of the control, by permutation of the seeds. No verdict is read from either."
+    )
+    columns = ["", "steps_to_control [%] ↓", "p of spikes"]
+    return Table(f"Trainings beside those of {control}", columns, rows, note)
+
+
+def _to_control(shares: Sequence[float]) -> str:
+    """Median in percent, and how many members never get there."""
+    if not shares:
+        return NOTHING
+    never, middle = sum(map(math.isinf, shares)), statistics.median(shares)
+    text = "never" if math.isinf(middle) else f"{100 * middle:.3g}"
+    return f"{text} ({never} of {len(shares)} never)" if never else text
+
+
 def stability_table(report: Report) -> Table:
     """How much the members of a configuration differ, and how steady their trainings are."""
     rows = []
@@ -191,6 +222,7 @@ def all_tables(report: Report) -> list[Table]:
         main_table(report),
         tails_table(report),
         training_table(report),
+        *([beside_table(report)] if report.trainings else []),
         common_table(report),
         *(binned_table(report, axis, metric) for axis, metric in BINNED),
         collider_table(report),

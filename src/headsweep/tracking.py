@@ -186,6 +186,14 @@ def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
             book.client.log_artifacts(run.info.run_id, str(sweep / "report"), "report")
 
 
+def sync_command(root: Path, what: Path, uri: str | None) -> str:
+    """The command that copies a sweep or single run, or all below the root, to MLflow."""
+    name = [] if what == root else [what.name]
+    options = ["--root", str(root)] if root != Path("runs") else []
+    options += ["--tracking-uri", uri] if uri else []
+    return shlex.join(["headsweep", "sync", *name, *options])
+
+
 @dataclass(frozen=True)
 class _Book:
     """The open runs: each is found again by the folder it was written from.
@@ -337,7 +345,7 @@ def _open(
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise TrackingError(
             f"{uri or _database(root)}: MLflow was not written ({_short(error)}); the results are "
-            f"complete in the run folders; `{_command(root, what, uri)}` delivers them later"
+            f"complete in the run folders; `{sync_command(root, what, uri)}` delivers them later"
         ) from error
 
 
@@ -371,13 +379,6 @@ def _probe(database: Path, timeout: float) -> None:
     with closing(sqlite3.connect(uri, timeout, isolation_level=None, uri=True)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
-
-
-def _command(root: Path, what: Path, uri: str | None) -> str:
-    name = [] if what == root else [what.name]
-    options = ["--root", str(root)] if root != Path("runs") else []
-    options += ["--tracking-uri", uri] if uri else []
-    return shlex.join(["headsweep", "sync", *name, *options])
 
 
 def _short(error: Exception) -> str:

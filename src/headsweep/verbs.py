@@ -24,6 +24,9 @@ data = typer.Typer(help="Simulate, look at, check and convert data.", no_args_is
 app.add_typer(data, name="data")
 
 Root = Annotated[Path, typer.Option(help="The folder of all output.")]
+TrackingUri = Annotated[
+    str | None, typer.Option(help="Of an MLflow server; else the database below the root.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Overrides = Annotated[
     list[str] | None,
@@ -157,6 +160,7 @@ def params(as_json: Json = False) -> None:
 def report(
     name: Annotated[str, typer.Argument(help="Name of a sweep, or key of a single run.")],
     root: Root = Path("runs"),
+    tracking_uri: TrackingUri = None,
     as_json: Json = False,
 ) -> None:
     """Score a sweep's saved weights; write and print tables and pictures.
@@ -172,8 +176,9 @@ def report(
     folder = run if run.is_dir() else root / "sweeps" / name
     with preparing(console(stderr=True)) as progress, ExitStack() as stack:
         progress("scoring", 0.0)
-        tracked = folder != run and folder.is_dir() and (root / "mlflow.db").exists()
-        copy = stack.enter_context(report_copier(root, folder)) if tracked else None
+        tracked = tracking_uri is not None or (root / "mlflow.db").exists()
+        tracked &= folder != run and folder.is_dir()
+        copy = stack.enter_context(report_copier(root, folder, tracking_uri)) if tracked else None
         import torch
 
         from headsweep.report import build_report, print_report, write_report
@@ -320,9 +325,7 @@ def sync(
         str | None, typer.Argument(help="Name of a sweep, or key of a single run; else all.")
     ] = None,
     root: Root = Path("runs"),
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="Of an MLflow server; else the database below the root.")
-    ] = None,
+    tracking_uri: TrackingUri = None,
 ) -> None:
     """Bring MLflow in line with the run folders; may be repeated at any time."""
     from headsweep.sync import sync as synchronise
