@@ -130,8 +130,11 @@ def search_figure(trials: Trials) -> Figure:
     x = [o.values[1] if several else n for n, o in complete.items()]
     y = [o.values[0] for o in complete.values()]
     half = [o.spread[0] if o.spread else 0.0 for o in complete.values()]
-    bars = axes.errorbar(x, y, half, fmt="o", ms=5, capsize=2, color=COLOURS[0])
-    bars.set_label("complete; bars: standard deviation over the seeds")
+    label = "complete"
+    if any(half):
+        axes.errorbar(x, y, half, fmt="none", capsize=2, color=COLOURS[0])
+        label += "; bars: standard deviation over the seeds"
+    axes.plot(x, y, "o", ms=5, color=COLOURS[0], label=label)
     if several:
         front = sorted(
             (trials.outcomes[n].values[1], trials.outcomes[n].values[0]) for n in trials.best()
@@ -189,10 +192,11 @@ def learning_figure(report: Report) -> Figure:
             axes.plot(curve["step"], mean, style, color=colour, linewidth=1.4, label=name)
             axes.fill_between(curve["step"], low, high, color=colour, alpha=0.25, linewidth=0)
         axes.set_title(label, fontsize=10)
-        axes.set_yscale("log")
         axes.set_xlabel("step")
         axes.set_ylabel("loss (standardised outputs)")
         axes.label_outer()
+    grid[0].set_yscale("log")  # of all: they share it
+    label_log(grid[0].yaxis, *grid[0].get_ylim())
     for axes in grid[len(heads) :]:
         axes.remove()
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)

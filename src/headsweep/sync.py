@@ -100,7 +100,7 @@ def report_copier(root: Path, sweep: Path, uri: str | None = None) -> Iterator[C
 
     ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to answer
     with ProcessPoolExecutor(1, get_context("spawn"), signal.signal, ignore) as other:
-        other.submit(load)
+        other.submit(load, root, sweep, uri)  # an error is raised again by the copy
         yield copy
 
 

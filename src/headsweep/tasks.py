@@ -9,6 +9,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import orjson
+
 from headsweep.leases import Lease
 from headsweep.store import sync_folder, write_atomic
 
@@ -81,7 +83,7 @@ class Outcome:
     def read(cls, folder: Path) -> "Outcome | None":
         """The outcome in a job folder, if there is one."""
         try:
-            values: dict[str, Any] = json.loads((folder / OUTCOME).read_bytes())
+            values: dict[str, Any] = orjson.loads((folder / OUTCOME).read_bytes())
         except FileNotFoundError:
             return None
         for name in ("seeds", "intermediate"):

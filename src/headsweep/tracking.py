@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,9 +161,10 @@ def sync_sweep(root: Path, folder: Path, uri: str | None = None, seen: Seen | No
     seen.update(now, new)
 
 
-def load() -> None:
-    """Import what every other function here imports first."""
-    import_module("mlflow.store.tracking.sqlalchemy_store")
+def load(root: Path, sweep: Path, uri: str | None = None) -> None:
+    """Import and open what the other functions need first; arguments and errors are theirs."""
+    with _open(root, sweep, uri):
+        pass
 
 
 def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
