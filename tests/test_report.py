@@ -74,6 +74,16 @@ def test_trainings_beside_the_control(built: report.Report) -> None:
     ]
 
 
+def test_markdown_says_what_was_asked_and_how_to_do_it_again(built: report.Report) -> None:
+    asked = replace(built, origin=replace(built.origin, question="Which one?"))
+    lines = tables.markdown(asked, {}, "That one.").splitlines()
+    assert lines[:5] == ["# presets", "", "Which one?", "", "**That one.**"]
+    assert "## Stability over the members" in lines
+    at = lines.index("## Provenance")
+    assert f"- cache key: {built.origin.facts['cache key']}" in lines[at:]
+    assert lines[-2:] == [f"    {command}" for command in built.origin.commands]
+
+
 def test_failed_members_are_named(built: report.Report) -> None:
     simpler = next(row for row in built.rows if row.label == "simpler")
     assert (simpler.finished, simpler.planned) == (4, 5)

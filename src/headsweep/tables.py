@@ -255,17 +255,21 @@ def markdown(
         first: Tables that come before all others.
         open_questions: Lines below the first table.
     """
-    parts = [f"# {report.name}", *([f"**{answer}**"] if answer else [])]
+    origin = report.origin
+    parts = [f"# {report.name}", origin.question, f"**{answer}**" if answer else ""]
     parts += [_markdown_table(table) for table in first[:1]]
     parts += [_list(open_questions)] if open_questions else []
     parts += [_markdown_table(table) for table in first[1:]]
     if lines := problems(report):
         parts += ["## Members without figures", _list(lines)]
-    parts += [_markdown_table(table) for table in all_tables(report)]
+    every = (*all_tables(report), stability_table(report), cost_table(report))
+    parts += [_markdown_table(table) for table in every]
     parts += ["## Pictures", *(f"![{text}]({name})\n\n{text}" for name, text in pictures.items())]
     parts += ["## How to read this", _list([*report.notes, N_NOTE, ARROWS_NOTE])]
     parts += ["## What is not modelled", _list(report.not_modelled or ["Nothing is stated."])]
-    return "\n\n".join(parts) + "\n"
+    parts += ["## Provenance", _list(f"{name}: {text}" for name, text in origin.facts.items())]
+    parts += ["## How to reproduce", "\n".join(f"    {command}" for command in origin.commands)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _main(report: Report, title: str, axis: str) -> Table:
