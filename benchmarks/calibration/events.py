@@ -29,7 +29,8 @@ from headsweep.contrast import ALPHA, Moments, on_scale, welch
 from headsweep.effects import event_means
 from headsweep.events.layout import write_hepattn
 from headsweep.events.simulate import simulate
-from headsweep.metrics import METRICS, Tracks, wilson
+from headsweep.intervals import wilson
+from headsweep.metrics import METRICS, Tracks
 from headsweep.samples import Row, Sample
 from headsweep.verdict import MARGINS
 
