@@ -83,6 +83,7 @@ main()
         (["train", "--config-name", "other"], "--config-dir"),
         (["data", "validate", "data=hepattn", "data.source.path=nowhere"], "nowhere"),
         (["report", "nothing"], "nothing"),
+        (["report", "nothing", "--tracking-uri", "sqlite:///x"], "tracking_uri=sqlite:///x"),
         (["list"], "error: --root runs: no such folder"),
         (["list", "--json", "--root", "nowhere"], "error: --root nowhere: no such folder"),
         (["clean"], "error: --root runs: no such folder"),

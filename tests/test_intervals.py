@@ -62,11 +62,13 @@ def test_numbers_have_matching_digits(mean: float, half: float, factor: float, t
     assert Estimate(mean, half, 5).text(factor) == text
 
 
-@pytest.mark.parametrize(("wrong", "n"), [(0, 20), (1, 1), (3, 50), (50, 50), (12, 4000)])
+@pytest.mark.parametrize(("wrong", "n"), [(0, 20), (0, 7), (1, 1), (3, 50), (50, 50), (12, 4000)])
 @pytest.mark.parametrize("confidence", [0.68, 0.95])
 def test_wilson_as_scipy(wrong: int, n: int, confidence: float) -> None:
     expected = stats.binomtest(wrong, n).proportion_ci(confidence, method="wilson")
-    assert wilson(wrong, n, confidence) == pytest.approx(tuple(expected), abs=1e-12)
+    low, high = wilson(wrong, n, confidence)
+    assert (low, high) == pytest.approx(tuple(expected), abs=1e-12)
+    assert (low == 0.0, high == 1.0) == (wrong == 0, wrong == n)
 
 
 def test_wilson_of_nothing() -> None:

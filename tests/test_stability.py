@@ -96,3 +96,10 @@ def test_nothing_to_permute() -> None:
     assert math.isnan(permutation_p(np.array([1.0]), np.ones(5), rng))
     assert math.isnan(permutation_p(np.array([1.0, math.nan]), np.ones(5), rng))
     assert permutation_p(np.zeros(4), np.zeros(5), rng) == 1.0
+
+
+def test_equal_means_but_for_rounding() -> None:
+    rng = np.random.default_rng(8)
+    assert permutation_p(np.array([0.1, 0.2, 0.3]), np.array([0.3, 0.2, 0.1]), rng) == 1.0
+    rates = 1000 * np.array([[1, 2, 1, 1, 2], [0, 0, 2, 4, 1]]) / 3000
+    assert permutation_p(rates[0], rates[1], rng) == 1.0

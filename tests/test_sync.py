@@ -355,5 +355,6 @@ def test_a_report_is_copied_by_a_process_of_its_own(root, place, server):
         assert artifacts(runs(root, sweep, uri)[""], uri) == ["report"]
         (process,) = active_children()
         process.kill()
-        with pytest.raises(tracking.TrackingError, match=f"headsweep sync copied-{place} --root"):
+        advice = f"headsweep sync copied-{place} --root.*{f'--tracking-uri {uri}' if uri else ''}"
+        with pytest.raises(tracking.TrackingError, match=advice):
             copy()

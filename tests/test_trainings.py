@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -54,6 +55,18 @@ def test_losses_of_another_target_are_not_compared() -> None:
     )
     assert found.steps_to_control == ()
     assert math.isnan(found.spikes_p)
+
+
+def test_other_events_and_folds_are_not_compared() -> None:
+    control, arm = row("control", [[1.0, 0.5, 0.3]] * 3), row("arm", [[1.0, 0.4, 0.1]] * 3)
+    others = Tracks.from_estimate(
+        np.arange(2), np.ones((2, 4), np.float32), np.ones((2, 4), np.float32)
+    )
+    elsewhere = replace(arm, samples=[replace(sample, tracks=others) for sample in arm.samples])
+    (found,) = beside_control([control, elsewhere], np.random.default_rng(0))
+    assert (found.steps_to_control, found.spikes_p) == ((), 1.0)
+    folded = [replace(own, folds=5) for own in (control, arm)]
+    assert beside_control(folded, np.random.default_rng(0)) == []
 
 
 def test_spikes_far_apart_and_alike() -> None:

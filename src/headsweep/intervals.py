@@ -88,4 +88,4 @@ def wilson(wrong: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, f
     z2 = float(ndtri((1 + confidence) / 2)) ** 2
     middle = (wrong + z2 / 2) / (n + z2)
     half = math.sqrt(z2) / (n + z2) * math.sqrt(wrong * (n - wrong) / n + z2 / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return 0.0 if wrong == 0 else middle - half, 1.0 if wrong == n else middle + half

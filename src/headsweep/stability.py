@@ -117,5 +117,6 @@ def permutation_p(
     found, other = (
         np.abs(v[..., :n].mean(axis=-1) - v[..., n:].mean(axis=-1)) for v in (values, drawn)
     )
-    # Ties count; the tolerance keeps the same distances in another order tied.
-    return float((1 + np.sum(other >= found * (1 - 1e-9))) / (1 + resamples))
+    # Ties count; the tolerance keeps the same values in another order tied.
+    found -= 1e-9 * np.abs(values).max()
+    return float((1 + np.sum(other >= found)) / (1 + resamples))

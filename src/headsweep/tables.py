@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import indent
 
 import pandas as pd
 
@@ -268,7 +269,7 @@ def markdown(
     parts += ["## How to read this", _list([*report.notes, N_NOTE, ARROWS_NOTE])]
     parts += ["## What is not modelled", _list(report.not_modelled or ["Nothing is stated."])]
     parts += ["## Provenance", _list(f"{name}: {text}" for name, text in origin.facts.items())]
-    parts += ["## How to reproduce", "\n".join(f"    {command}" for command in origin.commands)]
+    parts += ["## How to reproduce", indent("\n".join(origin.commands), "    ")]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -162,9 +162,22 @@ def sync_sweep(root: Path, folder: Path, uri: str | None = None, seen: Seen | No
 
 
 def load(root: Path, sweep: Path, uri: str | None = None) -> None:
-    """Import and open what the other functions need first; arguments and errors are theirs."""
-    with _open(root, sweep, uri):
+    """Import and open what the other functions need first; arguments and errors are theirs.
+
+    It does not wait for others that write.
+    """
+    with _open(root, sweep, uri, timeout=0.1):
         pass
+
+
+def check_uri(uri: str | None) -> None:
+    """Refuse what is no address of a server; None means that there is none.
+
+    Raises:
+        TrackingError: It begins with neither http:// nor https://.
+    """
+    if uri is not None and not uri.startswith(("http://", "https://")):
+        raise TrackingError(f"tracking_uri={uri}: must be http://.. or https://.., or null")
 
 
 def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
@@ -326,8 +339,7 @@ def _open(
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    if uri is not None and not uri.startswith(("http://", "https://")):
-        raise TrackingError(f"tracking_uri={uri}: must be http://.. or https://.., or null")
+    check_uri(uri)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".mlflow.lock", timeout=timeout):

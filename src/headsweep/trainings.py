@@ -19,7 +19,7 @@ class Training:
         label: Whose they are.
         steps_to_control: Share of all steps after which the validation loss of each member first
             reaches the mean last loss of the control, infinite where it never does; empty where
-            the losses are not of the same target and data.
+            the losses are not of the same target and events.
         spikes_p: Two-sided p-value of as many loss spikes as the control has, by permutation of
             the seeds and not adjusted; NaN below two seeds.
     """
@@ -32,11 +32,13 @@ class Training:
 def beside_control(rows: Sequence[Row], rng: np.random.Generator) -> list[Training]:
     """All configurations but the first beside the first; those without finished members left out.
 
+    Folds differ in their events, not only in their seeds: of cross-validated ones there are none.
+
     Args:
         rows: The configurations, the control first.
         rng: Drives the permutations.
     """
-    if not rows or not rows[0].samples:
+    if not rows or not rows[0].samples or any(row.folds for row in rows):
         return []
     control = rows[0]
     level = float(np.mean([sample.scalars["last_val_loss"] for sample in control.samples]))
@@ -49,7 +51,9 @@ def beside_control(rows: Sequence[Row], rng: np.random.Generator) -> list[Traini
 
 
 def _steps(row: Row, control: Row, level: float) -> tuple[float, ...]:
-    if row.losses != control.losses or row.folds != control.folds or math.isnan(level):
+    ours, theirs = row.samples[0].tracks, control.samples[0].tracks
+    same = np.array_equal(ours.event, theirs.event) and np.array_equal(ours.pt_true, theirs.pt_true)
+    if row.losses != control.losses or not same or math.isnan(level):
         return ()
     return tuple(
         steps_to(level, curve["step"].to_numpy(), curve["val_loss"].to_numpy())

@@ -171,12 +171,17 @@ def report(
     from contextlib import ExitStack
 
     from headsweep.display import console, preparing
+    from headsweep.errors import UserError
     from headsweep.sync import report_copier
+    from headsweep.tracking import TrackingError, check_uri
 
     gc.disable()  # of 10,000 trials nothing is thrown away, and it takes half a second to find out
 
     run = root / "runs" / name
     folder = run if run.is_dir() else root / "sweeps" / name
+    check_uri(tracking_uri)
+    if tracking_uri is not None and folder == run:
+        raise UserError(f"--tracking-uri: {name} is a single run; reports of sweeps are copied")
     with preparing(console(stderr=True)) as progress, ExitStack() as stack:
         progress("scoring", 0.0)
         tracked = tracking_uri is not None or (root / "mlflow.db").exists()
@@ -185,7 +190,6 @@ def report(
         import torch
 
         from headsweep.report import build_report, print_report, write_report
-        from headsweep.tracking import TrackingError
 
         # One member's batch is too small for two cores: they wait for each other. And the figures
         # then do not depend on how many there are.
