@@ -30,7 +30,7 @@ VERBS = (
 
 def main() -> None:
     """Run a verb; what the user can mend is said in one line, without a traceback."""
-    # With torch loaded, Python's last collection takes most of a second, and what for.
+    # With torch loaded, Python's last collection takes most of a second, for nothing.
     atexit.register(gc.freeze)
     # What a batch system sends before it kills is treated as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

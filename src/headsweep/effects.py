@@ -233,13 +233,7 @@ def resampled(
         rng: Drives the bootstrap; all members see the same resamples.
     """
     first = rows[0].samples[0].tracks
-    shared = [
-        row
-        for row in rows
-        if row.samples
-        and np.array_equal(row.samples[0].tracks.event, first.event)
-        and np.array_equal(row.samples[0].tracks.pt_true, first.pt_true)
-    ]
+    shared = [row for row in rows if row.shares_tracks(rows[0])]
     values = statistic([sample.tracks for row in shared for sample in row.samples])
     table = event_bootstrap(values, first.event, rng, RESAMPLES)
     ends = np.cumsum([len(row.samples) for row in shared])

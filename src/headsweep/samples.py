@@ -162,6 +162,15 @@ class Row:
     curves: tuple[pd.DataFrame, ...] = ()
     losses: tuple[str, bool] | tuple[()] = ()
 
+    def shares_tracks(self, other: "Row") -> bool:
+        """Whether both have samples, on the same tracks."""
+        if not self.samples or not other.samples:
+            return False
+        ours, theirs = self.samples[0].tracks, other.samples[0].tracks
+        return np.array_equal(ours.event, theirs.event) and np.array_equal(
+            ours.pt_true, theirs.pt_true
+        )
+
     def pooled(self) -> list[Sample]:
         """Predictions from which the value is taken: each member's, of all its folds together."""
         if self.folds is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headsweep.curves import steps_to
+from headsweep.metrics import Array
 from headsweep.samples import Row
 from headsweep.stability import permutation_p
 
@@ -51,9 +52,7 @@ def beside_control(rows: Sequence[Row], rng: np.random.Generator) -> list[Traini
 
 
 def _steps(row: Row, control: Row, level: float) -> tuple[float, ...]:
-    ours, theirs = row.samples[0].tracks, control.samples[0].tracks
-    same = np.array_equal(ours.event, theirs.event) and np.array_equal(ours.pt_true, theirs.pt_true)
-    if row.losses != control.losses or not same or math.isnan(level):
+    if row.losses != control.losses or not row.shares_tracks(control) or math.isnan(level):
         return ()
     return tuple(
         steps_to(level, curve["step"].to_numpy(), curve["val_loss"].to_numpy())
@@ -61,5 +60,5 @@ def _steps(row: Row, control: Row, level: float) -> tuple[float, ...]:
     )
 
 
-def _spikes(row: Row) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _spikes(row: Row) -> Array:
     return np.array([sample.scalars["loss_spikes"] for sample in row.samples])
