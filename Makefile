@@ -28,13 +28,13 @@ calibrate: .venv/installed ## Count the wrong verdicts on real seeds; reads ../s
 	$(BIN)/python benchmarks/calibration/run.py --data ../shared/data
 
 killmatrix: .venv/installed-dev ## Kill searches 50 times and compare them with one left alone.
-	$(BIN)/python tests/killing.py --kills 50
+	$(BIN)/python tests/helpers/killing.py --kills 50
 
 ui: .venv/installed ## Open the runs in MLflow on 127.0.0.1.
 	$(BIN)/headsweep ui
 
 screenshots: .venv/installed-dev ## Take docs/mlflow_*.png of the sweep presets in ROOT=runs.
-	$(BIN)/pytest tests/test_browser.py --runs $(ROOT) --pictures docs
+	$(BIN)/pytest tests/system/test_browser.py --runs $(ROOT) --pictures docs
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("needs Python 3.11+: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'

@@ -17,12 +17,12 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What ``make screenshots`` gives to ``tests/test_browser.py``."""
+    """What ``make screenshots`` gives to ``tests/system/test_browser.py``."""
     parser.addoption("--runs", type=Path, help="root with a sweep `presets`, to be shown")
     parser.addoption("--pictures", type=Path, help="where to write pictures of the pages")
 
 
-LONG = ("sweep", "readme", "services", "browser", "notebooks", "cli", "ui", "sync")
+LONG = ("runner", "readme", "services", "browser", "notebooks", "cli", "server", "sync")
 """Modules that start processes: begun first, so that no test process is left with one alone."""
 
 

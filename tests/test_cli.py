@@ -16,10 +16,10 @@ import pytest
 import typer
 
 from headsweep import cli
-from headsweep.build import member_builder
 from headsweep.config import PoolingConfig, config_root
 from headsweep.errors import UserError
-from own_head import write_head
+from headsweep.training.builder import member_builder
+from helpers.own_head import write_head
 
 BIN = Path(sys.executable).parent
 SMALL = [
@@ -35,7 +35,7 @@ def snapshot(folder: Path) -> dict[Path, int]:
 
 
 def test_the_verbs_are_those_of_typer() -> None:
-    from headsweep.verbs import app
+    from headsweep.commands import app
 
     assert set(cli.VERBS) == set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 

@@ -11,11 +11,11 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from headsweep import config
-from headsweep.build import locate
 from headsweep.config import config_root
 from headsweep.errors import UserError
-from headsweep.jobs import LEADING, Job, make_plan
-from headsweep.keys import identity, member_key, run_key
+from headsweep.identity import identity, member_key, run_key
+from headsweep.instantiate import locate
+from headsweep.sweep.plan import LEADING, Job, make_plan
 
 CONF, SWEEPS = config_root() / "conf", config_root() / "sweeps"
 NEEDED = {

@@ -24,15 +24,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from headsweep import predict, store
-from headsweep.contrast import ALPHA, Moments, on_scale, welch
-from headsweep.effects import event_means
-from headsweep.events.layout import write_hepattn
-from headsweep.events.simulate import simulate
-from headsweep.intervals import wilson
-from headsweep.metrics import METRICS, Tracks
-from headsweep.samples import Row, Sample
-from headsweep.verdict import MARGINS
+from headsweep.events.hepattn_files import write_hepattn
+from headsweep.events.simulation import simulate
+from headsweep.report import scoring
+from headsweep.report.comparisons import event_means
+from headsweep.report.predictions import Row, Sample
+from headsweep.stats.intervals import wilson
+from headsweep.stats.metrics import METRICS, Tracks
+from headsweep.stats.verdict import MARGINS
+from headsweep.stats.welch import ALPHA, Moments, on_scale, welch
+from headsweep.store import runs
 
 Array = NDArray[np.float64]
 
@@ -76,8 +77,8 @@ def train(root: Path, seeds: int, steps: int) -> None:
 
 def jobs(root: Path) -> list[Path]:
     """The job folders of ``HEADS``, in their order."""
-    found = store.find_jobs(root / "sweeps" / "heads")
-    by_head = {(store.read_job(job) or {})["labels"]["head"]: job for job in found}
+    found = runs.find_jobs(root / "sweeps" / "heads")
+    by_head = {(runs.read_job(job) or {})["labels"]["head"]: job for job in found}
     return [by_head[head] for head in HEADS]
 
 
@@ -86,7 +87,7 @@ def members(folders: list[Path], seed: int, events: int) -> list[Tracks]:
     torch.set_num_threads(1)
     with TemporaryDirectory() as temporary:
         write_hepattn(Path(temporary), simulate(events, seed))
-        return [t for job in folders for t in predict.apply(job, Path(temporary)).values()]
+        return [t for job in folders for t in scoring.apply(job, Path(temporary)).values()]
 
 
 def score(folders: list[Path], events: int, seed: int) -> Scored:

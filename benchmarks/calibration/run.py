@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from headsweep.contrast import Moments, read, welch
+from headsweep.stats.welch import Moments, read, welch
 
 Array = NDArray[np.float64]
 

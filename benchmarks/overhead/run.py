@@ -115,32 +115,35 @@ def _replace(owner: Any, name: str, change: Callable[..., Any]) -> None:
 
 def wrap_job(clock: Clock) -> None:
     """Both sweepers train with these."""
-    from headsweep import run, store
+    from headsweep.store import runs
+    from headsweep.sweep import job
 
-    clock.wrap(run, "_train", "training")
-    clock.wrap(run, "build_features find_inputs _about _write_member", "folders")
-    clock.wrap(store, "write_job write_member write_progress read_results", "folders")
+    clock.wrap(job, "_train", "training")
+    clock.wrap(job, "build_features find_inputs _about _write_member", "folders")
+    clock.wrap(runs, "write_job write_member write_progress read_results", "folders")
 
 
 def worker(file: Path) -> None:
-    """Our worker, as ``headsweep.worker`` is started by the sweep command."""
+    """Our worker, as ``headsweep.sweep.worker`` is started by the sweep command."""
     from filelock import FileLock
     from optuna.storages.journal import JournalFileBackend
 
-    from headsweep import jobs, journal, leases, study, tasks
-    from headsweep import worker as ours
+    from headsweep.store import outcome
+    from headsweep.sweep import leases, plan
+    from headsweep.sweep import worker as ours
+    from headsweep.sweep.search import queue, storage
 
     clock = Clock(file)
     wrap_job(clock)
-    clock.wrap(jobs.Sweep, "compose", "compose")
-    clock.wrap(study.SearchQueue, "take hand_in", "optuna")
+    clock.wrap(plan.Sweep, "compose", "compose")
+    clock.wrap(queue.SearchQueue, "take hand_in", "optuna")
     clock.wrap(ours._Watch, "evaluation outcome", "optuna")
     clock.wrap(JournalFileBackend, "append_logs read_logs", "journal")
-    clock.wrap(journal.Storage, "repair", "journal")
+    clock.wrap(storage.Storage, "repair", "journal")
     clock.wrap(ours, "find_inputs", "folders")
     clock.wrap(leases.Leases, "claim is_mine remove read", "folders")
-    clock.wrap(study, "move attempt_folder", "folders")
-    clock.wrap(tasks.Outcome, "write read", "folders")
+    clock.wrap(queue, "move attempt_folder", "folders")
+    clock.wrap(outcome.Outcome, "write read", "folders")
     clock.wrap(FileLock, "acquire release", "folders")
 
     def count(take: Callable[..., Any]) -> Callable[..., Any]:
@@ -150,7 +153,7 @@ def worker(file: Path) -> None:
 
         return counted
 
-    _replace(study.SearchQueue, "take", count)
+    _replace(queue.SearchQueue, "take", count)
     ours.main()
 
 
@@ -159,10 +162,10 @@ def command(file: Path, official: bool, arguments: list[str]) -> None:
     if official:
         official_sweeper(Clock(file))
     else:
-        from headsweep import crew
+        from headsweep.sweep import worker_pool
 
         started = SimpleNamespace(**{**vars(subprocess), "Popen": _our_worker(file)})
-        setattr(crew, "subprocess", started)  # noqa: B010
+        setattr(worker_pool, "subprocess", started)  # noqa: B010
         _follow_mlflow(file.with_suffix(".mlflow"))
     sys.argv = ["headsweep", "train", *arguments]
     from headsweep.cli import main
@@ -174,7 +177,7 @@ def _our_worker(file: Path) -> Callable[..., Any]:
     """Starts a worker with its parts wrapped, in place of a plain one."""
 
     def start(arguments: list[str], **more: Any) -> Any:
-        assert arguments[1:] == ["-m", "headsweep.worker"]
+        assert arguments[1:] == ["-m", "headsweep.sweep.worker"]
         return subprocess.Popen([sys.executable, __file__, "--as-worker", str(file)], **more)
 
     return start
@@ -182,7 +185,7 @@ def _our_worker(file: Path) -> Callable[..., Any]:
 
 def _follow_mlflow(file: Path) -> None:
     """Note what each copying to MLflow takes, which happens beside the trials, and its trials."""
-    from headsweep import tracking
+    from headsweep.store.tracking import mlflow_client
 
     created = 0
 
@@ -204,8 +207,8 @@ def _follow_mlflow(file: Path) -> None:
 
         return timed
 
-    _replace(tracking._Book, "_create", count)
-    _replace(tracking, "sync_sweep", time_calls)
+    _replace(mlflow_client._Book, "_create", count)
+    _replace(mlflow_client, "sync_sweep", time_calls)
 
 
 def official_sweeper(clock: Clock) -> None:
@@ -215,15 +218,16 @@ def official_sweeper(clock: Clock) -> None:
     from hydra._internal.core_plugins import basic_launcher
     from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 
-    from headsweep import jobs, tracking
+    from headsweep.store.tracking import mlflow_client
+    from headsweep.sweep import plan
 
     wrap_job(clock)
     clock.wrap(ConfigLoaderImpl, "load_sweep_config", "compose")
-    clock.wrap(jobs, "validate", "compose")
+    clock.wrap(plan, "validate", "compose")
     clock.wrap(basic_launcher.BasicLauncher, "launch", "compose")
     clock.wrap(OptunaSweeperImpl, "_configure_trials", "optuna")
     clock.wrap(optuna.Study, "ask tell", "optuna")
-    clock.wrap(tracking, "sync_job", "mlflow")
+    clock.wrap(mlflow_client, "sync_job", "mlflow")
 
     def count(ask: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any) -> Any:

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from headsweep import store, tracking
-from headsweep.keys import recipe_key
-from headsweep.tasks import Outcome
+from headsweep.identity import recipe_key
+from headsweep.store import runs
+from headsweep.store.outcome import Outcome
+from headsweep.store.tracking import mlflow_client
 
 GOAL = 10.0
 """Seconds for a report."""
@@ -57,15 +58,15 @@ def write_search(root: Path, trials: int, seeds: int) -> Path:
 
 def _write_search(root: Path, trials: int, seeds: int) -> Path:
     model = root / "sweeps" / "presets" / "jobs" / "0"
-    config, about = store.read_config(model), store.read_job(model) or {}
-    result = store.read_results(model)[0]
+    config, about = runs.read_config(model), runs.read_job(model) or {}
+    result = runs.read_results(model)[0]
     member = model / "seed_0"
     history = pd.read_csv(member / "history.csv")
-    weights = [store.load_weights(member / f"{name}.safetensors") for name in ("head", "last")]
+    weights = [runs.load_weights(member / f"{name}.safetensors") for name in ("head", "last")]
     sweep = root / "sweeps" / "search"
     spec = {"search": {"head.dropout": "interval(0, 0.4)"}, "objective": [OBJECTIVE]}
-    store.claim_sweep(sweep, {**spec, "direction": ["minimize"], "n_trials": trials})
-    store.write_command(sweep, "headsweep train sweeps=optuna name=search")
+    runs.claim_sweep(sweep, {**spec, "direction": ["minimize"], "n_trials": trials})
+    runs.write_command(sweep, "headsweep train sweeps=optuna name=search")
     rng = np.random.default_rng(0)
     values = 0.2 + rng.gamma(2.0, 0.05, (trials, seeds))
     complete = rng.random(trials) < 0.6
@@ -85,14 +86,14 @@ def _write_search(root: Path, trials: int, seeds: int) -> Path:
             "seeds": [0, seeds],
             "overrides": [f"{k}={v}" for k, v in params.items()],
         }
-        store.write_job(folder, own, job)
+        runs.write_job(folder, own, job)
         state = "complete" if complete[number] else "failed" if rng.random() < 0.025 else "pruned"
         for seed in range(seeds):
             status = "finished" if state == "complete" else state
             metrics = {**result["metrics"], OBJECTIVE: float(values[number, seed])}
             content = {**result, "seed": seed, "status": status, "metrics": metrics}
             more = (history, *weights) if number in best else ()
-            store.write_member(folder / f"seed_{seed}", content, *more)
+            runs.write_member(folder / f"seed_{seed}", content, *more)
         _outcome(state, values[number], params).write(folder)
     return sweep
 
@@ -142,7 +143,7 @@ def main() -> None:
             )
             search = write_search(root, options.trials, options.seeds)
             # One trial alone is enough to make the sweep's run, to which the report is copied.
-            tracking.sync_job(root, search / "jobs" / "0")
+            mlflow_client.sync_job(root, search / "jobs" / "0")
         start = [seconds(sys.executable, "-c", START) for _ in range(options.repeats)]
         found = {
             name: [

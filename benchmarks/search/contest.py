@@ -11,8 +11,8 @@ import optuna
 from lcbench import EPOCHS, SPACE, Surrogate
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from headsweep.search import Search
-from headsweep.study import tell
+from headsweep.sweep.search.queue import tell
+from headsweep.sweep.search.rules import Search
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 

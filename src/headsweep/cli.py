@@ -54,13 +54,13 @@ def _run(argv: list[str]) -> int:
     match argv:
         case ["train", *arguments]:
             gc.disable()  # saves a tenth of `--cfg job`; on again before anything long begins
-            from headsweep.command import train
+            from headsweep.sweep.entry import train
 
             return train(arguments)
         case [("-sc" | "--shell-completion"), *_]:
             return _complete(argv)
         case _:
-            from headsweep.verbs import app
+            from headsweep.commands import app
 
             app()
             return 0
@@ -79,7 +79,7 @@ def _complete(argv: list[str]) -> int:
             return 0
         known = [word for word in words[2:] if word != "--dry-run"]
         os.environ["COMP_LINE"] = " ".join([words[0], *known, open_word])
-    from headsweep.run import start
+    from headsweep.sweep.hydra_app import start
 
     start(argv)
     return 0

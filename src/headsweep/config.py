@@ -79,7 +79,7 @@ class SplitConfig:
 
 @dataclass
 class SelectionConfig:
-    """Which true tracks count, ``quality.py``; by default all. Bounds belong to what is kept."""
+    """Cuts on true tracks, ``events/selection.py``; by default none. A bound itself is kept."""
 
     min_hits: int = 0
     min_abs_eta: float = 0.0
@@ -257,7 +257,7 @@ class MLPHeadConfig:
 
 @dataclass
 class TargetConfig:
-    """How the truth becomes what the head learns; see targets.py."""
+    """How the truth becomes what the head learns; see training/targets.py."""
 
     name: str = "plain"
     relative: bool = False
@@ -326,8 +326,8 @@ class DesignConfig:
         kind: ``control``: every other job with the first; ``path``: each with the one before it;
             ``factorial``: main effects and two-way interactions of keys with two values each, where
             the interactions are a family of their own; ``claims``: the document's six claims
-            (claim_tests.py), which name their metrics themselves.
-        metrics: The primary metrics; each must have a margin (verdict.py).
+            (report/claims.py), which name their metrics themselves.
+        metrics: The primary metrics; each must have a margin (stats/verdict.py).
         comparisons: m, for which intervals are widened; null for as many as there are.
         split: Where the report reads: ``dev``, or ``test``, for a confirmation and the claims.
     """

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headsweep.backbone.base import BackboneBatch, assign, join, mask_cost, match
-from toy_events import toy_events
+from helpers.toy_events import toy_events
 
 
 def loop_cost(p: np.ndarray, truth: np.ndarray) -> np.ndarray:

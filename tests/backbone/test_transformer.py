@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from headsweep.backbone import tubes
-from headsweep.backbone.fit import assignment_quality
+from headsweep.backbone import drift_tubes
+from headsweep.backbone.training import assignment_quality
 from headsweep.backbone.transformer import (
     SHIPPED,
     Architecture,
@@ -20,7 +20,7 @@ from headsweep.backbone.transformer import (
 from headsweep.config import SpectrometerConfig
 from headsweep.errors import UserError
 from headsweep.events.spectrometer import Spectrometer
-from toy_events import FEATURES, toy_events
+from helpers.toy_events import FEATURES, toy_events
 
 
 @pytest.fixture(scope="module")
@@ -106,15 +106,15 @@ def test_a_constant_feature_is_harmless():
 
 
 def test_drift_tubes_bring_their_tangent_support():
-    names = (*tubes.COLUMNS, "r", "theta", "phi")
+    names = (*drift_tubes.COLUMNS, "r", "theta", "phi")
     events = toy_events(5)
     hits = np.abs(np.random.default_rng(0).normal(size=(len(events.hits), len(names)))) + 0.1
     events = replace(events, hits=hits.astype(np.float32), features=names)
     model = HitTransformer(Architecture(names, queries=2))
     assert model.shape.tubes
     inputs = model.prepare(events)
-    assert inputs.shape[1] == model.shape.inputs == len(names) + tubes.N_VALUES + 2
-    np.testing.assert_array_equal(inputs[:, len(names) : -2], tubes.tangent_support(events))
+    assert inputs.shape[1] == model.shape.inputs == len(names) + drift_tubes.N_VALUES + 2
+    np.testing.assert_array_equal(inputs[:, len(names) : -2], drift_tubes.tangent_support(events))
 
 
 def test_queries_look_only_at_the_hits_they_claimed(model):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from headsweep.backbone.base import assign, join, truth_masks
-from headsweep.backbone.fit import assignment_quality
+from headsweep.backbone.training import assignment_quality
 from headsweep.backbone.truth import EVENTS_PER_BATCH, TruthBackbone
 from headsweep.errors import UserError
-from toy_events import toy_events
+from helpers.toy_events import toy_events
 
 
 def test_perfect_truth_is_the_truth_and_its_vectors_are_zero():

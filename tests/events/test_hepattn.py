@@ -18,8 +18,15 @@ from numpy.typing import NDArray
 from headsweep.errors import DataError
 from headsweep.events.base import TRACK_COLUMNS, Events
 from headsweep.events.hepattn import FEATURES, Hepattn, read_hepattn
-from headsweep.events.layout import FILE_INDEX, HITS, METADATA, ROW_INDEX, Chunk, write_hepattn
-from headsweep.events.simulate import simulate
+from headsweep.events.hepattn_files import (
+    FILE_INDEX,
+    HITS,
+    METADATA,
+    ROW_INDEX,
+    Chunk,
+    write_hepattn,
+)
+from headsweep.events.simulation import simulate
 
 SCALES = [1e-3] * 6 + [1e-5, 1.0] + [1e-6] * 4 + [1e-3, 1.0, 1.0, 1.0, 0.1, 1.0]
 """As the layout's description lists them, written out once more."""

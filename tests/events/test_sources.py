@@ -8,8 +8,8 @@ import pytest
 
 from headsweep.events.base import TRACK_COLUMNS, check_events, split_events
 from headsweep.events.hepattn import Hepattn
-from headsweep.events.layout import write_hepattn
-from headsweep.events.simulate import simulate
+from headsweep.events.hepattn_files import write_hepattn
+from headsweep.events.simulation import simulate
 from headsweep.events.spectrometer import Spectrometer
 from headsweep.events.tracks import Tracks
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from headsweep.events.base import Events, check_events
-from headsweep.events.field import (
+from headsweep.events.detector import (
     STATIONS,
     Array,
     Crossings,
@@ -19,8 +19,8 @@ from headsweep.events.field import (
     propagate,
     toroid,
 )
-from headsweep.events.layout import HITS, MDT, RPC, TGC, Chunk, write_hepattn
-from headsweep.events.simulate import (
+from headsweep.events.hepattn_files import HITS, MDT, RPC, TGC, Chunk, write_hepattn
+from headsweep.events.simulation import (
     DELTA_RAY,
     DRIFT_SIGMA,
     EFFICIENCY,

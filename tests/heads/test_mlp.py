@@ -6,8 +6,8 @@ from torch import nn
 
 from headsweep.config import PoolingConfig
 from headsweep.heads.mlp import MLPHead
-from headsweep.params import parameter_counts
-from headsweep.population import build_member
+from headsweep.training.members import build_member
+from headsweep.training.size import parameter_counts
 
 PRESETS = {
     "conservative": (144, 3, 0.10),

@@ -1,0 +1,1 @@
+"""The frozen transformer: loading, training, and its stand-in made of truth."""

@@ -20,11 +20,11 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headsweep.backbone import tubes
+from headsweep.backbone import drift_tubes
 from headsweep.backbone.base import BackboneBatch
 from headsweep.errors import UserError
 from headsweep.events.base import Events, ragged_rows
-from headsweep.store import write_atomic
+from headsweep.files import write_atomic
 
 SHIPPED = Path(__file__).with_name("spectrometer.safetensors")
 FORMAT = 1
@@ -61,12 +61,12 @@ class Architecture:
     @property
     def tubes(self) -> bool:
         """Whether the features describe drift tubes, whose tangent support is an input too."""
-        return set(tubes.COLUMNS) <= set(self.features)
+        return set(drift_tubes.COLUMNS) <= set(self.features)
 
     @property
     def inputs(self) -> int:
         """Columns of the input: the features, the tangent support if any, z and eta."""
-        return len(self.features) + tubes.N_VALUES * self.tubes + 2
+        return len(self.features) + drift_tubes.N_VALUES * self.tubes + 2
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class HitTransformer(nn.Module):
                 f"{', '.join(self.shape.features)}; the data have {', '.join(events.features)}; "
                 "train one on these data with `headsweep backbone`"
             )
-        support = [tubes.tangent_support(events)] if self.shape.tubes else []
+        support = [drift_tubes.tangent_support(events)] if self.shape.tubes else []
         r, theta = events.column("r"), np.clip(events.column("theta"), 1e-4, np.pi - 1e-4)
         position = [(r / np.tan(theta))[:, None], -np.log(np.tan(theta / 2))[:, None]]
         return np.concatenate([events.hits, *support, *position], axis=1).astype(np.float32)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from headsweep.backbone.base import BackboneBatch, truth_masks
 from headsweep.errors import UserError
 from headsweep.events.base import Events
-from headsweep.keys import stable_hash
+from headsweep.identity import stable_hash
 
 EVENTS_PER_BATCH = 512
 

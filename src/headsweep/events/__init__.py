@@ -1,0 +1,1 @@
+"""Events in: data sources, the simulated spectrometer, and the selection of tracks."""

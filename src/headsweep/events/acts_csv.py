@@ -12,7 +12,7 @@ import pandas as pd
 
 from headsweep.errors import DataError, UserError
 from headsweep.events.tracks import HITS, NOISE, PARTICLES
-from headsweep.store import atomic_dir
+from headsweep.files import atomic_dir
 
 PARTICLE_FILES = ("particles_simulated", "particles_initial", "particles")
 """Names of the file with the true momenta at birth; the first that is there counts."""

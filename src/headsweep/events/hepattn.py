@@ -1,4 +1,4 @@
-"""Directories in the ATLAS-muon HDF5 layout as a source of events; ``layout.py`` has the files."""
+"""Source of events: directories in the ATLAS-muon HDF5 layout (``hepattn_files.py``)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from headsweep.errors import DataError
 from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive
-from headsweep.events.layout import (
+from headsweep.events.hepattn_files import (
     FILE_INDEX,
     HIT_PREFIX,
     HITS,

@@ -11,9 +11,9 @@ from headsweep.config import TEST_SEED
 from headsweep.errors import DataError
 from headsweep.events.base import Events
 from headsweep.events.hepattn import read_hepattn
-from headsweep.events.layout import write_hepattn
-from headsweep.events.simulate import VERSION, simulate
-from headsweep.store import atomic_dir
+from headsweep.events.hepattn_files import write_hepattn
+from headsweep.events.simulation import VERSION, simulate
+from headsweep.files import atomic_dir
 
 TEST_EVENTS = 10_000
 """Size of every test sample."""
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Spectrometer:
-    """Simulated muons in an air-core toroid spectrometer; see ``simulate.py`` for the physics.
+    """Simulated muons in an air-core toroid spectrometer; see ``simulation.py`` for the physics.
 
     Args:
         events: Number of events, with one or two muons each.

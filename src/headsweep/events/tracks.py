@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive
-from headsweep.keys import stable_hash
+from headsweep.identity import stable_hash
 
 HITS, PARTICLES = "hits.parquet", "particles.parquet"
 NOISE = -1

@@ -1,0 +1,1 @@
+"""Regression heads, one architecture a file."""

@@ -29,7 +29,7 @@ class HeadsweepSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the sweep, with the arguments as they stand in the configuration."""
-        from headsweep.sweep import run_sweep
+        from headsweep.sweep.runner import run_sweep
 
         assert self.hydra_context is not None
         assert self.config is not None

@@ -1,0 +1,391 @@
+"""All verbs of the command line but ``train``, which cli.py hands to Hydra."""
+
+import json
+import shlex
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from headsweep.events.base import Events
+    from headsweep.sweep.plan import Job
+
+app = typer.Typer(
+    help="Which regression head to put on a frozen hit transformer: train, compare, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data = typer.Typer(help="Simulate, look at, check and convert data.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+Root = Annotated[Path, typer.Option(help="The folder of all output.")]
+TrackingUri = Annotated[
+    str | None, typer.Option(help="Of an MLflow server; else the database below the root.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Overrides as for train: data=acts data.source.path=FOLDER"),
+]
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def train(context: typer.Context) -> None:
+    """Train one configuration, or several: sweeps=NAME, -m key=a,b, --dry-run, --cfg job."""
+    from headsweep.sweep.entry import train as train_by_hydra
+
+    raise typer.Exit(train_by_hydra(context.args))
+
+
+@data.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Where to write; must not exist.")],
+    events: Annotated[
+        int | None, typer.Option(help="Number of events; else as data=spectrometer.", min=1)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of all randomness; else as data=spectrometer.", min=0)
+    ] = None,
+) -> None:
+    """Simulate muons in the spectrometer and write them in the ATLAS-muon HDF5 layout."""
+    from headsweep.config import SpectrometerConfig
+    from headsweep.errors import UserError
+    from headsweep.events.hepattn_files import write_hepattn
+    from headsweep.events.simulation import simulate as simulated
+    from headsweep.files import atomic_dir
+
+    if folder.exists():
+        raise UserError(f"{folder} exists; choose another folder")
+    default = SpectrometerConfig()
+    with atomic_dir(folder) as temporary:
+        write_hepattn(
+            temporary,
+            simulated(
+                default.events if events is None else events,
+                default.seed if seed is None else seed,
+            ),
+        )
+    print(f"{folder}: use it with data=hepattn data.source.path={shlex.quote(str(folder))}")
+
+
+@data.command()
+def inspect(overrides: Overrides = None) -> None:
+    """Read a source and print what is in it."""
+    import numpy as np
+
+    events = _read(overrides or [])
+    pt, q = events.tracks[:, 2], events.tracks[:, 3]
+    hits_per_track = (events.hit_track >= 0).sum() / len(events.tracks)
+    low, middle, high = np.quantile(pt, (0, 0.5, 1))
+    print(f"{len(events):,} events, {len(events.tracks):,} tracks, {len(events.hits):,} hits")
+    print(f"{hits_per_track:.1f} true hits a track, {(events.hit_track < 0).mean():.1%} noise hits")
+    print(f"pT {low:.3g} to {high:.3g} GeV, median {middle:.3g}; positive {(q > 0).mean():.1%}")
+    print(f"hit features ({len(events.features)}): {', '.join(events.features)}")
+
+
+@data.command()
+def validate(overrides: Overrides = None) -> None:
+    """Read a source as a training would; an error names file, event and column."""
+    events = _read(overrides or [])
+    print(f"valid: {len(events):,} events")
+
+
+@data.command()
+def convert_acts(
+    source: Annotated[Path, typer.Argument(help="Folder with the CSV files of Acts.")],
+    target: Annotated[Path, typer.Argument(help="Folder of Parquet tracks to write.")],
+) -> None:
+    """Make a folder of Parquet tracks from the hits and particles of an Acts simulation."""
+    from headsweep.events.acts_csv import convert
+
+    convert(source, target)
+    print(f"{target}: use it with data=acts data.source.path={shlex.quote(str(target))}")
+
+
+@app.command()
+def backbone(
+    checkpoint: Annotated[Path, typer.Argument(help="The file to write.")],
+    overrides: Overrides = None,
+    steps: Annotated[int, typer.Option(help="Batches of 64 events.", min=1)] = 6000,
+    seed: Annotated[int, typer.Option(help="Of weights and batches.", min=0)] = 0,
+) -> None:
+    """Train a hit transformer on the training split of a source; takes minutes."""
+    import torch
+
+    from headsweep.backbone.training import train_checkpoint
+    from headsweep.sweep.job import find_source
+    from headsweep.terminal import console, preparing
+
+    job = _compose(overrides or [])
+    torch.set_num_threads(job.config.threads)  # another number gives other last bits
+    with preparing(console()) as progress:
+        model = train_checkpoint(
+            find_source(job),
+            job.config.data.split,
+            checkpoint,
+            Path(job.config.root),
+            steps=steps,
+            seed=seed,
+            threshold=job.config.features.assignment_threshold,
+            command=shlex.join(["headsweep", *sys.argv[1:]]),
+            progress=progress,
+        )
+    found = ", ".join(f"{name} {model.facts[name]:.2%}" for name in ("purity", "efficiency"))
+    print(f"{checkpoint}: {found} at threshold {job.config.features.assignment_threshold}")
+    print(f"use it with backbone.checkpoint={shlex.quote(str(checkpoint))}")
+
+
+@app.command()
+def params(as_json: Json = False) -> None:
+    """Count the parameters of every preset, and of the document's "before"."""
+    from headsweep.sweep.dry_run import preset_parameters
+
+    counts = preset_parameters()
+    if as_json:
+        print(json.dumps(counts, indent=1))
+        return
+    rows = [[name, *(f"{count:,}" for count in row.values())] for name, row in counts.items()]
+    _print_table(["preset", *(name.replace("_", " ") for name in counts["before"])], rows)
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="Name of a sweep, or key of a single run.")],
+    root: Root = Path("runs"),
+    tracking_uri: TrackingUri = None,
+    as_json: Json = False,
+) -> None:
+    """Score a sweep's saved weights; write and print tables and pictures.
+
+    On the split dev; of a confirmation on test, and the ledger then says so.
+    """
+    import gc
+    from contextlib import ExitStack
+
+    from headsweep.errors import UserError
+    from headsweep.store.tracking.mlflow_client import TrackingError, check_uri
+    from headsweep.store.tracking.sync import report_copier
+    from headsweep.terminal import console, preparing
+
+    gc.disable()  # of 10,000 trials nothing is thrown away, and it takes half a second to find out
+
+    run = root / "runs" / name
+    folder = run if run.is_dir() else root / "sweeps" / name
+    check_uri(tracking_uri)
+    if tracking_uri is not None and folder == run:
+        raise UserError(f"--tracking-uri: {name} is a single run; reports of sweeps are copied")
+    with preparing(console(stderr=True)) as progress, ExitStack() as stack:
+        progress("scoring", 0.0)
+        tracked = tracking_uri is not None or (root / "mlflow.db").exists()
+        tracked &= folder != run and folder.is_dir()
+        copy = stack.enter_context(report_copier(root, folder, tracking_uri)) if tracked else None
+        import torch
+
+        from headsweep.report.render.write import build_report, print_report, write_report
+
+        # One member's batch is too small for two cores: they wait for each other. And the figures
+        # then do not depend on how many there are.
+        torch.set_num_threads(1)
+        found = build_report(folder, root)
+        write_report(found, folder / "report")
+        if copy is not None:
+            try:
+                copy()
+            except TrackingError as error:
+                print(f"warning: {error}", file=sys.stderr)
+    if as_json:
+        print(found.to_json(), end="")
+    else:
+        print_report(found)
+        print(f"written to {folder / 'report'}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a job, for example of a sweep's jobs/0.")],
+    data: Annotated[
+        Path, typer.Argument(help="Events with truth, in the layout the job was trained on.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where to write.")] = Path("predictions.parquet"),
+) -> None:
+    """Apply the trained heads of a job to other events, and write their tracks.
+
+    The events need truth tracks: hits are matched to them as in training. Only tracks that the
+    backbone found and that pass the training's selection are written.
+    """
+    import pandas as pd
+
+    from headsweep.files import write_atomic
+    from headsweep.terminal import console, preparing
+
+    with preparing(console(stderr=True)) as progress:
+        progress("predicting", 0.0)
+        from headsweep.report.scoring import apply
+        from headsweep.stats.metrics import evaluate
+
+        found = apply(run, data)
+    frames = {seed: pd.DataFrame(vars(tracks)) for seed, tracks in found.items()}
+    write_atomic(out, pd.concat(frames, names=["seed"]).reset_index(0).to_parquet(index=False))
+    rows = []
+    for seed, tracks in found.items():
+        r68, misid = evaluate(tracks, ["qoverpt_r68", "charge_misid"]).values()
+        rows.append([str(seed), f"{len(tracks):,}", f"{r68:.4f}", f"{100 * misid:.2f}"])
+    _print_table(["seed", "tracks", "qoverpt_r68", "charge_misid [%]"], rows)
+    print(f"written to {out}")
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="Name of a search.")], root: Root = Path("runs")
+) -> None:
+    """Show how far a search is, its best trials, what failed and why, and how to go on."""
+    from headsweep.sweep.search.status import print_study
+
+    print_study(root, name)
+
+
+@app.command()
+def plan(
+    name: Annotated[str, typer.Argument(help="Name of a sweep with two seeds or more.")],
+    metric: Annotated[
+        str | None, typer.Option(help="What to compare; else the first of the design.")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Largest change that does not matter: 0.05 is 5%, of a rate 0.05."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="How many train side by side.", min=1)] = 2,
+    root: Root = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Say how many seeds a verdict takes, and how long, from the spread of a pilot."""
+    from dataclasses import asdict
+
+    from headsweep.errors import UserError
+    from headsweep.terminal import console, preparing
+
+    if margin is not None and not 0 < margin < 1:
+        raise UserError(f"--margin {margin}: must be between 0 and 1")
+    with preparing(console(stderr=True)) as progress:
+        progress("resampling events", 0.0)
+        from headsweep.report.sample_size import plan as planned
+        from headsweep.report.sample_size import to_rows
+
+        found = planned(root / "sweeps" / name, metric, margin)
+    if as_json:
+        print(json.dumps(asdict(found), indent=1))
+        return
+    print(found.words())
+    _print_table(*to_rows(found, workers))
+    for line in (*found.totals(workers), *found.limits()):
+        print(line)
+    print(f"numbers are {found.unit}; in brackets at the upper 80% limit of the spread")
+
+
+@app.command("list")
+def list_sweeps(root: Root = Path("runs"), as_json: Json = False) -> None:
+    """List the sweeps below a root with their state and size."""
+    from headsweep.store.cleanup import list_sweeps as summaries
+    from headsweep.store.cleanup import summarise
+
+    singles = root / "runs"
+    found = [*summaries(root), *([summarise(singles)] if singles.is_dir() else [])]
+    if as_json:
+        print(json.dumps([vars(s) for s in found], indent=1))
+        return
+    rows = [
+        [
+            s.name,
+            f"{s.jobs_finished} of {s.jobs}",
+            str(s.finished),
+            str(s.failed),
+            _size(s.bytes),
+            datetime.fromtimestamp(s.updated).strftime("%Y-%m-%d %H:%M"),
+        ]
+        for s in found
+    ]
+    _print_table(["sweep", "jobs done", "members", "failed", "size", "changed"], rows)
+
+
+@app.command()
+def clean(
+    root: Root = Path("runs"),
+    sweep: Annotated[str | None, typer.Option(help="Remove this sweep and its results.")] = None,
+) -> None:
+    """Remove caches that no run uses and what broken runs left behind; results stay."""
+    from headsweep.store.cleanup import clean as remove
+
+    print(f"freed {_size(remove(root, sweep=sweep))}")
+
+
+@app.command()
+def sync(
+    name: Annotated[
+        str | None, typer.Argument(help="Name of a sweep, or key of a single run; else all.")
+    ] = None,
+    root: Root = Path("runs"),
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Bring MLflow in line with the run folders; may be repeated at any time."""
+    from headsweep.store.tracking.sync import sync as synchronise
+
+    names = synchronise(root, name, tracking_uri)
+    print(f"in MLflow: {', '.join(names) if names else 'nothing yet'}")
+
+
+@app.command()
+def ui(
+    root: Root = Path("runs"),
+    port: Annotated[int, typer.Option(help="Where to listen.")] = 5000,
+) -> None:
+    """Show all runs in MLflow on 127.0.0.1, until Ctrl-C."""
+    from headsweep.store.tracking.server import serve
+
+    serve(root, port)
+
+
+def _compose(overrides: list[str]) -> "Job":
+    from headsweep.sweep.plan import make_plan
+
+    return make_plan(overrides, multirun=False).jobs[0]
+
+
+def _read(overrides: list[str]) -> "Events":
+    """The events of the source that the overrides choose."""
+    from headsweep.sweep.job import find_source
+    from headsweep.terminal import console, preparing
+
+    job = _compose(overrides)
+    with preparing(console(stderr=True)) as report:
+        report("data", 0.0)
+        return find_source(job).load(Path(job.config.root))
+
+
+def _print_table(columns: list[str], rows: list[list[str]]) -> None:
+    from rich.table import Table
+
+    from headsweep.terminal import console
+
+    table = Table(box=None)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*row)
+    console().print(table, highlight=False)
+
+
+def _size(count: float) -> str:
+    """Bytes as words: ``3.2 MB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

@@ -1,0 +1,295 @@
+"""The files of the ATLAS-muon HDF5 layout, which the upstream framework reads and writes.
+
+A directory holds ``metadata.yaml`` (feature names, list of HDF5 files), two index arrays that say
+in which file and row an event is, and the HDF5 files with padded hits and tracks. Here are the
+names, the writer, and a reader that leaves units and meaning alone; ``hepattn.py`` makes events.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from headsweep.errors import DataError
+
+HIT_PREFIX, TRACK_PREFIX = "spacePoint_", "truthMuon_"
+LINK = "truthLink"
+HITS = (
+    *(f"globEdge{end}{axis}" for end in ("High", "Low") for axis in "XYZ"),
+    "time",
+    "driftR",
+    "covXX",
+    "covXY",
+    "covYX",
+    "covYY",
+    "channel",
+    "layer",
+    "stationPhi",
+    "stationEta",
+    "stationIndex",
+    "technology",
+    LINK,
+)
+"""Columns of ``Chunk.hits``, without their prefix."""
+TRACKS = ("pt", "eta", "phi", "q")
+"""Columns of ``Chunk.tracks``, without their prefix."""
+
+MDT, RPC, TGC = 0, 2, 3
+"""Values of ``technology``: drift tubes (precision), barrel and end-cap trigger chambers."""
+
+METADATA = "metadata.yaml"
+FILE_INDEX, ROW_INDEX = "event_file_indices.npy", "event_row_indices.npy"
+DATASETS = {
+    "event_numbers": (1, "iu"),
+    "num_hits": (1, "iu"),
+    "num_tracks": (1, "iu"),
+    "hits": (3, "iuf"),
+    "tracks": (3, "iuf"),
+}
+"""Of each HDF5 file: dimensions and kinds of number."""
+PACKED: dict[str, Any] = {"compression": "lzf", "shuffle": True, "fletcher32": True}
+SLAB = 128
+"""Events that HDF5 packs together."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive events in disk units (mm, mm^2, ns, GeV), one HDF5 file.
+
+    Attributes:
+        hits: Columns ``HITS``, float32 [H, 19].
+        hit_offsets: Hits of event e are rows ``hit_offsets[e]:hit_offsets[e + 1]``, int64 [E+1].
+        tracks: Columns ``TRACKS``, float32 [T, 4].
+        track_offsets: Tracks of event e, likewise, int64 [E+1].
+        numbers: Event numbers, int64 [E].
+    """
+
+    hits: NDArray[np.float32]
+    hit_offsets: NDArray[np.int64]
+    tracks: NDArray[np.float32]
+    track_offsets: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+
+
+def write_hepattn(folder: Path, chunks: Iterable[Chunk]) -> None:
+    """Write events into an existing, empty folder, one HDF5 file for each chunk.
+
+    The datasets carry Fletcher-32 checksums, so that damage is an error on reading.
+
+    Args:
+        folder: Where to write; see ``files.atomic_dir`` for a write that is all or nothing.
+        chunks: At least one, none empty. May be a generator: only one is held at a time.
+    """
+    summary, files, rows = [], [], []
+    for index, chunk in enumerate(chunks):
+        name = f"events_{index:03d}.h5"
+        _write_chunk(folder / name, chunk)
+        count = len(chunk.numbers)
+        summary.append({"h5_file": name, "event_count": count})
+        files.append(np.full(count, index, np.int32))
+        rows.append(np.arange(count, dtype=np.int32))
+    np.save(folder / FILE_INDEX, np.concatenate(files))
+    np.save(folder / ROW_INDEX, np.concatenate(rows))
+    metadata = {
+        "hit_features": [HIT_PREFIX + name for name in HITS],
+        "track_features": [TRACK_PREFIX + name for name in TRACKS],
+        "event_mapping": {"total_events": sum(map(len, rows)), "chunk_summary": summary},
+    }
+    (folder / METADATA).write_text(yaml.safe_dump(metadata, sort_keys=False))
+
+
+def _write_chunk(path: Path, chunk: Chunk) -> None:
+    with h5py.File(path, "w") as file:
+        for kind, values, offsets in (
+            ("hits", chunk.hits, chunk.hit_offsets),
+            ("tracks", chunk.tracks, chunk.track_offsets),
+        ):
+            counts = np.diff(offsets)
+            valid = np.arange(max(counts.max(initial=0), 1)) < counts[:, None]
+            padded = np.zeros((*valid.shape, values.shape[1]), np.float32)
+            padded[valid] = values
+            slab = (min(len(padded), SLAB), *padded.shape[1:])
+            file.create_dataset(kind, data=padded, chunks=slab, **PACKED)
+            file.create_dataset(f"num_{kind}", data=counts.astype(np.int32), fletcher32=True)
+        file.create_dataset("event_numbers", data=chunk.numbers, fletcher32=True)
+
+
+def data_files(folder: Path) -> list[Path]:
+    """The HDF5 files that the metadata lists.
+
+    Raises:
+        DataError: The metadata cannot be read or lists none.
+    """
+    return _chunk_files(folder, _read_metadata(folder))
+
+
+def read_chunks(folder: Path) -> Iterator[tuple[Path, NDArray[np.int64], Chunk]]:
+    """Read a directory, one HDF5 file at a time.
+
+    Yields:
+        The file, the positions of its events in the index arrays, and those events.
+
+    Raises:
+        DataError: A file or column is missing or damaged, or shapes or indices disagree.
+    """
+    metadata = _read_metadata(folder)
+    paths = _chunk_files(folder, metadata)
+    hits = _columns(folder, metadata, "hit_features", HIT_PREFIX, HITS)
+    tracks = _columns(folder, metadata, "track_features", TRACK_PREFIX, TRACKS)
+    files, rows = _read_index(folder / FILE_INDEX), _read_index(folder / ROW_INDEX)
+    if len(files) != len(rows):
+        raise DataError(
+            f"{folder}: {FILE_INDEX} has {len(files)} events, {ROW_INDEX} has {len(rows)}"
+        )
+    _check_range(files, len(paths), str(folder / FILE_INDEX), "files")
+    _, first, counts = np.unique(
+        files * (rows.max(initial=0) + 1) + rows, return_index=True, return_counts=True
+    )
+    if (counts > 1).any():
+        double = first[np.argmax(counts > 1)]
+        raise DataError(
+            f"{folder / ROW_INDEX}: entry {double}, row {rows[double]} of "
+            f"{paths[files[double]].name}, is there more than once; "
+            "training and evaluation would share an event"
+        )
+    for index in np.unique(files):
+        positions = np.flatnonzero(files == index)
+        yield paths[index], positions, _read_chunk(paths[index], rows[positions], hits, tracks)
+
+
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    path = folder / METADATA
+    try:
+        metadata = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(metadata, dict):
+        raise DataError(f"{path}: must be a mapping with hit_features, track_features, ...")
+    return metadata
+
+
+def _chunk_files(folder: Path, metadata: dict[str, Any]) -> list[Path]:
+    where = f"{folder / METADATA}: event_mapping.chunk_summary"
+    try:
+        names = [Path(entry["h5_file"]) for entry in metadata["event_mapping"]["chunk_summary"]]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{where} must list entries with an h5_file") from error
+    for name in names:
+        if name.is_absolute() or ".." in name.parts:
+            raise DataError(f"{where}: h5_file {str(name)!r} must be inside the directory")
+    return [folder / name for name in names]
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Names of all columns of a dataset, and where those that are kept are among them."""
+
+    names: list[str]
+    kept: list[int]
+
+
+def _columns(
+    folder: Path, metadata: dict[str, Any], key: str, prefix: str, needed: Sequence[str]
+) -> _Columns:
+    names = metadata.get(key)
+    if not isinstance(names, list) or len(set(map(str, names))) != len(names):
+        raise DataError(f"{folder / METADATA}: {key} must be a list of different names")
+    for name in needed:
+        if prefix + name not in names:
+            raise DataError(f"{folder / METADATA}: {key} lacks the column {prefix + name!r}")
+    return _Columns([str(name) for name in names], [names.index(prefix + name) for name in needed])
+
+
+def _read_index(path: Path) -> NDArray[np.int64]:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "iu":
+        raise DataError(f"{path}: must be a one-dimensional array of integers")
+    if (values < 0).any():
+        entry = int(np.argmax(values < 0))
+        raise DataError(f"{path}: entry {entry} is {values[entry]}, must be 0 at least")
+    return values.astype(np.int64)
+
+
+def _check_range(values: NDArray[np.int64], limit: int, where: str, what: str) -> None:
+    if (values >= limit).any():
+        entry = int(np.argmax(values >= limit))
+        raise DataError(f"{where}: entry {entry} is {values[entry]}, but there are {limit} {what}")
+
+
+def _read_chunk(path: Path, rows: NDArray[np.int64], hits: _Columns, tracks: _Columns) -> Chunk:
+    """The given rows of one HDF5 file."""
+    arrays = _read_arrays(path)
+    numbers = arrays["event_numbers"]
+    for kind, columns in (("hits", hits), ("tracks", tracks)):
+        _check_padded(path, kind, arrays[kind], arrays[f"num_{kind}"], len(numbers), columns.names)
+    _check_range(rows, len(numbers), f"{path.parent / ROW_INDEX}: {path.name}", "rows")
+    flat_hits, hit_offsets = _ragged(arrays["hits"], arrays["num_hits"], rows, hits.kept)
+    flat_tracks, track_offsets = _ragged(arrays["tracks"], arrays["num_tracks"], rows, tracks.kept)
+    return Chunk(flat_hits, hit_offsets, flat_tracks, track_offsets, numbers[rows].astype(np.int64))
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All ``DATASETS`` of a file, with the right number of dimensions."""
+    try:
+        with h5py.File(path, "r") as file:
+            arrays = {name: np.asarray(file[name][()]) for name in DATASETS if name in file}
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        # HDF5 reports damage as any of these, depending on where it is.
+        raise DataError(f"{path}: missing, truncated or damaged ({error})") from error
+    for name, (ndim, kinds) in DATASETS.items():
+        if name not in arrays:
+            raise DataError(f"{path}: dataset {name!r} is missing")
+        array = arrays[name]
+        if array.ndim != ndim or array.dtype.kind not in kinds:
+            raise DataError(
+                f"{path}: dataset {name!r} must have {ndim} dimensions and "
+                f"{'numbers' if 'f' in kinds else 'integers'}, but is {array.dtype} {array.shape}"
+            )
+    return arrays
+
+
+def _check_padded(
+    path: Path,
+    kind: str,
+    values: NDArray[Any],
+    counts: NDArray[Any],
+    n_events: int,
+    names: Sequence[str],
+) -> None:
+    """A padded dataset [E, M, F], its counts [E] and its F names must agree."""
+    if not n_events == len(values) == len(counts):
+        raise DataError(
+            f"{path}: {n_events} event_numbers, but {len(values)} rows in {kind!r} and "
+            f"{len(counts)} in 'num_{kind}'"
+        )
+    if values.shape[2] != len(names):
+        raise DataError(
+            f"{path}: dataset {kind!r} has {values.shape[2]} columns, but {METADATA} names "
+            f"{len(names)}: {', '.join(names)}"
+        )
+    wrong = (counts < 0) | (counts > values.shape[1])
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"{path}: row {row}: num_{kind} is {counts[row]}, but {kind!r} has room for "
+            f"{values.shape[1]}"
+        )
+
+
+def _ragged(
+    padded: NDArray[Any], counts: NDArray[Any], rows: NDArray[np.int64], columns: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The valid entries of the given rows, float32 [sum of counts, F], and their offsets."""
+    counts = counts[rows].astype(np.int64)
+    event, slot = np.nonzero(np.arange(padded.shape[1]) < counts[:, None])
+    with np.errstate(over="ignore"):  # an infinity is reported with its event and column later
+        flat = padded[rows[event], slot][:, columns].astype(np.float32, copy=False)
+    return flat, np.concatenate([[0], np.cumsum(counts)])

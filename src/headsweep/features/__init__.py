@@ -1,0 +1,1 @@
+"""Frozen features: one pass through the backbone, cached on disk."""

@@ -1,0 +1,203 @@
+"""Frozen features as they lie on disk: ragged, memory-mapped, checksummed, shared by all runs.
+
+The cache of one combination of data, split, selection, backbone, hit features and threshold is a
+folder, ``root/cache/features/<key>``, with ``meta.json`` and a folder of arrays for each split. It
+is made by ``extract.py``. A simulated test sample is made later, in a folder ``<key>-test`` beside.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headsweep.config import SelectionConfig
+from headsweep.errors import DataError, UserError
+
+REBUILD = "run the training command again: it rebuilds the cache and keeps finished members"
+"""What mends a cache that is gone or damaged."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """One split: T tracks with H assigned hits in all; memory-mapped and read-only.
+
+    Attributes:
+        raw: Hit features, standardised, float32 [H, F].
+        encoded: Encoded hits, standardised, float32 [H, D].
+        p: Assignment probability, at least the threshold, float32 [H].
+        offsets: Hits of track t are rows ``offsets[t]:offsets[t + 1]``, int64 [T+1].
+        query: Track queries, standardised, float32 [T, D].
+        truth: True eta, phi, pt (GeV) and q, float32 [T, 4].
+        event: Event number of each track, int64 [T].
+        axis: Mean eta and circular mean phi of the track's hits, both weighted by p;
+            0, 0 for a track without hits, float32 [T, 2].
+        analytic: eta, phi, pt and q estimated from the assigned hits by formula, NaN where
+            that is not possible, float32 [T, 4].
+        classical: The same from the true hits: the classical reference, float32 [T, 4].
+    """
+
+    raw: NDArray[np.float32]
+    encoded: NDArray[np.float32]
+    p: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    query: NDArray[np.float32]
+    truth: NDArray[np.float32]
+    event: NDArray[np.int64]
+    axis: NDArray[np.float32]
+    analytic: NDArray[np.float32]
+    classical: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation of each column on the training split; std 0 for a constant."""
+
+    mean: list[float]
+    std: list[float]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32]) -> "Scale":
+        """Statistics over the rows of ``values`` [n, C], n at least 1."""
+        mean = values.mean(axis=0, dtype=np.float64)
+        std = values.std(axis=0, dtype=np.float64)
+        std[std <= 1e-6 * np.abs(mean)] = 0.0  # all that rounding leaves of a constant column
+        return cls(mean.tolist(), std.tolist())
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standardised columns of ``values`` [n, C]; a constant column becomes 0."""
+        std = np.array(self.std)
+        inverse = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
+        scaled: NDArray[np.float32] = ((values - np.array(self.mean)) * inverse).astype(np.float32)
+        return scaled
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is known of a cache, ``meta.json``.
+
+    Attributes:
+        key: Its key, and the name of its folder.
+        data_key, backbone_key: Keys of the source and of the checkpoint.
+        features: ``document`` or ``bending``.
+        feature_names: The F columns of ``raw``.
+        threshold: Least p of an assigned hit.
+        dim: D.
+        plane: Bending plane of the source, ``rz`` or ``xy``.
+        pt_edges: Quoted pT bins of the source, GeV.
+        min_bin_tracks: Least tracks of a bin with a verdict.
+        not_modelled: What the sample leaves out.
+        selection: Which true tracks count; the others are in no figure here but ``selected``.
+        selected: Share of the true tracks that count, of each split.
+        n_events: Events of each split that have a track that counts.
+        n_tracks: Tracks of each split that the backbone found: those in the cache.
+        efficiency: Share of true tracks that were found, of each split.
+        by_abs_eta: Of each split, found and all true tracks in each bin of ``bins.ABS_ETA``.
+        hit_purity: Share of the assigned hits that truly belong to their track, on val.
+        hit_efficiency: Share of the hits of true tracks that are assigned to them, on val.
+        bytes_per_track: Size of the arrays over the number of tracks.
+        scales: ``Scale`` of raw, encoded and query, from the training split.
+        files: Size in bytes and sha256 of each array file, by path in the folder.
+    """
+
+    key: str
+    data_key: str
+    backbone_key: str
+    features: str
+    feature_names: list[str]
+    threshold: float
+    dim: int
+    plane: str
+    pt_edges: list[float]
+    min_bin_tracks: int
+    not_modelled: list[str]
+    selection: SelectionConfig
+    selected: dict[str, float]
+    n_events: dict[str, int]
+    n_tracks: dict[str, int]
+    efficiency: dict[str, float]
+    by_abs_eta: dict[str, list[list[int]]]
+    hit_purity: float
+    hit_efficiency: float
+    bytes_per_track: float
+    scales: dict[str, Scale]
+    files: dict[str, tuple[int, str]]
+
+
+class FeatureSet:
+    """A cache of frozen features, verified when it is opened.
+
+    Attributes:
+        folder: Where it is.
+        meta: What is known of it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open a cache.
+
+        Raises:
+            DataError: It is gone, incomplete or damaged; ``extract.build`` makes it anew.
+        """
+        self.folder = folder
+        try:
+            content = json.loads((folder / "meta.json").read_bytes())
+            scales = {name: Scale(**scale) for name, scale in content.pop("scales").items()}
+            selection = SelectionConfig(**content.pop("selection"))
+            self.meta = Meta(**content, scales=scales, selection=selection)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{folder}/meta.json cannot be read ({error}); {REBUILD}") from error
+        if self.meta.key != folder.name:
+            raise DataError(f"{folder}: its key is {self.meta.key}; {REBUILD}")
+        for name, (size, digest) in self.meta.files.items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != size or sha256(path) != digest:
+                raise DataError(f"{path} is missing or not what was written; {REBUILD}")
+
+    def beside(self, split: str) -> Path:
+        """Where a split lies that was made after the others, such as a new test sample."""
+        return self.folder.with_name(f"{self.folder.name}-{split}")
+
+    def holding(self, split: str) -> "FeatureSet":
+        """The cache that has a split: this one, or the one that was made for it later."""
+        later = self.beside(split)
+        return FeatureSet(later) if later.is_dir() else self
+
+    def load(self, split: str) -> Features:
+        """The features of ``train``, ``val``, ``dev`` or ``test``.
+
+        Raises:
+            UserError: The cache has no such split.
+            DataError: The split was made later, and is damaged.
+        """
+        cache = self.holding(split)
+        if split not in cache.meta.n_tracks:
+            raise UserError(
+                f"{self.folder} has no split {split!r}, only {', '.join(self.meta.n_tracks)}; "
+                "data.split says which are made"
+            )
+        return Features(
+            **{
+                f.name: np.load(cache.folder / split / f"{f.name}.npy", mmap_mode="r")
+                for f in fields(Features)
+            }
+        )
+
+
+def load(root: Path, key: str) -> FeatureSet:
+    """Open the cache of a run, by the key in its ``job.json``.
+
+    Raises:
+        DataError: It is gone, incomplete or damaged.
+    """
+    return FeatureSet(root / "cache" / "features" / key)
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

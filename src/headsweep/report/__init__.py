@@ -1,0 +1,1 @@
+"""Reports: score the saved heads, compare them, say what came out."""

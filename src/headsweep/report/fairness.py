@@ -1,0 +1,173 @@
+"""Whether a comparison is fair: budgets, learning rates and convergence, from runs that are there.
+
+Nothing has to be declared. What was trained with other steps or rates, and is the same in all
+else, is found below the root by its identity.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headsweep.errors import UserError
+from headsweep.identity import recipe_key
+from headsweep.stats.metrics import Array
+from headsweep.stats.verdict import MARGINS, compare
+from headsweep.store import runs
+from headsweep.store.labels import Job
+
+CHANGE = math.log(1.02)
+"""A configuration whose r68 on validation changes by as much with twice the steps, in ln."""
+
+METRIC = "val_qoverpt_r68"
+
+Trained = dict[tuple[int, float], dict[int, float]]
+"""r68 on validation of one configuration: by steps and rate, then by seed."""
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """What is known of one configuration.
+
+    Attributes:
+        label: Its name.
+        features: What the head sees of each hit.
+        target: What it learns.
+        steps: Of its training.
+        rate: Its learning rate.
+        rates: What was tried: each rate with the mean r68 on validation, on seeds that the
+            comparison does not use.
+        outdone: The best of them, where its r68 is lower than that of ``rate`` by the verdict over
+            those seeds; NaN where none is.
+        change: Of ln r68 on validation when the steps are doubled; NaN where that was not done.
+        low: Lower end of its 95% interval.
+        high: Upper end.
+        seeds: Members at both lengths.
+    """
+
+    label: str
+    features: str
+    target: str
+    steps: int
+    rate: float
+    rates: dict[float, float]
+    outdone: float = math.nan
+    change: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    seeds: tuple[int, int] = (0, 0)
+
+    @property
+    def converged(self) -> bool | None:
+        """Whether doubling the steps changes less than 2%; None where that is not known."""
+        return None if math.isnan(self.change) else abs(self.change) < CHANGE
+
+    @property
+    def unfit(self) -> str:
+        """Why no verdict may name it; empty where nothing is known against it."""
+        if self.converged is False:
+            return "not converged"
+        if math.isnan(self.outdone):
+            return ""
+        lower = 1 - self.rates[self.outdone] / self.rates[self.rate]
+        return f"with learning rate {self.outdone:g} r68 on validation is {lower:.1%} lower"
+
+    def convergence(self) -> str:
+        """In words."""
+        if self.converged is None:
+            return "not checked"
+        change, low, high = (math.expm1(x) for x in (self.change, self.low, self.high))
+        interval = "" if math.isnan(low) else f" [{low:+.1%}, {high:+.1%}]"
+        word = "converged" if self.converged else "not converged"
+        return f"{word}: {change:+.1%}{interval}, n = {self.seeds[0]} and {self.seeds[1]}"
+
+    def choice(self) -> str:
+        """How the learning rate was chosen, in words."""
+        others = {rate: value for rate, value in self.rates.items() if rate != self.rate}
+        if not others or self.rate not in self.rates:
+            return "not checked"
+        best = min(self.rates, key=lambda rate: self.rates[rate])
+        tried = f"of {len(self.rates)} tried, {min(self.rates):g} to {max(self.rates):g}"
+        if best == self.rate:
+            return f"best {tried}"
+        word = "" if math.isnan(self.outdone) else "not the best: "
+        better = 1 - self.rates[best] / self.rates[self.rate]
+        return f"{word}{best:g} is {better:.1%} better {tried}"
+
+
+def check(groups: Mapping[str, Sequence[Job]], root: Path) -> list[Fairness]:
+    """What the runs below a root say of each configuration.
+
+    Of a cross-validated one nothing is looked up: each fold is a training of its own.
+
+    Args:
+        groups: Label and jobs of each configuration.
+        root: The folder of all output.
+    """
+    wanted = {label: jobs[0] for label, jobs in groups.items()}
+    configs = {label: runs.read_config(job.folder) for label, job in wanted.items()}
+    keys = {label: recipe_key(configs[label], job.cache_key) for label, job in wanted.items()}
+    single = {keys[label] for label, job in wanted.items() if job.folds is None}
+    trained = _trained(root, single)
+    return [
+        _judge(label, configs[label], trained.get(keys[label], {}), job.seeds)
+        for label, job in wanted.items()
+    ]
+
+
+def _trained(root: Path, keys: set[str]) -> dict[str, Trained]:
+    """All finished trainings with one of the ``recipe_key``, at all steps and rates."""
+    found: dict[str, Trained] = {key: {} for key in keys}
+    for folder in runs.find_jobs(root):
+        try:
+            about = runs.read_job(folder)
+        except UserError:  # by another version, whose runs are no evidence for this one's
+            continue
+        if about is not None and about["recipe_key"] in keys:
+            optim = runs.read_config(folder)["optim"]
+            trained = found[about["recipe_key"]].setdefault((optim["steps"], optim["lr"]), {})
+            trained.update(_values(folder))
+    return found
+
+
+def _values(folder: Path) -> dict[int, float]:
+    return {
+        seed: float(result["metrics"][METRIC])
+        for seed, result in runs.read_results(folder).items()
+        if result["status"] == "finished" and result["metrics"].get(METRIC) is not None
+    }
+
+
+def _judge(
+    label: str, config: Mapping[str, Any], trained: Trained, seeds: frozenset[int]
+) -> Fairness:
+    steps, rate = config["optim"]["steps"], config["optim"]["lr"]
+    tried = {}
+    for (length, lr), by_seed in sorted(trained.items()):
+        others = [value for seed, value in by_seed.items() if seed not in seeds]
+        if length == steps and others:
+            tried[lr] = np.array(others)
+    rates = {lr: float(values.mean()) for lr, values in tried.items()}
+    names = (config["features"]["name"], config["target"]["name"])
+    about = (label, *names, steps, rate, rates, _outdone(tried, rate))
+    once, twice = trained.get((steps, rate), {}), trained.get((2 * steps, rate), {})
+    if not once or not twice:
+        return Fairness(*about)
+    found = compare(np.array([*twice.values()]), np.array([*once.values()]), CHANGE)
+    counts = (len(once), len(twice))
+    return Fairness(*about, found.delta, found.low, found.high, counts)
+
+
+def _outdone(tried: Mapping[float, Array], rate: float) -> float:
+    """The best rate, where a verdict says that it is better than the own one."""
+    best = min(tried, key=lambda lr: float(tried[lr].mean()), default=rate)
+    if best == rate or rate not in tried:
+        return math.nan
+    # It was chosen as the best of the others: the interval allows for all of them.
+    found = compare(
+        tried[best], tried[rate], MARGINS["qoverpt_r68"].value, comparisons=len(tried) - 1
+    )
+    return best if found.word == "better" else math.nan

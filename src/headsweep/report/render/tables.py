@@ -1,0 +1,328 @@
+"""A comparison as tables of words, and as Markdown."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import indent
+
+import pandas as pd
+
+from headsweep.report.build import Report
+from headsweep.stats.curves import CURVES
+from headsweep.stats.intervals import wilson
+from headsweep.stats.metrics import METRICS
+
+MAIN = ("qoverpt_r68", "eta_abs68", "phi_abs68", "charge_misid", "pt_rmse", "clip_fraction")
+TAILS = ("outlier_fraction", "far_from_reference", "clip_fraction")
+TRAINING = (
+    "gap",
+    "last_dev_loss",
+    "steps_to_95",
+    "loss_at_10pct",
+    "grad_norm_cv",
+    "loss_spikes",
+)
+COLLIDER = (
+    "qoverpt_core",
+    "qoverpt_iterative_rms",
+    "qoverpt_iterative_cut",
+    "qoverpt_iqr",
+    "qoverpt_std",
+    "pt_core",
+    "sagitta_bias_plus",
+    "sagitta_bias_minus",
+)
+BINNED = (
+    ("pt", "qoverpt_r68"),
+    ("pt", "scale_bias"),
+    ("pt", "charge_misid"),
+    ("abs_eta", "qoverpt_r68"),
+    ("abs_eta", "eta_abs68"),
+    ("abs_eta", "charge_misid"),
+)
+
+PERCENT = (
+    "charge_misid",
+    "clip_fraction",
+    "far_from_reference",
+    "outlier_fraction",
+    "qoverpt_iterative_cut",
+    "steps_to_95",
+)
+"""Shares, printed in percent."""
+
+MAX_MISID = 0.05
+"""A core means nothing, and is not printed, above this charge misidentification."""
+
+AXES = {"pt": "true pT in GeV", "abs_eta": "true |eta|"}
+NOTHING = "–"
+
+KNOWN = METRICS | CURVES
+BETTER = {name: metric.better for name, metric in KNOWN.items()} | {
+    "far_from_reference": "lower",
+    "last_dev_loss": "lower",
+}
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0", "one": "→1"}
+ARROWS_NOTE = (
+    "Arrows in column heads: a perfect result is as low (↓) or as high (↑) as can be, or at 0 or 1."
+)
+N_NOTE = (
+    "n counts seeds, or folds times split seeds; of a reference: the share of tracks it can use."
+)
+WILSON_NOTE = "[ ]: 95% Wilson interval of one run on these tracks; seeds may differ by more."
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of words: title, column heads, rows and a line below."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+    def frame(self) -> pd.DataFrame:
+        """The same as a frame of words; the first column is its index."""
+        return pd.DataFrame(self.rows, columns=self.columns).set_index(self.columns[0])
+
+
+def main_table(report: Report) -> Table:
+    """The main figures of every configuration and reference."""
+    return _main(report, f"Main figures{report.on}", "all")
+
+
+def tails_table(report: Report) -> Table:
+    """Tails and size."""
+    table = _figures(report, f"Tails{report.on}", TAILS, "all")
+    for row, about in zip(table.rows, report.rows, strict=True):
+        row.append(f"{about.parameters:,}" if about.kind == "head" else NOTHING)
+    table.columns.append("parameters")
+    return table
+
+
+def training_table(report: Report) -> Table:
+    """Generalisation, speed and steadiness of the trainings, and their time."""
+    table = _figures(report, "Training", TRAINING, "all")
+    heads = [about for about in report.rows if about.kind == "head"]
+    # The heads come first; a reference is not trained.
+    rows = [[*row, f"{about.seconds:.0f}"] for row, about in zip(table.rows, heads, strict=False)]
+    return Table(table.title, [*table.columns, "seconds"], rows)
+
+
+def beside_table(report: Report) -> Table:
+    """How soon the trainings reach the control's loss, and whether they spike as often."""
+    control = report.rows[0].label
+    rows = [
+        [
+            found.label,
+            _to_control(found.steps_to_control),
+            NOTHING if math.isnan(found.spikes_p) else f"{found.spikes_p:.2g}",
+        ]
+        for found in report.trainings
+    ]
+    note = (
+        f"steps_to_control: share of the steps after which validation loss is as low as that of "
+        f"{control} at its end; the median over the members. p of spikes: of loss_spikes like "
+        "those of the control, by permutation of the seeds. No verdict is read from either."
+    )
+    columns = ["", "steps_to_control [%] ↓", "p of spikes"]
+    return Table(f"Trainings beside those of {control}", columns, rows, note)
+
+
+def _to_control(shares: Sequence[float]) -> str:
+    """Median in percent, and how many members never get there."""
+    if not shares:
+        return NOTHING
+    never, middle = sum(map(math.isinf, shares)), statistics.median(shares)
+    text = "never" if math.isinf(middle) else f"{100 * middle:.3g}"
+    return f"{text} ({never} of {len(shares)} never)" if never else text
+
+
+def stability_table(report: Report) -> Table:
+    """How much the members of a configuration differ, and how steady their trainings are."""
+    rows = []
+    for about in report.rows:
+        if about.kind == "head" and about.finished:
+            names = ("grad_norm_cv", "loss_spikes")
+            texts = [v.estimate.text() for n in names for v in report.get(about.label, n)]
+            spread = f"{statistics.stdev(about.r68):.2g}" if len(about.r68) > 1 else NOTHING
+            ends = [f"{end(about.r68):.4g}" for end in (min, max)]
+            rows.append([about.label, f"{about.finished}", spread, *ends, *texts])
+    columns = ["", "n", "r68: standard deviation", "lowest", "highest"]
+    columns += [_head("grad_norm_cv"), _head("loss_spikes")]
+    return Table("Stability over the members", columns, rows)
+
+
+def cost_table(report: Report) -> Table:
+    """Parameters, operations and time of each configuration."""
+    rows = [
+        [row.label, f"{row.parameters:,}", f"{row.flops:,.0f}", f"{row.seconds:.0f}"]
+        for row in report.rows
+        if row.kind == "head" and row.finished
+    ]
+    note = (
+        "FLOPs of one prediction: 2 x (weights of the head's linear layers + weights of the "
+        f"projections x mean number of hits of a track of {report.split}); biases, norms, pooling "
+        "and the backbone are left out. Seconds: all members of a configuration."
+    )
+    return Table("Cost", ["", "parameters", "FLOPs", "seconds"], rows, note)
+
+
+def common_table(report: Report) -> Table:
+    """The main figures on exactly the tracks of the classical reference."""
+    title = f"On exactly the tracks that the classical reference can use{report.on}"
+    return _main(report, title, "reference_tracks")
+
+
+def collider_table(report: Report) -> Table:
+    """Widths as papers quote them; the core only where few charges are wrong."""
+    title = f"For comparison with collider papers{report.on}"
+    table = _figures(report, title, COLLIDER, "all")
+    core = 2 + COLLIDER.index("qoverpt_core")
+    for row, about in zip(table.rows, report.rows, strict=True):
+        if any(v.estimate.mean > MAX_MISID for v in report.get(about.label, "charge_misid")):
+            row[core] = NOTHING
+    note = f"qoverpt_core is left out where charge_misid is above {MAX_MISID:.0%}."
+    return Table(table.title, table.columns, table.rows, note)
+
+
+def binned_table(report: Report, axis: str, metric: str) -> Table:
+    """One metric in bins of ``pt`` or ``abs_eta``; under- and overflow included."""
+    found = {row.label: report.get(row.label, metric, axis) for row in report.rows}
+    found = {label: values for label, values in found.items() if values}
+    bins = next(iter(found.values()))
+    few = [v.tracks < report.min_bin_tracks for v in bins]
+    counts = [f"n = {v.tracks}{'†' if f else ''}" for v, f in zip(bins, few, strict=True)]
+    rows = [["tracks", *counts]]
+    rows += [
+        [f"usable by the {row.label} [%]", *(v.estimate.text(100) for v in usable)]
+        for row in report.rows
+        if row.usable < 1 and (usable := report.get(row.label, "usable", axis))
+    ]
+    rows += [
+        [label, *(v.estimate.text(_factor(metric)) for v in values)]
+        for label, values in found.items()
+    ]
+    note = f"† fewer than {report.min_bin_tracks} tracks: never a verdict" if any(few) else ""
+    title = f"{_head(metric)} by {AXES[axis]}{report.on}"
+    return Table(title, ["", *(v.bin for v in bins)], rows, note)
+
+
+def fit_table(report: Report) -> Table:
+    """The resolution fits."""
+    title = "q/pT resolution: r68 = r0 / pT + r1 + r2 pT, added in quadrature"
+    title += report.on
+    rows = [[label, str(fit)] for label, fit in report.fits.items()]
+    return Table(title, ["", "fit"], rows, "Errors: bootstrap by event, over all seeds together.")
+
+
+def all_tables(report: Report) -> list[Table]:
+    """Every table, in the order of the written report."""
+    return [
+        main_table(report),
+        tails_table(report),
+        training_table(report),
+        *([beside_table(report)] if report.trainings else []),
+        common_table(report),
+        *(binned_table(report, axis, metric) for axis, metric in BINNED),
+        collider_table(report),
+        fit_table(report),
+    ]
+
+
+def problems(report: Report) -> list[str]:
+    """A line for each member that is not in the figures."""
+    return [
+        f"{row.label}: n = {row.finished} of {row.planned}; {line}"
+        for row in report.rows
+        for line in row.problems
+    ]
+
+
+def markdown(
+    report: Report,
+    pictures: Mapping[str, str],
+    answer: str = "",
+    first: Sequence[Table] = (),
+    open_questions: Sequence[str] = (),
+) -> str:
+    """The whole report.
+
+    Args:
+        report: What to show.
+        pictures: File name and caption of each picture beside the text.
+        answer: The answer in a sentence.
+        first: Tables that come before all others.
+        open_questions: Lines below the first table.
+    """
+    origin = report.origin
+    parts = [f"# {report.name}", origin.question, f"**{answer}**" if answer else ""]
+    parts += [_markdown_table(table) for table in first[:1]]
+    parts += [_list(open_questions)] if open_questions else []
+    parts += [_markdown_table(table) for table in first[1:]]
+    if lines := problems(report):
+        parts += ["## Members without figures", _list(lines)]
+    every = (*all_tables(report), stability_table(report), cost_table(report))
+    parts += [_markdown_table(table) for table in every]
+    parts += ["## Pictures", *(f"![{text}]({name})\n\n{text}" for name, text in pictures.items())]
+    parts += ["## How to read this", _list([*report.notes, N_NOTE, ARROWS_NOTE])]
+    parts += ["## What is not modelled", _list(report.not_modelled or ["Nothing is stated."])]
+    parts += ["## Provenance", _list(f"{name}: {text}" for name, text in origin.facts.items())]
+    parts += ["## How to reproduce", indent("\n".join(origin.commands), "    ")]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _main(report: Report, title: str, axis: str) -> Table:
+    """The main figures; a single run's charge misidentification with its own interval."""
+    table, note = _figures(report, title, MAIN, axis), ""
+    column = 2 + MAIN.index("charge_misid")
+    for row, about in zip(table.rows, report.rows, strict=True):
+        for value in report.get(about.label, "charge_misid", axis):
+            if value.estimate.n == 1 and value.tracks:
+                wrong = round(value.estimate.mean * value.tracks)
+                low, high = wilson(wrong, value.tracks)
+                row[column] += f" [{100 * low:.3g}, {100 * high:.3g}]"
+                note = WILSON_NOTE
+    return Table(table.title, table.columns, table.rows, note)
+
+
+def _figures(report: Report, title: str, names: Sequence[str], axis: str) -> Table:
+    """One row a label, one column a metric."""
+    rows = []
+    for about in report.rows:
+        if about.kind == "head":
+            label = about.label
+            complete = about.finished == about.planned
+            n = f"{about.finished}" if complete else f"{about.finished} of {about.planned}"
+        else:
+            label, n = about.label, f"{about.usable:.1%}"
+        found = [report.get(about.label, name, axis) for name in names]
+        texts = [
+            values[0].estimate.text(_factor(name)) if values else NOTHING
+            for name, values in zip(names, found, strict=True)
+        ]
+        rows.append([label, n, *texts])
+    return Table(title, ["", "n", *(_head(name, report.split) for name in names)], rows)
+
+
+def _head(metric: str, split: str = "dev") -> str:
+    unit = "%" if metric in PERCENT else KNOWN[metric].unit if metric in KNOWN else ""
+    name = f"L_{split}" if metric == "last_dev_loss" else metric
+    return f"{name}{f' [{unit}]' if unit else ''} {ARROWS[BETTER[metric]]}"
+
+
+def _factor(metric: str) -> float:
+    return 100.0 if metric in PERCENT else 1.0
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _markdown_table(table: Table) -> str:
+    lines = [table.columns, ["---", *["---:"] * (len(table.columns) - 1)], *table.rows]
+    body = "\n".join(
+        "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in lines
+    )
+    return f"## {table.title}\n\n{body}" + (f"\n\n{table.note}" if table.note else "")

@@ -1,0 +1,216 @@
+"""The comparisons of a report in words: the answer, the verdicts, and whether they are fair."""
+
+import math
+
+from headsweep.report.build import Report
+from headsweep.report.comparisons import Effect
+from headsweep.report.fairness import Fairness
+from headsweep.report.render import claim_tables
+from headsweep.report.render.tables import NOTHING, Table
+
+ORDER = ("better", "worse", "equivalent", "undecided")
+
+
+def answer(report: Report) -> str:
+    """The answer of a report in one sentence."""
+    if report.search is not None:
+        return "No verdict: these trials were chosen by the figures that they are shown with."
+    if not report.effects:
+        return "No verdict: one configuration, nothing to compare it with."
+    if report.claims:
+        return claim_tables.answer(report)
+    return " ".join(_sentence(report, metric) for metric in _metrics(report))
+
+
+def _metrics(report: Report) -> list[str]:
+    return list(dict.fromkeys(effect.metric for effect in report.effects))
+
+
+def _sentence(report: Report, metric: str) -> str:
+    effects = [effect for effect in report.effects if effect.metric == metric]
+    controls = {effect.control for effect in effects}
+    against = f", against {effects[0].control}" if len(controls) == 1 else ""
+    parts = []
+    for word in ORDER:
+        names = [
+            _named(e, len(controls) > 1) for e in effects if e.verdict and e.verdict.word == word
+        ]
+        if names:
+            parts.append(f"{word}: {', '.join(names)}")
+    if none := [effect.arm for effect in effects if effect.verdict is None]:
+        parts.append(f"no verdict: {', '.join(none)}")
+    return f"In {metric}{against}: {'; '.join(parts)}."
+
+
+def _named(effect: Effect, several: bool) -> str:
+    assert effect.verdict is not None
+    than = f" than {effect.control}" if several else ""
+    return f"{effect.arm}{than} ({_change(effect, effect.verdict.delta)})"
+
+
+def verdict_table(report: Report) -> Table:
+    """Every comparison with its intervals, verdict and what it would take."""
+    if report.claims:
+        return claim_tables.claims_table(report, _title(report, "Claims"))
+    rows = []
+    for effect in report.effects:
+        verdict = effect.verdict
+        cells = [NOTHING] * 5
+        if verdict is not None and not math.isnan(verdict.low):
+            share = NOTHING if verdict.improvement is None else f"{verdict.improvement.share:.2f}"
+            cells = [
+                _change(effect, verdict.delta),
+                _range(effect, verdict.low, verdict.high),
+                _range(effect, verdict.sim_low, verdict.sim_high),
+                verdict.errors(),
+                share,
+            ]
+        rows.append(
+            [
+                effect.arm,
+                effect.control,
+                effect.metric,
+                *cells,
+                f"{effect.parameters:+,}",
+                _word(effect),
+            ]
+        )
+    sizes = {e.verdict.comparisons: None for e in report.effects if e.verdict is not None}
+    m = " / ".join(map(str, sizes)) or "–"
+    columns = ["", "against", "metric", "change", "95% interval", f"m = {m}"]
+    columns += ["SE of seeds / events", "P(better)", "parameters", "verdict"]
+    return Table(_title(report), columns, rows, _note(report))
+
+
+def _title(report: Report, word: str = "Verdicts") -> str:
+    """Names what the verdicts hold for."""
+    known = report.fairness
+    what = [
+        f"{name} {' / '.join(dict.fromkeys(values))}"
+        for name, values in (
+            ("features", [f.features for f in known]),
+            ("target", [f.target for f in known]),
+            ("steps", [f"{f.steps:,}" for f in known]),
+        )
+        if values
+    ]
+    unknown = sum(f.converged is None for f in known)
+    failed = sum(f.converged is False for f in known)
+    outdone = sum(not math.isnan(f.outdone) for f in known)
+    parts = (
+        (outdone, "not at their best rate"),
+        (failed, "not converged"),
+        (unknown, "not checked for convergence"),
+    )
+    state = ", ".join(f"{n} of {len(known)} {words}" for n, words in parts if n) or "all converged"
+    title = f"{word}{report.on}"
+    return f"{title} ({', '.join([*what, state])})" if known else title
+
+
+def _note(report: Report) -> str:
+    found = [effect.verdict for effect in report.effects if effect.verdict is not None]
+    if not found:
+        return ""
+    events = [verdict.se_events for verdict in found if verdict.se_events is not None]
+    layers = "seeds and events" if len(events) == len(found) else "seeds, of some not of events"
+    layers = layers if events else f"{found[0].unit}; they hold for this sample of events only"
+    margins = {
+        effect.metric: _change(effect, effect.verdict.margin).lstrip("+")
+        for effect in report.effects
+        if effect.verdict is not None
+    }
+    words = ", ".join(f"{value} of {metric}" for metric, value in margins.items())
+    return (
+        f"Intervals: {found[0].test}, from {layers}. The verdict is read from the one widened for "
+        f"m comparisons; margin {words}. SE: standard errors; without one of events the interval "
+        "holds for this sample of events only. P(better): the chance that one new run beats one of "
+        "the control."
+    )
+
+
+def _word(effect: Effect) -> str:
+    if effect.verdict is None:
+        return "none"
+    word = effect.verdict.word
+    return f"{word}, negligible" if effect.verdict.real_but_negligible else word
+
+
+def open_questions(report: Report) -> list[str]:
+    """A line for each comparison without a clear verdict: why, and what it would take."""
+    if report.claims:
+        return claim_tables.open_questions(report)
+    lines = []
+    for effect in report.effects:
+        verdict, what = effect.verdict, f"{effect.arm} in {effect.metric}"
+        if verdict is None:
+            lines.append(f"{what}, no verdict: {effect.note}.")
+        elif verdict.reason:
+            lines.append(f"{what}, {verdict.reason}.")
+        elif verdict.needed is not None:
+            lines.append(f"{what} is undecided: {verdict.needed.text()}.")
+    return lines
+
+
+def _change(effect: Effect, value: float) -> str:
+    assert effect.verdict is not None
+    return effect.verdict.change(value)
+
+
+def _range(effect: Effect, low: float, high: float) -> str:
+    return f"{_change(effect, low)} to {_change(effect, high)}"
+
+
+def confirmation_table(report: Report) -> Table:
+    """What became of the search's values: on fresh seeds, and then on other events."""
+    found = report.confirmation
+    assert found is not None
+    compared = [
+        *((row, "optimism: search", row.search, row.optimism) for row in found.rows),
+        *((row, "shift: test", row.test, row.shift) for row in found.rows),
+    ]
+    rows = [
+        [
+            f"{row.label}, {what}",
+            *(text for value in (row.val, there) for text in (value.text(), f"{value.n}")),
+            change.text(),
+        ]
+        for row, what, there, change in compared
+        if there and change
+    ]
+    events = "both samples of events" if found.events else "seeds only; for these events only"
+    note = (
+        f"{found.metric}, mean and 95% t interval over n seeds, against the mean over fresh seeds "
+        f"of the same configuration on val. Optimism: what the search {found.study} had, on the "
+        "same val split; the trials were chosen by it. Shift: the same heads, whose weights were "
+        "kept by their loss on val, on test. In brackets 95% intervals, of the optimism from seeds "
+        f"(val is the same), of the shift from seeds and {events}."
+    )
+    columns = ["", "val, fresh seeds", "n", "there", "n", "change"]
+    return Table(f"Optimism, and shift to test{report.on}", columns, rows, note)
+
+
+def fairness_table(report: Report) -> Table:
+    """Budget, rate and convergence of each configuration."""
+    rows = [_fair(report, found) for found in report.fairness]
+    note = (
+        "Rate: the mean r68 on validation over seeds that this comparison does not use; no verdict "
+        "names a head for which another rate is better by the same test as a verdict. Converged: "
+        "with twice the steps r68 on validation changes by less than 2%; in brackets the 95% "
+        "interval of that change."
+    )
+    if len({tuple(found.rates) for found in report.fairness if found.rates}) > 1:
+        note += " The rates that were tried are not the same for all."
+    columns = ["", "steps", "parameters", "learning rate", "chosen", "twice the steps"]
+    return Table("Are the budgets fair?", columns, rows, note)
+
+
+def _fair(report: Report, found: Fairness) -> list[str]:
+    parameters = next(row.parameters for row in report.rows if row.label == found.label)
+    return [
+        found.label,
+        f"{found.steps:,}",
+        f"{parameters:,}",
+        f"{found.rate:g}",
+        found.choice(),
+        found.convergence(),
+    ]

@@ -1,0 +1,81 @@
+"""``headsweep report``: a sweep's comparison, written and printed.
+
+``build_report`` gives the data, ``write_report`` its page, Markdown, JSON and pictures, and
+``print_report`` its main tables in the terminal.
+"""
+
+import sys
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from headsweep.files import atomic_dir
+from headsweep.report.build import Report, build_report
+from headsweep.report.render import page, plots, tables, verdict_tables
+
+__all__ = ["Report", "build_report", "print_report", "write_report"]
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write ``report.html``, ``report.md`` with its pictures, and ``report.json``, over older ones.
+
+    Args:
+        report: What to write.
+        folder: The report's own folder, ``root/sweeps/<name>/report``.
+    """
+    with atomic_dir(folder) as temporary:
+        (temporary / "report.json").write_text(report.to_json(), encoding="utf-8")
+        answer, captions = verdict_tables.answer(report), plots.captions(report)
+        open_ = verdict_tables.open_questions(report)
+        text = tables.markdown(report, captions, answer, _first(report), open_)
+        (temporary / "report.md").write_text(text, encoding="utf-8")
+        (temporary / "report.html").write_text(page.page(report), encoding="utf-8")
+        for name, figure in plots.draw(report).items():
+            (temporary / name).write_bytes(plots.png(figure))
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Show the main tables in the terminal."""
+    # Into a pipe rich would fold the tables to 80 columns.
+    console = console or Console(width=None if sys.stdout.isatty() else 160)
+    answer = f"{report.name}: {verdict_tables.answer(report)}"
+    console.print(answer, style="bold", highlight=False, markup=False)
+    for table in (
+        *_first(report),
+        tables.main_table(report),
+        tables.tails_table(report),
+        tables.training_table(report),
+        tables.common_table(report),
+        tables.binned_table(report, "pt", "qoverpt_r68"),
+    ):
+        console.print(_rich(table))
+        console.print()
+    missing = "; ".join(report.not_modelled) or "nothing is stated"
+    notes = (*report.notes, tables.N_NOTE, tables.ARROWS_NOTE, f"Not modelled: {missing}.")
+    for line in (*verdict_tables.open_questions(report), *tables.problems(report), *notes):
+        console.print(f"- {line}", highlight=False, markup=False)
+
+
+def _first(report: Report) -> list[tables.Table]:
+    """What a comparison comes to; nothing where nothing is compared."""
+    if not report.effects:
+        return []
+    confirmed = [verdict_tables.confirmation_table(report)] if report.confirmation else []
+    fair = [verdict_tables.fairness_table(report)] if report.fairness else []
+    return [verdict_tables.verdict_table(report), *confirmed, *fair]
+
+
+def _rich(table: tables.Table) -> RichTable:
+    # Text, not str: units in brackets are no markup.
+    note = Text(table.note, justify="left") if table.note else None
+    rich = RichTable(title=Text(table.title, "bold"), title_justify="left", caption=note)
+    rich.box, rich.show_edge, rich.padding = SIMPLE_HEAD, False, (0, 1, 0, 0)
+    for i, column in enumerate(table.columns):
+        heading = Text(column.replace(" [", "\n["))  # units below, to fit into 120 columns
+        rich.add_column(heading, justify="right" if i else "left", no_wrap=i == 0)
+    for row in table.rows:
+        rich.add_row(*map(Text, row))
+    return rich

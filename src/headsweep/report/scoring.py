@@ -1,0 +1,170 @@
+"""Saved weights applied to frozen features: the only way anything is scored after training."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headsweep.config import SplitConfig, TargetConfig
+from headsweep.errors import UserError
+from headsweep.events.base import Source
+from headsweep.events.hepattn import Hepattn
+from headsweep.features import cache as features_cache
+from headsweep.features import extract
+from headsweep.identity import stable_hash
+from headsweep.instantiate import make
+from headsweep.stats.metrics import Tracks
+from headsweep.store.runs import load_weights, read_config, read_job, read_results
+from headsweep.training.builder import population_builder
+from headsweep.training.loop import Split, losses
+from headsweep.training.members import Population
+from headsweep.training.targets import Target
+
+Loss = float
+
+NO_JOB = "is not the folder of a job; those are ROOT/sweeps/NAME/jobs/NUMBER and ROOT/runs/KEY"
+
+
+@lru_cache(maxsize=4)
+def _prepared(
+    root: Path, cache_key: str, name: str, target: tuple[str, bool]
+) -> tuple[Split, Target]:
+    """One split and the target standardised on training; kept, for the next member needs them."""
+    cache = features_cache.load(root, cache_key)
+    train = cache.load("train")
+    fitted = Target.fit(TargetConfig(*target), train.truth, train.axis)
+    return Split.of(cache.load(name), fitted), fitted
+
+
+def score(
+    job_folder: Path,
+    seed: int,
+    split: str,
+    root: Path,
+    weights: str = "head",
+    limit: int | None = None,
+) -> tuple[Tracks, Loss]:
+    """Predictions and loss of one finished member on a split.
+
+    Args:
+        job_folder: The folder of its job.
+        seed: The member.
+        split: ``train``, ``val``, ``dev`` or ``test``.
+        root: The folder of all output, which has the cache.
+        weights: ``head`` for the kept weights, ``last`` for those of the last step.
+        limit: Score the first so many tracks only.
+
+    Returns:
+        The scored tracks with their predictions, and the mean loss on them.
+    """
+    config, about = _stored(job_folder)
+    key = (config["target"]["name"], config["target"]["relative"])
+    data, target = _prepared(root, about["cache_key"], split, key)
+    population = _trained(job_folder, config, [seed], data, target, weights)
+    outputs = population.predict(data.hits, torch.arange(len(data))[:limit])
+    return data.tracks(target, outputs[0]), float(losses(outputs, data.targets[None, :limit])[0])
+
+
+def open_test(job_folder: Path, root: Path) -> tuple[str, str]:
+    """Make sure that ``score`` finds a test split; that of a simulation is made now.
+
+    Args:
+        job_folder: The folder of a job.
+        root: The folder of all output, which has the cache.
+
+    Returns:
+        The key (16 hex) of the sample, by which its readings are counted, and what it is.
+
+    Raises:
+        UserError: The data of the job have no test split.
+    """
+    config, about = _stored(job_folder)
+    cache = features_cache.load(root, about["cache_key"])
+    source: Source = make(config["data"]["source"])
+    sample = source.test_sample()
+    split = config["data"]["split"]
+    if sample is not None:
+        extract.build_test(cache, source, SplitConfig(**split), make(config["backbone"]), root)
+        return sample.key(), "a new sample of the simulation"
+    cache.load("test")
+    return stable_hash([about["data_key"], split]), "the split test of these data"
+
+
+def root_of(job_folder: Path) -> Path:
+    """The folder of all output in which a job folder lies.
+
+    Raises:
+        UserError: It is neither ``ROOT/sweeps/NAME/jobs/NUMBER`` nor ``ROOT/runs/KEY``.
+    """
+    match job_folder.resolve().parts:
+        case [*root, "sweeps", _, "jobs", _] | [*root, "runs", _]:
+            return Path(*root)
+    raise UserError(f"{job_folder} {NO_JOB}")
+
+
+def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
+    """Predictions of the finished members of a job for other events that have truth tracks.
+
+    Hits are assigned to true tracks as in training; a track that the backbone does not find, or
+    that the selection of the training cuts, has no prediction.
+
+    Args:
+        job_folder: The folder of the job.
+        data: A folder in the layout that the job was trained on: ATLAS-muon HDF5 for the
+            simulated spectrometer, too. The truth is needed.
+
+    Returns:
+        For each seed the tracks that were found and pass, with their predictions.
+
+    Raises:
+        UserError: The folder is no job, or has no finished member, or the data do not fit it.
+    """
+    config, about = _stored(job_folder)
+    root = root_of(job_folder)
+    seeds = [s for s, r in read_results(job_folder).items() if r["status"] == "finished"]
+    if not seeds:
+        raise UserError(f"{job_folder}: no finished member to predict with")
+    cache = features_cache.load(root, about["cache_key"])
+    train = cache.load("train")
+    target = Target.fit(TargetConfig(**config["target"]), train.truth, train.axis)
+    events = _source_at(config["data"]["source"], data, cache.meta).load(root)
+    frozen = extract.of_other_events(cache.meta, make(config["backbone"]), events)
+    split = Split.of(frozen, target)
+    population = _trained(job_folder, config, seeds, split, target, "head")
+    outputs = population.predict(split.hits, torch.arange(len(split)))
+    return {s: split.tracks(target, own) for s, own in zip(seeds, outputs, strict=True)}
+
+
+def _stored(job_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Configuration and ``job.json`` of a job."""
+    about = read_job(job_folder)
+    if about is None:
+        raise UserError(f"{job_folder} {NO_JOB}")
+    return read_config(job_folder), about
+
+
+def _trained(
+    job_folder: Path,
+    config: Mapping[str, Any],
+    seeds: Sequence[int],
+    data: Split,
+    target: Target,
+    weights: str,
+) -> Population:
+    """The members of a job with their saved weights."""
+    inputs, dim = data.hits.raw.shape[1], data.hits.query.shape[1]
+    population = population_builder(config, inputs, dim, target.outputs)(seeds)
+    population.load(
+        [load_weights(job_folder / f"seed_{s}" / f"{weights}.safetensors") for s in seeds]
+    )
+    return population
+
+
+def _source_at(node: Mapping[str, Any], folder: Path, meta: features_cache.Meta) -> Source:
+    """A job's source, reading another folder; a simulation is read in the layout it writes."""
+    if "path" in node:
+        source: Source = make({**node, "path": str(folder)})
+        return source
+    return Hepattn(str(folder), meta.pt_edges, meta.min_bin_tracks)

@@ -1,0 +1,150 @@
+"""What a job is called: by what differs among the jobs beside it."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from headsweep.config import RUNTIME_KEYS
+from headsweep.errors import DataError
+from headsweep.store import runs
+
+FOLD_KEYS = ("data.split.fold", "data.split.seed")
+"""Keys in which the jobs of one cross-validation differ."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job folder as far as a comparison needs it.
+
+    Attributes:
+        folder: Where it is.
+        choices: Config groups and overridden keys, with the value they have in this job.
+        cache_key: Its frozen features.
+        losses: Its target; losses are comparable within one only.
+        folds: k of a cross-validation, or None.
+        block: (split seed, fold); the same for every job without cross-validation.
+        seeds: Seeds that the job has or will have: those of its last command and of the sweep,
+            and every other that has a result.
+    """
+
+    folder: Path
+    choices: dict[str, str]
+    cache_key: str
+    losses: tuple[str, bool]
+    folds: int | None
+    block: tuple[int, int]
+    seeds: frozenset[int]
+
+
+def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Job]:
+    """The jobs below a sweep folder, or the one given.
+
+    Args:
+        folder: The sweep's, or that of one job.
+        numbers: Only these jobs of the sweep, in this order; None for all.
+
+    Raises:
+        DataError: The ``job.json`` of a job is damaged.
+    """
+    if numbers is None:
+        paths = runs.find_jobs(folder)
+    else:
+        paths = [folder / "jobs" / str(number) for number in numbers]
+    found = [(path, runs.read_job(path), runs.read_config(path)) for path in paths]
+    spec_seeds = int(runs.read_spec(folder).get("seeds", 1))
+    abouts = []
+    for path, about, _ in found:
+        if about is None:
+            raise DataError(f"{path}/job.json is damaged; delete the folder and train again")
+        abouts.append(about)
+    keys = list(dict.fromkeys(key for about in abouts for key in _overridden(about)))
+    jobs = []
+    for (path, _, config), about in zip(found, abouts, strict=True):
+        split = config["data"]["split"]
+        jobs.append(
+            Job(
+                folder=path,
+                choices=about["labels"] | {key: _value(config, key) for key in keys},
+                cache_key=about["cache_key"],
+                losses=(config["target"]["name"], config["target"]["relative"]),
+                folds=split["folds"],
+                block=(split["seed"], split["fold"]) if split["folds"] else (0, 0),
+                seeds=planned_seeds(about, spec_seeds, runs.read_results(path)),
+            )
+        )
+    return jobs
+
+
+def planned_seeds(
+    about: Mapping[str, Any], sweep_seeds: int, results: Iterable[int]
+) -> frozenset[int]:
+    """Seeds that a job has or will have.
+
+    Args:
+        about: Its ``job.json``, as its last training wrote it.
+        sweep_seeds: Number of seeds that the sweep asks for by now.
+        results: Seeds with a result, which an earlier command may have asked for.
+    """
+    first, count = about["seeds"]
+    return frozenset(range(first, first + max(count, sweep_seeds))).union(results)
+
+
+def group(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+    """Label and jobs of each row of a comparison.
+
+    Jobs of one cross-validation that differ only in fold and split seed share a row; every other
+    job has its own. A label holds what differs among the rows: the choice of a group
+    (``simpler``), or a key and its value (``dropout=0.1``); of a single row it is the head.
+    """
+    rows: dict[object, list[Job]] = {}
+    for job in jobs:
+        shared = tuple(sorted(_own_choices(job).items()))
+        rows.setdefault((shared, job.folds) if job.folds else job.folder, []).append(job)
+    first = [_own_choices(row[0]) for row in rows.values()]
+    keys = [key for key in dict.fromkeys(k for c in first for k in c) if _differs(key, first)]
+    labels = [" ".join(_name(k, c[k]) for k in keys if k in c) or c["head"] for c in first]
+    counts = Counter(labels)
+    return {
+        label if counts[label] == 1 else f"{label} (job {row[0].folder.name})": row
+        for label, row in zip(labels, rows.values(), strict=True)
+    }
+
+
+def choices_only(job: Job) -> Job:
+    """A job that is labelled by its choices of groups alone, not by keys."""
+    return replace(job, choices={key: v for key, v in job.choices.items() if "." not in key})
+
+
+def _overridden(about: Mapping[str, Any]) -> list[str]:
+    """Keys of a job's overrides that decide results and choose no group."""
+    keys = (override.lstrip("+~").partition("=")[0] for override in about["overrides"])
+    ignored = (*about["labels"], *RUNTIME_KEYS, "seed", "seeds")
+    return [key for key in keys if key not in ignored]
+
+
+def _value(config: Mapping[str, Any], key: str) -> str:
+    """A dotted key's value as a word; empty where the configuration has no such key."""
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return ""
+        node = node[part]
+    return f"{node:g}" if isinstance(node, float) else str(node)
+
+
+def _own_choices(job: Job) -> dict[str, str]:
+    """What tells a job's row from others: not the folds that the row holds all of."""
+    return {k: v for k, v in job.choices.items() if not (job.folds and k in FOLD_KEYS)}
+
+
+def _differs(key: str, choices: Sequence[Mapping[str, str]]) -> bool:
+    return len({c.get(key) for c in choices}) > 1
+
+
+def _name(key: str, value: str) -> str:
+    parts = key.split(".")
+    # "seed" alone would be the seed of a training.
+    last = ".".join(parts[-2:]) if parts[-1] == "seed" else parts[-1].removeprefix("regression_")
+    return f"{last}={value}" if "." in key else value

@@ -1,0 +1,90 @@
+"""How a job of a sweep ended, and which trials of a search are best."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from headsweep.files import write_atomic
+
+if TYPE_CHECKING:
+    pass
+
+
+OUTCOME = "outcome.json"
+"""In a job folder: how its trial ended, or why a job of a grid could not be trained."""
+
+COUNTS = ("params_total",)
+"""Objectives that are known without training."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended.
+
+    Attributes:
+        state: ``complete``, ``pruned`` or ``failed``.
+        reason: Why it did not complete.
+        values: Of each objective, the mean over the seeds.
+        spread: Its standard deviation over the seeds (ddof 1), of each objective.
+        seeds: Value of each objective for each seed.
+        intermediate: Mean over the seeds of the first objective at the evaluations, by step.
+        params: What the search chose.
+        attrs: What its sampler and pruner noted.
+    """
+
+    state: str
+    reason: str | None = None
+    values: list[float] = field(default_factory=list)
+    spread: list[float] = field(default_factory=list)
+    seeds: dict[int, list[float]] = field(default_factory=dict)
+    intermediate: dict[int, float] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Put it into a job folder."""
+        text = json.dumps(asdict(self), indent=1, allow_nan=False)
+        write_atomic(folder / OUTCOME, text.encode() + b"\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Outcome | None":
+        """The outcome in a job folder, if there is one."""
+        try:
+            values: dict[str, Any] = orjson.loads((folder / OUTCOME).read_bytes())
+        except FileNotFoundError:
+            return None
+        for name in ("seeds", "intermediate"):
+            values[name] = {int(key): value for key, value in values[name].items()}
+        return cls(**values)
+
+
+def best_trials(outcomes: Mapping[int, Outcome], directions: Sequence[str]) -> list[int]:
+    """Numbers of the complete trials, best first; of several objectives only the Pareto front.
+
+    Args:
+        outcomes: Of the finished trials.
+        directions: ``minimize`` or ``maximize`` for each objective.
+    """
+    signs = [1 if direction == "minimize" else -1 for direction in directions]
+    costs = {
+        number: [sign * value for sign, value in zip(signs, outcome.values, strict=True)]
+        for number, outcome in outcomes.items()
+        if outcome.state == "complete"
+    }
+
+    ranked = sorted(costs, key=lambda number: (costs[number], number))
+    if len(signs) == 1:
+        return ranked
+    front: list[int] = []
+    for number in ranked:  # what beats a trial comes before it
+        if not any(_beats(costs[other], costs[number]) for other in front):
+            front.append(number)
+    return front
+
+
+def _beats(cost: Sequence[float], other: Sequence[float]) -> bool:
+    return cost != other and all(a <= b for a, b in zip(cost, other, strict=True))

@@ -1,0 +1,377 @@
+"""From run folders to what their MLflow runs shall hold; knows nothing of MLflow.
+
+A grid's job and a single run have a page of their own and one for each member. A search's trial has
+one page for all of its seeds.
+"""
+
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from csv import DictReader
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from headsweep.store.outcome import OUTCOME, Outcome, best_trials
+from headsweep.store.runs import read_config, read_job, read_results, read_spec
+
+Metric = tuple[str, float, int]
+"""Name, value and step."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What one run shall hold.
+
+    Attributes:
+        folder: What it is written from, and is found again by.
+        name: For people.
+        status: ``FINISHED``, ``FAILED`` or ``KILLED``.
+        start: In ms.
+        end: In ms.
+        tags: What may change when the sweep goes on.
+        params: What may not.
+        metrics: Each name and step once.
+        files: Those to be copied.
+        data: Name, digest and source of the training data.
+    """
+
+    folder: Path
+    name: str
+    status: str
+    start: int
+    end: int
+    tags: Mapping[str, Any]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Sequence[Metric] = ()
+    files: Sequence[Path] = ()
+    data: tuple[str, str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the page of a sweep takes from one of its jobs.
+
+    Attributes:
+        name: Of its folder.
+        outcome: Of a trial, without its history.
+        statuses: Of its members.
+        start: In ms.
+        end: In ms.
+    """
+
+    name: str
+    outcome: Outcome | None
+    statuses: Sequence[str]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class JobPages:
+    """A job folder: its page, those of its members, and what its sweep takes from it."""
+
+    page: Page
+    members: Sequence[Page]
+    facts: Facts
+
+
+def objectives(sweep: Path) -> list[str]:
+    """What a search makes best; empty for a grid."""
+    spec = read_spec(sweep)
+    return list(spec["objective"]) if "search" in spec else []
+
+
+def read_pages(folder: Path, searched: Sequence[str] = ()) -> JobPages | None:
+    """Pages of a job folder.
+
+    Args:
+        folder: The job folder.
+        searched: The objectives of its search; empty for a grid's job or a single run.
+
+    Returns:
+        The pages; None where there is nothing yet, or a worker moves it at this moment.
+    """
+    try:
+        job = _Job(folder)
+        if job.empty:
+            return None
+        page = job.trial_page(searched) if searched else job.page()
+        members = [] if searched else [job.member_page(seed) for seed in job.results]
+        return JobPages(page, members, job.facts())
+    except FileNotFoundError:
+        return None
+
+
+def read_facts(folder: Path) -> Facts | None:
+    """What the page of its sweep takes from a job folder; None as in ``read_pages``."""
+    try:
+        job = _Job(folder)
+        return None if job.empty else job.facts()
+    except FileNotFoundError:
+        return None
+
+
+def sweep_page(folder: Path, jobs: Sequence[Facts], searched: Sequence[str]) -> Page:
+    """The page of a sweep that has jobs: counts, and what a search found. All of it may change."""
+    members = Counter(status for job in jobs for status in job.statuses)
+    tags: dict[str, Any] = {
+        "level": "sweep",
+        "jobs": len(jobs),
+        "members_finished": members["finished"],
+        "members_failed": members["failed"],
+    }
+    if searched:
+        del tags["jobs"]
+        states = Counter(job.outcome.state for job in jobs if job.outcome)
+        counts = {f"trials_{state}": states[state] for state in ("complete", "pruned", "failed")}
+        tags |= {**counts, "members_pruned": members["pruned"], "objective": " ".join(searched)}
+        tags |= _best(jobs, searched)
+    start, end = min(job.start for job in jobs), max(job.end for job in jobs)
+    return Page(folder, folder.name, "FINISHED", start, end, tags)
+
+
+def _best(jobs: Sequence[Facts], searched: Sequence[str]) -> dict[str, Any]:
+    """The best trial with its interval over the seeds; of several objectives the Pareto front."""
+    from headsweep.stats.metrics import METRICS
+
+    metrics = [METRICS.get(name.removeprefix("val_")) for name in searched]
+    outcomes = {int(job.name): job.outcome for job in jobs if job.outcome is not None}
+    best = best_trials(
+        outcomes, ["maximize" if m and m.better == "higher" else "minimize" for m in metrics]
+    )
+    if not best:
+        return {}
+    if len(searched) > 1:
+        return {"pareto_front": " ".join(map(str, sorted(best)))}
+    return {"best_trial": best[0], **_interval(outcomes[best[0]])}
+
+
+def _interval(outcome: Outcome) -> dict[str, Any]:
+    import numpy as np
+
+    from headsweep.stats.intervals import t_interval
+
+    found = t_interval(np.array([values[0] for values in outcome.seeds.values()]))
+    tags = {
+        "best_params": " ".join(f"{key}={value}" for key, value in outcome.params.items()),
+        "best_mean": f"{found.mean:.6g}",
+        "best_n": found.n,
+    }
+    if found.n > 1:
+        low, high = found.mean - found.half, found.mean + found.half
+        tags |= {"best_low": f"{low:.6g}", "best_high": f"{high:.6g}"}
+    return tags
+
+
+class _Job:
+    """A job folder, read for MLflow; without a description where it could not be trained."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.outcome = Outcome.read(folder)
+        self.about = read_job(folder)
+        self.results = read_results(folder)
+        self.finished = {s: r for s, r in self.results.items() if r["status"] == "finished"}
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """``config.yaml``."""
+        return read_config(self.folder) if self.about is not None else {}
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show yet."""
+        return self.about is None and self.outcome is None
+
+    def facts(self) -> Facts:
+        """What its sweep takes from it."""
+        outcome = replace(self.outcome, intermediate={}, attrs={}) if self.outcome else None
+        statuses = [result["status"] for result in self.results.values()]
+        return Facts(self.folder.name, outcome, statuses, *self._times(self.results))
+
+    @property
+    def name(self) -> str:
+        """``conservative``, or with what else was chosen: ``conservative half lr=0.001``."""
+        if self.about is None:
+            return f"job {self.folder.name}"
+        labels = self.about["labels"]
+        others = (text.partition("=") for text in self.about["overrides"])
+        words = [
+            value if key in labels else f"{key.rpartition('.')[2]}={value}"
+            for key, _, value in others
+            if key not in ("head", "seed", "seeds")
+        ]
+        return " ".join([labels["head"], *words])
+
+    def page(self) -> Page:
+        """The job's own run: what its members share, and their means."""
+        done = len(self.finished)
+        failed = [(s, r["reason"]) for s, r in self.results.items() if r["status"] == "failed"]
+        reasons = [f"seed {seed}: {reason}" for seed, reason in failed]
+        first, seeds = self.config.get("seed", 0), self.config.get("seeds", 0)
+        wanted = len({*range(first, first + seeds), *self.results})
+        status = "FAILED" if self.results and not done else "FINISHED"
+        status = status if len(self.results) == wanted else "KILLED"
+        if self.outcome is not None:  # it could not be trained
+            status = "FAILED"
+            reasons.append(str(self.outcome.reason))
+        about = {"status": f"{done} of {wanted} finished", "reason": "; ".join(reasons)}
+        return Page(
+            self.folder,
+            self.name,
+            status,
+            *self._times(self.results),
+            {"level": "job", **self._tags(), **about},
+            self._params(next(iter(self.finished.values()), {})),
+            _summary(self.finished.values()),
+            self._files("config.yaml", OUTCOME, "traceback.txt"),
+            self._data(),
+        )
+
+    def member_page(self, seed: int) -> Page:
+        """The run of one member."""
+        result, own = self.results[seed], f"seed_{seed}"
+        keys = ("member_key", "status", "reason", "best_step")
+        about = {key: result[key] for key in keys if result.get(key) is not None}
+        return Page(
+            self.folder / own,
+            f"{self.name} seed {seed}",
+            "FINISHED" if result["status"] == "finished" else "FAILED",
+            *self._times([seed]),
+            {"level": "seed", **self._tags(), **about},
+            {**self._params(result), "seed": seed},
+            [*_history(self.folder / own / "history.csv"), *_finals(result)],
+            self._files("config.yaml", f"{own}/head.safetensors"),
+            self._data(),
+        )
+
+    def trial_page(self, searched: Sequence[str]) -> Page:
+        """The run of a trial: only a complete one has its objectives under their plain names."""
+        outcome = self.outcome or Outcome("failed", "it has no outcome")
+        first = f"history/{searched[0]}"
+        metrics = [(first, value, step) for step, value in outcome.intermediate.items()]
+        for seed, result in self.finished.items():
+            metrics += [(f"seed_{seed}/{name}", value, at) for name, value, at in _finals(result)]
+        metrics += _summary(self.finished.values())
+        if outcome.state == "complete":
+            metrics += [(n, v, 0) for n, v in zip(searched, outcome.values, strict=True)]
+            # One seed alone has no spread.
+            spreads = zip(searched, outcome.spread, strict=False)
+            metrics += [(f"{name}_std", spread, 0) for name, spread in spreads]
+        reason = {} if outcome.reason is None else {"reason": outcome.reason}
+        return Page(
+            self.folder,
+            f"trial {self.folder.name}",
+            "FAILED" if outcome.state == "failed" else "FINISHED",
+            *self._times(self.results),
+            {"level": "trial", "trial_state": outcome.state, **reason, **self._tags()},
+            _readable(outcome.params) | self._params(next(iter(self.results.values()), {})),
+            [(name, value, step) for (name, step), value in _once(metrics).items()],
+            self._files("config.yaml", OUTCOME, "traceback.txt"),
+            self._data(),
+        )
+
+    def _times(self, seeds: Iterable[int]) -> tuple[int, int]:
+        """First start and last end of the given members; of none, when the folder changed."""
+        ends = {s: (self.folder / f"seed_{s}" / "result.json").stat().st_mtime for s in seeds}
+        last = self.folder / OUTCOME if self.outcome is not None else self.folder
+        end = max(ends.values(), default=last.stat().st_mtime)
+        starts = (at - (self.results[s].get("seconds") or 0.0) for s, at in ends.items())
+        return int(1000 * min(starts, default=end)), int(1000 * end)
+
+    def _files(self, *names: str) -> list[Path]:
+        return [path for name in names if (path := self.folder / name).exists()]
+
+    def _data(self) -> tuple[str, str, str] | None:
+        if self.about is None:
+            return None
+        source = json.dumps(self.config["data"]["source"])
+        return self.about["labels"]["data"], self.about["data_key"][:8], source
+
+    def _params(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Flat values in effect; what a one-layer head has no use for is 0 or false."""
+        if self.about is None:
+            return {}
+        counts = result.get("parameters") or {}
+        head = {key.removeprefix("regression_"): v for key, v in self.config["head"].items()}
+        del head["_target_"]
+        if head.get("num_layers") == 1:
+            head |= {"hidden_dim": 0, "dropout": 0.0, "layer_norm": False}
+        elif counts and head.get("hidden_dim", 0) is None:
+            head["hidden_dim"] = counts["aggregated_dim"] // 2
+        optim = {key: value for key, value in self.config["optim"].items() if value is not None}
+        sizes = {k if k == "aggregated_dim" else f"params_{k}": v for k, v in counts.items()}
+        # An arm changes values, not which files are chosen: of the other groups values are shown.
+        files = ("head", "arm", "data", "backbone")
+        chosen = {k: v for k, v in self.about["labels"].items() if k in files}
+        return {**head, **optim, **sizes, **chosen, **self._inputs()}
+
+    def _inputs(self) -> dict[str, Any]:
+        """What the head sees and learns."""
+        pooling, target, features = (self.config[k] for k in ("pooling", "target", "features"))
+        return {
+            "pooling": pooling["width"],
+            "statistics": " ".join(pooling["statistics"]),
+            "inputs": " ".join(k for k in ("query", "raw", "encoded") if pooling[k]),
+            "target": target["name"],
+            "target_relative": target["relative"],
+            "features": features["name"],
+            "assignment_threshold": features["assignment_threshold"],
+        }
+
+    def _tags(self) -> dict[str, Any]:
+        if self.about is None:
+            return {}
+        keys = ("job_key", "data_key", "checkpoint", "cache_key", "code_version")
+        known = {key: self.about[key] for key in keys if self.about.get(key) is not None}
+        arm, overrides = self.about["labels"].get("arm", ""), " ".join(self.about["overrides"])
+        return {"arm": arm, "overrides": overrides, **known}
+
+
+def _readable(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a trial under the names that ``_Job._params`` gives to the same values."""
+    names = {key: key.rpartition(".")[2].removeprefix("regression_") for key in params}
+    flat = ("head.", "optim.")
+    return {names[k] if k.startswith(flat) else k: value for k, value in params.items()}
+
+
+def _finals(result: Mapping[str, Any]) -> list[Metric]:
+    """Metrics of a member at its kept weights."""
+    at, metrics = result.get("best_step") or 0, result.get("metrics", {})
+    return [(name, value, at) for name, value in metrics.items() if value is not None]
+
+
+def _summary(results: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """Mean, standard deviation (ddof 1, for two and more) and number of each final metric."""
+    values: dict[str, list[float]] = {}
+    for result in results:
+        for name, value, _ in _finals(result):
+            values.setdefault(name, []).append(value)
+    found: list[Metric] = []
+    for name, numbers in values.items():
+        found += [(f"{name}_mean", statistics.fmean(numbers), 0), (f"{name}_n", len(numbers), 0)]
+        if len(numbers) > 1:
+            found.append((f"{name}_std", statistics.stdev(numbers), 0))
+    return found
+
+
+def _once(metrics: Iterable[Metric]) -> dict[tuple[str, int], float]:
+    return {(name, step): value for name, value, step in metrics}
+
+
+def _history(path: Path) -> list[Metric]:
+    """Metrics of each evaluation, named apart: MLflow shows a metric's last step, not the kept."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        cells = [
+            (f"history/{name}", float(value or "nan"), int(row["step"]))
+            for row in DictReader(file)
+            for name, value in row.items()
+            if name != "step"
+        ]
+    return [cell for cell in cells if math.isfinite(cell[1])]

@@ -1,0 +1,167 @@
+"""How far a search is, and what its trials say, read from its folders."""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headsweep.store.outcome import Outcome, best_trials
+from headsweep.store.runs import read_results, read_spec
+from headsweep.terminal import duration
+
+if TYPE_CHECKING:
+    pass
+
+SHOWN = 10
+"""So many of the best trials are shown."""
+
+Outcomes = dict[int, Outcome]
+"""Outcome of each finished trial, by number."""
+
+
+class Finished:
+    """The outcomes in a sweep's folder; each is read once, as it never changes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[int, Outcome] = {}
+
+    def read(self) -> Outcomes:
+        """Outcomes of all finished trials, by number."""
+        for path in (self.folder / "jobs").glob("[0-9]*"):
+            number = int(path.name)
+            if number not in self._known and (outcome := Outcome.read(path)) is not None:
+                self._known[number] = outcome
+        return dict(sorted(self._known.items()))
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The finished trials of a search.
+
+    Attributes:
+        outcomes: Of each, by number.
+        total: How many there are to be.
+        objectives: Names of the metrics.
+        directions: ``minimize`` or ``maximize`` for each.
+    """
+
+    outcomes: Outcomes
+    total: int
+    objectives: list[str]
+    directions: list[str]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Trials | None":
+        """Those in a sweep's folder; None for a grid or a single run."""
+        spec = read_spec(folder)
+        if "search" not in spec:
+            return None
+        outcomes = Finished(folder).read()
+        return cls(outcomes, spec["n_trials"], spec["objective"], spec["direction"])
+
+    def best(self) -> list[int]:
+        """Numbers of the ``SHOWN`` best trials, or of the Pareto front."""
+        found = best_trials(self.outcomes, self.directions)
+        return found if len(self.directions) > 1 else found[:SHOWN]
+
+    def first(self) -> "Trials":
+        """The same with the first objective only, such as for their history."""
+        return self._with(
+            {
+                number: replace(o, values=o.values[:1], spread=o.spread[:1])
+                for number, o in self.outcomes.items()
+            },
+            self.objectives[:1],
+            self.directions[:1],
+        )
+
+    def against(self, folder: Path, count: str = "params_total") -> "Trials":
+        """The same with a count of parameters as second objective, such as for a Pareto front.
+
+        A search of several objectives is returned as it is.
+
+        Args:
+            folder: The sweep's.
+            count: ``params_`` and a name of the counts in ``result.json``.
+        """
+        if len(self.objectives) > 1:
+            return self
+        outcomes, name = {}, count.removeprefix("params_")
+        for number, outcome in self.outcomes.items():
+            results = read_results(folder / "jobs" / str(number)).values()
+            counts = [float(result["parameters"][name]) for result in results]
+            if outcome.values and counts:
+                values, spread = [*outcome.values, counts[0]], [*outcome.spread, 0.0]
+                outcome = replace(outcome, values=values, spread=spread)
+            outcomes[number] = outcome
+        return self._with(outcomes, [*self.objectives, count], [*self.directions, "minimize"])
+
+    def _with(self, outcomes: Outcomes, objectives: list[str], directions: list[str]) -> "Trials":
+        return replace(self, outcomes=outcomes, objectives=objectives, directions=directions)
+
+    def note(self) -> str:
+        """What a report shows of a search, and what it is worth."""
+        done, what = len(self.outcomes), f"the best {len(self.best())}"
+        if len(self.objectives) > 1:
+            what = "the Pareto front"
+        return (
+            f"A search, {done} of {self.total} trials done, {usable(self.outcomes)}. Shown is "
+            f"{what} by {' and '.join(self.objectives)}, which flatters itself: train it again "
+            "with fresh seeds before comparing it."
+        )
+
+
+def usable(outcomes: Outcomes) -> str:
+    """How many trials say something: ``usable: 27 of 30 (9 pruned), 3 failed``."""
+    counts = Counter(outcome.state for outcome in outcomes.values())
+    words = f"usable: {counts['complete'] + counts['pruned']} of {len(outcomes)}"
+    words += f" ({counts['pruned']} pruned)" if counts["pruned"] else ""
+    return words + (f", {counts['failed']} failed" if counts["failed"] else "")
+
+
+def failures(outcomes: Outcomes) -> list[str]:
+    """A line for each failed trial."""
+    return [
+        f"trial {number} failed: {outcome.reason}"
+        for number, outcome in outcomes.items()
+        if outcome.state == "failed"
+    ]
+
+
+def describe(number: int, outcome: Outcome, objectives: Sequence[str]) -> str:
+    """A complete trial as words: each objective with its standard deviation over the seeds."""
+    parts = []
+    for i, name in enumerate(objectives):
+        more = f" +- {outcome.spread[i]:.4f}" if outcome.spread and outcome.spread[i] else ""
+        parts.append(f"{name} {outcome.values[i]:.6g}{more}")
+    return f"trial {number}: {', '.join(parts)} with {parameters(outcome)}"
+
+
+def parameters(outcome: Outcome) -> str:
+    """What the search chose, as words."""
+    return ", ".join(f"{key}={_short(value)}" for key, value in outcome.params.items())
+
+
+def time_left(folder: Path, outcomes: Outcomes, total: int) -> str:
+    """Training that is left, from how long the finished trials took; as words.
+
+    Args:
+        folder: The sweep's.
+        outcomes: Of its finished trials.
+        total: Number of trials that it shall have.
+    """
+    times = [
+        max((result["seconds"] for result in results.values()), default=0.0)
+        for number in outcomes
+        if (results := read_results(folder / "jobs" / str(number)))
+    ]
+    if not times:
+        return "unknown"
+    return duration(statistics.fmean(times) * max(total - len(outcomes), 0))
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,46 @@
+"""The verb ``train``: Hydra's command line, read and checked before Hydra runs it."""
+
+import gc
+from collections.abc import Sequence
+
+from headsweep.errors import UserError
+from headsweep.sweep.hydra_app import start
+from headsweep.sweep.internals import argument_parser
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Run, preview or show what a command line asks for.
+
+    Args:
+        arguments: Those of Hydra, and ``--dry-run``.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: The command line, the configuration or the data is wrong.
+    """
+    argv = [argument for argument in arguments if argument != "--dry-run"]
+    args = argument_parser().parse_intermixed_args(argv)
+    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+        start(argv)
+        return 0
+    if args.config_path or args.config_name or args.experimental_rerun:
+        raise UserError("the configuration can only be added to, with --config-dir FOLDER")
+
+    gc.enable()
+    from headsweep.sweep.overrides import is_sweep, sweep_name
+    from headsweep.sweep.plan import make_plan
+
+    if "--dry-run" in arguments:
+        from headsweep.sweep.dry_run import dry_run
+
+        multirun = args.multirun or is_sweep(args.overrides)
+        return dry_run(make_plan(args.overrides, multirun, args.config_dir))
+    if args.multirun or is_sweep(args.overrides):
+        rest = [a for a in argv if a not in ("-m", "--multirun")]
+        start(["--multirun", f"name={sweep_name(args.overrides)}", *rest])
+        return 0
+    from headsweep.sweep.single_run import launch
+
+    return launch(make_plan(args.overrides, False, args.config_dir), argv)

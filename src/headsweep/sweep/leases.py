@@ -1,0 +1,202 @@
+"""Who works on what: a lease for each job of a sweep, so that several commands can share one.
+
+Every change is made while the sweep's lock is held. The lock is the kernel's and goes with its
+process; a lease outlives its owner, and says whether the work was lost or is still going on.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock
+
+from headsweep.files import write_atomic
+
+BEAT_SECONDS = 5.0
+"""How often a live worker raises the counter of its lease."""
+
+SILENT_SECONDS = 60.0
+"""A worker on another host is taken for dead when its counter has not changed for this long."""
+
+START_TOLERANCE = 2.0
+"""Start times of one process may differ by this much, as the host's own is in whole seconds."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process, told apart from later ones with the same number.
+
+    Attributes:
+        host: Host, and the space of its process numbers.
+        boot: What changes with every start of the host.
+        pid: Its number.
+        start: When it started, seconds since the host did.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    start: float
+
+    @classmethod
+    def of(cls, pid: int) -> "Process":
+        """The process with this number on this host."""
+        return cls(*_here(), pid, _start(psutil.Process(pid)))
+
+    def is_local(self) -> bool:
+        """Whether it ran on this host."""
+        return self.host == _here()[0]
+
+    def is_alive(self) -> bool:
+        """Whether it still runs; known of a process of this host only."""
+        if self.boot != _here()[1]:
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            return abs(_start(process) - self.start) < START_TOLERANCE
+        except psutil.NoSuchProcess:
+            return False
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a job.
+
+    Attributes:
+        number: Of the job.
+        attempt: Counts the times that somebody began with it.
+        deaths: How many of them ended with the worker's death while its command lived.
+        counter: Raised by the living owner.
+        worker: The owner; None while nobody works on it.
+        command: The sweep command that started the worker.
+    """
+
+    number: int
+    attempt: int
+    deaths: int = 0
+    counter: int = 0
+    worker: Process | None = None
+    command: Process | None = None
+
+
+class Leases:
+    """All leases of one sweep, as seen by one process.
+
+    Args:
+        folder: The sweep's folder.
+        worker: The process that takes leases here; None for one that only looks.
+        command: The sweep command behind it.
+    """
+
+    def __init__(
+        self, folder: Path, worker: Process | None = None, command: Process | None = None
+    ) -> None:
+        self.folder = folder / "leases"
+        self.worker, self.command = worker, command
+        self._lock = folder / ".sweep.lock"
+        self._seen: dict[int, tuple[object, float]] = {}
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep all other processes from changing the sweep."""
+        with FileLock(self._lock, poll_interval=0.002):
+            yield
+
+    def all(self) -> list[Lease]:
+        """Every lease that there is, by number."""
+        files = self.folder.glob("*.json")
+        found = [lease for file in files if (lease := self.read(int(file.stem)))]
+        return sorted(found, key=lambda lease: lease.number)
+
+    def read(self, number: int) -> Lease | None:
+        """The lease of a job, or None where nobody began with it."""
+        try:
+            values: dict[str, Any] = json.loads(self._file(number).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        for name in ("worker", "command"):
+            values[name] = Process(**values[name]) if values[name] else None
+        return Lease(**values)
+
+    def claim(self, number: int) -> Lease:
+        """Take a job that nobody works on."""
+        old = self.read(number) or Lease(number, attempt=0)
+        lease = replace(
+            old, attempt=old.attempt + 1, counter=0, worker=self.worker, command=self.command
+        )
+        self._write(lease)
+        return lease
+
+    def is_mine(self, lease: Lease) -> bool:
+        """Whether the job is still this owner's; another may have taken it for dead."""
+        now = self.read(lease.number)
+        return now is not None and (now.worker, now.attempt) == (lease.worker, lease.attempt)
+
+    def beat(self, lease: Lease) -> bool:
+        """Say that the owner lives; False where the job is not its own any more."""
+        now = self.read(lease.number)
+        if now is None or not self.is_mine(lease):
+            return False
+        self._write(replace(now, counter=now.counter + 1))
+        return True
+
+    def free(self, lease: Lease, deaths: int = 0) -> None:
+        """Give a job back, for anybody to begin anew."""
+        total = lease.deaths + deaths
+        self._write(replace(lease, worker=None, command=None, deaths=total))
+
+    def remove(self, number: int) -> None:
+        """Forget the lease of a job that is done."""
+        self._file(number).unlink(missing_ok=True)
+
+    def is_dead(self, lease: Lease) -> bool:
+        """Whether a lease's owner is gone: at once on this host, after a silence elsewhere."""
+        if lease.worker is None or lease.worker.is_local():
+            return lease.worker is None or not lease.worker.is_alive()
+        now, what = time.monotonic(), (lease.worker, lease.attempt, lease.counter)
+        known, since = self._seen.get(lease.number, (None, now))
+        self._seen[lease.number] = (what, since if known == what else now)
+        return known == what and now - since > SILENT_SECONDS
+
+    def died_alone(self, lease: Lease) -> bool:
+        """Whether the command of a dead worker lives on, so that the work itself may have killed.
+
+        Of a command on another host nothing is known, which does not count.
+        """
+        command = lease.command
+        return command is not None and command.is_local() and command.is_alive()
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{number}.json"
+
+    def _write(self, lease: Lease) -> None:
+        # A crash of the machine ends all its owners, so the disk need not be waited for.
+        data = json.dumps(asdict(lease)).encode()
+        write_atomic(self._file(lease.number), data, sync=False)
+
+
+def _start(process: psutil.Process) -> float:
+    # Not since the epoch, whose clock may be set while a worker lives.
+    boot = psutil.boot_time()
+    return process.create_time() - boot
+
+
+@lru_cache(maxsize=1)
+def _here() -> tuple[str, str]:
+    """Host and boot of this process."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not Linux
+        space, boot = "", f"{psutil.boot_time():.0f}"
+    return f"{socket.gethostname()} {space}".strip(), boot

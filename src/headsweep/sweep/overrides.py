@@ -1,0 +1,123 @@
+"""The words of a command line: parsed by Hydra, told apart by what they do, with short errors."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
+
+from headsweep.config import GROUPS, RUNTIME_KEYS
+from headsweep.errors import UserError
+from headsweep.identity import stable_hash
+
+NOISE = ("Config search path", "To append to your config", "See https://")
+"""Starts of lines in Hydra's messages that do not help here: ``+`` is refused, for example."""
+
+
+def is_sweep(overrides: Sequence[str]) -> bool:
+    """Whether the overrides choose a file of ``sweeps``, which makes them a multirun."""
+    return runtime_values(overrides).get("sweeps") is not None
+
+
+def sweep_name(overrides: Sequence[str]) -> str:
+    """Name of a sweep: as given, else its file, else a hash of what it sets.
+
+    Raises:
+        UserError: A runtime key is swept over, or the name cannot be a folder's.
+    """
+    values = runtime_values(overrides)
+    if values.get("name"):
+        name = str(values["name"])
+    elif values.get("sweeps") is not None:
+        name = str(values["sweeps"])
+    else:
+        own = sorted(o for o in overrides if not is_runtime(o) and not o.startswith("seeds="))
+        name = f"adhoc-{stable_hash(own, 8)}"
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"name={name}: must be letters, digits, '_', '-' and '.'")
+    return name
+
+
+@contextmanager
+def short_errors() -> Iterator[None]:
+    """Hydra's and OmegaConf's errors as one short message."""
+    try:
+        yield
+    except UserError:
+        raise
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} is missing: give {error.full_key}=VALUE") from error
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise UserError(short_message(error)) from error
+
+
+def short_message(error: Exception) -> str:
+    """What an error of Hydra says, without its advice that does not hold here."""
+    lines = str(error).strip().splitlines()
+    end = next((i for i, line in enumerate(lines) if line.startswith(NOISE)), len(lines))
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        lines[end:] = str(error.__cause__).splitlines()[:1]
+        end = len(lines)
+    shown = (line for line in lines[:end] if not line.strip().startswith("schema_"))
+    return "\n".join(line for line in shown if line.strip())
+
+
+def parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
+    """Overrides as Hydra reads them; with a loader it knows which keys are groups.
+
+    Raises:
+        UserError: One cannot be read.
+    """
+    with short_errors():
+        return OverridesParser.create(loader).parse_overrides(list(overrides))
+
+
+@lru_cache(maxsize=1000)
+def parsed(override: str) -> Override:
+    """One override, as the jobs of a sweep share most of theirs."""
+    [parsed] = parse([override])
+    return parsed
+
+
+def runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """Values of the runtime keys among the overrides; each takes one, and no group takes null."""
+    values = {}
+    for override in parse(overrides):
+        key = override.key_or_group
+        if key == "hydra.mode":
+            raise UserError(f"{override.input_line}: use -m for a sweep")
+        if key in (*GROUPS, "sweeps") and override.value() is None:
+            raise UserError(f"{override.input_line}: choose a file; arm=baseline changes nothing")
+        if key in RUNTIME_KEYS:
+            if override.is_sweep_override():
+                raise UserError(f"{override.input_line}: {key} takes one value")
+            values[key] = override.value()
+    return values
+
+
+def only_sets_a_value(override: Override) -> bool:
+    """Whether an override such as ``optim.lr=0.1`` can be applied to what the others compose."""
+    key = override.key_or_group
+    return (
+        override.type == OverrideType.CHANGE
+        and "." in key
+        and not key.startswith("hydra.")
+        and "/" not in key
+        and override.package is None
+        and not isinstance(override.value(), dict)
+    )
+
+
+def is_runtime(override: str) -> bool:
+    """Whether an override says how and where to run, or what is compared, and never what runs."""
+    key = override.lstrip("+~").partition("=")[0]
+    return key.partition(".")[0] in RUNTIME_KEYS or key.startswith(
+        ("hydra.launcher", "hydra/launcher")
+    )

@@ -1,0 +1,146 @@
+"""How far a grid is, read from its queue and folders."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headsweep.identity import member_key
+from headsweep.store.outcome import Outcome
+from headsweep.store.runs import read_progress, read_result, read_results
+from headsweep.sweep.grid_queue import GridQueue
+from headsweep.terminal import State
+
+
+class GridState:
+    """State of a grid.
+
+    Args:
+        grid: Its queue.
+        labels: What each job is called.
+    """
+
+    def __init__(self, grid: GridQueue, labels: Sequence[str]) -> None:
+        self.grid, self.labels = grid, labels
+        self.seeds = [len(entry.seeds) for entry in grid.entries]
+        self.complete: set[int] = set()
+        self.before = self._done()
+
+    def _missing(self, number: int) -> int:
+        if number in self.complete:
+            return 0
+        missing = len(self.grid.missing(number))
+        if missing == 0:
+            self.complete.add(number)
+        return missing
+
+    def _done(self) -> int:
+        return sum(n - self._missing(number) for number, n in enumerate(self.seeds))
+
+    def left(self) -> int:
+        """Jobs that are not complete."""
+        return len(self.seeds) - len(self.complete)
+
+    def look(self) -> State:
+        """For the live display."""
+        done, total = self._done(), sum(self.seeds)
+        at_work = running(self.grid.folder)
+        work = sum(self._missing(n) * share for n, share, _ in at_work)
+        lines = [
+            progress_line(f"job {n} {self.labels[n]}".strip(), found) for n, _, found in at_work
+        ]
+        summary = f"{len(self.complete)} of {len(self.seeds)} jobs, {done} of {total} members done"
+        return State(summary, (done + work) / total, lines)
+
+    def words(self) -> str:
+        """What is done, as one clause."""
+        done, total = self._done(), sum(self.seeds)
+        failed = sum(
+            result["status"] == "failed"
+            for number, entry in enumerate(self.grid.entries)
+            for seed, result in read_results(self.grid.job_folder(number)).items()
+            if seed in entry.seeds
+        )
+        words = f"{done} of {total} members are done, {self.before} of them were there before"
+        return f"{words}; {failed} of them failed" if failed else words
+
+    def conclude(self) -> int:
+        """Print what is done, what failed and where to look; the exit code."""
+        print(self.words())
+        code = 0
+        for number, entry in enumerate(self.grid.entries):
+            folder = self.grid.job_folder(number)
+            outcome = Outcome.read(folder)
+            results = [r for seed, r in read_results(folder).items() if seed in entry.seeds]
+            failed = [result["reason"] for result in results if result["status"] == "failed"]
+            reasons = failed + ([str(outcome.reason)] if outcome is not None else [])
+            for reason in reasons:
+                print(f"job {number} {self.labels[number]}: {reason}", file=sys.stderr)
+            if len(failed) == len(results):
+                code = 1
+        print(f"report: headsweep report {self.grid.folder.name}")
+        return code
+
+
+def running(folder: Path) -> list[tuple[int, float, dict[str, Any]]]:
+    """Number, share of the steps and progress of each job that somebody works on."""
+    found = []
+    for attempt in sorted((folder / "attempts").glob("*-*")):
+        progress = read_progress(attempt)
+        if progress is not None:
+            number = int(attempt.name.partition("-")[0])
+            found.append((number, progress["step"] / progress["steps"], progress))
+    return found
+
+
+@dataclass
+class Followed:
+    """A job whose folder is watched.
+
+    Attributes:
+        folder: Its folder, which may not exist yet.
+        label: What it is called.
+        seeds: The seeds that it is to have.
+        job_key: Its key; None for a trial of a search, whose parameters are not known before.
+    """
+
+    folder: Path
+    label: str
+    seeds: Sequence[int]
+    job_key: str | None = None
+    _done: set[int] = field(default_factory=set, init=False, repr=False)
+
+    def done(self) -> int:
+        """Members that have a result of this very job."""
+        self._done |= {seed for seed in self.seeds if seed not in self._done and self._has(seed)}
+        return len(self._done)
+
+    def _has(self, seed: int) -> bool:
+        result = read_result(self.folder / f"seed_{seed}")
+        if result is None or self.job_key is None:
+            return result is not None
+        return bool(result.get("member_key") == member_key(self.job_key, seed))
+
+
+def look(job: Followed, since: float) -> State:
+    """Read the state of a job from its folder.
+
+    Args:
+        job: The job.
+        since: Progress that was written before this time belongs to an earlier, broken run.
+    """
+    done, total = job.done(), len(job.seeds)
+    work = float(done)
+    running = []
+    progress = read_progress(job.folder) if done < total else None
+    if progress is not None and progress["updated"] >= since:
+        work += (total - done) * progress["step"] / progress["steps"]
+        running.append(progress_line(job.label, progress))
+    return State(f"{done} of {total} members done", work / total, running)
+
+
+def progress_line(label: str, progress: Mapping[str, Any]) -> str:
+    """``progress.json`` as words."""
+    val = "" if progress["val"] is None else f", val r68 {progress['val']:.3f}"
+    return f"{label}: step {progress['step']} of {progress['steps']}{val}"

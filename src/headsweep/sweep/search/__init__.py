@@ -1,0 +1,1 @@
+"""Searches with Optuna: rules, queue, storage, finalists."""

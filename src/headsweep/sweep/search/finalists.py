@@ -1,0 +1,206 @@
+"""What a confirmation trains beside the presets: a finished search's best trials, frozen.
+
+They are taken once, when the sweep begins, and stand in its specification.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headsweep import files
+from headsweep.errors import UserError
+from headsweep.identity import identity
+from headsweep.store import runs
+from headsweep.store.outcome import best_trials
+from headsweep.store.trials import Trials
+
+PRESET = ("head", "arm", "optim.lr")
+"""What a preset keeps for itself, whatever the search had fixed."""
+
+SEEDS = ("seed", "seeds")
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One of the best trials.
+
+    Attributes:
+        number: Of the trial.
+        overrides: Those that make it, without seeds.
+        searched: Keys that the search chose.
+        config: Its resolved configuration.
+        job_key: Its key.
+        seeds: The first objective of each of its seeds.
+    """
+
+    number: int
+    overrides: list[str]
+    searched: list[str]
+    config: dict[str, Any]
+    job_key: str
+    seeds: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Finalists:
+    """The best trials of a search.
+
+    Attributes:
+        study: Name of the search.
+        metric: Its first objective.
+        seeds: Those that its trials used.
+        best: Its best trials of different configurations, best first.
+    """
+
+    study: str
+    metric: str
+    seeds: range
+    best: list[Finalist]
+
+    def spec(self, first: int) -> dict[str, Any]:
+        """What is frozen in the specification of the confirmation.
+
+        Args:
+            first: Number of the first job that trains a trial.
+        """
+        trials = {
+            first + i: {"trial": finalist.number, "seeds": finalist.seeds}
+            for i, finalist in enumerate(self.best)
+        }
+        return {"study": self.study, "metric": self.metric, "jobs": trials}
+
+    def batches(self, presets: Sequence[Sequence[str]], own: Sequence[str]) -> list[list[str]]:
+        """The overrides of each job, presets first: all on what the search had fixed.
+
+        Args:
+            presets: Overrides of each preset.
+            own: Overrides that all jobs of the command line share, which come last.
+        """
+        first = self.best[0]
+        fixed = [o for o in first.overrides if _key(o) not in first.searched]
+        common = [o for o in fixed if not _key(o).startswith(PRESET)]
+        return [
+            *(_merged(common, preset) for preset in presets),
+            *(_merged(finalist.overrides, own) for finalist in self.best),
+        ]
+
+    def check(self, jobs: Sequence[Mapping[str, Any]], seeds: range) -> None:
+        """Refuse jobs that are not what the search trained, or not on fresh seeds.
+
+        Args:
+            jobs: Resolved configurations of the trials' jobs, best first.
+            seeds: Those of the confirmation.
+
+        Raises:
+            UserError: The message says what differs.
+        """
+        if shared := sorted({*seeds} & {*self.seeds}):
+            raise UserError(
+                f"seed={seeds[0]}: the search {self.study} has used seed {shared[0]}; a "
+                f"confirmation needs fresh ones: seed={max(seeds[-1], self.seeds[-1]) + 1}"
+            )
+        for finalist, job in zip(self.best, jobs, strict=True):
+            there, here = (files.flat(identity(c)) for c in (finalist.config, job))
+            differences = [
+                f"{key}={there.get(key)} there, {here.get(key)} here"
+                for key in sorted({*there, *here})
+                if there.get(key) != here.get(key)
+            ]
+            if differences:
+                raise UserError(
+                    f"trial {finalist.number} of {self.study} was trained with other settings: "
+                    f"{'; '.join(differences)}. Give what its search had in the command line"
+                )
+
+    def check_fresh(self, folder: Path, root: Path, keys: Sequence[str], seeds: range) -> None:
+        """Refuse other data than the search's, and seeds that any run has used for these jobs.
+
+        Args:
+            folder: Of the confirmation, whose own runs do not count.
+            root: The folder of all output.
+            keys: Of all jobs; those of the trials come last.
+            seeds: Those of the confirmation.
+
+        Raises:
+            UserError: The message says which.
+        """
+        for finalist, key in zip(self.best, keys[-len(self.best) :], strict=True):
+            if key != finalist.job_key:
+                raise UserError(
+                    f"trial {finalist.number} of {self.study} was trained on other data, with "
+                    "another checkpoint or by another version of headsweep; search again"
+                )
+        for job in runs.find_jobs(root):
+            about = {} if job.is_relative_to(folder) else runs.read_job(job) or {}
+            known = about.get("job_key") in keys
+            if known and (used := sorted({*seeds} & runs.read_results(job).keys())):
+                raise UserError(
+                    f"seed={seeds[0]}: {job} has trained one of these configurations with seed "
+                    f"{used[0]}; a confirmation needs fresh ones, such as seed={seeds[-1] + 1}"
+                )
+
+
+def choose(root: Path, study: str, top: int) -> Finalists:
+    """The best trials of a finished search, without repetitions of a configuration.
+
+    Args:
+        root: The folder of all output.
+        study: Name of the search.
+        top: How many.
+
+    Raises:
+        UserError: There is no such search, or it is not finished, or has too few trials.
+    """
+    if top < 1:
+        raise UserError(f"top={top}: must be at least 1")
+    folder = root / "sweeps" / study
+    found = Trials.read(folder) if re.fullmatch(r"\w[\w.-]*", study) else None
+    if found is None:
+        known = [s.parent.name for s in sorted(root.glob("sweeps/*/spec.yaml"))]
+        searches = [name for name in known if "search" in runs.read_spec(root / "sweeps" / name)]
+        what = "is not a search" if study in known else "there is no such sweep"
+        raise UserError(
+            f"study={study}: {what}; searches below {root}: {', '.join(searches) or 'none yet'}"
+        )
+    if len(found.outcomes) < found.total:
+        raise UserError(
+            f"study={study}: not finished, {len(found.outcomes)} of {found.total} trials are done; "
+            f"go on with: {runs.read_command(folder)}"
+        )
+    best: dict[str, Finalist] = {}
+    for number in best_trials(found.outcomes, found.directions):
+        if len(best) < top:
+            finalist = _read(folder / "jobs" / str(number), found)
+            best.setdefault(finalist.job_key, finalist)
+    if len(best) < top:
+        kind = "different complete trials" if len(found.objectives) == 1 else "on its Pareto front"
+        raise UserError(f"top={top}: {study} has {len(best)} {kind}; take top={len(best) or 1}")
+    spec = runs.read_spec(folder)
+    seeds = range(spec["first_seed"], spec["first_seed"] + spec["seeds_per_trial"])
+    return Finalists(study, found.objectives[0], seeds, [*best.values()])
+
+
+def _read(folder: Path, trials: Trials) -> Finalist:
+    about, outcome = runs.read_job(folder), trials.outcomes[int(folder.name)]
+    if about is None:
+        raise UserError(f"{folder}/job.json is damaged; the search must train this trial again")
+    return Finalist(
+        number=int(folder.name),
+        overrides=[o for o in about["overrides"] if _key(o) not in SEEDS],
+        searched=list(outcome.params),
+        config=runs.read_config(folder),
+        job_key=about["job_key"],
+        seeds={seed: values[0] for seed, values in outcome.seeds.items()},
+    )
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _merged(first: Sequence[str], last: Sequence[str]) -> list[str]:
+    """All overrides; of a key that both have, that of ``last``."""
+    keys = {_key(override) for override in last}
+    return [*(o for o in first if _key(o) not in keys), *last]

@@ -1,0 +1,66 @@
+"""How far a search is, for the progress bar and the last words of a command."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from headsweep.store.outcome import best_trials
+from headsweep.store.trials import Finished, describe, failures, usable
+from headsweep.sweep.progress import progress_line, running
+from headsweep.terminal import State
+
+if TYPE_CHECKING:
+    from headsweep.sweep.search.queue import SearchQueue
+
+
+class SearchState:
+    """State of a search.
+
+    Args:
+        study: Its queue.
+    """
+
+    def __init__(self, study: "SearchQueue") -> None:
+        self.study, self.search = study, study.search
+        self.finished = Finished(study.folder)
+        self.before = len(self.finished.read())
+
+    def left(self) -> int:
+        """Trials that are not finished, as the storage says: a kill may leave it to be told."""
+        begun = self.study.trials()[: self.search.n_trials]
+        return self.search.n_trials - sum(trial.state.is_finished() for trial in begun)
+
+    def look(self) -> State:
+        """For the live display."""
+        outcomes, at_work = self.finished.read(), running(self.study.folder)
+        best = best_trials(outcomes, self.search.directions)
+        words = f", best {outcomes[best[0]].values[0]:.4f} (trial {best[0]})" if best else ""
+        work = len(outcomes) + sum(share for _, share, _ in at_work)
+        lines = [progress_line(f"trial {number}", found) for number, _, found in at_work]
+        summary = f"{len(outcomes)} of {self.search.n_trials} trials{words}"
+        return State(summary, min(work / self.search.n_trials, 1.0), lines)
+
+    def words(self) -> str:
+        """What is done, as one clause."""
+        done = len(self.finished.read())
+        total = max(done, self.search.n_trials)  # an earlier command may have asked for more
+        return f"{done} of {total} trials are done, {self.before} were there before"
+
+    def conclude(self) -> int:
+        """Print what is done, what failed and where to look; the exit code."""
+        outcomes, names = self.finished.read(), self.search.objectives
+        print(self.words())
+        print(usable(outcomes))
+        for line in failures(outcomes):
+            print(line, file=sys.stderr)
+        broken = self.study.broken()
+        if broken is not None:
+            print(
+                f"stopped: {broken}. Mend the ranges or the data and take another "
+                "name, or go on with hydra.sweeper.max_failures=null",
+                file=sys.stderr,
+            )
+        best = best_trials(outcomes, self.search.directions)
+        for number in best if len(names) > 1 else best[:1]:
+            print(f"best: {describe(number, outcomes[number], names)}")
+        print(f"more: headsweep study {self.study.folder.name}")
+        return int(not best or broken is not None)

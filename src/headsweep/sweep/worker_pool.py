@@ -1,0 +1,142 @@
+"""The workers of a sweep command: local processes that are started, watched and replaced."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from headsweep.errors import UserError
+from headsweep.sweep.leases import Leases
+from headsweep.sweep.worker import FATAL, STOPPED
+
+POLL_SECONDS = 0.05
+
+PATIENCE_SECONDS = 30.0
+"""How long workers may take to break off cleanly."""
+
+MAX_FALSE_STARTS = 3
+"""So many workers in a row may die before they take anything."""
+
+MALLOC = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824"
+    ":glibc.malloc.trim_threshold=4294967296"
+}
+"""Environment of workers where there is none of its own: glibc then keeps the memory that a step
+gives back, in huge pages. Without it every step of a large head pays thousands of page faults."""
+
+TAIL = 15
+"""Lines of a worker's log that are shown when none can work."""
+
+
+class Crew:
+    """Local workers of one sweep.
+
+    Args:
+        order: What each worker is told (``worker.main``).
+        workers: How many there are at a time.
+        leases: To find out whether a dead worker had work.
+        collect: Called after a death, to requeue what was left.
+    """
+
+    def __init__(
+        self, order: Mapping[str, Any], workers: int, leases: Leases, collect: Callable[[], None]
+    ) -> None:
+        self.order, self.leases, self.collect = order, leases, collect
+        self.logs = leases.folder.parent / "logs"
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.places = list(range(workers))
+        self.false_starts = 0
+
+    def run(self) -> None:
+        """Keep the workers going until nothing is left for them.
+
+        Raises:
+            UserError: No worker can work; the message has the end of its log.
+            KeyboardInterrupt: Ctrl-C; what was running has been left to be begun anew.
+        """
+        try:
+            while self.places:
+                for place in self.places:
+                    if place not in self.processes:
+                        self.processes[place] = self._start(place)
+                time.sleep(POLL_SECONDS)
+                for place, process in [*self.processes.items()]:
+                    if process.poll() is not None:
+                        del self.processes[place]
+                        self._ended(place, process)
+        finally:
+            self._stop()
+
+    def _start(self, place: int) -> subprocess.Popen[bytes]:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with self._log(place).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "headsweep.sweep.worker"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=MALLOC | os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it has died already, which will be seen
+            process.stdin.write(json.dumps(self.order).encode() + b"\n")
+            process.stdin.flush()
+        return process
+
+    def _ended(self, place: int, process: subprocess.Popen[bytes]) -> None:
+        _close(process)
+        if process.returncode == 0:
+            self.places.remove(place)
+            return
+        if process.returncode == FATAL:
+            last = self._tail(place)[-1:]
+            raise UserError(last[0].removeprefix("error: ") if last else "a worker failed")
+        had_work = any(
+            lease.worker is not None and lease.worker.pid == process.pid
+            for lease in self.leases.all()
+        )
+        began = had_work or process.returncode == STOPPED
+        self.false_starts = 0 if began else self.false_starts + 1
+        if self.false_starts >= MAX_FALSE_STARTS:
+            lines = "\n".join(self._tail(place))
+            raise UserError(
+                f"workers die before they begin (exit code {process.returncode}); the end of "
+                f"{self._log(place)}:\n{lines}"
+            )
+        self.collect()
+
+    def _stop(self) -> None:
+        """Ask the workers to break off, and make sure that none is left."""
+        for process in self.processes.values():
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):
+                process.stdin.write(b"stop\n")
+                process.stdin.flush()
+        end = time.monotonic() + PATIENCE_SECONDS
+        try:
+            for process in self.processes.values():
+                process.wait(max(end - time.monotonic(), 0.0))
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            for process in self.processes.values():
+                process.kill()
+                process.wait()
+        for process in self.processes.values():
+            _close(process)
+        self.processes.clear()
+
+    def _log(self, place: int) -> Path:
+        return self.logs / f"worker-{place}.log"
+
+    def _tail(self, place: int) -> list[str]:
+        return self._log(place).read_text(errors="replace").splitlines()[-TAIL:]
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()

@@ -1,0 +1,1 @@
+"""Training of heads: targets, pooling, stacked members, the loop."""

@@ -1,0 +1,405 @@
+"""The training loop: a population, two splits and a budget in, one result per member out."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from headsweep.config import OptimConfig
+from headsweep.stats import curves
+from headsweep.stats import metrics as stats_metrics
+from headsweep.stats.metrics import Tracks
+from headsweep.training.members import AdamW, Batches, Population, clip_rows
+from headsweep.training.pooling import FrozenTracks, Hits, to_hits
+from headsweep.training.targets import Target
+
+CURVE_TRACKS = 2000
+"""Learning curves are evaluated on this many fixed validation tracks."""
+
+EARLY_EPOCHS = 2
+EARLY_EVALUATIONS = 10
+"""During the first epochs the curves get this many points an epoch, later one."""
+
+WARMUP = 0.1
+"""Share of the steps in which OneCycle's rate rises."""
+
+PLATEAU_FACTOR = 0.5
+PLATEAU_END = 0.01
+"""On a plateau the rate is halved; below this share of the first rate a member stops."""
+
+Progress = Callable[[int, float | None], None]
+"""Called with the step and the mean validation r68 so far."""
+
+Watch = Callable[[int, list[dict[str, float]]], str | None]
+"""Called after an evaluation with the step and the last point of every member's curves: a member
+that has stopped carries its last one, a failed member is an empty one. Says why to end, or None."""
+
+
+class FrozenSplit(FrozenTracks, Protocol):
+    """One split of frozen features with its truth (features.Features)."""
+
+    @property
+    def truth(self) -> NDArray[np.float32]:
+        """eta, phi, pt and q [T, 4]."""
+        ...
+
+    @property
+    def axis(self) -> NDArray[np.float32]:
+        """Mean eta and phi of the hits [T, 2]."""
+        ...
+
+    @property
+    def event(self) -> NDArray[np.int64]:
+        """Event number of each track [T]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split ready for training: hits on the device, standardised targets [T, O], truth."""
+
+    hits: Hits
+    targets: Tensor
+    truth: NDArray[Any]
+    axis: NDArray[Any]
+    event: NDArray[Any]
+
+    @classmethod
+    def of(cls, features: FrozenSplit, target: Target, device: str = "cpu") -> "Split":
+        """Copy a split of frozen features to a device."""
+        values = target.encode(features.truth, features.axis)
+        return cls(
+            hits=to_hits(features, device),
+            targets=torch.tensor(values, dtype=torch.float32, device=device),
+            truth=np.asarray(features.truth),
+            axis=np.asarray(features.axis),
+            event=np.asarray(features.event),
+        )
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def tracks(self, target: Target, outputs: Tensor) -> Tracks:
+        """Physical predictions from outputs [T', O] for the first T' tracks."""
+        n = len(outputs)
+        return target.decode(outputs.cpu().numpy(), self.truth[:n], self.axis[:n], self.event[:n])
+
+
+@dataclass
+class MemberResult:
+    """What one member leaves behind; field by field as in its run folder."""
+
+    seed: int
+    status: str
+    reason: str | None
+    steps: int
+    best_step: int
+    seconds: float
+    metrics: dict[str, float]
+    history: pd.DataFrame
+    weights: dict[str, Tensor]
+    last_weights: dict[str, Tensor]
+    predictions: Tracks | None
+
+
+def losses(outputs: Tensor, targets: Tensor) -> Tensor:
+    """SmoothL1 (beta 1) of each member [K]: mean over outputs, then over tracks."""
+    return F.smooth_l1_loss(outputs, targets, reduction="none").mean(2).mean(1)
+
+
+def update(
+    population: Population,
+    optimiser: AdamW,
+    data: "Split",
+    rows: Tensor,
+    rates: Sequence[float],
+    clip: float,
+) -> tuple[list[float], list[float]]:
+    """One step of every member.
+
+    Args:
+        population: The members.
+        optimiser: Theirs.
+        data: The training split.
+        rows: Tracks of each member's batch [K, B].
+        rates: Learning rate of each member [K].
+        clip: Largest norm of a member's gradient.
+
+    Returns:
+        Loss before the step and gradient norm before clipping of each member, [K] each.
+    """
+    loss = losses(population.forward(data.hits, rows), data.targets[rows])
+    (grads,) = torch.autograd.grad(loss.sum(), population.weights)
+    norms = clip_rows(grads, clip)
+    optimiser.step(
+        population.weights.detach(),
+        grads,
+        torch.tensor(rates, dtype=norms.dtype, device=norms.device),
+    )
+    return loss.tolist(), norms.tolist()
+
+
+def evaluation_steps(steps: int, per_epoch: int) -> list[int]:
+    """Steps after which the curves are evaluated; 0 is before the first step."""
+    early = {
+        round(i * per_epoch / EARLY_EVALUATIONS)
+        for i in range(EARLY_EPOCHS * EARLY_EVALUATIONS + 1)
+    }
+    late = range(EARLY_EPOCHS * per_epoch, steps + 1, per_epoch)
+    return sorted(s for s in {*early, *late, 0, steps} if s <= steps)
+
+
+def onecycle(step: int, steps: int, lr: float) -> float:
+    """The 1cycle rate (Smith and Topin, 2018): cosine up from lr/25, cosine down to lr/250000."""
+    top = max(WARMUP * steps - 1, 1.0)
+    if step <= top:
+        return _cosine(lr / 25, lr, step / top)
+    return _cosine(lr, lr / 250_000, (step - top) / (steps - 1 - top))
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass
+class _Log:
+    """What is recorded of one member while it trains."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    best: float = math.inf
+    best_step: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    rate: float = 0.0
+    since_best: int = 0
+
+
+class _Fit:
+    """One training; ``alive`` are the members still in the stack, by their first place."""
+
+    def __init__(
+        self,
+        population: Population,
+        train: Split,
+        val: Split,
+        target: Target,
+        optim: OptimConfig,
+        also: Sequence[str],
+    ) -> None:
+        self.population, self.train, self.val = population, train, val
+        self.target, self.optim, self.also = target, optim, also
+        self.batches = Batches(population.seeds, len(train), optim.batch_size)
+        self.optimiser = AdamW(population.weights, optim.weight_decay)
+        self.seeds = list(population.seeds)
+        self.alive = list(range(len(population)))
+        self.logs = [_Log(rate=optim.lr) for _ in self.seeds]
+        self.results: dict[int, MemberResult] = {}
+        self.curve_tracks = torch.arange(min(CURVE_TRACKS, len(val)), device=val.targets.device)
+        self.started = time.perf_counter()
+
+    def step(self, step: int) -> None:
+        """One update of every member; members whose loss is not finite leave."""
+        rows = self.batches.next().to(self.train.targets.device)
+        loss, norms = update(
+            self.population, self.optimiser, self.train, rows, self.rates(step), self.optim.clip
+        )
+        for k, value, norm in zip(self.alive, loss, norms, strict=True):
+            self.logs[k].losses.append(value)
+            self.logs[k].norms.append(norm)
+        self.fail(step, "loss", loss)
+
+    def fail(self, step: int, what: str, values: Sequence[float]) -> None:
+        """Let the members go whose value is not finite."""
+        bad = {k: v for k, v in zip(self.alive, values, strict=True) if not math.isfinite(v)}
+        for k, value in bad.items():
+            reason = f"seed {self.seeds[k]}: {what} is {value} at step {step}"
+            self.results[k] = self.result(k, step, "failed", reason)
+        self.leave(list(bad))
+
+    def rates(self, step: int) -> list[float]:
+        """The learning rate of each member still in the stack."""
+        if self.optim.schedule == "onecycle":
+            return [onecycle(step - 1, self.optim.steps, self.optim.lr)] * len(self.alive)
+        return [self.logs[k].rate for k in self.alive]
+
+    def evaluate(self, step: int) -> float:
+        """Add a point to the curves; mean validation r68 of the members in the stack.
+
+        A member whose validation loss is not finite fails: its last update broke it.
+        """
+        outputs = self.population.predict(self.val.hits, self.curve_tracks)
+        n = len(self.curve_tracks)
+        loss = losses(outputs, self.val.targets[:n].expand(len(self.alive), -1, -1)).tolist()
+        rates = self.rates(step) if step else [0.0] * len(self.alive)
+        r68 = []
+        for place, k in enumerate(self.alive):
+            log = self.logs[k]
+            since = int(log.rows[-1]["step"]) if log.rows else 0
+            tracks = self.val.tracks(self.target, outputs[place])
+            r68.append(stats_metrics.METRICS["qoverpt_r68"].function(tracks))
+            log.rows.append(
+                {
+                    "step": step,
+                    "lr": rates[place],
+                    "train_loss": float(np.mean(log.losses[since:])) if step else math.nan,
+                    "val_loss": loss[place],
+                    "val_qoverpt_r68": r68[-1],
+                    "grad_norm": float(np.median(log.norms[since:])) if step else math.nan,
+                    **{f"val_{n}": v for n, v in stats_metrics.evaluate(tracks, self.also).items()},
+                }
+            )
+            if loss[place] < log.best:
+                log.best, log.best_step, log.since_best = loss[place], step, 0
+                log.best_weights = self.population.member_weights(place)
+            elif step > EARLY_EPOCHS * self.batches.per_epoch:
+                log.since_best += 1
+        self.fail(step, "validation loss", loss)
+        return float(np.mean(r68))
+
+    def stop_early(self, step: int) -> None:
+        """Apply the patience: lower the rate or let the member go."""
+        patience = self.optim.patience
+        if patience is None:
+            return
+        done = []
+        for k in self.alive:
+            log = self.logs[k]
+            if log.since_best < patience:
+                continue
+            if self.optim.schedule == "plateau":
+                log.rate, log.since_best = log.rate * PLATEAU_FACTOR, 0
+                if log.rate >= PLATEAU_END * self.optim.lr:
+                    continue
+            done.append(k)
+        self.finish(done, step)
+
+    def finish(self, members: Sequence[int], step: int, pruned: str | None = None) -> None:
+        """Members end well, or are pruned for a reason, and leave the stack."""
+        for k in members:
+            self.results[k] = self.result(k, step, "pruned" if pruned else "finished", pruned)
+        self.leave(members)
+
+    def points(self) -> list[dict[str, float]]:
+        """The last point of every member's curves; empty for a failed one."""
+        failed = {k for k, result in self.results.items() if result.status == "failed"}
+        return [{} if k in failed else log.rows[-1] for k, log in enumerate(self.logs)]
+
+    def leave(self, members: Sequence[int]) -> None:
+        """Compact the stack."""
+        if members:
+            places = [i for i, k in enumerate(self.alive) if k not in members]
+            self.alive = [self.alive[i] for i in places]
+            if places:
+                for part in (self.population, self.batches, self.optimiser):
+                    part.keep(places)
+
+    def result(self, k: int, step: int, status: str, reason: str | None) -> MemberResult:
+        """What is known of a member when it ends, but for its validation metrics."""
+        log = self.logs[k]
+        last = self.population.member_weights(self.alive.index(k))
+        return MemberResult(
+            seed=self.seeds[k],
+            status=status,
+            reason=reason,
+            steps=step,
+            best_step=log.best_step,
+            seconds=time.perf_counter() - self.started,
+            metrics={},
+            history=pd.DataFrame(log.rows),
+            weights=log.best_weights,
+            last_weights=last,
+            predictions=None,
+        )
+
+    def curve_metrics(self, k: int) -> dict[str, float]:
+        """The metrics of a member's training curves (metrics.md)."""
+        log, curve = self.logs[k], self.results[k].history
+        steps, val = curve["step"].to_numpy(), curve["val_loss"].to_numpy()
+        return {
+            "train_loss": float(curve["train_loss"].iloc[-1]),
+            "last_val_loss": float(val[-1]),
+            "steps_to_95": curves.steps_to_95(steps, val),
+            "loss_at_10pct": curves.loss_at_10pct(steps, val),
+            "grad_norm_cv": curves.grad_norm_cv(np.array(log.norms)),
+            "loss_spikes": curves.loss_spikes(np.array(log.losses)),
+        }
+
+    def score(self, build: Callable[[Sequence[int]], Population]) -> None:
+        """Validation metrics, on all of val, of members that did not fail at their kept weights."""
+        finished = [k for k, r in sorted(self.results.items()) if r.status != "failed"]
+        if not finished:
+            return
+        population = build([self.seeds[k] for k in finished])
+        population.load([self.results[k].weights for k in finished])
+        everything = torch.arange(len(self.val), device=self.val.targets.device)
+        outputs = population.predict(self.val.hits, everything)
+        loss = losses(outputs, self.val.targets.expand(len(finished), -1, -1)).tolist()
+        for place, k in enumerate(finished):
+            result = self.results[k]
+            result.predictions = self.val.tracks(self.target, outputs[place])
+            scores = stats_metrics.evaluate(result.predictions)
+            result.metrics = {
+                "val_loss": loss[place],
+                **{f"val_{name}": value for name, value in scores.items()},
+                **self.curve_metrics(k),
+            }
+
+
+def fit(
+    build: Callable[[Sequence[int]], Population],
+    seeds: Sequence[int],
+    train: Split,
+    val: Split,
+    target: Target,
+    optim: OptimConfig,
+    on_progress: Progress | None = None,
+    on_evaluation: Watch | None = None,
+    also: Sequence[str] = (),
+) -> list[MemberResult]:
+    """Train one member for each seed, together.
+
+    The weights with the lowest validation loss on the curve's tracks are kept. A member whose
+    loss is not finite fails alone; the others go on as if it had never been there.
+
+    Args:
+        build: Makes a fresh population of the given seeds.
+        seeds: One for each member.
+        train: The training split.
+        val: The validation split.
+        target: How outputs are read.
+        optim: Budget, rate and schedule.
+        on_progress: Called after every step.
+        on_evaluation: Called after every evaluation but the one before the first step; all members
+            end, with the status ``pruned``, when it gives a reason.
+        also: Metrics that the curves hold beside q/pT's resolution.
+
+    Returns:
+        One result a seed, in the order of ``seeds``.
+    """
+    run = _Fit(build(seeds), train, val, target, optim, also)
+    points = set(evaluation_steps(optim.steps, run.batches.per_epoch))
+    r68: float | None = run.evaluate(0)
+    for step in range(1, optim.steps + 1):
+        run.step(step)
+        if run.alive and step in points:
+            r68 = run.evaluate(step)
+            pruned = on_evaluation(step, run.points()) if on_evaluation is not None else None
+            if pruned is not None:
+                run.finish(list(run.alive), step, pruned)
+            run.stop_early(step)
+        if on_progress is not None:
+            on_progress(step, r68)
+        if not run.alive:
+            break
+    run.finish(list(run.alive), optim.steps)
+    run.score(build)
+    return [run.results[k] for k in range(len(seeds))]

@@ -1,0 +1,341 @@
+"""Ragged weighted pooling: from the hits assigned to a track to one vector per track.
+
+Weighted averages and sums commute with a linear projection, so their hits are summed once, before
+training. Only the maximum and the minimum need every hit projected in every step; a compiled
+kernel does that without storing the projected hits, and its gradient touches only the two hits
+per output that won.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headsweep.config import PoolingConfig
+
+MIN_WEIGHT = 1e-8
+"""Smallest sum of weights an average is divided by (the document's formula)."""
+
+
+class FrozenTracks(Protocol):
+    """What pooling needs of one split of frozen features (features/cache.py); shapes as in Hits."""
+
+    @property
+    def raw(self) -> NDArray[np.float32]:
+        """Raw hit features [H, F]."""
+        ...
+
+    @property
+    def encoded(self) -> NDArray[np.float32]:
+        """Encoded hit features [H, D]."""
+        ...
+
+    @property
+    def p(self) -> NDArray[np.float32]:
+        """Assignment probability of each hit [H]."""
+        ...
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """First hit of each track, and H [T+1]."""
+        ...
+
+    @property
+    def query(self) -> NDArray[np.float32]:
+        """Query embedding of each track [T, D]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hits:
+    """One split on a device: T tracks with H assigned hits in all.
+
+    Attributes:
+        raw: Raw hit features [H, F].
+        encoded: Encoded hit features [H, D].
+        p: Assignment probability of each hit [H].
+        offsets: Hits of track t are rows ``offsets[t]:offsets[t + 1]``, int64 [T+1].
+        query: Query embedding of each track [T, D].
+        weight: Sum of p over a track's hits [T].
+        raw_sum: Sum of p times raw [T, F].
+        encoded_sum: Sum of p times encoded [T, D].
+    """
+
+    raw: Tensor
+    encoded: Tensor
+    p: Tensor
+    offsets: Tensor
+    query: Tensor
+    weight: Tensor
+    raw_sum: Tensor
+    encoded_sum: Tensor
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+def to_hits(split: FrozenTracks, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Hits:
+    """Copy one split of frozen features to a device and sum its weighted hits once."""
+    track = np.repeat(np.arange(len(split.query)), np.diff(split.offsets))
+    p = np.asarray(split.p, dtype=np.float64)
+
+    def sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        total = np.zeros((len(split.query), values.shape[1]))
+        np.add.at(total, track, values)
+        return total
+
+    def tensor(values: NDArray[Any]) -> Tensor:
+        return torch.tensor(np.ascontiguousarray(values), dtype=dtype, device=device)
+
+    return Hits(
+        raw=tensor(split.raw),
+        encoded=tensor(split.encoded),
+        p=tensor(split.p),
+        offsets=torch.tensor(np.asarray(split.offsets), dtype=torch.int64, device=device),
+        query=tensor(split.query),
+        weight=tensor(np.bincount(track, weights=p, minlength=len(split.query))),
+        raw_sum=tensor(sums(p[:, None] * split.raw)),
+        encoded_sum=tensor(sums(p[:, None] * split.encoded)),
+    )
+
+
+def aggregated_dim(config: PoolingConfig, dim: int) -> int:
+    """Length of the pooled vector: D + 8P for the document's choice of everything."""
+    projections = config.raw + config.encoded
+    return config.query * dim + projections * len(config.statistics) * projected_dim(config, dim)
+
+
+def projected_dim(config: PoolingConfig, dim: int) -> int:
+    """P: D for ``full``, D // 2 for ``half``."""
+    return dim if config.width == "full" else dim // 2
+
+
+class SwiGLU(nn.Module):
+    """Gated unit over halves (a, b) of the last axis: silu(a) * b."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., 2n] to [..., n]."""
+        gate, value = x.chunk(2, dim=-1)
+        return F.silu(gate) * value
+
+
+def build_projection(config: PoolingConfig, inputs: int, dim: int) -> nn.Module:
+    """One projection: Linear(inputs, P), or upstream's Dense with one hidden layer of 2 inputs."""
+    outputs = projected_dim(config, dim)
+    if config.projection == "linear":
+        return nn.Linear(inputs, outputs)
+    hidden = 2 * inputs
+    if config.activation == "silu":
+        return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+    return nn.Sequential(nn.Linear(inputs, 2 * hidden), SwiGLU(), nn.Linear(hidden, outputs))
+
+
+def pool(config: PoolingConfig, params: Mapping[str, Tensor], hits: Hits, rows: Tensor) -> Tensor:
+    """The aggregated features of a batch for K members at once.
+
+    Query, then the statistics of the raw projection in the order of ``config.statistics``, then
+    those of the encoded one; the default is the document's order (avg, sum, max, min). Parts
+    switched off in ``config`` are left out.
+
+    Args:
+        config: What is projected and pooled.
+        params: Stacked weights ``raw.weight`` [K, P, F], ``raw.bias`` [K, P], ``encoded.weight``,
+            .. (an MLP projection has ``raw.0.weight``, ..).
+        hits: The split.
+        rows: Tracks of each member's batch, int64 [K, B].
+
+    Returns:
+        [K, B, A] with A = ``aggregated_dim``. A track without hits gets zeros beside its query.
+    """
+    parts = [hits.query[rows]] if config.query else []
+    for name, used in (("raw", config.raw), ("encoded", config.encoded)):
+        if used:
+            own = {key[len(name) + 1 :]: v for key, v in params.items() if key.startswith(name)}
+            compiled = config.projection == "linear" and rows.device.type == "cpu"
+            statistics = _pool_compiled if compiled else _pool_padded
+            pooled = statistics(config, name, own, hits, rows)
+            parts += [pooled[statistic] for statistic in config.statistics]
+    return torch.cat(parts, dim=-1)
+
+
+def _pool_compiled(
+    config: PoolingConfig, name: str, params: Mapping[str, Tensor], hits: Hits, rows: Tensor
+) -> dict[str, Tensor]:
+    """Linear projection on the CPU: sums pooled before projecting, extremes by the kernel."""
+    weight, bias = params["weight"], params["bias"]
+    x, total = getattr(hits, name), getattr(hits, f"{name}_sum")
+    pooled: dict[str, Tensor] = {}
+    w = hits.weight[rows].unsqueeze(-1)
+    if "avg" in config.statistics or "sum" in config.statistics:
+        pooled["sum"] = torch.bmm(total[rows], weight.mT) + w * bias.unsqueeze(1)
+        pooled["avg"] = pooled["sum"] / w.clamp_min(MIN_WEIGHT)
+    if "max" in config.statistics or "min" in config.statistics:
+        pooled["max"], pooled["min"] = _Extremes.apply(  # type: ignore[no-untyped-call]
+            weight, bias, x, hits.offsets, rows
+        )
+    return pooled
+
+
+def _pool_padded(
+    config: PoolingConfig, name: str, params: Mapping[str, Tensor], hits: Hits, rows: Tensor
+) -> dict[str, Tensor]:
+    """Any projection on any device: the batch's hits padded to its longest track."""
+    members, batch = rows.shape
+    if len(hits.p) == 0:
+        last_bias = params["bias" if config.projection == "linear" else "2.bias"]
+        nothing = hits.p.new_zeros((members, batch, last_bias.shape[1]))
+        return dict.fromkeys(config.statistics, nothing)
+    first, last = hits.offsets[rows], hits.offsets[rows + 1]
+    longest = max(int((last - first).max()), 1)
+    index = first.unsqueeze(-1) + torch.arange(longest, device=rows.device)
+    mask = (index < last.unsqueeze(-1)).unsqueeze(-1)
+    index = index.clamp_max(len(hits.p) - 1).view(members, -1)
+    x = getattr(hits, name)[index]
+    projected = _project(config, params, x).view(members, batch, longest, -1)
+    p = hits.p[index].view(members, batch, longest, 1) * mask
+    total = (p * projected).sum(2)
+    empty = (first == last).unsqueeze(-1)
+    highest = projected.masked_fill(~mask, -torch.inf).amax(2).masked_fill(empty, 0)
+    lowest = projected.masked_fill(~mask, torch.inf).amin(2).masked_fill(empty, 0)
+    average = total / p.sum(2).clamp_min(MIN_WEIGHT)
+    return {"avg": average, "sum": total, "max": highest, "min": lowest}
+
+
+def _project(config: PoolingConfig, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Stacked projection of hits [K, N, F] to [K, N, P]."""
+    if config.projection == "linear":
+        return torch.baddbmm(params["bias"].unsqueeze(1), x, params["weight"].mT)
+    hidden = torch.baddbmm(params["0.bias"].unsqueeze(1), x, params["0.weight"].mT)
+    active = F.silu(hidden) if config.activation == "silu" else SwiGLU()(hidden)
+    return torch.baddbmm(params["2.bias"].unsqueeze(1), active, params["2.weight"].mT)
+
+
+def compile_kernels() -> None:
+    """Compile the kernels of the CPU, or load them from their cache, as their first use would.
+
+    That takes seconds, and must not be broken off, as by a time limit: numba then calls them
+    compiled, and has nothing to call.
+    """
+    weight, bias = torch.ones(1, 1, 1, requires_grad=True), torch.ones(1, 1)
+    one_hit = torch.tensor([0, 1])
+    high, low = _Extremes.apply(  # type: ignore[no-untyped-call]
+        weight, bias, torch.ones(1, 1), one_hit, torch.zeros(1, 1, dtype=torch.int64)
+    )
+    (high + low).sum().backward()
+
+
+class _Extremes(torch.autograd.Function):
+    """Maximum and minimum over a track's hits of a linear projection of them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, bias: Tensor, x: Tensor, offsets: Tensor, rows: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        members, batch = rows.shape
+        shape = (members, batch, weight.shape[1])
+        high, low = x.new_empty(shape), x.new_empty(shape)
+        high_at, low_at = (
+            rows.new_empty(shape, dtype=torch.int32),
+            rows.new_empty(shape, dtype=torch.int32),
+        )
+        _extremes(
+            x.numpy(),
+            weight.detach().mT.contiguous().numpy(),
+            bias.detach().contiguous().numpy(),
+            offsets.numpy(),
+            rows.numpy(),
+            high.numpy(),
+            low.numpy(),
+            high_at.numpy(),
+            low_at.numpy(),
+        )
+        ctx.save_for_backward(x, high_at, low_at)
+        return high, low
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, high_at, low_at = ctx.saved_tensors
+        grad_high, grad_low = grads
+        members, _, outputs = high_at.shape
+        grad_weight = x.new_zeros((members, outputs, x.shape[1]))
+        grad_bias = x.new_zeros((members, outputs))
+        for grad, at in ((grad_high, high_at), (grad_low, low_at)):
+            _extremes_backward(
+                x.numpy(),
+                grad.contiguous().numpy(),
+                at.numpy(),
+                grad_weight.numpy(),
+                grad_bias.numpy(),
+            )
+        return grad_weight, grad_bias, None, None, None
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _extremes(x, weight, bias, offsets, rows, high, low, high_at, low_at):  # type: ignore[no-untyped-def]
+    """Fill high, low [K, B, P] and the winning hits; an empty track gives 0 and hit -1.
+
+    Two hits and two features at a time: each load and store then serves more products, and the
+    sums of a hit are still added up in the order of its features.
+    """
+    members, batch, outputs = high.shape
+    inputs = x.shape[1]
+    one, two = np.empty(outputs, x.dtype), np.empty(outputs, x.dtype)
+    for k in range(members):
+        w = weight[k]
+        for i in range(batch):
+            first, last = offsets[rows[k, i]], offsets[rows[k, i] + 1]
+            top, bottom, top_at, bottom_at = high[k, i], low[k, i], high_at[k, i], low_at[k, i]
+            start = -np.inf if first < last else 0.0
+            for o in range(outputs):
+                top[o] = start
+                bottom[o] = -start
+                top_at[o] = -1
+                bottom_at[o] = -1
+            for a in range(first, last, 2):
+                b = min(a + 1, last - 1)  # an odd last hit stands twice
+                for o in range(outputs):
+                    one[o] = two[o] = bias[k, o]
+                for f in range(0, inputs - 1, 2):
+                    a0, a1, b0, b1 = x[a, f], x[a, f + 1], x[b, f], x[b, f + 1]
+                    for o in range(outputs):
+                        one[o] = one[o] + a0 * w[f, o] + a1 * w[f + 1, o]
+                        two[o] = two[o] + b0 * w[f, o] + b1 * w[f + 1, o]
+                if inputs % 2:
+                    a0, b0 = x[a, inputs - 1], x[b, inputs - 1]
+                    for o in range(outputs):
+                        one[o] += a0 * w[inputs - 1, o]
+                        two[o] += b0 * w[inputs - 1, o]
+                for o in range(outputs):
+                    # "not <=" also takes a NaN, so that a member that diverged is noticed.
+                    u, v, best, at = one[o], two[o], top[o], top_at[o]
+                    wins = not u <= best
+                    best, at = (u if wins else best), (a if wins else at)
+                    wins = not v <= best
+                    top[o], top_at[o] = (v if wins else best), (b if wins else at)
+                    best, at = bottom[o], bottom_at[o]
+                    wins = not u >= best
+                    best, at = (u if wins else best), (a if wins else at)
+                    wins = not v >= best
+                    bottom[o], bottom_at[o] = (v if wins else best), (b if wins else at)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _extremes_backward(x, grad, at, grad_weight, grad_bias):  # type: ignore[no-untyped-def]
+    """Add the gradient of one extreme: each output's gradient goes to the hit that won."""
+    members, batch, outputs = at.shape
+    inputs = x.shape[1]
+    for k in range(members):
+        for i in range(batch):
+            for o in range(outputs):
+                hit = at[k, i, o]
+                if hit >= 0:
+                    g = grad[k, i, o]
+                    grad_bias[k, o] += g
+                    for f in range(inputs):
+                        grad_weight[k, o, f] += g * x[hit, f]

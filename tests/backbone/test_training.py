@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+
+from headsweep.backbone.training import assignment_quality, fit_backbone, train_checkpoint
+from headsweep.backbone.transformer import load
+from headsweep.config import SplitConfig
+from headsweep.events.base import Events, split_events
+from helpers.toy_events import FEATURES, ToySource, toy_events
+
+
+def coloured_events(n: int, seed: int) -> Events:
+    """Toy events in which column t tells hits of tracks from noise."""
+    events = toy_events(n, seed, most_tracks=1, noise=10)
+    events.hits[:, FEATURES.index("t")] += np.where(events.hit_track < 0, 4, -4)
+    return events
+
+
+def test_it_learns_to_tell_hits_from_noise():
+    torch.set_num_threads(1)
+    reports = []
+    model = fit_backbone(
+        coloured_events(200, seed=1),
+        steps=60,
+        seed=0,
+        queries=1,
+        progress=lambda text, share: reports.append((text, share)),
+    )
+    purity, efficiency = assignment_quality(model, coloured_events(100, seed=2), 0.1)
+    assert purity > 0.95
+    assert efficiency > 0.95
+    assert [share for _, share in reports] == pytest.approx(np.arange(1, 61) / 60)
+    first, last = (float(reports[i][0].split()[-1]) for i in (0, -1))
+    assert last < 0.3 * first
+
+
+@pytest.mark.parametrize("steps", [1, 2, 20])
+def test_few_steps_are_enough_to_run(steps):
+    assert fit_backbone(toy_events(3), steps=steps, seed=0, queries=2).key()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not():
+    events = toy_events(40)
+    state = torch.random.get_rng_state()
+    keys = [fit_backbone(events, steps=2, seed=s, queries=2).key() for s in (0, 0, 1)]
+    assert keys[0] == keys[1] != keys[2]
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_train_checkpoint_measures_on_validation_and_writes_facts(tmp_path):
+    source, split = ToySource(toy_events(60, most_tracks=3)), SplitConfig(val=0.3, dev=0.1)
+    path = tmp_path / "deep" / "a.safetensors"
+    model = train_checkpoint(
+        source, split, path, tmp_path, steps=3, seed=0, threshold=0.2, command="headsweep backbone"
+    )
+    loaded = load(str(path))
+    assert loaded.key() == model.key()
+    assert loaded.shape.queries == 3
+    val = source.events.take(split_events(60, val=0.3, dev=0.1, test=0, seed=0)["val"])
+    purity, efficiency = assignment_quality(model, val, 0.2)
+    assert loaded.facts == {
+        "command": "headsweep backbone",
+        "data_key": source.key(),
+        "split": {"val": 0.3, "dev": 0.1, "test": 0.0, "seed": 0, "folds": None, "fold": 0},
+        "training_events": 36,
+        "validation_events": 18,
+        "threshold": 0.2,
+        "purity": round(purity, 4),
+        "efficiency": round(efficiency, 4),
+    }

@@ -1,0 +1,47 @@
+"""What is in the MLflow database below a root, for tests."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+from headsweep.store.tracking import mlflow_client
+
+
+def rows(root, query):
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection:
+        return sorted(connection.execute(query).fetchall())
+
+
+def dump(root):
+    """Content of every table that MLflow fills for runs."""
+    tables = ("experiments", "runs", "metrics", "latest_metrics", "params", "tags", "inputs")
+    return {table: rows(root, f"SELECT * FROM {table}") for table in (*tables, "datasets")}
+
+
+def runs(root, folder, uri=None):
+    """Runs of a folder and of what is below it, by path relative to it; none may be RUNNING."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri or mlflow_client.tracking_uri(root))
+    experiment = client.get_experiment_by_name(mlflow_client.EXPERIMENT)
+    found = client.search_runs([experiment.experiment_id], max_results=10000)
+    prefix = quote(str(folder.relative_to(root)))
+    if uri:
+        prefix = f"{(root / '.id').read_text()}/{prefix}"
+    own = {run.data.tags["headsweep.path"]: run for run in found}
+    assert len(own) == len(found)
+    assert all(run.info.status != "RUNNING" for run in found)
+    return {
+        path[len(prefix) :].strip("/"): run
+        for path, run in own.items()
+        if path == prefix or path.startswith(f"{prefix}/")
+    }
+
+
+def artifacts(run, uri=None):
+    from mlflow.artifacts import list_artifacts
+
+    found = list_artifacts(run_id=run.info.run_id, tracking_uri=uri) if uri else None
+    found = list_artifacts(run.info.artifact_uri) if found is None else found
+    return sorted(Path(file.path).name for file in found)

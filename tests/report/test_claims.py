@@ -1,0 +1,370 @@
+"""The six claims on made-up runs in which each is true or false by construction."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from headsweep.config import DesignConfig, MLPHeadConfig, PoolingConfig
+from headsweep.errors import UserError
+from headsweep.report import build as report_build
+from headsweep.report.claims import CLAIMS, EXTRA, SPREAD, TREND, Judged, find_claims
+from headsweep.report.comparisons import NO_INFORMATION
+from headsweep.report.predictions import Row, Sample
+from headsweep.report.pt_trend import Bins
+from headsweep.report.render import page as render_page
+from headsweep.report.render import tables, verdict_tables, write
+from headsweep.stats.metrics import Tracks
+from headsweep.store import runs
+from headsweep.sweep.claim_roles import ROLES
+from headsweep.sweep.plan import make_plan
+from helpers.toy_runs import PT_EDGES, normal_grid, toy_score, write_cache, write_toy_job
+
+N = 12
+PER_BIN = 240
+PT = np.exp(np.linspace(np.log(5.0), np.log(200.0), 5 * PER_BIN, endpoint=False))
+"""Over the five quoted bins; 10 to 20 GeV has 225 tracks, as the others about."""
+
+HEAD: dict[str, object] = {"regression_hidden_dim": 144}
+HEADS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "conservative": ({}, {}),
+    "direct": ({"regression_num_layers": 1}, {}),
+    "no dropout": ({"dropout": 0.0}, {}),
+    "half": ({}, {"width": "half"}),
+    "before": ({"regression_num_layers": 1}, {"width": "half"}),
+}
+
+
+def config(role: str) -> dict[str, object]:
+    """What a claim looks at in a resolved configuration."""
+    head, pooling = HEADS[role]
+    return {
+        "data": {
+            "source": {},
+            "split": {"folds": None, "fold": 0},
+            "selection": {"min_stations": 0},
+        },
+        "backbone": {},
+        "pooling": asdict(PoolingConfig(**pooling)),  # type: ignore[arg-type]
+        "head": asdict(MLPHeadConfig(**HEAD | head)),  # type: ignore[arg-type]
+        "optim": {"lr": 0.08},
+    }
+
+
+def seeds(spread: float, shift: int) -> np.ndarray:
+    """Factors of the seeds, around 1: their logs have exactly the quantiles of a normal."""
+    return np.exp(spread * normal_grid(N, shift))
+
+
+def row(
+    label: str,
+    *,
+    rho: float = 0.1,
+    high: float = 1.0,
+    eta: float = 0.01,
+    spread: float = 0.02,
+    losses: Mapping[str, float] | None = None,
+    folds: int | None = None,
+) -> Row:
+    """Twelve seeds; r68 is ``rho``, above 50 GeV times ``high``, eta_abs68 is ``eta``."""
+    shift = sum(map(ord, label))
+    events = np.arange(len(PT)) // 2
+    q = np.where(np.arange(len(PT)) % 3, 1.0, -1.0)
+    truth = np.stack([np.zeros(len(PT)), np.zeros(len(PT)), PT, q], axis=1)
+    factors, trends, samples = seeds(spread, shift), seeds(0.02, shift + 9), []
+    scalars = {"gap": 1.3, "last_dev_loss": 0.02, "loss_at_10pct": 0.1, **(losses or {})}
+    of_losses = {name: v * seeds(0.02, shift + i) for i, (name, v) in enumerate(scalars.items())}
+    for s, factor in enumerate(factors):
+        errors = normal_grid(len(PT), 7)  # the same of all arms: events do not matter
+        width = rho * factor * np.where(PT >= 50, high * trends[s], 1.0)
+        kappa = q / PT * (1 + width * errors)
+        estimate = np.stack([eta * factor * errors, 0 * PT, 1 / np.abs(kappa), np.sign(kappa)], 1)
+        tracks = Tracks.from_estimate(events, truth, estimate)
+        own = {name: float(values[s]) for name, values in of_losses.items()}
+        block = (s // folds, s % folds) if folds else (0, 0)
+        samples.append(Sample(tracks, np.ones(len(PT), dtype=bool), own, block, seed=s))
+    return Row(label, "head", folds, samples, planned=N, parameters=100)
+
+
+def judged(
+    rows: Sequence[Row], fewest: int = 200, unfit: Mapping[str, str] | None = None, **design: int
+) -> dict[str, Judged]:
+    found = find_claims(
+        rows,
+        [config(row.label) for row in rows],
+        DesignConfig(kind="claims", **design),  # type: ignore[arg-type]
+        unfit or {},
+        (PT_EDGES, fewest),
+        np.random.default_rng(0),
+    )
+    return {claim.name: claim for claim in found}
+
+
+def arms(sign: float, folds: int | None = None) -> list[Row]:
+    """Every claim is true for sign 1, and wrong by as much for sign -1."""
+    factor = math.exp(0.3 * sign)
+
+    def other(label: str, **more: float | Mapping[str, float]) -> Row:
+        return row(label, folds=folds, **more)  # type: ignore[arg-type]
+
+    return [
+        other("conservative"),
+        other(
+            "direct",
+            rho=0.1 * factor,
+            high=factor,
+            eta=0.01 * factor,
+            spread=0.02 * math.exp(1.5 * sign),
+            losses={"last_dev_loss": 0.02 * factor, "loss_at_10pct": 0.1 / factor},
+        ),
+        other("no dropout", losses={"gap": 1.3 * factor, "last_dev_loss": 0.02 * factor}),
+        other("half", rho=0.1 * factor),
+        other("before", rho=0.1 * factor),
+    ]
+
+
+def test_true_claims_are_supported() -> None:
+    found = judged(arms(1))
+    assert [*found] == [claim.name for claim in (*CLAIMS, EXTRA)]
+    assert {claim.finding for claim in found.values()} == {"supported"}
+    assert {part.finding for claim in found.values() for part in claim.parts} == {"supported"}
+    for name, claim in found.items():
+        for part in claim.parts:
+            assert part.effect.verdict is not None
+            assert part.effect.verdict.comparisons == (1 if name == EXTRA.name else 6)
+
+
+def test_wrong_claims_are_refuted() -> None:
+    found = judged(arms(-1))
+    assert {claim.finding for claim in found.values()} == {"refuted"}
+    assert {claim.how for name, claim in found.items() if name != "C4"} == {"opposite"}
+    assert [part.finding for part in found["C4"].parts] == ["refuted", "refuted"]
+    assert "refuted: C1 (opposite), C2 (opposite)" in sentence(found)
+
+
+def test_equal_arms_are_no_improvement() -> None:
+    same = [row(role) for role in ROLES]
+    found = judged(same)
+    for name in ("C1", "C2", "C5", "C6", "before"):
+        assert (found[name].finding, found[name].how) == ("refuted", "equivalent")
+    assert [part.finding for part in found["C4"].parts] == ["refuted", "supported"]
+
+
+def test_deltas_and_intervals_are_those_of_welch() -> None:
+    rows = arms(1)
+    found = judged(rows)
+    logs = {
+        (row.label, name): np.log([sample.scalars[name] for sample in row.samples])
+        for row in rows
+        for name in row.samples[0].scalars
+    }
+    for claim, part, metric, other in (
+        ("C4", 0, "gap", "no dropout"),
+        ("C4", 1, "last_dev_loss", "no dropout"),
+        ("C5", 0, "loss_at_10pct", "direct"),
+        ("C5", 1, "last_dev_loss", "direct"),
+    ):
+        effect = found[claim].parts[part].effect
+        verdict = effect.verdict
+        assert verdict is not None
+        assert (effect.metric, effect.control) == (metric, other)
+        test = stats.ttest_ind(logs["conservative", metric], logs[other, metric], equal_var=False)
+        wide = test.confidence_interval(1 - 0.05 / 6)
+        assert (verdict.sim_low, verdict.sim_high) == pytest.approx((wide.low, wide.high))
+        assert verdict.se_events is None  # not a function of tracks
+    eta = found["C2"].parts[0].effect.verdict
+    assert eta is not None
+    assert eta.delta == pytest.approx(-0.3, abs=1e-9)
+    assert eta.se_events == pytest.approx(0, abs=1e-9)
+
+
+def test_the_interaction_is_the_change_at_high_pt_less_that_at_low() -> None:
+    part = judged(arms(1))["C1"].parts[1]
+    assert part.effect.metric == TREND
+    assert part.effect.verdict is not None
+    assert part.effect.verdict.delta == pytest.approx(-0.3, abs=0.02)
+    assert part.effect.verdict.se_events is not None
+    assert "50–100 and 100–200 against 5–10 and 10–20 GeV" in part.words
+
+
+def test_events_act_on_the_interaction_as_on_four_independent_bins() -> None:
+    """ln r68 of n normal tracks has the standard error sqrt(q (1 - q) / n) / (2 f(1))."""
+    rng = np.random.default_rng(1)
+    single = row("conservative")
+    tracks = single.samples[0].tracks
+    kappa = tracks.q_true / PT * (1 + 0.1 * rng.normal(size=len(PT)))
+    one = replace(single, samples=[replace(single.samples[0], tracks=replace(tracks, kappa=kappa))])
+    found = Bins.find(one, PT_EDGES, 200)
+    spread = found.event_means([one], rng)["conservative"].std()
+    counts = np.histogram(PT, PT_EDGES)[0][[0, 1, 3, 4]]
+    each = np.sqrt(0.6827 * 0.3173 / counts) / (2 * stats.norm.pdf(1))
+    assert spread == pytest.approx(np.sqrt(np.sum(each**2)) / 2, rel=0.25)
+
+
+def test_the_spread_is_a_ratio_of_deviations_and_says_how_many_seeds_it_wants() -> None:
+    part = judged(arms(1))["C3"].parts[0]
+    assert part.effect.metric == SPREAD
+    assert part.effect.verdict is not None
+    assert part.effect.verdict.delta == pytest.approx(-1.5, abs=0.1)
+    assert part.effect.verdict.test == "Brown-Forsythe"
+    assert part.effect.verdict.margin == pytest.approx(math.log(1.5))
+    assert "50 seeds each are asked for, here are 12" in part.words
+
+
+def test_few_tracks_in_the_bins_leave_only_the_second_part_open() -> None:
+    found = judged(arms(1), fewest=1000)["C1"]
+    assert (found.finding, found.parts[0].finding) == ("not testable", "supported")
+    assert "0 of 5 quoted pT bins have 1000 tracks" in found.parts[1].effect.note
+    assert judged(arms(-1), fewest=1000)["C1"].finding == "refuted"  # one part is enough
+
+
+def test_under_and_overflow_are_no_inner_bins() -> None:
+    with pytest.raises(UserError, match="3 of 3 quoted pT bins"):
+        Bins.find(row("conservative"), [10.0, 20.0, 50.0, 100.0], 200)
+
+
+def test_without_information_nothing_is_said_of_pt_but_of_eta_and_losses() -> None:
+    rows = arms(1)
+    rows[0] = row("conservative", rho=1.5, eta=0.001)
+    found = judged(rows)
+    for name in ("C1", "C3", "C6", "before"):
+        assert found[name].finding == "not testable"
+        assert NO_INFORMATION in found[name].parts[0].effect.note
+    assert found["C2"].finding == found["C4"].finding == "supported"
+    assert "not testable: C1, C3, C6" in sentence(found)
+
+
+def test_who_has_not_converged_or_is_not_there_is_named() -> None:
+    found = judged(arms(1)[:4], unfit={"half": "not converged"})
+    assert found["C6"].parts[0].effect.note == "half: not converged"
+    assert found["before"].parts[0].effect.note == "no configuration is 'before'"
+    assert found["C5"].finding == "supported"
+
+
+def test_folds_are_blocks_and_have_no_spread_of_seeds() -> None:
+    found = judged(arms(1, folds=4))
+    assert "folds differ in their tracks" in found["C3"].parts[0].effect.note
+    for name in ("C1", "C2", "C4", "C5", "C6"):
+        for part in found[name].parts:
+            assert part.effect.verdict is not None
+            assert part.effect.verdict.test == "Nadeau-Bengio"
+            assert part.effect.verdict.comparisons == 6
+    assert found["C5"].finding == found["C6"].finding == "supported"
+
+
+def test_a_value_without_a_logarithm_is_not_testable() -> None:
+    rows = arms(1)
+    rows[1].samples[3].scalars["loss_at_10pct"] = math.nan
+    found = judged(rows)["C5"]
+    assert found.finding == "not testable"
+    assert "cannot be compared on the log scale" in found.parts[0].effect.note
+
+
+def test_the_design_may_raise_the_number_of_comparisons() -> None:
+    found = judged(arms(1), comparisons=24)
+    sizes = {
+        p.effect.verdict.comparisons for c in found.values() for p in c.parts if p.effect.verdict
+    }
+    assert sizes == {24, 1}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        (["optim.lr=0.02,0.04"], "jobs 0 and 1 are both 'conservative'"),
+        (["arm=direct_head,baseline"], "the first job must be a head with hidden layers"),
+        (["arm=no_dropout,baseline"], "the first job must be a head with hidden layers"),
+        (["head.regression_hidden_dim=null"], "a stated width, dropout and full projections"),
+        (["pooling=half", "arm=baseline,direct_head"], "full projections"),
+    ],
+)
+def test_jobs_that_do_not_fit_are_refused_before_they_run(
+    overrides: Sequence[str], match: str
+) -> None:
+    with pytest.raises(UserError, match=match):
+        make_plan(["sweeps=claims", *overrides], multirun=True)
+
+
+@pytest.mark.parametrize("name", ["claims", "claims_acts"])
+def test_the_sweeps_have_every_role(name: str) -> None:
+    plan = make_plan([f"sweeps={name}", *(["data.source.path=x"] * (name != "claims"))], True)
+    arms = dict.fromkeys(job.labels["arm"] for job in plan.jobs)
+    assert len(arms) == len(ROLES)
+    rates = {job.labels["arm"]: job.config.optim.lr for job in plan.jobs}
+    direct, before = (next(rates[a] for a in arms if a.startswith(b)) for b in ("direct", "before"))
+    own = (0.08, 0.04) if name == "claims" else (0.04, 0.08)
+    assert (rates["baseline"], rates["no_dropout"], direct, before) == (
+        own[0],
+        own[0],
+        own[1],
+        own[1],
+    )
+    head = plan.jobs[-1].resolved["head"]
+    assert head["regression_hidden_dim"] == 144
+
+
+def sentence(found: Mapping[str, Judged]) -> str:
+    """The answer of a report with these claims."""
+    from types import SimpleNamespace
+
+    about = SimpleNamespace(search=None, effects=[1], claims=[*found.values()])
+    return verdict_tables.answer(about)  # type: ignore[arg-type]
+
+
+def build(tmp_path: Path, seeds: int) -> write.Report:
+    """A report of toys that differ in the width of their errors."""
+    write_cache(tmp_path, "cache")
+    file = tmp_path / "cache" / "features" / "cache" / "meta.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "dim": 2}))  # half of 1 is 0
+    sweep = tmp_path / "sweeps" / "c"
+    runs.claim_sweep(sweep, {"seeds": seeds, "design": {"kind": "claims"}})
+    for number, (role, width) in enumerate(zip(ROLES, (0.1, 0.2, 0.1, 0.15, 0.25), strict=True)):
+        widths = {100 * number + s: width * (1 + 0.002 * s) for s in range(seeds)}
+        arm = role.replace(" ", "_")
+        write_toy_job(
+            sweep / "jobs" / str(number),
+            widths,
+            labels={"arm": arm},
+            overrides=[f"arm={arm}"],
+            config={key: config(role)[key] for key in ("head", "pooling")},
+        )
+    return write.build_report(sweep, tmp_path, toy_score)
+
+
+def test_one_seed_has_no_spread_and_still_a_page(tmp_path: Path) -> None:
+    built = build(tmp_path, 1)
+    assert "C3" in verdict_tables.answer(built)
+    assert "C3" in render_page.page(built)
+
+
+def test_a_report_shows_the_claims(tmp_path: Path) -> None:
+    built, sweep = build(tmp_path, 5), tmp_path / "sweeps" / "c"
+    assert verdict_tables.answer(built) == (
+        "Of the document's claims supported: C2, C6; undecided: C3, C4, C5; not testable: C1."
+    )
+    table = verdict_tables.verdict_table(built)
+    assert table.title.startswith("Claims (features bending, target plain, steps 3,200, 5 of 5")
+    assert [line[0] for line in table.rows] == [
+        *("C1a", "C1b", "C2", "C3", "C4a", "C4b", "C5a", "C5b", "C6", "before"),
+    ]
+    assert "m = 6" in table.columns
+    assert table.rows[0][2] == "conservative against direct"
+    lines = verdict_tables.open_questions(built)
+    assert any("C3, ln r68 scatters less" in line and "10 seeds per arm" in line for line in lines)
+    assert any("C4a" in line and "the seeds do not differ" in line for line in lines)
+    text = tables.markdown(built, {}, verdict_tables.answer(built), [table], lines)
+    assert "better generalisation through dropout" in text
+    content = json.loads(built.to_json(), parse_constant=pytest.fail)
+    assert content["schema"] == report_build.SCHEMA
+    assert [claim["finding"] for claim in content["claims"]][:2] == ["not testable", "supported"]
+    assert content["claims"][5]["parts"][0]["effect"]["verdict"]["word"] == "better"
+    assert len(content["effects"]) == 10
+    write.write_report(built, sweep / "report")
+    page = (sweep / "report" / "report.html").read_text(encoding="utf-8")
+    assert "full projections beat half ones" in page
+    assert table.note.partition("Refuted:")[0] in page

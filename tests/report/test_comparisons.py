@@ -1,0 +1,244 @@
+"""Comparisons of fabricated runs, against Welch's test of the same values and a plain bootstrap."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from headsweep.config import DesignConfig
+from headsweep.report.comparisons import NO_INFORMATION, Effect, find_effects, pairs
+from headsweep.report.predictions import Row, Sample
+from headsweep.report.render import verdict_tables, write
+from headsweep.stats.metrics import METRICS, Tracks
+from headsweep.stats.verdict import MARGINS
+from headsweep.store import runs
+from helpers.toy_runs import smear, toy_score, write_cache, write_toy_job
+
+Widths = Mapping[int, float | None]
+
+CONTROL = {s: 0.100 + 0.001 * s for s in range(5)}
+WORSE = {10 + s: 0.150 + 0.001 * s for s in range(5)}
+SAME = {s: 0.1005 + 0.001 * s for s in range(5)}
+WIDE = {30 + s: 0.08 + 0.01 * s for s in range(5)}
+"""With equal seeds the toy's errors are the same but for their width: then events do not matter."""
+
+
+def build(
+    root: Path, arms: Sequence[Widths], design: Mapping[str, object] | None = None, **more: object
+) -> write.Report:
+    if not (root / "cache").exists():
+        write_cache(root, "cache")
+    sweep = root / "sweeps" / "s"
+    for number, widths in enumerate(arms):
+        write_toy_job(
+            sweep / "jobs" / str(number),
+            widths,
+            labels={"arm": f"arm{number}"},
+            overrides=[f"arm=arm{number}"],
+            **more,  # type: ignore[arg-type]
+        )
+    if design is not None:
+        runs.claim_sweep(sweep, {"seeds": 5, "design": dict(design)})
+    return write.build_report(sweep, root, toy_score)
+
+
+def only(built: write.Report) -> Effect:
+    (effect,) = built.effects
+    return effect
+
+
+@pytest.mark.parametrize(
+    ("arm", "word"), [(WORSE, "worse"), (SAME, "equivalent"), (WIDE, "undecided")]
+)
+def test_the_verdict_follows_from_the_values_of_the_seeds(
+    tmp_path: Path, arm: Widths, word: str
+) -> None:
+    effect = only(build(tmp_path, [CONTROL, arm]))
+    assert effect.verdict is not None
+    assert (effect.arm, effect.control, effect.verdict.word) == ("arm1", "arm0", word)
+    # rho is exactly normal here, so that r68 is the width.
+    logs = [np.log([w for w in widths.values() if w]) for widths in (arm, CONTROL)]
+    found = stats.ttest_ind(*logs, equal_var=False).confidence_interval()
+    assert effect.verdict.delta == pytest.approx(logs[0].mean() - logs[1].mean(), abs=0.002)
+    assert effect.verdict.se_events is not None
+    assert (effect.verdict.se_events > 1e-9) == (word != "equivalent")
+    se = float(np.sqrt(sum(np.var(x, ddof=1) / len(x) for x in logs)))
+    assert effect.verdict.se_seeds == pytest.approx(se, rel=0.05)
+    # Events add their variance, and with it degrees of freedom.
+    whole = np.hypot(effect.verdict.se_seeds, effect.verdict.se_events)
+    assert effect.verdict.high - effect.verdict.delta > 1.95 * whole
+    assert found.low < effect.verdict.delta < found.high
+    assert (effect.verdict.needed is not None) == (word == "undecided")
+
+
+def test_events_are_resampled_together_for_both_arms(tmp_path: Path) -> None:
+    """Two arms with the same errors share what the sample of events does to them."""
+    effect = only(build(tmp_path, [CONTROL, CONTROL]))
+    assert effect.verdict is not None
+    assert effect.verdict.se_events == pytest.approx(0, abs=1e-12)
+    other = {seed + 100: width for seed, width in CONTROL.items()}
+    apart = only(build(tmp_path / "b", [CONTROL, other]))
+    assert apart.verdict is not None
+    assert apart.verdict.se_events is not None
+    # r68 of T normal tracks has the relative error sqrt(q (1 - q) / T) / (2 f(1)), f(1) = 0.242;
+    # five seeds with errors of their own in each arm.
+    expected = np.sqrt(0.6827 * 0.3173 / 600) / (2 * stats.norm.pdf(1)) * np.sqrt(2 / 5)
+    assert apart.verdict.se_events == pytest.approx(expected, rel=0.25)
+
+
+def test_the_number_of_comparisons_is_that_of_the_design(tmp_path: Path) -> None:
+    arms = [CONTROL, WORSE, SAME]
+    for number, (design, m) in enumerate(
+        [({}, 2), ({"comparisons": 7}, 7), ({"metrics": ["qoverpt_r68", "eta_abs68"]}, 4)]
+    ):
+        built = build(tmp_path / str(number), arms, design)
+        assert {e.verdict.comparisons for e in built.effects if e.verdict} == {m}
+        assert len(built.effects) == len(design.get("metrics", [0])) * 2  # type: ignore[arg-type]
+        assert f"m = {m}" in verdict_tables.verdict_table(built).columns
+
+
+def test_a_path_compares_each_with_the_one_before(tmp_path: Path) -> None:
+    built = build(tmp_path, [CONTROL, WORSE, SAME], {"kind": "path"})
+    assert [(e.arm, e.control) for e in built.effects] == [("arm1", "arm0"), ("arm2", "arm1")]
+    assert verdict_tables.answer(built).startswith("In qoverpt_r68: better: arm2 than arm1 (")
+    assert pairs(["a"], "path") == pairs(["a"], "control") == []
+
+
+def test_without_information_nothing_is_said_of_pt_but_of_eta(tmp_path: Path) -> None:
+    blind = {10 + s: 1.5 + 0.1 * s for s in range(5)}
+    design = {"metrics": ["qoverpt_r68", "charge_misid", "eta_abs68"]}
+    built = build(tmp_path, [CONTROL, blind], design)
+    by_metric = {effect.metric: effect for effect in built.effects}
+    for name in ("qoverpt_r68", "charge_misid"):
+        assert by_metric[name].verdict is None
+        assert by_metric[name].note == f"arm1: {NO_INFORMATION}"
+    assert by_metric["eta_abs68"].verdict is not None
+    assert by_metric["eta_abs68"].verdict.word == "worse"
+    assert "no verdict: arm1" in verdict_tables.answer(built)
+
+
+def test_an_arm_that_has_not_converged_gets_no_verdict(tmp_path: Path) -> None:
+    twice = {"optim": {"steps": 6400, "lr": 0.08}}
+    once = {"optim": {"steps": 3200, "lr": 0.08}}
+    longer = tmp_path / "sweeps" / "longer" / "jobs"
+    build(tmp_path, [CONTROL, WORSE], config=once)
+    write_toy_job(longer / "0", {s: w * 0.9 for s, w in CONTROL.items()}, config=twice)
+    built = write.build_report(tmp_path / "sweeps" / "s", tmp_path, toy_score)
+    assert only(built).verdict is None
+    assert only(built).note == "arm1: not converged" or "arm0: not converged" in only(built).note
+
+
+def test_a_single_seed_decides_nothing(tmp_path: Path) -> None:
+    effect = only(build(tmp_path, [{0: 0.1}, {0: 0.2}]))
+    assert effect.verdict is not None
+    assert effect.verdict.word == "undecided"
+    assert "fewer than two seeds" in effect.verdict.reason
+
+
+def test_a_failed_arm_is_named(tmp_path: Path) -> None:
+    built = build(tmp_path, [CONTROL, {0: None, 1: None}])
+    assert only(built).note == "arm1 has no finished member"
+
+
+def test_folds_are_compared_block_by_block(tmp_path: Path) -> None:
+    write_cache(tmp_path, "cache")
+    sweep, number = tmp_path / "sweeps" / "cv", 0
+    rng, widths = np.random.default_rng(0), {}
+    for arm, width in (("a", 0.1), ("b", 0.15)):
+        for seed in range(2):
+            for fold in range(3):
+                widths[arm, seed, fold] = width * (1 + 0.05 * rng.normal())
+                write_toy_job(
+                    sweep / "jobs" / str(number),
+                    {0: widths[arm, seed, fold]},
+                    labels={"arm": arm},
+                    overrides=[f"arm={arm}"],
+                    split={"folds": 3, "fold": fold, "seed": seed},
+                )
+                number += 1
+    built = write.build_report(sweep, tmp_path, toy_score)
+    verdict = only(built).verdict
+    assert verdict is not None
+    d = [np.log(widths["b", s, f] / widths["a", s, f]) for s in range(2) for f in range(3)]
+    assert verdict.delta == pytest.approx(np.mean(d), abs=0.002)
+    expected = np.sqrt((1 / 6 + 1 / 2) * np.var(d, ddof=1))
+    assert verdict.se_seeds == pytest.approx(expected, rel=0.02)
+    assert (verdict.word, verdict.test) == ("worse", "Nadeau-Bengio")
+    assert [one.convergence() for one in built.fairness] == ["not checked"] * 2
+
+
+def test_every_margin_is_of_a_metric_that_can_be_compared(tmp_path: Path) -> None:
+    names = [name for name in MARGINS if name != "sd_ratio"]
+    scalars = [name for name in names if name not in METRICS]
+    assert set(scalars) == {
+        *("gap", "loss_at_10pct", "dev_loss", "last_dev_loss", "train_loss", "last_val_loss"),
+    }
+    built = build(tmp_path, [CONTROL, WORSE], {"metrics": names})
+    assert [effect.metric for effect in built.effects] == names
+    assert all(effect.verdict is not None for effect in built.effects)
+    for effect in built.effects:
+        assert effect.verdict is not None
+        assert (effect.verdict.se_events is None) == (effect.metric in scalars)
+
+
+def row(
+    label: str,
+    *,
+    scalars: Mapping[str, float] | None = None,
+    clipped: float = 0.0,
+    losses: tuple[str, bool] = ("plain", False),
+) -> Row:
+    """A head whose rho is normal, of width 0.1, on 400 tracks; three seeds."""
+    n = np.arange(400)
+    truth = np.stack([n / 400, n / 400, 10.0 + n, np.where(n % 2, 1.0, -1.0)], axis=1)
+    known = {"gap": 1.5, "last_dev_loss": 0.2, "loss_at_10pct": 0.4, **(scalars or {})}
+    samples = []
+    for seed in range(3):
+        tracks = Tracks.from_estimate(n, truth, smear(truth, 0.1, seed))
+        values = {name: value * (1 + 0.001 * seed) for name, value in known.items()}
+        tracks = replace(tracks, clipped=n < 400 * clipped)
+        samples.append(Sample(tracks, np.ones(400, dtype=bool), values, (0, 0), seed))
+    return Row(label, "head", None, samples, losses=losses)
+
+
+def compared(arm: Row, metric: str, planned: int = 0) -> Effect:
+    control = row("control")
+    design = DesignConfig(metrics=[metric])
+    rng = np.random.default_rng(0)
+    (effect,) = find_effects([control, arm], design, [], {}, rng, planned)
+    return effect
+
+
+@pytest.mark.parametrize(
+    ("metric", "arm", "note"),
+    [
+        ("pt_rmse", {"clipped": 0.02}, "arm: more than 1% of its pT are clipped"),
+        ("pt_rmse", {"clipped": 0.005}, ""),
+        ("last_dev_loss", {"losses": ("log_pt", False)}, "losses of different targets"),
+        ("last_dev_loss", {"losses": ("plain", False)}, ""),
+        ("gap", {"losses": ("log_pt", False)}, ""),
+        ("gap", {"scalars": {"gap": 1.0}}, ""),
+        ("gap", {"scalars": {"gap": 1.0}, "losses": ("log_pt", False)}, "different targets"),
+        ("gap", {"scalars": {"gap": 1.0, "last_dev_loss": 0.3}}, "its loss may be worse"),
+        ("gap", {"scalars": {"gap": 2.0, "last_dev_loss": 0.3}}, ""),
+        ("loss_at_10pct", {"scalars": {"loss_at_10pct": math.nan}}, "arm"),
+    ],
+)
+def test_what_a_metric_asks_for_before_a_verdict(
+    metric: str, arm: Mapping[str, Any], note: str
+) -> None:
+    effect = compared(row("arm", **arm), metric)
+    assert note in effect.note
+    assert (effect.note == "") == (note == "")
+    assert (effect.verdict is None) == (note != "")
+
+
+def test_intervals_allow_for_configurations_that_are_not_there_yet() -> None:
+    verdict = compared(row("arm"), "qoverpt_r68", planned=7).verdict
+    assert verdict is not None
+    assert verdict.comparisons == 6

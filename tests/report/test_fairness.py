@@ -1,0 +1,104 @@
+"""What other runs below a root say of rates and convergence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from headsweep.report.fairness import Fairness, check
+from headsweep.store.labels import group, read_jobs
+from helpers.toy_runs import write_toy_job
+
+BASE = {s: 0.200 + 0.002 * s for s in range(5)}
+
+
+def write(root: Path, sweep: str, widths: dict[int, float], **optim: float) -> None:
+    number = len(list((root / "sweeps" / sweep).glob("jobs/*")))
+    config = {"optim": {"steps": 100, "lr": 0.02, "batch_size": 8, **optim}}
+    write_toy_job(root / "sweeps" / sweep / "jobs" / str(number), widths, config=config)
+
+
+def found(root: Path) -> Fairness:
+    (one,) = check(group(read_jobs(root / "sweeps" / "s")), root)
+    return one
+
+
+def test_nothing_else_was_trained(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    one = found(tmp_path)
+    assert (one.label, one.steps, one.rate, one.converged) == ("conservative", 100, 0.02, None)
+    assert (one.choice(), one.convergence()) == ("not checked", "not checked")
+
+
+@pytest.mark.parametrize(("factor", "converged"), [(0.985, True), (1.015, True), (0.97, False)])
+def test_convergence_is_read_from_runs_of_twice_the_steps(
+    tmp_path: Path, factor: float, converged: bool
+) -> None:
+    write(tmp_path, "s", BASE)
+    write(tmp_path, "more", {7: 0.21, 8: 0.2})  # more seeds of the same configuration
+    twice = {s: w * factor for s, w in {**BASE, 7: 0.21, 8: 0.2}.items()}
+    write(tmp_path, "longer", twice, steps=200)
+    write(tmp_path, "other", dict.fromkeys(range(5), 0.1), steps=200, lr=0.04)
+    write(tmp_path, "other", dict.fromkeys(range(5), 0.1), steps=200, batch_size=16)
+    one = found(tmp_path)
+    assert one.converged is converged
+    assert one.change == pytest.approx(np.log(factor))
+    assert one.seeds == (7, 7)
+    logs = [np.log([*values]) for values in (twice.values(), {**BASE, 7: 0.21, 8: 0.2}.values())]
+    interval = stats.ttest_ind(*logs, equal_var=False).confidence_interval()
+    assert (one.low, one.high) == pytest.approx((interval.low, interval.high))
+    assert one.convergence().startswith("converged" if converged else "not converged")
+
+
+def test_rates_count_on_other_seeds_only(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    write(tmp_path, "lr", {100: 0.21, 101: 0.23})
+    write(tmp_path, "lr", {100: 0.20, 101: 0.22}, lr=0.04)
+    write(tmp_path, "lr", {100: 0.30, 101: 0.30}, lr=0.08)
+    write(tmp_path, "lr", {0: 0.01}, lr=0.01)  # on a seed of the comparison
+    one = found(tmp_path)
+    assert one.rates == pytest.approx({0.02: 0.22, 0.04: 0.21, 0.08: 0.30})
+    assert one.choice() == "0.04 is 4.5% better of 3 tried, 0.02 to 0.08"
+    write(tmp_path, "lr2", {102: 0.10})
+    assert found(tmp_path).choice() == "best of 3 tried, 0.02 to 0.08"
+
+
+def test_a_rate_that_is_outdone_gets_no_verdict(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    write(tmp_path, "lr", {100: 0.80, 101: 0.78})
+    write(tmp_path, "lr", {100: 0.30}, lr=0.01)
+    assert found(tmp_path).unfit == ""  # one seed has no spread
+    write(tmp_path, "lr2", {101: 0.32}, lr=0.01)
+    one = found(tmp_path)
+    assert one.outdone == 0.01
+    assert one.unfit == "with learning rate 0.01 r68 on validation is 60.8% lower"
+    assert one.choice() == "not the best: 0.01 is 60.8% better of 2 tried, 0.01 to 0.02"
+    write(tmp_path, "lr3", {102: 0.10}, lr=0.01)  # now it scatters too much to tell
+    assert found(tmp_path).unfit == ""
+
+
+def test_runs_on_other_features_do_not_count(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    config = {"optim": {"steps": 200, "lr": 0.02, "batch_size": 8}}
+    other = tmp_path / "sweeps" / "longer" / "jobs" / "0"
+    write_toy_job(other, BASE, config=config, cache_key="another")
+    assert found(tmp_path).converged is None
+
+
+def test_of_folds_only_the_budget_is_known(tmp_path: Path) -> None:
+    split = {"folds": 5, "fold": 0, "seed": 0}
+    for sweep in ("s", "twice"):
+        write_toy_job(tmp_path / "sweeps" / sweep / "jobs" / "0", BASE, split=split)
+    one = found(tmp_path)
+    assert (one.steps, one.rate, one.rates, one.converged) == (3200, 0.08, {}, None)
+
+
+def test_runs_of_another_version_do_not_count(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    write(tmp_path, "old", BASE, steps=200)
+    assert found(tmp_path).converged is True
+    file = tmp_path / "sweeps" / "old" / "jobs" / "0" / "job.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 1}))
+    assert found(tmp_path).converged is None

@@ -1,0 +1,168 @@
+"""How many seeds a verdict takes, from pilots whose spread is known."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from headsweep.commands import app
+from headsweep.errors import UserError
+from headsweep.report.sample_size import Plan, plan, to_rows
+from headsweep.stats.metrics import Tracks
+from headsweep.store import runs
+from headsweep.terminal import duration
+from helpers.toy_runs import smear, write_toy_job
+
+CONTROL = {s: 0.10 + 0.002 * s for s in range(4)}
+ARM = {s: 0.15 + 0.006 * s for s in range(4)}
+
+
+def write(
+    root: Path,
+    *arms: Mapping[int, float | None],
+    cells: Sequence[Mapping[str, str]] = (),
+    **more: object,
+) -> Path:
+    """A sweep with predictions of 400 tracks whose rho is normal, of the seed's width."""
+    rng, n = np.random.default_rng(0), 400
+    pt, q = np.exp(rng.uniform(1, 5, n)), np.where(np.arange(n) % 2, 1.0, -1.0)
+    truth = np.stack([rng.uniform(-2, 2, n), rng.uniform(-3, 3, n), pt, q], axis=1)
+    sweep = root / "sweeps" / "pilot"
+    for number, widths in enumerate(arms):
+        folder = sweep / "jobs" / str(number)
+        write_toy_job(
+            folder,
+            widths,
+            labels=cells[number] if cells else {"arm": f"arm{number}"},
+            **more,  # type: ignore[arg-type]
+        )
+        for seed, width in widths.items():
+            if width is not None:
+                estimate = smear(truth, width, seed)
+                tracks = Tracks.from_estimate(np.arange(n) // 2, truth, estimate)
+                file = folder / f"seed_{seed}" / "predictions_val.parquet"
+                pd.DataFrame(vars(tracks)).to_parquet(file, index=False)
+    return sweep
+
+
+def smallest(sd_arm: float, sd_control: float, eps: float, m: int) -> int:
+    """The textbook's search: power of the two-sided Welch test at a difference of eps."""
+    for n in range(2, 10_000):
+        parts = np.array([sd_arm, sd_control]) ** 2 / n
+        df = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
+        limit = stats.t.ppf(1 - 0.05 / m / 2, df)
+        if stats.nct.sf(limit, df, eps / math.sqrt(parts.sum())) >= 0.8:
+            return n
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("margin", "m"), [(None, 1), (0.02, 1), (0.02, 6)])
+def test_seeds_follow_from_spread_and_margin(tmp_path: Path, margin: float | None, m: int) -> None:
+    sweep = write(tmp_path, CONTROL, ARM)
+    runs.claim_sweep(sweep, {"seeds": 4, "design": {"comparisons": m}})
+    found = plan(sweep, margin=margin)
+    (one,) = found.comparing
+    spread = [float(np.std(np.log([*w.values()]), ddof=1)) for w in (ARM, CONTROL)]
+    assert one.spread == pytest.approx(spread, rel=0.02)
+    assert one.events == pytest.approx(0, abs=1e-9)  # equal seeds have equal errors here
+    eps = math.log(1.05 if margin is None else 1 + margin)
+    assert (found.margin, one.comparisons) == (pytest.approx(eps), m)
+    assert one.needed.difference == smallest(*one.spread, eps, m)
+    assert one.needed.difference_upper is not None
+    assert one.needed.difference_upper > one.needed.difference
+    assert one.seconds == pytest.approx((12.0 + 3) / 4 * 2)  # the longest member's, by four
+
+
+def test_effects_and_interactions_of_a_factorial_design_are_two_families(tmp_path: Path) -> None:
+    """Of 2 x 2 cells with the same spread s: SE is s / sqrt(n) and 2 s / sqrt(n), df 4 (n - 1)."""
+    cells = [{"pooling": p, "arm": a} for p in ("full", "half") for a in ("with", "without")]
+    sweep = write(tmp_path, *[ARM] * 4, cells=cells)
+    runs.claim_sweep(sweep, {"seeds": 4, "design": {"kind": "factorial"}})
+    found = plan(sweep, margin=0.02)
+    assert [(one.arm, one.control, one.comparisons) for one in found.comparing] == [
+        ("pooling=half", "pooling=full", 2),
+        ("arm=without", "arm=with", 2),
+        ("pooling=half with arm=without", "the sum of both", 1),
+    ]
+    spread = found.comparing[0].spread
+    assert spread == pytest.approx([spread[0]] * 4)
+    for one, factor in zip(found.comparing, (1, 1, 2), strict=True):
+        error = factor * spread[0]
+        n = next(
+            n
+            for n in range(2, 10_000)
+            if stats.nct.sf(
+                stats.t.ppf(1 - 0.025 / one.comparisons, 4 * (n - 1)),
+                4 * (n - 1),
+                math.log(1.02) / (error / math.sqrt(n)),
+            )
+            >= 0.8
+        )
+        assert one.needed.difference == n
+        assert one.seconds == pytest.approx(4 * (12.0 + 3) / 4)
+    assert "families of 2 and 1 comparisons, each at 5%" in found.words()
+    n = max(one.needed.difference or 0 for one in found.comparing)
+    assert found.seconds == pytest.approx(4 * (12.0 + 3) / 4)
+    whole = duration(n * found.seconds / 2)
+    assert found.totals(2)[0] == (
+        f"difference in every comparison: {n} seeds per cell, {whole} in all"
+    )
+    assert " to " in to_rows(found, 2)[1][0][2]
+
+
+def test_what_was_found_does_not_matter(tmp_path: Path) -> None:
+    """Arms that differ by a tenth and by half plan alike: the ratio of their seeds is the same."""
+    plans = []
+    for number, factor in enumerate((1.1, 1.5)):
+        arm = {s: w * factor for s, w in CONTROL.items()}
+        (one,) = plan(write(tmp_path / str(number), CONTROL, arm)).comparing
+        plans.append((one.needed.difference, one.needed.equivalence))
+    assert plans[0] == plans[1]
+
+
+def test_events_may_be_what_is_missing(tmp_path: Path) -> None:
+    arm = {10 + s: w for s, w in CONTROL.items()}
+    found = plan(write(tmp_path, CONTROL, arm), margin=0.01)
+    (one,) = found.comparing
+    assert one.events > 0.01
+    assert one.needed.difference is None
+    assert "no number of seeds settles this" in found.limits()[0]
+    assert "events instead of 200 would" in found.limits()[0]
+    assert "no number" in to_rows(found, 2)[1][0]
+    assert found.totals(2) == []
+
+
+def test_failed_members_do_not_count_and_one_is_no_spread(tmp_path: Path) -> None:
+    sweep = write(tmp_path, {**CONTROL, 9: None}, ARM)
+    assert len(plan(sweep).comparing) == 1
+    with pytest.raises(UserError, match="arm1: 1 finished seeds have no spread; train two"):
+        plan(write(tmp_path / "b", CONTROL, {0: 0.1, 1: None}))
+
+
+def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no jobs to plan from"):
+        plan(tmp_path / "sweeps" / "nothing")
+    with pytest.raises(UserError, match="one configuration: nothing to compare"):
+        plan(write(tmp_path / "a", CONTROL))
+    with pytest.raises(UserError, match="--metric gap: cannot be planned; one of qoverpt_r68"):
+        plan(write(tmp_path / "b", CONTROL, ARM), "gap")
+    folds = write(tmp_path / "c", CONTROL, ARM, split={"folds": 5})
+    with pytest.raises(UserError, match="its precision comes from split seeds"):
+        plan(folds)
+
+
+def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:
+    sweep = write(tmp_path, CONTROL, ARM)
+    run = ["plan", "pilot", "--root", str(tmp_path), "--margin", "0.02"]
+    shown = CliRunner().invoke(app, run, catch_exceptions=False)
+    assert "qoverpt_r68, margin 2.0%, power 80%, one comparison at 5%" in shown.output
+    found: Plan = plan(sweep, margin=0.02)
+    assert f"{found.comparing[0].needed.difference:,} (to " in shown.output
+    out = CliRunner().invoke(app, [*run, "--json"], catch_exceptions=False).stdout
+    assert json.loads(out)["comparing"][0]["arm"] == "arm1"

@@ -1,0 +1,112 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from headsweep.errors import UserError
+from headsweep.store import runs
+from headsweep.store.cleanup import ABANDONED, CACHES, clean, list_sweeps, summarise
+from helpers.run_folders import make_job
+
+
+def fill(path: Path, size: int, age: float = 0.0) -> Path:
+    """A file of ``size`` bytes that, with its folder, did not change for ``age`` seconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"0" * size)
+    for item in (path, path.parent):
+        os.utime(item, (time.time() - age,) * 2)
+    return path
+
+
+def test_summaries_count_jobs_members_and_bytes(tmp_path):
+    folder = tmp_path / "sweeps" / "presets"
+    runs.claim_sweep(folder, {"jobs": ["a", "b", "c"], "seeds": 2})
+    make_job(folder / "jobs" / "0", finished=[0, 1])
+    make_job(folder / "jobs" / "1", finished=[0], failed=[1])
+    make_job(folder / "jobs" / "2", finished=[0])
+    (summary,) = list_sweeps(tmp_path)
+    assert (summary.name, summary.jobs, summary.jobs_finished) == ("presets", 3, 2)
+    assert (summary.finished, summary.failed) == (4, 1)
+    assert summary.bytes == sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    assert abs(summary.updated - time.time()) < 60
+
+
+def test_jobs_that_did_not_start_and_seeds_that_were_added_are_missing(tmp_path):
+    runs.claim_sweep(tmp_path, {"jobs": ["a", "b", "c"], "seeds": 3})
+    make_job(tmp_path / "jobs" / "0", finished=[0, 1], seeds=2)
+    summary = summarise(tmp_path)
+    assert (summary.jobs, summary.jobs_finished) == (3, 0)
+
+
+def test_seeds_of_an_earlier_command_do_not_stand_for_those_of_the_last(tmp_path):
+    make_job(tmp_path / "jobs" / "0", finished=[5, 6, 7], seeds=2)  # the last asked for 0 and 1
+    assert summarise(tmp_path).jobs_finished == 0
+
+
+def test_single_runs_have_a_summary_of_their_own(tmp_path):
+    make_job(tmp_path / "runs" / "0f3a", finished=[0], seeds=1)
+    assert list_sweeps(tmp_path) == []
+    assert summarise(tmp_path / "runs").jobs_finished == 1
+
+
+def test_clean_removes_unused_caches_and_abandoned_folders_only(tmp_path):
+    job = make_job(tmp_path / "runs" / "0f3a", finished=[0], cache_key="usedkey")
+    caches = tmp_path / "cache"
+    kept = [
+        fill(caches / "features" / "usedkey" / "raw.npy", 10),
+        fill(caches / "features" / "oldkey.lock", 0),
+        fill(caches / "data" / "spectrometer-0123456789abcdef" / "hits.h5", 10),
+        fill(caches / "other" / "file", 10),
+        fill(caches / "features" / ".tmp-young" / "raw.npy", 10),
+        fill(caches / "features" / "of-a-run-without-job-json" / "raw.npy", 10),
+        fill(tmp_path / "mlflow.db", 10),
+    ]
+    gone = [
+        fill(caches / "features" / "oldkey" / "raw.npy", 1000, age=ABANDONED + 60),
+        fill(caches / "data" / "spectrometer-ffff" / "hits.h5", 200, age=ABANDONED + 60),
+        fill(caches / "features" / ".tmp-old" / "raw.npy", 30, age=ABANDONED + 60),
+        fill(job / "seed_1" / ".tmp-file", 4, age=ABANDONED + 60),
+    ]
+    assert clean(tmp_path) == 1234
+    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in gone)
+    assert runs.read_results(job).keys() == {0}
+    assert clean(tmp_path) == 0
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_clean_keeps_to_the_caches_it_is_given(tmp_path, cache):
+    folders = {name: tmp_path / "cache" / name / "key" for name in CACHES}
+    paths = {name: fill(path / "file", 7, age=2 * ABANDONED) for name, path in folders.items()}
+    assert clean(tmp_path, [cache]) == 7
+    assert [name for name, path in paths.items() if not path.exists()] == [cache]
+
+
+def test_clean_removes_a_named_sweep_and_then_what_it_used(tmp_path):
+    sweep = tmp_path / "sweeps" / "mine"
+    make_job(sweep / "jobs" / "0", finished=[0], cache_key="mykey")
+    other = make_job(tmp_path / "sweeps" / "other" / "jobs" / "0", finished=[0])
+    cache = fill(tmp_path / "cache" / "features" / "mykey" / "raw.npy", 10)
+    assert clean(tmp_path) == 0
+    assert clean(tmp_path, sweep="mine") > 10
+    assert not sweep.exists()
+    assert not cache.exists()
+    assert runs.read_results(other).keys() == {0}
+
+
+@pytest.mark.parametrize("look", [list_sweeps, clean])
+def test_a_root_that_is_no_folder_is_refused(tmp_path, look):
+    for root in (tmp_path / "nowhere", fill(tmp_path / "file", 1)):
+        with pytest.raises(UserError, match=f"^--root {root}: no such folder; .*root=FOLDER"):
+            look(root)
+    assert list_sweeps(tmp_path) == []
+    assert clean(tmp_path) == 0
+
+
+@pytest.mark.parametrize("name", ["nothing", "..", "", "mine/jobs"])
+def test_clean_refuses_what_is_no_sweep(tmp_path, name):
+    job = make_job(tmp_path / "sweeps" / "mine" / "jobs" / "0", finished=[0])
+    with pytest.raises(UserError, match="no sweep"):
+        clean(tmp_path, sweep=name)
+    assert job.exists()

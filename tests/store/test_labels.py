@@ -1,0 +1,98 @@
+"""Names of jobs: what differs among them, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from headsweep.errors import DataError
+from headsweep.store import labels
+from helpers.toy_runs import write_toy_job
+
+
+def names(folder: Path) -> list[str]:
+    return list(labels.group(labels.read_jobs(folder)))
+
+
+def test_presets_are_called_by_their_head(tmp_path: Path) -> None:
+    for i, head in enumerate(("conservative", "simpler")):
+        job = tmp_path / "jobs" / str(i)
+        write_toy_job(job, {0: 0.1}, labels={"head": head}, overrides=[f"head={head}", "seeds=1"])
+    assert names(tmp_path) == ["conservative", "simpler"]
+
+
+def test_a_grid_names_groups_and_values(tmp_path: Path) -> None:
+    for i, (head, lr) in enumerate([("simpler", 1e-3), ("simpler", 0.01), ("before", 0.01)]):
+        write_toy_job(
+            tmp_path / "jobs" / str(i),
+            {0: 0.1},
+            labels={"head": head},
+            overrides=[f"head={head}", f"optim.lr={lr}", "root=elsewhere"],
+            config={"optim": {"lr": lr}, "root": str(i)},
+        )
+    assert names(tmp_path) == ["simpler lr=0.001", "simpler lr=0.01", "before lr=0.01"]
+
+
+def test_values_come_from_the_configuration(tmp_path: Path) -> None:
+    for i, dropout in enumerate((0.05, 0.1)):
+        write_toy_job(
+            tmp_path / "jobs" / str(i),
+            {0: 0.1},
+            overrides=["head.dropout=0.05"] if i == 0 else [],  # 0.1 is the default
+            config={"head": {"dropout": dropout}},
+        )
+    assert names(tmp_path) == ["dropout=0.05", "dropout=0.1"]
+
+
+def test_the_only_job_is_called_by_its_head(tmp_path: Path) -> None:
+    write_toy_job(tmp_path / "jobs" / "0", {0: 0.1}, overrides=["head=conservative"])
+    assert names(tmp_path) == names(tmp_path / "jobs" / "0") == ["conservative"]
+
+
+def test_equal_names_are_told_apart(tmp_path: Path) -> None:
+    for i in range(2):
+        write_toy_job(tmp_path / "jobs" / str(i), {i: 0.1}, overrides=[f"seed={i}"])
+    assert names(tmp_path) == ["conservative (job 0)", "conservative (job 1)"]
+
+
+def test_folds_of_one_configuration_share_a_row(tmp_path: Path) -> None:
+    jobs = [(head, seed, fold) for head in ("a", "b") for seed in (0, 1) for fold in range(3)]
+    for i, (head, seed, fold) in enumerate(jobs):
+        write_toy_job(
+            tmp_path / "jobs" / str(i),
+            {0: 0.1},
+            labels={"head": head},
+            overrides=[f"data.split.fold={fold}", f"data.split.seed={seed}"],
+            split={"folds": 3, "fold": fold, "seed": seed},
+        )
+    groups = labels.group(labels.read_jobs(tmp_path))
+    assert {name: len(group) for name, group in groups.items()} == {"a": 6, "b": 6}
+    assert [job.block for job in groups["a"]] == [(s, f) for s in (0, 1) for f in range(3)]
+
+
+def test_more_seeds_may_be_planned_by_the_sweep(tmp_path: Path) -> None:
+    write_toy_job(tmp_path / "jobs" / "0", {0: 0.1}, seeds=2)
+    (tmp_path / "spec.yaml").write_text("seeds: 5\n")
+    assert labels.read_jobs(tmp_path)[0].seeds == {0, 1, 2, 3, 4}
+
+
+def test_seeds_of_two_commands_add_up(tmp_path: Path) -> None:
+    write_toy_job(tmp_path / "jobs" / "0", {0: 0.1, 5: 0.1}, config={"seed": 5}, seeds=1)
+    assert labels.read_jobs(tmp_path)[0].seeds == {0, 5}
+
+
+def test_split_seeds_without_folds_have_rows_of_their_own(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_toy_job(
+            tmp_path / "jobs" / str(seed),
+            {0: 0.1},
+            overrides=[f"data.split.seed={seed}"],
+            split={"seed": seed},
+        )
+    assert names(tmp_path) == ["split.seed=0", "split.seed=1"]
+
+
+def test_a_damaged_job_is_named(tmp_path: Path) -> None:
+    write_toy_job(tmp_path / "jobs" / "0", {0: 0.1})
+    (tmp_path / "jobs" / "0" / "job.json").write_text("{")
+    with pytest.raises(DataError, match=r"jobs/0/job.json is damaged"):
+        labels.read_jobs(tmp_path)

@@ -1,0 +1,71 @@
+import json
+import os
+import socket
+
+import pytest
+from filelock import FileLock
+
+from headsweep.errors import UserError
+from headsweep.store.tracking import mlflow_client, server
+from helpers.run_folders import make_job
+from helpers.serving import ask, free_port
+from helpers.serving import ui as serving
+
+
+def test_the_pages_show_the_runs_and_end_with_ctrl_c(tmp_path):
+    root = tmp_path / "runs"
+    mlflow_client.sync_job(
+        root, make_job(root / "sweeps" / "s" / "jobs" / "0", finished=[0], seeds=1)
+    )
+    with serving("runs", tmp_path) as (port, line):
+        address, _, advice = line.removeprefix("MLflow on ").partition(" ")
+        assert advice == "(Ctrl-C ends it)\n"
+        assert address.startswith(f"http://127.0.0.1:{port}/#/experiments/1/runs?")
+        search, body = "/api/2.0/mlflow/runs/search", {"experiment_ids": ["1"]}
+        assert ask(port, search, host="evil.example", body=body)[0] == 403
+        status, text = ask(port, search, body=body)
+        assert status == 200
+        runs = json.loads(text)["runs"]
+        assert {run["info"]["run_name"] for run in runs} == {
+            "s",
+            "conservative",
+            "conservative seed 0",
+        }
+        (member,) = [r for r in runs if r["info"]["run_name"].endswith("seed 0")]
+        query = f"/get-artifact?path=config.yaml&run_id={member['info']['run_id']}"
+        assert "regression_hidden_dim: 144" in ask(port, query)[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Servers that would have been started."""
+    commands = []
+    monkeypatch.setattr(os, "execve", lambda _, command, environment: commands.append(command))
+    return commands
+
+
+def test_runs_that_cannot_be_written_now_are_shown_without_the_view(
+    tmp_path, monkeypatch, capsys, started
+):
+    mlflow_client.init(tmp_path)
+    monkeypatch.setattr(server, "WAIT_SECONDS", 0.1)
+    port = free_port()
+    with FileLock(tmp_path / ".mlflow.lock"):
+        server.serve(tmp_path, port)
+    assert capsys.readouterr().out == f"MLflow on http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"
+    assert len(started) == 1
+
+
+def test_no_server_is_started_where_there_can_be_no_database(tmp_path, started):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(mlflow_client.TrackingError):
+        server.serve(tmp_path / "file", free_port())
+    assert not started
+
+
+def test_a_taken_port_is_an_error(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} cannot be used"):
+            server.serve(tmp_path, port)

@@ -1,0 +1,163 @@
+"""What a confirmation trains, from the folders of a search that was never trained."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from headsweep.errors import UserError
+from headsweep.store import runs
+from headsweep.store.outcome import Outcome
+from headsweep.sweep.plan import Plan, make_plan
+from headsweep.sweep.search.finalists import choose
+
+FIXED = ["data=tiny", "backbone=truth", "optim.steps=60", "seeds=2"]
+WIDTHS = {0: 64, 1: 96, 2: 96, 3: 128, 4: 200}
+"""Width of each trial; trials 1 and 2 are the same configuration."""
+VALUES = {0: 0.40, 1: 0.20, 2: 0.21, 3: 0.30, 4: 0.50}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search of five trials, written once."""
+    root = tmp_path_factory.mktemp("search") / "runs"
+    write_search(root, 5)
+    return root
+
+
+@pytest.fixture
+def root(written: Path, tmp_path: Path) -> Path:
+    """A copy of the search, to be spoilt."""
+    return Path(shutil.copytree(written, tmp_path / "runs"))
+
+
+def write_search(root: Path, n_trials: int, values: dict[int, float] = VALUES) -> None:
+    search = ["sweeps=optuna", *FIXED, f"hydra.sweeper.n_trials={n_trials}", f"root={root}"]
+    plan = make_plan(search, multirun=True)
+    folder = root / "sweeps" / "optuna"
+    runs.claim_sweep(folder, plan.spec)
+    runs.write_command(folder, "headsweep train sweeps=optuna")
+    for number, value in values.items():
+        width = f"head.regression_hidden_dim={WIDTHS.get(number, 100 + number)}"
+        job = make_plan([*FIXED, width], multirun=False).jobs[0]
+        about = {"job_key": f"key of {width}", "labels": job.labels, "overrides": job.overrides}
+        runs.write_job(folder / "jobs" / str(number), job.resolved, about)
+        key, params = width.split("=")
+        seeds = {0: [value - 0.01], 1: [value + 0.01]}
+        outcome = Outcome("complete", values=[value], seeds=seeds, params={key: int(params)})
+        outcome.write(folder / "jobs" / str(number))
+
+
+def confirm(root: Path, *overrides: str) -> Plan:
+    return make_plan(["sweeps=confirm", f"root={root}", *overrides], multirun=True)
+
+
+def test_presets_and_the_best_different_trials_on_what_the_search_had(root: Path) -> None:
+    plan = confirm(root, "study=optuna", "top=3", "seeds=4")
+    heads = [(job.labels["head"], job.config.head.regression_hidden_dim) for job in plan.jobs]
+    presets = ["conservative", "more_capacity", "simpler", "direct_projection"]
+    assert [head for head, _ in heads] == [*presets, *["conservative"] * 3]
+    assert [width for _, width in heads[4:]] == [96, 128, 64]
+    for job in plan.jobs:
+        assert job.config.data.source.events == 500
+        assert job.labels["backbone"] == "truth"
+        assert (job.config.optim.steps, job.config.seed, job.config.seeds) == (60, 1000, 4)
+    assert [job.config.optim.lr for job in plan.jobs[:4]] == [0.08, 0.04, 0.02, 0.04]
+    assert plan.spec["confirm"] == {
+        "study": "optuna",
+        "metric": "val_qoverpt_r68",
+        "jobs": {
+            number: {"trial": trial, "seeds": {0: VALUES[trial] - 0.01, 1: VALUES[trial] + 0.01}}
+            for number, trial in {4: 1, 5: 3, 6: 0}.items()
+        },
+    }
+    assert plan.spec["design"]["split"] == "test"
+
+
+def test_a_preset_keeps_its_own_rate_and_head(root: Path) -> None:
+    folder = root / "sweeps" / "optuna" / "jobs" / "1"
+    more = ["optim.lr=0.03", "head=simpler", "head.dropout=0.3", "target=log_pt"]
+    job = make_plan([*FIXED, *more, "head.regression_hidden_dim=96"], multirun=False).jobs[0]
+    about = {"job_key": "k", "labels": job.labels, "overrides": job.overrides}
+    runs.write_job(folder, job.resolved, about)
+    plan = confirm(root, "study=optuna", "top=1")
+    assert [job.config.optim.lr for job in plan.jobs] == [0.08, 0.04, 0.02, 0.04, 0.03]
+    assert [job.config.head.dropout for job in plan.jobs] == [0.1, 0.15, 0.05, 0.1, 0.3]
+    assert {job.config.target.name for job in plan.jobs} == {"log_pt"}
+
+
+def test_the_trials_are_frozen_when_it_begins(root: Path) -> None:
+    plan = confirm(root, "study=optuna", "top=2")
+    assert plan.folder is not None
+    runs.claim_sweep(plan.folder, plan.spec)
+    write_search(root, 6, {5: 0.45})  # more trials, none of the best
+    runs.claim_sweep(plan.folder, confirm(root, "study=optuna", "top=2").spec)
+    more = confirm(root, "study=optuna", "top=2", "seeds=12").spec
+    assert runs.claim_sweep(plan.folder, more)["seeds"] == 12
+    write_search(root, 7, {6: 0.10})
+    with pytest.raises(UserError, match=r"(?s)another sweep.*confirm\.jobs\.4\.trial: 1 there, 6"):
+        runs.claim_sweep(plan.folder, confirm(root, "study=optuna", "top=2").spec)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "study is missing: give study=NAME"),
+        (["study=absent"], r"study=absent: there is no such sweep; searches below .*: optuna$"),
+        (["study=presets"], "study=presets: is not a search"),
+        (["study=../optuna"], "there is no such sweep"),
+        (["study=optuna", "top=5"], "top=5: optuna has 4 different complete trials; take top=4"),
+        (["study=optuna", "top=0"], "top=0: must be at least 1"),
+        (["study=optuna", "seed=1"], r"has used seed 1; .* fresh ones: seed=11"),
+        (["study=optuna", "optim.steps=30"], r"trial 1 .* optim.steps=60 there, 30 here"),
+        (["study=optuna", "optim.clip=2"], r"other settings: optim.clip=1.0 there, 2.0 here"),
+        (["study=a,b"], "study takes one value"),
+        (["study=optuna", "design.split=val"], "design.split=val: must be dev or test"),
+    ],
+)
+def test_mistakes(root: Path, overrides: Sequence[str], message: str) -> None:
+    runs.claim_sweep(root / "sweeps" / "presets", {"seeds": 2})
+    with pytest.raises(UserError, match=message):
+        confirm(root, *overrides)
+
+
+def test_a_search_must_be_finished(root: Path) -> None:
+    write_search(root, 8)
+    message = r"not finished, 5 of 8 trials are done; go on with: headsweep train sweeps=optuna"
+    with pytest.raises(UserError, match=message):
+        confirm(root, "study=optuna")
+
+
+@pytest.mark.parametrize("words", [["study=optuna"], ["sweeps=optuna", "study=optuna"]])
+def test_nothing_else_takes_a_study(root: Path, words: list[str]) -> None:
+    with pytest.raises(UserError, match="study=optuna: goes with sweeps=confirm"):
+        make_plan([*words, f"root={root}"], multirun="sweeps=optuna" in words)
+
+
+def test_other_sweeps_do_not_read_test() -> None:
+    with pytest.raises(UserError, match="study is missing"):
+        make_plan(["sweeps=presets", "design.split=test"], multirun=True)
+    assert "split" not in make_plan(["sweeps=presets"], multirun=True).spec["design"]
+
+
+def test_seeds_that_any_run_has_used_are_refused(root: Path) -> None:
+    found = choose(root, "optuna", 1)
+    keys = ["key of conservative", found.best[0].job_key]
+    own = root / "sweeps" / "confirm"
+    found.check_fresh(own, root, keys, range(1000, 1010))
+    for place in (own / "jobs" / "0", root / "runs" / "key of conservative"):
+        runs.write_job(place, {}, {"job_key": keys[0]})
+        runs.write_member(place / "seed_1003", {"status": "finished"})
+    found.check_fresh(own, root, keys, range(1004, 1014))
+    with pytest.raises(UserError, match=r"runs/key of .* with seed 1003; .* such as seed=1010"):
+        found.check_fresh(own, root, keys, range(1000, 1010))
+
+
+def test_other_data_than_the_search_had_are_refused(root: Path) -> None:
+    found = choose(root, "optuna", 1)
+    with pytest.raises(UserError, match="trial 1 of optuna was trained on other data"):
+        found.check_fresh(root / "x", root, ["a", "b"], range(1000, 1010))
+    other = replace(found.best[0], job_key="b")
+    replace(found, best=[other]).check_fresh(root / "x", root, ["a", "b"], range(1000, 1010))

@@ -1,0 +1,173 @@
+"""What we use without its owners' promise: an upgrade that changes it shall fail here, by name."""
+
+import inspect
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from itertools import product
+from typing import Any
+
+import optuna
+import pytest
+from filelock import FileLock
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra_plugins.hydra_optuna_sweeper import _impl
+from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from headsweep.sweep.internals import argument_parser, grid, search_space
+
+
+def parameters(function: Any) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def test_the_signatures_are_those_that_we_call() -> None:
+    assert parameters(get_args_parser) == []
+    assert parameters(BasicSweeper.split_arguments) == ["overrides", "max_batch_size"]
+    assert parameters(ConfigLoaderImpl._apply_overrides_to_config) == ["overrides", "cfg"]
+    assert parameters(_impl.create_params_from_overrides) == ["arguments"]
+
+
+def parse(overrides: Sequence[str]) -> list[Any]:
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def test_a_grid_has_hydras_order() -> None:
+    jobs = grid(parse(["a=1,2", "b=x", "c=range(3)", "+d=q,r"]))
+    assert jobs[:3] == [
+        ["a=1", "b=x", "c=0", "+d=q"],
+        ["a=1", "b=x", "c=0", "+d=r"],
+        ["a=1", "b=x", "c=1", "+d=q"],
+    ]
+    assert len(jobs) == 12
+    assert grid(parse(["a=1"])) == [["a=1"]]
+    assert grid([]) == [[]]
+
+
+@given(st.lists(st.lists(st.integers(-9, 9), min_size=1, max_size=4), max_size=4))
+def test_a_grid_is_the_product_with_the_last_key_fastest(values: list[list[int]]) -> None:
+    overrides = [f"k{i}={','.join(map(str, column))}" for i, column in enumerate(values)]
+    expected = [[f"k{i}={value}" for i, value in enumerate(job)] for job in product(*values)]
+    assert grid(parse(overrides)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "distribution"),
+    [
+        ("interval(0,1)", FloatDistribution(0.0, 1.0)),
+        ("interval(0.0,0.4)", FloatDistribution(0.0, 0.4)),
+        ("interval(1,4.5)", FloatDistribution(1.0, 4.5)),
+        ("int(interval(8,64))", IntDistribution(8, 64)),
+        ("tag(log,int(interval(32,512)))", IntDistribution(32, 512, log=True)),
+        ("tag(log,interval(0.001,0.1))", FloatDistribution(0.001, 0.1, log=True)),
+        ("range(1,6)", IntDistribution(1, 5)),
+        ("range(2,9,3)", IntDistribution(2, 8, step=3)),
+        ("range(0.0,1.0,0.25)", FloatDistribution(0.0, 0.75, step=0.25)),
+        ("a,b", CategoricalDistribution(["a", "b"])),
+        ("choice(a,3,0.5)", CategoricalDistribution(["a", 3, 0.5])),
+        ("true,false", CategoricalDistribution([True, False])),
+        ("null,5", CategoricalDistribution(["null", 5])),
+        ("[avg],[avg,max]", CategoricalDistribution(["[avg]", "[avg,max]"])),
+    ],
+)
+def test_ranges_become_distributions(text: str, distribution: BaseDistribution) -> None:
+    assert search_space([f"key={text}"]) == ({"key": distribution}, [])
+
+
+def test_what_is_not_a_range_is_shared() -> None:
+    space, fixed = search_space(
+        ["a=interval(0.0,1.0)", "b=5", "~c", "a=interval(0.0,2.0)", "+d='x y'", "e=range(3)", "e=1"]
+    )
+    assert space == {"a": FloatDistribution(0.0, 2.0)}
+    assert fixed == ["b=5", "+d='x y'", "e=1", "~c"]
+    assert search_space([]) == ({}, [])
+
+
+def test_hydras_parser_takes_what_we_offer() -> None:
+    parser = argument_parser()
+    assert isinstance(parser, ArgumentParser)
+    found = parser.parse_intermixed_args(
+        ["-m", "a=1", "--config-dir", "mine", "b=2,3", "hydra/sweeper/pruner=none"]
+    )
+    assert found.overrides == ["a=1", "b=2,3", "hydra/sweeper/pruner=none"]
+    assert (found.multirun, found.config_dir) == (True, "mine")
+    unused = ("help", "hydra_help", "cfg", "info", "shell_completion", "config_path")
+    for name in (*unused, "config_name", "experimental_rerun"):
+        assert not getattr(found, name)
+    assert parser.parse_intermixed_args(["--cfg", "job"]).cfg == "job"
+    assert parser.parse_intermixed_args(["--help"]).help
+    assert parser.parse_intermixed_args(["--info"]).info == "all"
+
+
+def test_the_official_sweeper_has_the_keys_that_we_refuse_or_take_over() -> None:
+    assert is_dataclass(OptunaSweeperConf)
+    assert set(inspect.signature(OptunaSweeperConf).parameters) == {
+        *("_target_", "defaults", "sampler", "direction", "storage", "study_name"),
+        *("n_trials", "n_jobs", "max_failure_rate", "custom_search_space", "params"),
+    }
+    defaults = OptunaSweeperConf()
+    assert (defaults.n_jobs, defaults.max_failure_rate, defaults.study_name) == (2, 0.0, None)
+
+
+@pytest.mark.parametrize("storage", [InMemoryStorage, JournalStorage, RDBStorage])
+def test_optunas_storages_have_the_methods_that_a_study_calls(storage: type[BaseStorage]) -> None:
+    for name, arguments in (
+        ("get_study_id_from_name", ["study_name"]),
+        ("get_all_trials", ["study_id", "deepcopy", "states"]),
+        ("create_new_trial", ["study_id", "template_trial"]),
+        ("get_trial_id_from_study_id_trial_number", ["study_id", "trial_number"]),
+        ("set_trial_state_values", ["trial_id", "state", "values"]),
+        ("set_trial_intermediate_value", ["trial_id", "step", "intermediate_value"]),
+        ("set_trial_system_attr", ["trial_id", "key", "value"]),
+        ("set_trial_user_attr", ["trial_id", "key", "value"]),
+    ):
+        assert parameters(getattr(storage, name)) == ["self", *arguments], name
+
+
+def test_optunas_trials_have_the_fields_that_are_compared() -> None:
+    trial = create_trial(
+        state=TrialState.RUNNING, params={"x": 1}, distributions={"x": IntDistribution(0, 1)}
+    )
+    assert isinstance(trial, FrozenTrial)
+    assert (trial.params, trial.values, trial.intermediate_values) == ({"x": 1}, None, {})
+    assert (trial.system_attrs, trial.user_attrs) == ({}, {})
+    assert {state.name for state in TrialState} == {
+        *("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
+    }
+
+
+def test_a_running_trial_can_be_made_to_wait_and_run_again_in_place() -> None:
+    storage = InMemoryStorage()
+    study = optuna.create_study(storage=storage)
+    number = study.ask({"x": IntDistribution(0, 9)}).number
+    (before,) = storage.get_all_trials(0)
+    for state in (TrialState.WAITING, TrialState.RUNNING):
+        storage.set_trial_state_values(before._trial_id, state)
+        (after,) = storage.get_all_trials(0)
+        assert (after.number, after.state, after.params) == (number, state, before.params)
+
+
+def test_the_journals_backend_is_what_ours_stands_for() -> None:
+    assert BaseJournalBackend.__abstractmethods__ == {"read_logs", "append_logs"}
+    assert parameters(JournalFileBackend) == ["file_path", "lock_obj"]
+    lock = JournalFileSymlinkLock("journal.log")
+    assert lock._lock_file == "journal.log.lock"  # what ``Storage.repair`` looks for
+    assert lock.grace_period == 30
+
+
+def test_the_lock_may_be_asked_often() -> None:
+    assert FileLock("unused.lock", poll_interval=0.002).poll_interval == 0.002

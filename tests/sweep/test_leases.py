@@ -1,0 +1,278 @@
+"""Leases: the kernel says who is alive here, elsewhere a counter and our own clock do."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headsweep.sweep import leases as module
+from headsweep.sweep.leases import BEAT_SECONDS, SILENT_SECONDS, Lease, Leases, Process
+from helpers.killable import Clock
+
+ME = Process.of(os.getpid())
+FAR = Process("elsewhere", "boot", 1, 0.0)
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["sleep", "1000"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def test_a_process_lives_until_it_is_killed_even_unreaped(
+    child: subprocess.Popen[bytes],
+) -> None:
+    process = Process.of(child.pid)
+    assert process.is_local()
+    assert process.is_alive()
+    child.kill()
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.001)
+    assert not process.is_alive()
+    child.wait()
+    assert not process.is_alive()
+
+
+def test_a_later_process_with_the_same_number_is_another() -> None:
+    assert ME.is_alive()
+    assert not replace(ME, start=ME.start - 60).is_alive()
+    assert not replace(ME, boot="an earlier one").is_alive()
+    assert replace(ME, boot="an earlier one").is_local()
+    assert not replace(ME, host="elsewhere").is_local()
+
+
+def test_setting_the_clock_kills_nobody(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, started = Process.of(child.pid), psutil.boot_time()
+    # Where psutil looks itself, so that times of creation are moved with it.
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: started + 3600)
+    assert psutil.boot_time() == started + 3600
+    assert psutil.Process(child.pid).create_time() > time.time() + 1800
+    assert process.is_alive()
+
+
+def test_a_dead_owner_here_is_known_at_once(child: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    owner, other = Leases(tmp_path, Process.of(child.pid)), Leases(tmp_path, ME)
+    lease = owner.claim(0)
+    assert not other.is_dead(lease)
+    child.kill()
+    child.wait()
+    assert other.is_dead(lease)
+    assert other.is_dead(Lease(0, attempt=1))  # nobody's
+
+
+def test_an_owner_elsewhere_is_dead_after_a_silence(tmp_path: Path, clock: Clock) -> None:
+    owner, other = Leases(tmp_path, FAR), Leases(tmp_path, ME)
+    lease = owner.claim(0)
+    clock.now = 1e6  # what was before the first look does not count
+
+    def look() -> bool:
+        now = other.read(0)
+        assert now is not None
+        return other.is_dead(now)
+
+    assert not look()
+    clock.now += SILENT_SECONDS
+    assert not look()
+    assert owner.beat(lease)
+    clock.now += 0.1
+    assert not look()
+    clock.now += SILENT_SECONDS + 0.1
+    assert look()
+    lease = owner.claim(0)  # begun again, and the counter is 0 as before
+    assert not look()
+    assert not Leases(tmp_path, ME).is_dead(lease)  # another observer begins to count anew
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), max_size=20))
+def test_the_silence_is_that_since_the_last_change_seen(looks: list[tuple[float, bool]]) -> None:
+    other, clock = Leases(Path("unused"), ME), Clock()
+    changed, counter = 0.0, 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "time", clock)
+        other.is_dead(Lease(0, 1, worker=FAR))
+        for pause, beats in looks:
+            clock.now += pause
+            if beats:
+                counter, changed = counter + 1, clock.now
+            dead = other.is_dead(Lease(0, 1, counter=counter, worker=FAR))
+            assert dead == (clock.now - changed > SILENT_SECONDS)
+
+
+def test_a_living_owner_beats_often_enough() -> None:
+    assert BEAT_SECONDS * 3 < SILENT_SECONDS
+
+
+def test_who_lost_a_lease_cannot_use_it(tmp_path: Path) -> None:
+    owner, other = Leases(tmp_path, FAR), Leases(tmp_path, ME)
+    lost = owner.claim(3)
+    assert owner.is_mine(lost)
+    assert owner.beat(lost)
+    assert owner.is_mine(lost)  # whatever the counter says
+    taken = other.claim(3)
+    assert (taken.attempt, taken.worker, taken.counter) == (2, ME, 0)
+    assert not owner.is_mine(lost)
+    assert not owner.beat(lost)
+    assert other.read(3) == taken
+    other.free(taken)
+    assert not other.is_mine(taken)
+    assert not owner.beat(lost)
+    other.remove(3)
+    assert not owner.is_mine(lost)
+    assert not owner.beat(lost)
+    assert other.all() == []
+
+
+def test_the_same_worker_knows_an_earlier_attempt_from_a_later_one(tmp_path: Path) -> None:
+    leases = Leases(tmp_path, ME)
+    first = leases.claim(0)
+    leases.free(first)
+    second = leases.claim(0)
+    assert not leases.is_mine(first)
+    assert leases.is_mine(second)
+
+
+def test_attempts_and_deaths_are_counted(tmp_path: Path) -> None:
+    leases = Leases(tmp_path, ME, ME)
+    for attempt in (1, 2, 3):
+        lease = leases.claim(0)
+        assert (lease.attempt, lease.deaths) == (attempt, attempt - 1)
+        leases.free(lease, deaths=1)
+    freed = leases.read(0)
+    assert freed == Lease(0, attempt=3, deaths=3)
+    assert leases.is_dead(freed)
+    assert not leases.died_alone(freed)
+
+
+def test_a_death_is_the_works_own_only_beside_a_living_command_here(
+    child: subprocess.Popen[bytes],
+) -> None:
+    leases = Leases(Path("unused"))
+    lease = Lease(0, 1, worker=replace(ME, start=0.0), command=Process.of(child.pid))
+    assert leases.died_alone(lease)
+    child.kill()
+    child.wait()
+    assert not leases.died_alone(lease)
+    assert not leases.died_alone(replace(lease, command=FAR))
+    assert not leases.died_alone(replace(lease, command=None))
+
+
+PROCESSES = st.builds(
+    Process, st.text(), st.text(), st.integers(0, 2**22), st.floats(0, 1e9, allow_nan=False)
+)
+WHOLE = st.integers(0, 1000)
+
+
+@given(st.builds(Lease, WHOLE, WHOLE, WHOLE, WHOLE, st.none() | PROCESSES, st.none() | PROCESSES))
+def test_a_lease_is_read_as_it_was_written(lease: Lease) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        files: dict[Path, bytes] = {}
+        patch.setattr(module, "write_atomic", lambda path, data, sync: files.update({path: data}))
+        patch.setattr(Path, "read_bytes", lambda path: files[path])
+        leases = Leases(Path("unused"))
+        leases._write(lease)
+        assert leases.read(lease.number) == lease
+
+
+def test_a_file_that_a_crash_of_the_machine_emptied_is_no_lease(tmp_path: Path) -> None:
+    leases = Leases(tmp_path, ME)
+    for number in (10, 9, 2):
+        leases.claim(number)
+    (tmp_path / "leases/9.json").write_bytes(b"")
+    (tmp_path / "leases/.tmp-1234").write_bytes(b"{}")
+    assert leases.read(9) is None
+    assert [lease.number for lease in leases.all()] == [2, 10]
+    assert leases.claim(9).attempt == 1
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from headsweep.leases import Leases
+with Leases(Path(sys.argv[1])).lock():
+    print("held", flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_the_lock_keeps_others_out_and_goes_with_its_process(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    entered: list[float] = []
+
+    def enter() -> None:
+        with Leases(tmp_path).lock():
+            entered.append(time.monotonic())
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    time.sleep(0.2)
+    assert not entered
+    killed = time.monotonic()
+    holder.kill()
+    holder.communicate()
+    thread.join(timeout=10)
+    assert entered[0] - killed < 2.0
+
+
+def test_threads_of_one_process_keep_each_other_out(tmp_path: Path) -> None:
+    leases, other = Leases(tmp_path, ME), Leases(tmp_path, ME)
+    lease = leases.claim(0)
+
+    def beat(by: Leases) -> None:
+        for _ in range(50):
+            with by.lock():
+                assert by.beat(lease)
+
+    threads = [threading.Thread(target=beat, args=(by,)) for by in (leases, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    now = leases.read(0)
+    assert now is not None
+    assert now.counter == 100
+
+
+def test_the_lock_taken_twice_in_a_thread_is_an_error_and_no_deadlock(tmp_path: Path) -> None:
+    leases = Leases(tmp_path, ME)
+    with leases.lock(), pytest.raises(RuntimeError, match="Deadlock"), leases.lock():
+        pass
+    with leases.lock():
+        pass
+
+
+def test_a_lease_is_plain_json(tmp_path: Path) -> None:
+    Leases(tmp_path, FAR, FAR).claim(7)
+    far = {"host": "elsewhere", "boot": "boot", "pid": 1, "start": 0.0}
+    assert json.loads((tmp_path / "leases/7.json").read_bytes()) == {
+        "number": 7,
+        "attempt": 1,
+        "deaths": 0,
+        "counter": 0,
+        "worker": far,
+        "command": far,
+    }

@@ -1,0 +1,298 @@
+"""Other programs beside a search: PostgreSQL, optuna-dashboard, and itself twice more."""
+
+import json
+import os
+import pwd
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+import optuna
+import psycopg
+import pytest
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._storage import JournalOperation
+
+from helpers.killing import begun, hashes, kill
+
+BIN = Path(sys.executable).parent
+PASSWORD = "not-for-any-file"
+SEARCH = [
+    *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=optuna", "workers=2"),
+    *("optim.steps=120", "optim.batch_size=16", "seeds=2", "hydra.sweeper.n_trials=6"),
+    *("hydra.sweeper.pruner.n_startup_trials=2", "hydra.sweeper.sampler.n_startup_trials=3"),
+    "hydra.sweeper.pruner.n_warmup_steps=10",
+    *("hydra.sweeper.lag=2", "head.regression_hidden_dim=int(interval(8, 64))"),
+]
+SMALL = [
+    *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=optuna", "workers=1"),
+    *("optim.steps=2", "optim.batch_size=16", "seeds=1", "hydra.sweeper.n_trials=8"),
+    "tracking=false",  # test_tracking.py does the same to MLflow, in less time
+]
+
+
+def start(arguments, cwd, log, **environment):
+    """A command in a process group of its own, all of whose output goes to a file."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [BIN / arguments[0], *arguments[1:]],
+            cwd=cwd,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", **environment},
+        )
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def wait_for(ready, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not ready():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def trials(storage):
+    """What a study holds of each trial; the keys of attributes are text in a database's JSON."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.load_study(study_name=None, storage=storage)
+    plain = [
+        (t.number, t.state.name, t.params, t.values, t.intermediate_values, t.user_attrs)
+        for t in study.trials
+    ]
+    return json.loads(json.dumps(plain, sort_keys=True))
+
+
+@contextmanager
+def opened(url):
+    database = RDBStorage(url)
+    try:
+        yield database
+    finally:
+        database.remove_session()
+        database.engine.dispose()
+
+
+def journal(root):
+    return JournalStorage(JournalFileBackend(str(root / "sweeps/optuna/journal.log")))
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """Root of a search that nobody touched, with its trials in the journal file."""
+    root = tmp_path_factory.mktemp("journal") / "runs"
+    command = start(["headsweep", "train", *SEARCH], root.parent, root.parent / "log")
+    assert command.wait(timeout=300) == 0, (root.parent / "log").read_text()
+    return root
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """Port of a PostgreSQL server with the user ``headsweep``, who must give a password."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    onpath = shutil.which("initdb")
+    programs = found[-1].parent if found else Path(onpath).parent if onpath else None
+    if programs is None:
+        pytest.skip("PostgreSQL is missing: apt-get install postgresql")
+    # The server refuses to run as root, and its user may not read pytest's own folders.
+    folder = Path(mkdtemp(prefix="headsweep-postgres-"))
+    user = {}
+    if os.getuid() == 0:
+        owner = pwd.getpwnam("postgres")
+        user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+    (folder / "password").write_text(PASSWORD)
+    (folder / "password").chmod(0o644)
+    data, port = folder / "data", free_port()
+    initdb = [
+        "--auth=scram-sha-256",
+        "--username=headsweep",
+        "--no-sync",
+        "--no-locale",
+        "-E",
+        "UTF8",
+    ]
+    subprocess.run(
+        [programs / "initdb", "-D", data, f"--pwfile={folder}/password", *initdb],
+        cwd=folder,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        **user,
+    )
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                *(programs / "postgres", "-D", data, "-p", str(port), "-k", folder),
+                *("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"),
+            ],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            **user,
+        )
+    try:
+        wait_for(lambda: accepts(port), server)
+        yield port
+    finally:
+        server.send_signal(signal.SIGINT)  # its fast shutdown
+        server.wait(timeout=30)
+        shutil.rmtree(folder)
+
+
+def accepts(port):
+    try:
+        connect(port, "postgres").close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def connect(port, database):
+    where = {"host": "127.0.0.1", "port": port, "user": "headsweep", "password": PASSWORD}
+    return psycopg.connect(dbname=database, autocommit=True, **where)
+
+
+def new_database(port, name):
+    """URL of an empty database."""
+    with connect(port, "postgres") as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"postgresql+psycopg://headsweep:{PASSWORD}@127.0.0.1:{port}/{name}"
+
+
+def test_postgresql_holds_the_same_search_after_a_kill(postgres, searched, tmp_path):
+    url, root, log = new_database(postgres, "killed"), tmp_path / "runs", tmp_path / "log"
+    storage = f"hydra.sweeper.storage={url}"
+    command = start(["headsweep", "train", *SEARCH, storage], tmp_path, log)
+    jobs = root / "sweeps/optuna/jobs"
+    wait_for(lambda: len([*jobs.glob("*")]) >= 2 and begun(root), command)
+    kill(command)
+    assert 2 <= len([*jobs.glob("*")]) < 6
+
+    # What is kept of the command line goes on with the search, and the password is asked for.
+    kept = shlex.split((root / "sweeps/optuna/command.txt").read_text())
+    assert kept[:2] == ["headsweep", "train"]
+    assert storage.replace(f":{PASSWORD}", "") in kept
+    command = start(kept, tmp_path, log, PGPASSWORD=PASSWORD)
+    assert command.wait(timeout=300) == 0, log.read_text()
+
+    with opened(url) as database:
+        assert trials(database) == trials(journal(searched))
+    assert hashes(root) == hashes(searched)
+    assert not (root / "sweeps/optuna/journal.log").exists()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if PASSWORD.encode() in path.read_bytes()] == []
+
+
+def test_a_database_that_cannot_be_used_is_an_error(postgres, tmp_path):
+    url = f"postgresql+psycopg://headsweep:wrong@127.0.0.1:{postgres}/postgres"
+    log = tmp_path / "log"
+    command = start(["headsweep", "train", *SMALL, f"hydra.sweeper.storage={url}"], tmp_path, log)
+    assert command.wait(timeout=120) == 2
+    last = log.read_text().splitlines()[-1]
+    assert last.startswith("error: hydra.sweeper.storage: cannot be opened (")
+    assert 'password authentication failed for user "headsweep"' in last
+    assert "wrong" not in log.read_text()
+
+
+def test_a_new_database_can_be_opened_by_four_at_once(postgres, tmp_path):
+    url = new_database(postgres, "cold")
+    code = "import sys, pathlib; from headsweep.journal import Storage as S; sys.stdin.read(1);"
+    code += (
+        "root = pathlib.Path(sys.argv[1]); root.mkdir(); S(root / 'sweeps/s', sys.argv[2], root)"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / f"root-{i}", url],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for i in range(4)
+    ]
+    for process in processes:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    errors = [process.communicate(timeout=120)[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, "\n".join(errors)
+    with opened(url) as database:
+        assert database.get_all_studies() == []
+
+
+def test_optuna_dashboard_shows_a_search(searched, tmp_path):
+    file, port = searched / "sweeps/optuna/journal.log", free_port()
+    before, log = file.read_bytes(), tmp_path / "log"
+    arguments = ["optuna-dashboard", str(file), "--host", "127.0.0.1", "--port", str(port)]
+    server = start(arguments, tmp_path, log, HOME=str(tmp_path))
+    try:
+        wait_for(lambda: ask(port, "/api/studies") is not None, server)
+        (study,) = ask(port, "/api/studies")["study_summaries"]
+        detail = ask(port, f"/api/studies/{study['study_id']}?after=0")
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=30)
+    assert ask(port, "/api/studies") is None
+    assert (study["study_name"], study["directions"]) == ("optuna", ["minimize"])
+    shown = [
+        [
+            trial["number"],
+            trial["state"].upper(),
+            {param["name"]: json.loads(param["param_external_value"]) for param in trial["params"]},
+            trial["values"],
+            {str(point["step"]): point["value"] for point in trial["intermediate_values"]},
+            {attr["key"]: value_of(attr) for attr in trial["user_attrs"]},
+        ]
+        for trial in detail["trials"]
+    ]
+    assert shown == trials(journal(searched))
+    assert file.read_bytes() == before
+
+
+def value_of(attr):
+    """An attribute as it was set; the page shows text as it is, all else as JSON."""
+    return attr["value"] if attr["key"] == "reason" else json.loads(attr["value"])
+
+
+def ask(port, path):
+    """Answer of a server as JSON; None while it does not listen."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError:
+        raise
+    except urllib.error.URLError:
+        return None
+
+
+def test_three_commands_begin_one_search_at_once(tmp_path):
+    logs = [tmp_path / f"log-{i}" for i in range(3)]
+    commands = [start(["headsweep", "train", *SMALL], tmp_path, log) for log in logs]
+    with ThreadPoolExecutor(3) as pool:
+        codes = list(pool.map(lambda command: command.wait(timeout=300), commands))
+    text = "\n".join(log.read_text() for log in logs)
+    assert codes == [0] * 3, text
+    sweep = tmp_path / "runs/sweeps/optuna"
+    text += "\n".join(path.read_text() for path in (sweep / "logs").glob("*"))
+    assert not [word for word in ("rror", "arning", "Traceback") if word in text], text
+    found = trials(journal(tmp_path / "runs"))
+    assert [trial[0] for trial in found] == list(range(8))
+    assert {trial[1] for trial in found} <= {"COMPLETE", "PRUNED"}
+    assert sorted(path.name for path in (sweep / "jobs").iterdir()) == list("01234567")
+    assert [*(sweep / "leases").iterdir()] == [*(sweep / "attempts").iterdir()] == []
+    records = map(json.loads, (sweep / "journal.log").read_text().splitlines())
+    created = JournalOperation.CREATE_TRIAL
+    assert sum(record["op_code"] == created for record in records) == 8

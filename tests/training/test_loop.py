@@ -1,0 +1,179 @@
+"""The training loop: schedules, curves, kept weights, early stopping, failures that stay alone."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from headsweep.config import OptimConfig, PoolingConfig, TargetConfig
+from headsweep.heads.mlp import MLPHead
+from headsweep.training.loop import Split, evaluation_steps, fit, losses, onecycle
+from headsweep.training.members import Population, build_member
+from headsweep.training.targets import Target
+from helpers.dense import ragged
+
+POOLING = PoolingConfig()
+
+
+def features(n: int, seed: int):
+    """Toy tracks whose truth follows from the mean of their hits."""
+    rng = np.random.default_rng(seed)
+    split = ragged(rng.integers(0, 8, n).tolist(), seed)
+    mean = np.zeros((n, 5))
+    for t in range(n):
+        hits = split.raw[split.offsets[t] : split.offsets[t + 1]]
+        if len(hits):
+            mean[t] = hits.mean(0)
+    pt = np.exp(2 + mean[:, 2])
+    q = np.where(mean[:, 3] >= 0, 1.0, -1.0)
+    split.truth = np.stack([mean[:, 0], mean[:, 1], pt, q], 1).astype(np.float32)
+    split.axis = np.zeros((n, 2), dtype=np.float32)
+    split.event = np.arange(n)
+    return split
+
+
+def problem(n: int = 256):
+    train, val = features(n, 1), features(128, 2)
+    target = Target.fit(TargetConfig("log_pt"), train.truth, train.axis)
+    return Split.of(train, target), Split.of(val, target), target
+
+
+def population(head=None):
+    head = head or (lambda a, o: MLPHead(a, o, 24, 2, 0.1, True))
+    return lambda seeds: Population(lambda: build_member(POOLING, 5, 4, 4, head), POOLING, seeds)
+
+
+def run(seeds, optim, head=None, **keys):
+    train, val, target = problem()
+    return fit(population(head), seeds, train, val, target, optim, **keys)
+
+
+def short(**keys) -> OptimConfig:
+    return OptimConfig(**{"steps": 60, "batch_size": 32, **keys})
+
+
+def test_it_learns_and_records():
+    seen = []
+    (result,) = run([3], short(steps=200), on_progress=lambda *a: seen.append(a))
+    assert result.status == "finished"
+    curve = result.history
+    assert curve["step"].iloc[0] == 0
+    assert curve["step"].iloc[-1] == 200
+    assert curve["val_loss"].iloc[-1] < 0.5 * curve["val_loss"].iloc[0]
+    assert [step for step, _ in seen] == list(range(1, 201))
+    assert set(result.metrics) >= {"val_loss", "val_qoverpt_r68", "train_loss", "steps_to_95"}
+    assert len(result.predictions) == 128
+
+
+def test_kept_weights_are_those_of_the_lowest_validation_loss():
+    train, val, target = problem()
+    (result,) = fit(population(), [3], train, val, target, short(lr=0.05, schedule="constant"))
+    best = result.history.loc[result.history["val_loss"].idxmin()]
+    assert result.best_step == best["step"] < 60
+    again = population()([0])
+    again.load([result.weights])
+    outputs = again.predict(val.hits, torch.arange(len(val)))
+    assert losses(outputs, val.targets[None]).item() == pytest.approx(best["val_loss"], rel=1e-6)
+    assert result.metrics["val_loss"] == pytest.approx(best["val_loss"], rel=1e-6)
+    assert not all(torch.equal(result.weights[n], result.last_weights[n]) for n in result.weights)
+
+
+def test_same_seed_same_result_in_any_company():
+    together = run([5, 1, 8], short())
+    for result in together:
+        (alone,) = run([result.seed], short())
+        assert alone.metrics == result.metrics
+        assert alone.history.equals(result.history)
+        for name, value in result.weights.items():
+            assert torch.equal(value, alone.weights[name])
+
+
+class Fuse(nn.Module):
+    """Breaks after 20 training steps in those members whose initial draw is below a half."""
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_dim, out_dim)
+        self.register_buffer("fuse", torch.rand(()))
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.count += 1
+        broken = (self.fuse < 0.5) & (self.count >= 20)
+        return self.linear(x) * torch.where(broken, torch.nan, 1.0)
+
+
+def test_a_member_that_diverges_fails_alone():
+    seeds = [0, 1, 2, 3, 4, 5]
+    results = run(seeds, short(), head=Fuse)
+    failed = [r for r in results if r.status == "failed"]
+    finished = [r for r in results if r.status == "finished"]
+    assert failed
+    assert finished
+    for result in failed:
+        assert result.reason == f"seed {result.seed}: loss is nan at step 20"
+        assert result.steps == 20
+    clean = run([r.seed for r in finished], short(), head=Fuse)
+    for result, reference in zip(finished, clean, strict=True):
+        assert result.metrics == reference.metrics
+
+
+def test_all_members_may_fail():
+    results = run([0, 1], short(lr=1e30, schedule="constant", clip=1e30))
+    assert {r.status for r in results} == {"failed"}
+    assert all("loss is" in r.reason for r in results)
+
+
+def test_an_update_that_breaks_a_member_in_the_last_step_is_seen():
+    """The loss before the step is fine; the validation loss after it is not."""
+    (result,) = run([0], short(steps=1, lr=1e38, schedule="constant", clip=1e38))
+    assert result.status == "failed"
+    assert result.reason.startswith("seed 0: validation loss is")
+
+
+def test_patience_ends_a_constant_rate():
+    (patient,) = run([1], short(steps=400, schedule="constant", lr=0.02, patience=3))
+    assert patient.status == "finished"
+    assert patient.steps < 400
+    after = patient.history[patient.history["step"] > patient.best_step]
+    assert len(after) == 3
+
+
+def test_plateau_halves_the_rate_of_each_member_alone():
+    results = run([1, 2], short(steps=300, schedule="plateau", lr=0.02, patience=2))
+    for result in results:
+        rates = result.history["lr"].iloc[1:].to_numpy()
+        assert rates[0] == 0.02
+        assert rates[-1] < 0.02
+        ratios = rates[1:] / rates[:-1]
+        assert set(ratios.tolist()) <= {1.0, 0.5}
+    assert results[0].history["lr"].tolist() != results[1].history["lr"].tolist()
+
+
+def test_onecycle_equals_torch():
+    parameter = nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([parameter], lr=1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=3e-3, total_steps=101, pct_start=0.1, cycle_momentum=False
+    )
+    for step in range(100):
+        expected = schedule.get_last_lr()[0]
+        assert onecycle(step, 101, 3e-3) == pytest.approx(expected)
+        optimiser.step()
+        schedule.step()
+
+
+def test_evaluation_steps():
+    points = evaluation_steps(500, 50)
+    assert points[:4] == [0, 5, 10, 15]
+    assert points[points.index(100) :] == [100, 150, 200, 250, 300, 350, 400, 450, 500]
+    assert evaluation_steps(7, 50) == [0, 5, 7]
+    assert evaluation_steps(130, 50)[-2:] == [100, 130]
+    assert evaluation_steps(3, 1) == [0, 1, 2, 3]
+
+
+def test_loss_is_smooth_l1_per_member():
+    outputs, targets = torch.randn(3, 7, 4), torch.randn(3, 7, 4)
+    expected = [nn.functional.smooth_l1_loss(o, t) for o, t in zip(outputs, targets, strict=True)]
+    torch.testing.assert_close(losses(outputs, targets), torch.stack(expected))

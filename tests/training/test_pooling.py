@@ -1,0 +1,144 @@
+"""Pooling against a dense padded formulation written from the document's formulas."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+from headsweep.config import PoolingConfig
+from headsweep.heads.mlp import MLPHead
+from headsweep.training import pooling
+from headsweep.training.members import Population, build_member
+from headsweep.training.pooling import Hits, aggregated_dim, pool, to_hits
+from helpers.dense import D, F, dense, ragged
+
+
+def stack(config: PoolingConfig, K: int, dtype: torch.dtype) -> Population:
+    def build():
+        return build_member(config, F, D, 3, lambda a, o: MLPHead(a, o, 8, 2, 0.0, True))
+
+    return Population(build, config, range(K), dtype=dtype)
+
+
+CONFIGS = {
+    "document": PoolingConfig(),
+    "half": PoolingConfig(width="half"),
+    "raw_only": PoolingConfig(encoded=False, query=False, statistics=["max", "avg"]),
+    "sum_only": PoolingConfig(statistics=["sum"]),
+    "mlp": PoolingConfig(projection="mlp"),
+    "swiglu": PoolingConfig(projection="mlp", activation="swiglu"),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_values_and_gradients_equal_the_dense_formulation(config, dtype):
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    split = ragged([3, 0, 1, 7, 0, 20, 2])
+    hits = to_hits(split, dtype=dtype)
+    population = stack(config, 3, dtype)
+    rows = torch.arange(7).expand(3, -1).contiguous()
+    got = pool(config, population.named(population.weights), hits, rows)
+    assert got.shape == (3, 7, aggregated_dim(config, D))
+    probe = torch.randn(got.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    (got * probe).sum().backward()
+    grads = population.named(population.weights.grad)
+    for k in range(3):
+        own = population.member_weights(k)
+        own = {name: value.requires_grad_() for name, value in own.items()}
+        want = dense(config, own, split, dtype)
+        torch.testing.assert_close(got[k], want, rtol=tolerance, atol=tolerance)
+        (want * probe[k]).sum().backward()
+        for name, value in own.items():
+            if not name.startswith("head."):
+                grad = grads[name][k]
+                torch.testing.assert_close(grad, value.grad, rtol=tolerance, atol=tolerance)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=12), st.integers(0, 2**16))
+def test_any_ragged_shape(lengths, seed):
+    config = PoolingConfig()
+    split = ragged(lengths, seed)
+    population = stack(config, 2, torch.float64)
+    rows = torch.randint(len(lengths), (2, 5), generator=torch.Generator().manual_seed(seed))
+    got = pool(
+        config, population.named(population.weights), to_hits(split, dtype=torch.float64), rows
+    )
+    assert torch.isfinite(got).all()
+    for k in range(2):
+        own = population.member_weights(k)
+        want = dense(config, own, split, torch.float64)[rows[k]]
+        torch.testing.assert_close(got[k], want, rtol=1e-10, atol=1e-10)
+
+
+def test_a_track_without_hits_gets_zeros():
+    hits = to_hits(ragged([0, 0]))
+    population = stack(PoolingConfig(), 1, torch.float32)
+    pooled = pool(
+        PoolingConfig(), population.named(population.weights), hits, torch.tensor([[0, 1]])
+    )
+    assert torch.equal(pooled[0, :, :D], hits.query)
+    assert (pooled[0, :, D:] == 0).all()
+
+
+def test_compiled_and_padded_agree(monkeypatch):
+    """The padded way is what other devices and MLP projections take."""
+    from headsweep.training import pooling
+
+    config, hits = PoolingConfig(), to_hits(ragged([4, 0, 9, 1]), dtype=torch.float64)
+    population = stack(config, 2, torch.float64)
+    rows = torch.tensor([[0, 1, 2, 3], [3, 2, 2, 0]])
+    compiled = pool(config, population.named(population.weights), hits, rows)
+    monkeypatch.setattr(pooling, "_pool_compiled", pooling._pool_padded)
+    torch.testing.assert_close(
+        pool(config, population.named(population.weights), hits, rows), compiled
+    )
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_split_without_any_hit(config):
+    population = stack(config, 2, torch.float32)
+    rows = torch.tensor([[0, 1], [1, 0]])
+    pooled = pool(config, population.named(population.weights), to_hits(ragged([0, 0])), rows)
+    assert pooled.shape == (2, 2, aggregated_dim(config, D))
+    assert (pooled[:, :, config.query * D :] == 0).all()
+
+
+def test_a_nan_weight_is_seen():
+    hits = to_hits(ragged([3]))
+    population = stack(PoolingConfig(), 1, torch.float32)
+    population.weights.detach().fill_(torch.nan)
+    assert (
+        pool(PoolingConfig(), population.named(population.weights), hits, torch.tensor([[0]]))
+        .isnan()
+        .any()
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"), [("full", 288), ("half", 160)], ids=["full", "half"]
+)
+def test_aggregated_dim_of_the_document(width, expected):
+    assert aggregated_dim(PoolingConfig(width=width), 32) == expected
+
+
+def test_sums_are_taken_once():
+    split = ragged([2, 0, 3])
+    hits: Hits = to_hits(split)
+    for t, (a, b) in enumerate([(0, 2), (2, 2), (2, 5)]):
+        np.testing.assert_allclose(
+            hits.raw_sum[t], (split.p[a:b, None] * split.raw[a:b]).sum(0), rtol=1e-6
+        )
+        np.testing.assert_allclose(hits.weight[t], split.p[a:b].sum(), rtol=1e-6)
+
+
+def test_kernels_are_compiled_for_what_a_training_calls_them_with():
+    pooling.compile_kernels()
+    config, hits = PoolingConfig(), to_hits(ragged([3, 0, 2]))
+    population = stack(config, 2, torch.float32)
+    rows = torch.arange(3).expand(2, -1).contiguous()
+    pool(config, population.named(population.weights), hits, rows).sum().backward()
+    for kernel in (pooling._extremes, pooling._extremes_backward):
+        assert len([found for found in kernel.signatures if found[0].dtype.bitwidth == 32]) == 1

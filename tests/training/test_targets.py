@@ -1,0 +1,98 @@
+"""Every target turns back into the physics it came from; clipping follows heads.md."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis.extra.numpy import arrays
+
+from headsweep.config import TargetConfig
+from headsweep.stats import metrics
+from headsweep.training.targets import MIN_PT, Target
+
+NAMES = ["plain", "log_pt", "inverse_pt", "q_over_pt"]
+
+
+def truth(n: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.stack(
+        [
+            rng.uniform(-2.7, 2.7, n),
+            rng.uniform(-np.pi, np.pi, n),
+            np.exp(rng.uniform(np.log(2.5), np.log(400), n)),
+            rng.choice([-1.0, 1.0], n),
+        ],
+        axis=1,
+    )
+
+
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_decoding_the_encoded_truth_is_perfect(name, relative):
+    true = truth(500)
+    axis = true[:, :2] + np.random.default_rng(1).normal(0, 0.1, (500, 2))
+    axis[:, 1] = metrics.wrap_phi(axis[:, 1])
+    target = Target.fit(TargetConfig(name, relative), true, axis)
+    encoded = target.encode(true, axis)
+    assert encoded.shape == (500, target.outputs) == (500, 3 if name == "q_over_pt" else 4)
+    np.testing.assert_allclose(encoded.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(encoded.std(0), 1)
+    tracks = target.decode(encoded, true, axis, np.arange(500))
+    for value in metrics.evaluate(tracks, ["qoverpt_r68", "eta_rmse", "phi_rmse"]).values():
+        assert value < 1e-9
+    assert metrics.evaluate(tracks)["charge_misid"] == 0
+    assert not tracks.clipped.any()
+
+
+def decode_pt(name: str, last_two: list[list[float]]) -> metrics.Tracks:
+    """Outputs given in unstandardised units: [pt, q], or [kappa] for q_over_pt."""
+    true = truth(50)
+    true[0, 2] = 100.0
+    true[1:, 2] = np.minimum(true[1:, 2], 100)
+    target = Target.fit(TargetConfig(name), true, np.zeros((50, 2)))
+    assert target.max_pt == 500
+    values = np.array([[0.0, 0.0, *row] for row in last_two])
+    standard = (values - target.mean) / target.std
+    n = len(values)
+    return target.decode(standard, true[:n], np.zeros((n, 2)), np.arange(n))
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs", "pt", "clipped"),
+    [
+        ("plain", [-3.0, 0.05, 7.0, 501.0], [MIN_PT, MIN_PT, 7, 500], [1, 1, 0, 1]),
+        ("log_pt", [-50.0, np.log(7), 50.0], [MIN_PT, 7, 500], [1, 0, 1]),
+        ("inverse_pt", [-1.0, 0.001, 0.1, 20.0], [500, 500, 10, MIN_PT], [1, 1, 0, 1]),
+    ],
+)
+def test_pt_is_clipped(name, outputs, pt, clipped):
+    tracks = decode_pt(name, [[value, -0.3] for value in outputs])
+    np.testing.assert_allclose(tracks.pt, pt)
+    np.testing.assert_allclose(tracks.kappa, -1 / np.array(pt))
+    assert tracks.clipped.tolist() == [bool(c) for c in clipped]
+
+
+def test_q_over_pt_keeps_kappa_unclipped():
+    tracks = decode_pt("q_over_pt", [[1e-5], [-0.1], [40.0]])
+    np.testing.assert_allclose(tracks.kappa, [1e-5, -0.1, 40.0])
+    np.testing.assert_allclose(tracks.pt, [500, 10, MIN_PT])
+    assert tracks.clipped.tolist() == [True, False, True]
+
+
+def test_relative_phi_crosses_the_wrap():
+    true = np.array([[0.0, 3.1, 10, 1], [0.0, -3.1, 20, -1], [0, 0.5, 30, 1]])
+    axis = np.array([[0.0, -3.1], [0.0, 3.1], [0.0, 0.4]])
+    target = Target.fit(TargetConfig("plain", True), true, axis)
+    assert abs(target.mean[1]) < 0.2
+    tracks = target.decode(target.encode(true, axis), true, axis, np.arange(3))
+    np.testing.assert_allclose(metrics.wrap_phi(tracks.phi - true[:, 1]), 0, atol=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.float32, (3, 4), elements=st.floats(-1e6, 1e6, width=32)), st.sampled_from(NAMES))
+def test_any_output_is_a_finite_momentum(outputs, name):
+    true = truth(3)
+    target = Target.fit(TargetConfig(name), true, np.zeros((3, 2)))
+    tracks = target.decode(outputs[:, : target.outputs], true, np.zeros((3, 2)), np.arange(3))
+    assert ((tracks.pt >= MIN_PT) & (tracks.pt <= target.max_pt)).all()
+    assert np.isfinite(tracks.kappa).all()
