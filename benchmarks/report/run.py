@@ -32,7 +32,7 @@ GOAL = 10.0
 COMMAND = [sys.executable, "-c", "from headsweep.cli import main; main()"]
 PRESETS = "head=conservative,more_capacity,simpler,direct_projection"
 TINY = ["data=tiny", "backbone=truth", "optim.steps=20", "optim.batch_size=64"]
-START = "import headsweep.report, headsweep.tracking, mlflow"
+START = "import headsweep.report.build, headsweep.store.tracking.mlflow_client, mlflow"
 """What every report loads before it does anything."""
 
 OBJECTIVE = "val_qoverpt_r68"

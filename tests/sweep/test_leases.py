@@ -208,7 +208,7 @@ def test_a_file_that_a_crash_of_the_machine_emptied_is_no_lease(tmp_path: Path) 
 HOLD = """
 import sys, time
 from pathlib import Path
-from headsweep.leases import Leases
+from headsweep.sweep.leases import Leases
 with Leases(Path(sys.argv[1])).lock():
     print("held", flush=True)
     time.sleep(1000)

@@ -212,7 +212,8 @@ def test_a_database_that_cannot_be_used_is_an_error(postgres, tmp_path):
 
 def test_a_new_database_can_be_opened_by_four_at_once(postgres, tmp_path):
     url = new_database(postgres, "cold")
-    code = "import sys, pathlib; from headsweep.journal import Storage as S; sys.stdin.read(1);"
+    code = "import sys, pathlib; from headsweep.sweep.search.storage import Storage as S;"
+    code += "sys.stdin.read(1);"
     code += (
         "root = pathlib.Path(sys.argv[1]); root.mkdir(); S(root / 'sweeps/s', sys.argv[2], root)"
     )

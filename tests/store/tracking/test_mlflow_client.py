@@ -24,7 +24,8 @@ def root(tmp_path_factory):
 
 
 def test_importing_tracking_does_not_import_mlflow(tmp_path):
-    code = "import sys, headsweep.tracking; print({'mlflow', 'torch', 'pandas'} & {*sys.modules})"
+    code = "import sys, headsweep.store.tracking.mlflow_client;"
+    code += "print({'mlflow', 'torch', 'pandas'} & {*sys.modules})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert result.stdout.strip() == b"set()"
 

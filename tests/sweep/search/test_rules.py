@@ -130,8 +130,8 @@ def more(config: Any, trial: Trial) -> None:
 
 
 def test_a_custom_search_space_adds_what_depends_on_the_rest() -> None:
-    search = read("optim.steps=7", custom_search_space="test_search.more")
-    assert search.spec()["custom_search_space"] == "test_search.more"
+    search = read("optim.steps=7", custom_search_space=f"{__name__}.more")
+    assert search.spec()["custom_search_space"] == f"{__name__}.more"
     seen = set()
     for number in range(6):
         trial = search.replica(number, [])
@@ -146,7 +146,7 @@ def test_a_custom_search_space_adds_what_depends_on_the_rest() -> None:
 
 def test_a_custom_search_space_alone_is_a_search() -> None:
     node = composed().master.hydra.sweeper.copy()
-    node.custom_search_space = "test_search.more"
+    node.custom_search_space = f"{__name__}.more"
     assert read_search(node, ["optim.steps=7"], []).space == {}
 
 
