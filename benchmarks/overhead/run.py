@@ -119,7 +119,7 @@ def wrap_job(clock: Clock) -> None:
     from headsweep.sweep import job
 
     clock.wrap(job, "_train", "training")
-    clock.wrap(job, "build_features find_inputs _about _write_member", "folders")
+    clock.wrap(job, "build_features _about _write_member", "folders")
     clock.wrap(runs, "write_job write_member write_progress read_results", "folders")
 
 

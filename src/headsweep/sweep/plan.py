@@ -65,6 +65,11 @@ class Job:
     config: Config
     resolved: dict[str, Any]
 
+    @property
+    def seeds(self) -> range:
+        """Seeds of its members."""
+        return range(self.config.seed, self.config.seed + self.config.seeds)
+
 
 @dataclass(frozen=True)
 class Plan:

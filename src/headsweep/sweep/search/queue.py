@@ -1,4 +1,4 @@
-"""A search as a queue: which trial is next, what it is made of, and what came of it.
+"""Queue of the trials of a search.
 
 The run folders are the truth. A trial's folder appears whole, by one rename, with its outcome in
 it; then the storage is told. After a kill in between, the folder is found and told again.
@@ -7,7 +7,7 @@ it; then the storage is told. After a kill in between, the folder is found and t
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -16,9 +16,12 @@ from headsweep.errors import UserError
 from headsweep.store.outcome import Outcome
 from headsweep.store.runs import root_id
 from headsweep.sweep.leases import Lease, Leases
-from headsweep.sweep.queue import Compose, Task, Turn, attempt_folder, drop_attempts, move
+from headsweep.sweep.queue import Compose, NoTask, Task, attempt_folder, drop_attempts, move
 from headsweep.sweep.search.rules import Search
 from headsweep.sweep.search.storage import Storage
+
+if TYPE_CHECKING:
+    from headsweep.sweep.plan import Sweep
 
 STATES = {
     "complete": TrialState.COMPLETE,
@@ -55,6 +58,15 @@ class SearchQueue:
             self.storage = Storage(folder, search.storage, folder.parents[1])
             self._id = self._find_study()
 
+    @classmethod
+    def of(cls, sweep: "Sweep", search: Search, folder: Path, leases: Leases) -> "SearchQueue":
+        """The queue of a composed sweep's search."""
+
+        def compose(overrides: list[str]) -> dict[str, Any]:
+            return sweep.compose(overrides).resolved
+
+        return cls(folder, search, leases, sweep.master.worker.max_retries, compose)
+
     def _find_study(self) -> int:
         name = self.folder.name
         if self.search.storage is not None:  # others may keep their searches there too
@@ -77,7 +89,7 @@ class SearchQueue:
         """All trials that have begun, by number; may be read without the lock."""
         return self.storage.optuna.get_all_trials(self._id, deepcopy=False)
 
-    def take(self) -> Task | Turn:
+    def take(self) -> Task | NoTask:
         """The next trial whose turn it is, or why there is none."""
         with self._locked():
             self._collect()
@@ -87,9 +99,9 @@ class SearchQueue:
                 number = _next(trials)
                 if number >= self.search.n_trials or self.search.broken(number, trials):
                     running = [t for t in unfinished if t.state == TrialState.RUNNING]
-                    return Turn.WAIT if running else Turn.DONE
+                    return NoTask.WAIT if running else NoTask.DONE
                 if any(t.number < self.search.horizon(number) for t in unfinished):
-                    return Turn.WAIT
+                    return NoTask.WAIT
                 task = self._begin(number, trials)
                 if Outcome.read(self._folder(number)) is None:
                     return task
@@ -113,7 +125,8 @@ class SearchQueue:
                     f"another name, such as name={self.folder.name}-2"
                 )
             self.storage.optuna.set_trial_state_values(self._trial(number), TrialState.RUNNING)
-        return Task(number, overrides, attempt_folder(self.folder, lease), lease, trial)
+        folder = attempt_folder(self.folder, lease)
+        return Task(number, overrides, folder, lease, trial=trial)
 
     def broken(self) -> str | None:
         """Why the search ended before its last trial, if it did."""
