@@ -385,19 +385,26 @@ class Config:
             _check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 
+SCHEMAS: tuple[tuple[str, str, Any], ...] = (
+    ("data/source", "spectrometer", SpectrometerConfig),
+    ("data/source", "hepattn", HepattnConfig),
+    ("data/source", "tracks", TracksConfig),
+    ("backbone", "transformer", TransformerConfig),
+    ("backbone", "truth", TruthConfig),
+    ("head", "mlp", MLPHeadConfig),
+)
+"""Group, short name and schema of everything that a ``_target_`` of ours builds.
+
+A run's identity has the short name, never the path of a module: a class may move, a name stays.
+"""
+
+
 def register() -> None:
     """Make the schema known to Hydra, as ``schema`` and ``<group>/schema_<name>``."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config, replace=True)
-    for group, name, node in (
-        ("data/source", "schema_spectrometer", SpectrometerConfig),
-        ("data/source", "schema_hepattn", HepattnConfig),
-        ("data/source", "schema_tracks", TracksConfig),
-        ("backbone", "schema_transformer", TransformerConfig),
-        ("backbone", "schema_truth", TruthConfig),
-        ("head", "schema_mlp", MLPHeadConfig),
-    ):
-        store.store(group=group, name=name, node=node, replace=True)
+    for group, name, node in SCHEMAS:
+        store.store(group=group, name=f"schema_{name}", node=node, replace=True)
 
 
 def config_root() -> Path:
