@@ -1,4 +1,4 @@
-"""What a job learns from: its source of events, its frozen transformer, its cached features.
+"""Inputs of a job: its source of events, its frozen transformer, its cached features.
 
 Torch is imported where it is used, so that ``--cfg job`` and ``--help`` are quick.
 """

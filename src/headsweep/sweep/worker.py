@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from headsweep.sweep.search.rules import Search
 
 WAIT_SECONDS = 0.05
-"""How often a worker asks again while there is nothing to take."""
+"""Seconds between two questions of a worker while there is nothing to take."""
 
 CURVES = ("val_loss", "val_qoverpt_r68")
-"""Objectives that every evaluation holds."""
+"""Objectives that every evaluation takes."""
 
 
 class Stopped(Exception):
@@ -148,7 +148,7 @@ class _Worker:
 
 
 def _reason(error: Exception, task: Task) -> str:
-    """Why a task failed; of an error that is no user's mistake the traceback is kept, too."""
+    """Reason of a failed task; the traceback of an error of ours is kept in its folder."""
     task.folder.mkdir(parents=True, exist_ok=True)
     if isinstance(error, UserError | TimeLimitError):
         return str(error)
@@ -193,7 +193,7 @@ class _Watch:
         self.intermediate: dict[int, float] = {}
 
     def hooks(self) -> Hooks:
-        """What the training calls."""
+        """Hooks for the training."""
         if self.objective is None:
             return Hooks(self.step)
         also = () if self.objective in CURVES else (self.objective.removeprefix("val_"),)

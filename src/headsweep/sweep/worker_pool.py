@@ -15,17 +15,17 @@ from headsweep.sweep.order import FATAL, STOPPED, Order
 POLL_SECONDS = 0.05
 
 PATIENCE_SECONDS = 30.0
-"""How long workers may take to break off cleanly."""
+"""Time that workers have to break off cleanly."""
 
 MAX_FALSE_STARTS = 3
-"""So many workers in a row may die before they take anything."""
+"""Largest number of workers in a row that may die before they take a task."""
 
 MALLOC = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824"
     ":glibc.malloc.trim_threshold=4294967296"
 }
-"""Environment of workers where there is none of its own: glibc then keeps the memory that a step
-gives back, in huge pages. Without it every step of a large head pays thousands of page faults."""
+"""Environment of workers, unless the user has set one: glibc keeps the memory that a step frees, in
+huge pages. Without it every step of a large head pays thousands of page faults."""
 
 TAIL = 15
 """Lines of a worker's log that are shown when none can work."""

@@ -1,6 +1,6 @@
-"""What a confirmation trains beside the presets: a finished search's best trials, frozen.
+"""Finalists: the best trials of a finished search, which a confirmation trains on fresh seeds.
 
-They are taken once, when the sweep begins, and stand in its specification.
+They are chosen once, when the confirmation begins, and stand in its specification.
 """
 
 import re
@@ -17,7 +17,7 @@ from headsweep.store.outcome import best_trials
 from headsweep.store.trials import Trials
 
 PRESET = ("head", "arm", "optim.lr")
-"""What a preset keeps for itself, whatever the search had fixed."""
+"""Keys of a preset that the fixed overrides of the search do not replace."""
 
 SEEDS = ("seed", "seeds")
 
@@ -60,7 +60,7 @@ class Finalists:
     best: list[Finalist]
 
     def spec(self, first: int) -> dict[str, Any]:
-        """What is frozen in the specification of the confirmation.
+        """The finalists as plain values, for the specification of the confirmation.
 
         Args:
             first: Number of the first job that trains a trial.

@@ -31,8 +31,8 @@ STATES = {
 
 
 def tell(trial: Trial, state: str, values: Sequence[float] | None) -> dict[str, Any]:
-    """End a replica's trial, and take what its sampler and pruner noted for later trials."""
-    # What a pruned trial is worth Optuna takes from its last report.
+    """End a replica's trial; returns the notes of its sampler and pruner for later trials."""
+    # The value of a pruned trial Optuna takes from its last report.
     given = list(values) if values and state == "complete" else None
     frozen = trial.study.tell(trial, given, state=STATES[state])
     return dict(frozen.system_attrs)
@@ -86,11 +86,11 @@ class SearchQueue:
             yield
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials that have begun, by number; may be read without the lock."""
+        """All trials that have begun, by number; the lock is not needed."""
         return self.storage.optuna.get_all_trials(self._id, deepcopy=False)
 
     def take(self) -> Task | NoTask:
-        """The next trial whose turn it is, or why there is none."""
+        """Take the next trial that may begin, or say why there is none."""
         with self._locked():
             self._collect()
             while True:
@@ -129,13 +129,13 @@ class SearchQueue:
         return Task(number, overrides, folder, lease, trial=trial)
 
     def broken(self) -> str | None:
-        """Why the search ended before its last trial, if it did."""
+        """Reason why the search ended before its last trial; None where it did not."""
         trials = self.trials()
         number = _next(trials)
         return None if number >= self.search.n_trials else self.search.broken(number, trials)
 
     def hand_in(self, task: Task, outcome: Outcome) -> bool:
-        """Take over what a trial left in its folder; False where the lease was lost."""
+        """Take over the folder of a trained trial; False where the lease was lost."""
         outcome.write(task.folder)
         with self._locked():
             if not self.leases.is_mine(task.lease):
@@ -145,13 +145,13 @@ class SearchQueue:
         return True
 
     def give_back(self, task: Task) -> None:
-        """Requeue a trial that was broken off on purpose."""
+        """Put back a trial that was broken off on purpose."""
         with self._locked():
             if self.leases.is_mine(task.lease):
                 self._requeue(task.lease)
 
     def collect(self) -> None:
-        """Requeue the trials of dead workers, and fail what killed them too often."""
+        """Requeue the trials of dead workers; fail those that killed a worker too often."""
         with self._locked():
             self._collect()
 
@@ -183,7 +183,7 @@ class SearchQueue:
         self.storage.optuna.set_trial_state_values(self._trial(lease.number), TrialState.WAITING)
 
     def _finish(self, number: int) -> None:
-        """Tell the storage what the folder of a trial says."""
+        """Write the outcome in a trial's folder into the storage."""
         outcome = Outcome.read(self._folder(number))
         assert outcome is not None
         storage, trial = self.storage.optuna, self._trial(number)
