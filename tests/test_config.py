@@ -15,7 +15,8 @@ from headsweep.config import config_root
 from headsweep.errors import UserError
 from headsweep.identity import identity, member_key, run_key
 from headsweep.instantiate import locate
-from headsweep.sweep.plan import LEADING, Job, make_plan
+from headsweep.sweep.compose import Job
+from headsweep.sweep.plan import LEADING, make_plan
 
 CONF, SWEEPS = config_root() / "conf", config_root() / "sweeps"
 NEEDED = {

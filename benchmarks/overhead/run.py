@@ -129,13 +129,13 @@ def worker(file: Path) -> None:
     from optuna.storages.journal import JournalFileBackend
 
     from headsweep.store import outcome
-    from headsweep.sweep import leases, plan
+    from headsweep.sweep import compose, leases
     from headsweep.sweep import worker as ours
     from headsweep.sweep.search import queue, storage
 
     clock = Clock(file)
     wrap_job(clock)
-    clock.wrap(plan.Sweep, "compose", "compose")
+    clock.wrap(compose.Sweep, "compose", "compose")
     clock.wrap(queue.SearchQueue, "take hand_in", "optuna")
     clock.wrap(ours._Watch, "evaluation outcome", "optuna")
     clock.wrap(JournalFileBackend, "append_logs read_logs", "journal")

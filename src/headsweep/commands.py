@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from headsweep.events.base import Events
-    from headsweep.sweep.plan import Job
+    from headsweep.sweep.compose import Job
 
 app = typer.Typer(
     help="Which regression head to put on a frozen hit transformer: train, compare, report.",

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from headsweep.config import RUNTIME_KEYS, SCHEMAS
+from headsweep.config import RUNTIME_KEYS, SCHEMAS, TABLES
 
 NUMERICS = 1
 """Raised by hand when the same configuration may give other results; part of every run's key."""
@@ -30,7 +30,7 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     So are keys without effect: of a one-layer head width, dropout and normalisation are set to 0,
     so that two spellings of one network share a key. Our own classes have their short names.
     """
-    kept = _without(resolved, *RUNTIME_KEYS, "seed", "seeds")
+    kept = _without(resolved, *RUNTIME_KEYS, *TABLES, "seed", "seeds")
     data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]
     split, selection = data["split"], data["selection"]
     head |= inert(head)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from headsweep.sweep import plan
+from headsweep.sweep import compose
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -15,14 +15,14 @@ def test_a_single_run_is_composed_and_validated_once(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     validated = []
-    validate = plan.validate
+    validate = compose.validate
 
-    def counted(*arguments: object) -> plan.Job:
+    def counted(*arguments: object) -> compose.Job:
         job = validate(*arguments)  # type: ignore[arg-type]
         validated.append(job)
         return job
 
-    monkeypatch.setattr(plan, "validate", counted)
+    monkeypatch.setattr(compose, "validate", counted)
     code, out, _ = command("train", *SMALL, "optim.steps=4", "optim.batch_size=16")
     assert code == 0
     assert "1 of 1 members are done" in out

@@ -10,9 +10,10 @@ from headsweep.backbone.transformer import SHIPPED, Architecture, HitTransformer
 from headsweep.errors import UserError
 from headsweep.events.hepattn import FEATURES
 from headsweep.store.runs import read_config, read_results
+from headsweep.sweep.compose import Job
 from headsweep.sweep.inputs import find_inputs, find_source
 from headsweep.sweep.job import run_job
-from headsweep.sweep.plan import Job, make_plan
+from headsweep.sweep.plan import make_plan
 
 SMALL = [
     *("data=tiny", "data.source.events=60", "backbone=truth", "tracking=false"),

@@ -11,8 +11,9 @@ from omegaconf import OmegaConf, open_dict
 from headsweep.config import config_root
 from headsweep.errors import UserError
 from headsweep.identity import identity
+from headsweep.sweep.compose import open_sweep
 from headsweep.sweep.overrides import sweep_name
-from headsweep.sweep.plan import Plan, distinct, make_plan, open_sweep
+from headsweep.sweep.plan import Plan, distinct, make_plan
 from helpers.own_head import write_head
 
 

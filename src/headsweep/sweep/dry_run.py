@@ -12,8 +12,9 @@ from rich.table import Table
 from headsweep.config import TracksConfig, config_root
 from headsweep.events.hepattn import FEATURES
 from headsweep.identity import stable_hash
+from headsweep.sweep.compose import Job
 from headsweep.sweep.inputs import find_inputs
-from headsweep.sweep.plan import Job, Plan, distinct, make_plan
+from headsweep.sweep.plan import Plan, distinct, make_plan
 from headsweep.terminal import console, duration, preparing
 from headsweep.training.builder import member_builder, population_builder
 from headsweep.training.size import parameter_counts

@@ -25,9 +25,9 @@ def main(cfg: DictConfig) -> float:
     Returns:
         The objective, which those sweepers are told.
     """
+    from headsweep.sweep.compose import validate
     from headsweep.sweep.inputs import find_inputs
     from headsweep.sweep.job import objective, run_job
-    from headsweep.sweep.plan import validate
 
     context = HydraConfig.get()
     job = validate(cfg, context.runtime.choices, context.overrides.task)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from headsweep.backbone.base import Backbone
     from headsweep.events.base import Source
     from headsweep.features.cache import FeatureSet
-    from headsweep.sweep.plan import Job
+    from headsweep.sweep.compose import Job
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from headsweep.sweep.inputs import Inputs, build_features
 
 if TYPE_CHECKING:
     from headsweep.features.cache import FeatureSet
-    from headsweep.sweep.plan import Job
+    from headsweep.sweep.compose import Job
     from headsweep.training.loop import MemberResult
 
 OBJECTIVE = "val_qoverpt_r68"

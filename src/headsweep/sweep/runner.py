@@ -14,11 +14,12 @@ from omegaconf import DictConfig
 from headsweep.errors import UserError
 from headsweep.store.runs import claim_sweep, write_command
 from headsweep.store.tracking.sync import Tracker
+from headsweep.sweep.compose import Sweep
 from headsweep.sweep.grid_queue import Entry, GridQueue
 from headsweep.sweep.inputs import Inputs
 from headsweep.sweep.leases import Leases, Process
 from headsweep.sweep.order import Order
-from headsweep.sweep.plan import Plan, Sweep, distinct, plan_sweep
+from headsweep.sweep.plan import Plan, distinct, plan_sweep
 from headsweep.sweep.prepare import inputs_spec, prepare
 from headsweep.sweep.progress import GridProgress
 from headsweep.sweep.queue import Queue

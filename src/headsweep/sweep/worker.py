@@ -21,12 +21,12 @@ from headsweep import files
 from headsweep.errors import UserError
 from headsweep.store import runs
 from headsweep.store.outcome import COUNTS, Outcome
+from headsweep.sweep.compose import Sweep, open_sweep
 from headsweep.sweep.grid_queue import GridQueue
 from headsweep.sweep.inputs import find_inputs
 from headsweep.sweep.job import Hooks, train_into
 from headsweep.sweep.leases import BEAT_SECONDS, Leases, Process
 from headsweep.sweep.order import FATAL, STOPPED, Order
-from headsweep.sweep.plan import Sweep, open_sweep
 from headsweep.sweep.queue import NoTask, Queue, Task
 
 if TYPE_CHECKING:

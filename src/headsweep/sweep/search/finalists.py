@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headsweep import files
+from headsweep.config import override_key
 from headsweep.errors import UserError
 from headsweep.identity import identity
 from headsweep.store import runs
@@ -79,8 +80,8 @@ class Finalists:
             own: Overrides that all jobs of the command line share, which come last.
         """
         first = self.best[0]
-        fixed = [o for o in first.overrides if _key(o) not in first.searched]
-        common = [o for o in fixed if not _key(o).startswith(PRESET)]
+        fixed = [o for o in first.overrides if override_key(o) not in first.searched]
+        common = [o for o in fixed if not override_key(o).startswith(PRESET)]
         return [
             *(_merged(common, preset) for preset in presets),
             *(_merged(finalist.overrides, own) for finalist in self.best),
@@ -188,7 +189,7 @@ def _read(folder: Path, trials: Trials) -> Finalist:
         raise UserError(f"{folder}/job.json is damaged; the search must train this trial again")
     return Finalist(
         number=int(folder.name),
-        overrides=[o for o in about["overrides"] if _key(o) not in SEEDS],
+        overrides=[o for o in about["overrides"] if override_key(o) not in SEEDS],
         searched=list(outcome.params),
         config=runs.read_config(folder),
         job_key=about["job_key"],
@@ -196,11 +197,7 @@ def _read(folder: Path, trials: Trials) -> Finalist:
     )
 
 
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
-
-
 def _merged(first: Sequence[str], last: Sequence[str]) -> list[str]:
     """All overrides; of a key that both have, that of ``last``."""
-    keys = {_key(override) for override in last}
-    return [*(o for o in first if _key(o) not in keys), *last]
+    keys = {override_key(override) for override in last}
+    return [*(o for o in first if override_key(o) not in keys), *last]

@@ -21,7 +21,7 @@ from headsweep.sweep.search.rules import Search
 from headsweep.sweep.search.storage import Storage
 
 if TYPE_CHECKING:
-    from headsweep.sweep.plan import Sweep
+    from headsweep.sweep.compose import Sweep
 
 STATES = {
     "complete": TrialState.COMPLETE,
