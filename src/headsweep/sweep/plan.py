@@ -151,8 +151,7 @@ def _blocks(sweep: Sweep, arguments: Sequence[Override]) -> list[Override]:
     seeds.
     """
     keys = {o.get_key_element() for o in arguments}
-    given = [o.input_line for o in arguments if o.input_line and not o.is_sweep_override()]
-    data = sweep.compose(given).config.data
+    data = sweep.compose(grid(list(arguments))[0]).config.data
     if data.split.folds is None or keys & set(FOLD_KEYS):
         return []
     first = data.split.seed
