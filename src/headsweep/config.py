@@ -38,6 +38,13 @@ GROUPS = (
 """The groups whose chosen files label a job."""
 
 
+STATISTICS = ("avg", "sum", "max", "min")
+"""The statistics that pooling takes over the hits of a track, in their default order."""
+
+TARGETS = ("plain", "log_pt", "inverse_pt", "q_over_pt")
+"""The parametrisations of the target."""
+
+
 def _check(ok: bool, key: str, value: object, must: str) -> None:
     if not ok:
         raise UserError(f"{key}={value}: must be {must}")
@@ -139,9 +146,9 @@ class HepattnConfig:
 
 @dataclass
 class TracksConfig:
-    """A directory of Parquet tracks, ``events/tracks.py``."""
+    """A directory of Parquet tracks, ``events/parquet_tracks.py``."""
 
-    _target_: str = "headsweep.events.tracks.Tracks"
+    _target_: str = "headsweep.events.parquet_tracks.ParquetTracks"
     path: str = MISSING
     features: list[str] = MISSING
     scales: dict[str, float] = field(default_factory=dict)
@@ -207,7 +214,7 @@ class PoolingConfig:
     query: bool = True
     raw: bool = True
     encoded: bool = True
-    statistics: list[str] = field(default_factory=lambda: ["avg", "sum", "max", "min"])
+    statistics: list[str] = field(default_factory=lambda: [*STATISTICS])
 
     def __post_init__(self) -> None:
         _check(self.width in ("full", "half"), "pooling.width", self.width, "full or half")
@@ -223,14 +230,13 @@ class PoolingConfig:
             self.activation,
             "silu or swiglu",
         )
-        known = ("avg", "sum", "max", "min")
         _check(
             len(self.statistics) > 0
             and len(set(self.statistics)) == len(self.statistics)
-            and set(self.statistics) <= set(known),
+            and set(self.statistics) <= set(STATISTICS),
             "pooling.statistics",
             self.statistics,
-            f"a non-empty list out of {', '.join(known)}, each once",
+            f"a non-empty list out of {', '.join(STATISTICS)}, each once",
         )
         _check(
             self.raw or self.encoded or self.query, "pooling", "nothing", "query, raw or encoded"
@@ -263,8 +269,8 @@ class TargetConfig:
     relative: bool = False
 
     def __post_init__(self) -> None:
-        known = ("plain", "log_pt", "inverse_pt", "q_over_pt")
-        _check(self.name in known, "target.name", self.name, f"one of {', '.join(known)}")
+        must = f"one of {', '.join(TARGETS)}"
+        _check(self.name in TARGETS, "target.name", self.name, must)
 
 
 @dataclass

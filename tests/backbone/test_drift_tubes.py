@@ -4,7 +4,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from headsweep.backbone.drift_tubes import COLUMNS, CROWDED, N_VALUES, WIDTHS, tangent_support
+from headsweep.backbone.drift_tubes import COLUMNS, CROWDED, N_VALUES, TOUCH_WIDTHS, tangent_support
 from headsweep.events.base import Events
 
 
@@ -90,7 +90,7 @@ def test_it_equals_a_loop_over_pairs_and_their_tangents():
             want[i, -1] += 1
             for normal, c in tangents(wires[j], radius[j], wires[k], radius[k]):
                 miss = (abs(normal @ wires[i] - c) - radius[i]) / lever
-                want[i, :-1] += np.exp(-0.5 * (miss / np.array(WIDTHS)) ** 2)
+                want[i, :-1] += np.exp(-0.5 * (miss / np.array(TOUCH_WIDTHS)) ** 2)
     assert want[:, -1].min() > 0
     np.testing.assert_allclose(tangent_support(events), np.log1p(want), rtol=1e-4, atol=1e-6)
 

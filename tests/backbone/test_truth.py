@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from headsweep.backbone.base import assign, join, truth_masks
+from headsweep.backbone.base import EVENTS_PER_BATCH, assign, join, truth_masks
 from headsweep.backbone.training import assignment_quality
-from headsweep.backbone.truth import EVENTS_PER_BATCH, TruthBackbone
+from headsweep.backbone.truth import TruthBackbone
 from headsweep.errors import UserError
 from helpers.toy_events import toy_events
 

@@ -6,7 +6,7 @@ import pytest
 
 from headsweep.errors import DataError, UserError
 from headsweep.events.acts_csv import convert
-from headsweep.events.tracks import Tracks
+from headsweep.events.parquet_tracks import ParquetTracks
 
 MUON, OTHER, NEUTRAL, UNSEEN = ((1 << 52) + (n << 24) for n in (1, 2, 3, 4))
 DISK = (8 << 56) | (2 << 36) | (77 << 8)
@@ -37,7 +37,7 @@ def write(folder, **files):
 def converted(source, target):
     convert(source, target)
     tables = [pd.read_parquet(target / f"{name}.parquet") for name in ("hits", "particles")]
-    events = Tracks(
+    events = ParquetTracks(
         path=str(target),
         features=["x", "y", "z", "t", "volume_id", "layer_id", "module_id"],
         scales={"x": 1e-3, "y": 1e-3, "z": 1e-3},

@@ -26,7 +26,7 @@ from headsweep.events.hepattn_files import (
     Chunk,
     write_hepattn,
 )
-from headsweep.events.simulation import simulate
+from headsweep.events.simulation import simulate_chunks
 
 SCALES = [1e-3] * 6 + [1e-5, 1.0] + [1e-6] * 4 + [1e-3, 1.0, 1.0, 1.0, 0.1, 1.0]
 """As the layout's description lists them, written out once more."""
@@ -35,7 +35,7 @@ SCALES = [1e-3] * 6 + [1e-5, 1.0] + [1e-6] * 4 + [1e-3, 1.0, 1.0, 1.0, 0.1, 1.0]
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("original")
-    write_hepattn(folder, (chunk for seed in (1, 2) for chunk in simulate(12, seed)))
+    write_hepattn(folder, (chunk for seed in (1, 2) for chunk in simulate_chunks(12, seed)))
     return folder
 
 
@@ -373,7 +373,7 @@ def test_bad_input_is_named(case: str, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
-    write_hepattn(folder, simulate(3, seed=1))
+    write_hepattn(folder, simulate_chunks(3, seed=1))
     return folder
 
 

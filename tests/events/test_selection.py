@@ -19,7 +19,7 @@ from headsweep.events.base import Events
 from headsweep.events.hepattn import read_hepattn
 from headsweep.events.hepattn_files import write_hepattn
 from headsweep.events.selection import selected, true_hits, words
-from headsweep.events.simulation import simulate
+from headsweep.events.simulation import simulate_chunks
 from headsweep.features import cache
 from helpers.toy_events import passes, toy_events, with_stations
 
@@ -54,7 +54,7 @@ def test_the_selection_is_that_of_a_loop_over_tracks(seed: int, cuts: SelectionC
 
 
 def test_simulated_muons(tmp_path: Path) -> None:
-    write_hepattn(tmp_path, simulate(200, 3))
+    write_hepattn(tmp_path, simulate_chunks(200, 3))
     events = read_hepattn(tmp_path)
     kept = selected(events, QUALITY)
     assert kept.tolist() == by_loop(events, QUALITY)
@@ -129,7 +129,7 @@ def test_from_the_command_line_to_predictions(
     assert code == 0, err
     [job] = (tmp_path / "runs/runs").iterdir()
     key = json.loads((job / "job.json").read_text())["cache_key"]
-    meta = cache.load(tmp_path / "runs", key).meta
+    meta = cache.open_cache(tmp_path / "runs", key).meta
     assert meta.selection == QUALITY
     said = " ".join(command("report", job.name)[1].split())
     assert (
@@ -137,7 +137,7 @@ def test_from_the_command_line_to_predictions(
     )
 
     (tmp_path / "same").mkdir()
-    write_hepattn(tmp_path / "same", simulate(60, 1))
+    write_hepattn(tmp_path / "same", simulate_chunks(60, 1))
     code, _, err = command("predict", str(job), "same")
     assert code == 0, err
     n_kept = sum(by_loop(read_hepattn(tmp_path / "same"), QUALITY))

@@ -9,9 +9,9 @@ import pytest
 from headsweep.events.base import TRACK_COLUMNS, check_events, split_events
 from headsweep.events.hepattn import Hepattn
 from headsweep.events.hepattn_files import write_hepattn
-from headsweep.events.simulation import simulate
+from headsweep.events.parquet_tracks import ParquetTracks
+from headsweep.events.simulation import simulate_chunks
 from headsweep.events.spectrometer import Spectrometer
-from headsweep.events.tracks import Tracks
 
 ACTS = Path("../shared/data/acts_muons")
 
@@ -22,7 +22,7 @@ def spectrometer(folder):
 
 def hepattn(folder):
     (folder / "layout1").mkdir()
-    write_hepattn(folder / "layout1", simulate(30, 4))
+    write_hepattn(folder / "layout1", simulate_chunks(30, 4))
     return Hepattn(str(folder / "layout1"), [5.0, 20.0], 50)
 
 
@@ -42,7 +42,7 @@ def parquet(folder, path=None):
     derived = ["r", "s", "theta", "phi", "eta"]
     position = ["x", "y", "z"]
     scales = {"x": 1e-3, "y": 1e-3, "z": 1e-3}
-    return Tracks(str(path), features, scales, derived, position, "xy", [0.5, 2, 5], 80)
+    return ParquetTracks(str(path), features, scales, derived, position, "xy", [0.5, 2, 5], 80)
 
 
 def acts(folder):

@@ -25,12 +25,12 @@ from headsweep.events.simulation import (
     DRIFT_SIGMA,
     EFFICIENCY,
     MASKED,
+    SIMULATION_VERSION,
     SURFACES,
     TUBE,
-    VERSION,
     draw_muons,
     measure,
-    simulate,
+    simulate_chunks,
 )
 from headsweep.events.spectrometer import Spectrometer
 
@@ -39,7 +39,7 @@ BARREL = [0, 1, 2]
 
 @pytest.fixture(scope="module")
 def chunk() -> Chunk:
-    return next(simulate(500, seed=5))
+    return next(simulate_chunks(500, seed=5))
 
 
 @pytest.fixture(scope="module")
@@ -288,8 +288,8 @@ def test_true_trigger_hits_measure_phi_to_a_centimetre() -> None:
 
 
 def test_same_seed_same_events_bit_for_bit(chunk: Chunk) -> None:
-    again = next(simulate(500, seed=5))
-    other = next(simulate(500, seed=6))
+    again = next(simulate_chunks(500, seed=5))
+    other = next(simulate_chunks(500, seed=6))
     for name in ("hits", "hit_offsets", "tracks", "track_offsets", "numbers"):
         assert np.array_equal(getattr(chunk, name), getattr(again, name))
     assert not np.array_equal(chunk.tracks[:100], other.tracks[:100])
@@ -305,9 +305,9 @@ def test_hit_order_tells_nothing(chunk: Chunk) -> None:
 
 
 def test_version_is_raised_when_the_events_change() -> None:
-    """Not a measure of right or wrong: whoever changes these numbers must raise ``VERSION``."""
-    small = next(simulate(50, seed=1))
-    assert VERSION == 1
+    """Whoever changes these numbers must raise ``SIMULATION_VERSION``."""
+    small = next(simulate_chunks(50, seed=1))
+    assert SIMULATION_VERSION == 1
     assert len(small.hits) == 4177
     assert small.tracks[:, 0].mean() == pytest.approx(83.87686, rel=1e-5)
     assert small.hits[:, HITS.index("driftR")].mean() == pytest.approx(5.563871, rel=1e-4)
@@ -357,7 +357,7 @@ def test_cache_with_other_events_is_made_again(
     source = Spectrometer(events=60, seed=3)
     folder = tmp_path / "cache" / "data" / source.key()
     folder.mkdir(parents=True)
-    write_hepattn(folder, simulate(40, seed=3))
+    write_hepattn(folder, simulate_chunks(40, seed=3))
     assert len(source.load(tmp_path)) == 60
     assert "40 events instead of 60" in caplog.text
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from headsweep.errors import UserError
 from headsweep.events.base import ragged_rows
+from headsweep.events.parquet_tracks import ParquetTracks
 from headsweep.events.spectrometer import Spectrometer
-from headsweep.events.tracks import Tracks
 from headsweep.features.analytic import FEWEST_TRACKS, Estimator, circle, sagitta
-from headsweep.features.bending import Selection
+from headsweep.features.bending import TrackHits
 
 ACTS = Path(__file__).parents[3] / "shared/data/acts_muons"
 XYZ = ("x", "y", "z")
@@ -27,12 +27,12 @@ def true_hits(events):
     rows = rows[np.argsort(track[rows], kind="stable")]
     counts = np.bincount(track[rows], minlength=len(events.tracks))
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    return Selection(events.hits[rows], events.features, offsets), events.tracks
+    return TrackHits(events.hits[rows], events.features, offsets), events.tracks
 
 
-def pick(selection, tracks):
-    rows, offsets = ragged_rows(selection.offsets, np.asarray(tracks))
-    return Selection(selection.hits[rows], selection.features, offsets)
+def pick(track_hits, tracks):
+    rows, offsets = ragged_rows(track_hits.offsets, np.asarray(tracks))
+    return TrackHits(track_hits.hits[rows], track_hits.features, offsets)
 
 
 def relative(estimate, truth):
@@ -54,7 +54,7 @@ def helices(eta, phi, pt, q, n_hits=8):
     chord = 2 * radius[:, None] * np.sin(arc / radius[:, None] / 2)
     x, y, z = chord * np.cos(angle), chord * np.sin(angle), arc * np.sinh(eta)[:, None]
     hits = np.stack([x, y, z], 2).reshape(-1, 3).astype(np.float32)
-    return Selection(hits, XYZ, np.arange(len(eta) + 1) * n_hits)
+    return TrackHits(hits, XYZ, np.arange(len(eta) + 1) * n_hits)
 
 
 def draw(n, rng):
@@ -79,11 +79,11 @@ def test_circle_is_exact_on_helices(seed):
 def test_xy_estimate_learns_the_field():
     rng = np.random.default_rng(0)
     truth = np.stack(draw(2 * FEWEST_TRACKS, rng), 1)
-    selection = helices(*truth.T)
+    track_hits = helices(*truth.T)
     train, rest = np.arange(FEWEST_TRACKS), np.arange(FEWEST_TRACKS, 2 * FEWEST_TRACKS)
-    estimator = Estimator("xy").fit(pick(selection, train), truth[train].astype(np.float32))
+    estimator = Estimator("xy").fit(pick(track_hits, train), truth[train].astype(np.float32))
     np.testing.assert_allclose(
-        estimator.predict(pick(selection, rest)), truth[rest], rtol=1e-3, atol=1e-3
+        estimator.predict(pick(track_hits, rest)), truth[rest], rtol=1e-3, atol=1e-3
     )
 
 
@@ -94,20 +94,20 @@ def test_unusable_tracks_are_rows_of_nan():
     estimator = Estimator("xy").fit(full, truth)
     counts = np.array([0, 1, 2, 3])
     hits = np.concatenate([full.hits[8 * t : 8 * t + n] for t, n in enumerate(counts)])
-    short = Selection(hits, XYZ, np.concatenate([[0], np.cumsum(counts)]))
+    short = TrackHits(hits, XYZ, np.concatenate([[0], np.cumsum(counts)]))
     estimate = estimator.predict(short)
     assert np.isnan(estimate[:3]).all()
     assert np.isfinite(estimate[3]).all()
-    nothing = Selection(np.empty((0, 3), np.float32), XYZ, np.zeros(1, np.int64))
+    nothing = TrackHits(np.empty((0, 3), np.float32), XYZ, np.zeros(1, np.int64))
     assert estimator.predict(nothing).shape == (0, 4)
 
 
 def test_too_few_training_tracks_leave_every_track_unusable():
     truth = np.stack(draw(FEWEST_TRACKS - 1, np.random.default_rng(2)), 1).astype(np.float32)
-    selection = helices(*truth.T)
-    assert np.isnan(Estimator("xy").fit(selection, truth).predict(selection)).all()
+    track_hits = helices(*truth.T)
+    assert np.isnan(Estimator("xy").fit(track_hits, truth).predict(track_hits)).all()
     with pytest.raises(UserError, match="'technology'"):
-        Estimator("rz").fit(selection, truth)
+        Estimator("rz").fit(track_hits, truth)
 
 
 @pytest.mark.parametrize("direction", [-0.9, -0.2, 0.5])
@@ -127,12 +127,12 @@ def test_sagitta_of_an_arc_is_its_curvature(direction, radius):
     trigger = [r[7] * np.cos(0.7), r[7] * np.sin(0.7), z[7], 0, 2, 0.2]
     hits = np.vstack([rows, trigger]).astype(np.float32)
     features = (*XYZ, "driftR", "technology", "stationIndex")
-    measured = sagitta(Selection(hits, features, np.array([0, 16])))
+    measured = sagitta(TrackHits(hits, features, np.array([0, 16])))
     np.testing.assert_allclose(measured.bend, 1 / radius, rtol=0.02)
     np.testing.assert_allclose(measured.eta, np.arcsinh(z[2] / r[2]), atol=1e-3)
     np.testing.assert_allclose(measured.phi, 0.7, atol=1e-6)
     np.testing.assert_allclose(measured.stations, [[0.1, 0.2, 0.3]], atol=1e-6)
-    without = sagitta(Selection(hits[:15], features, np.array([0, 15])))
+    without = sagitta(TrackHits(hits[:15], features, np.array([0, 15])))
     assert np.isnan(without.phi).all()
 
 
@@ -143,11 +143,11 @@ def spectrometer(tmp_path_factory):
 
 
 def test_classical_reference_of_the_simulation(spectrometer):
-    selection, truth = spectrometer
+    track_hits, truth = spectrometer
     cut = int(0.7 * len(truth))
     rest = np.arange(cut, len(truth))
-    estimator = Estimator("rz").fit(pick(selection, np.arange(cut)), truth[:cut])
-    estimate = estimator.predict(pick(selection, rest))
+    estimator = Estimator("rz").fit(pick(track_hits, np.arange(cut)), truth[:cut])
+    estimate = estimator.predict(pick(track_hits, rest))
     truth = truth[rest]
     quoted = (truth[:, 2] >= 5) & (truth[:, 2] < 200)
     assert np.isfinite(estimate[quoted]).all(1).mean() > 0.85
@@ -162,17 +162,17 @@ def test_classical_reference_of_the_simulation(spectrometer):
 
 
 def test_a_track_does_not_depend_on_its_neighbours(spectrometer):
-    selection, truth = spectrometer
-    estimator = Estimator("rz").fit(selection, truth)
+    track_hits, truth = spectrometer
+    estimator = Estimator("rz").fit(track_hits, truth)
     some = np.random.default_rng(0).permutation(len(truth))[:300]
     np.testing.assert_allclose(
-        estimator.predict(pick(selection, some)), estimator.predict(selection)[some], rtol=1e-4
+        estimator.predict(pick(track_hits, some)), estimator.predict(track_hits)[some], rtol=1e-4
     )
 
 
 @pytest.mark.skipif(not ACTS.is_dir(), reason="a checkout without the Acts muons")
 def test_circle_reference_of_acts_muons():
-    source = Tracks(
+    source = ParquetTracks(
         path=str(ACTS),
         features=["x", "y", "z", "t"],
         scales={"x": 1e-3, "y": 1e-3, "z": 1e-3},
@@ -182,10 +182,10 @@ def test_circle_reference_of_acts_muons():
         pt_edges=[0.5, 2, 5, 10, 20, 35, 50],
         min_bin_tracks=80,
     )
-    selection, truth = true_hits(source.load(ACTS))
+    track_hits, truth = true_hits(source.load(ACTS))
     half = np.arange(len(truth)) % 2 == 0
-    estimator = Estimator("xy").fit(pick(selection, np.flatnonzero(half)), truth[half])
-    estimate = estimator.predict(pick(selection, np.flatnonzero(~half)))
+    estimator = Estimator("xy").fit(pick(track_hits, np.flatnonzero(half)), truth[half])
+    estimate = estimator.predict(pick(track_hits, np.flatnonzero(~half)))
     assert np.isfinite(estimate).all()
     assert core(relative(estimate, truth[~half])) < 0.02
     assert (estimate[:, 3] == truth[~half, 3]).all()

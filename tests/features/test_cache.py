@@ -21,8 +21,8 @@ from headsweep.config import FeaturesConfig, SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, split_events
 from headsweep.features.analytic import Estimator
-from headsweep.features.bending import Selection, bending_hits
-from headsweep.features.cache import Features, FeatureSet, Scale
+from headsweep.features.bending import TrackHits, bending_hits
+from headsweep.features.cache import ColumnScale, Features, FeatureSet
 from headsweep.features.extract import build
 from helpers.toy_events import FEATURES, ToySource, toy_events
 
@@ -76,7 +76,7 @@ class RandomBackbone:
             )
 
 
-def undo(scale: Scale, values: np.ndarray) -> np.ndarray:
+def undo(scale: ColumnScale, values: np.ndarray) -> np.ndarray:
     return values * np.array(scale.std) + np.array(scale.mean)
 
 
@@ -314,7 +314,7 @@ def test_bending_replaces_one_column(source, tmp_path):
     assert document.meta.feature_names == list(FEATURES)
     plain, bent = document.load("dev"), bending.load("dev")
     hits = undo(document.meta.scales["raw"], plain.raw).astype(np.float32)
-    want = bending_hits("xy", Selection(hits, FEATURES, plain.offsets))
+    want = bending_hits("xy", TrackHits(hits, FEATURES, plain.offsets))
     np.testing.assert_allclose(
         undo(bending.meta.scales["raw"], bent.raw)[:, column], want[:, column], atol=2e-3
     )
@@ -326,14 +326,14 @@ def test_references_are_calibrated_on_training_tracks(tmp_path):
     backbone = TruthBackbone(0.7, 0.9, 0, 4)
     built = build(ToySource(events), backbone, SplitConfig(), DOCUMENT, tmp_path)
 
-    def true_hits(split: str) -> Selection:
+    def true_hits(split: str) -> TrackHits:
         rows, lengths = [], []
         for event in split_events(250, val=0.2, dev=0.2, test=0, seed=0)[split]:
             for mask in truth_masks(events, event):
                 rows.append(events.hit_offsets[event] + np.flatnonzero(mask))
                 lengths.append(mask.sum())
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return Selection(events.hits[np.concatenate(rows)], FEATURES, offsets)
+        return TrackHits(events.hits[np.concatenate(rows)], FEATURES, offsets)
 
     estimator = Estimator("xy").fit(true_hits("train"), built.load("train").truth)
     dev = built.load("dev")
@@ -342,7 +342,7 @@ def test_references_are_calibrated_on_training_tracks(tmp_path):
     assert usable.mean() > 0.5
     assert (dev.classical[usable, 3] == dev.truth[usable, 3]).mean() > 0.9
     hits = undo(built.meta.scales["raw"], dev.raw).astype(np.float32)
-    assigned = estimator.predict(Selection(hits, FEATURES, dev.offsets))
+    assigned = estimator.predict(TrackHits(hits, FEATURES, dev.offsets))
     np.testing.assert_allclose(dev.analytic, assigned, rtol=1e-2, atol=1e-4)
     assert (dev.classical[usable] != dev.analytic[usable]).any()
 

@@ -13,8 +13,9 @@ from headsweep.backbone.truth import TruthBackbone
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, split_events
-from headsweep.features.cache import Features, FeatureSet, Scale
-from headsweep.features.extract import build, cache_key, of_other_events
+from headsweep.features.cache import ColumnScale, Features, FeatureSet
+from headsweep.features.extract import build, cache_key
+from headsweep.features.other_events import features_of_events
 from headsweep.stats.bins import ABS_ETA
 from helpers.toy_events import ToySource, passes, toy_events, with_stations
 
@@ -73,7 +74,7 @@ def kept_by_loop(events: Events, indices: np.ndarray, cuts: SelectionConfig) -> 
     ]
 
 
-def undo(scale: Scale, values: np.ndarray) -> np.ndarray:
+def undo(scale: ColumnScale, values: np.ndarray) -> np.ndarray:
     return values * np.array(scale.std) + np.array(scale.mean)
 
 
@@ -83,9 +84,12 @@ def splits(events: Events) -> dict[str, np.ndarray]:
 
 
 def same_tracks(
-    few: Features, many: Features, few_scales: dict[str, Scale], many_scales: dict[str, Scale]
+    few: Features,
+    many: Features,
+    few_scales: dict[str, ColumnScale],
+    many_scales: dict[str, ColumnScale],
 ) -> None:
-    """Whether the tracks of ``few`` are to be found in ``many``, with the same hits."""
+    """Check that the tracks of ``few`` are found in ``many``, with the same hits."""
     places = [rows(many).index(row) for row in rows(few)]
     hits = np.concatenate([np.arange(*many.offsets[p : p + 2]) for p in places])
     np.testing.assert_array_equal(np.diff(few.offsets), np.diff(many.offsets)[places])
@@ -191,7 +195,7 @@ def test_other_events_are_selected_as_the_cache_was(
 ) -> None:
     cuts = CUTS["all of them"]
     built = build(SOURCE, backbone, SPLIT, FEATURES, tmp_path, selection=cuts)
-    other = of_other_events(built.meta, backbone, EVENTS)
+    other = features_of_events(built.meta, backbone, EVENTS)
     assert len(other) == sum(built.meta.n_tracks.values())
     for split in built.meta.n_tracks:
         part, own = built.load(split), rows(other)
@@ -208,4 +212,4 @@ def test_other_events_without_a_selected_track_are_refused(tmp_path: Path) -> No
     built = build(SOURCE, TRUTH, SPLIT, FEATURES, tmp_path, selection=CUTS["pt"])
     events = replace(EVENTS, tracks=EVENTS.tracks * np.float32([1, 1, 0.1, 1]))
     with pytest.raises(UserError, match=r"data\.selection: none of the \d+ true tracks"):
-        of_other_events(built.meta, TRUTH, events)
+        features_of_events(built.meta, TRUTH, events)

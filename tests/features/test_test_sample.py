@@ -15,7 +15,8 @@ from headsweep.events.simulation import EVENTS_PER_SEED
 from headsweep.events.spectrometer import TEST_EVENTS, Spectrometer
 from headsweep.features import cache as features_cache
 from headsweep.features.cache import Features, FeatureSet
-from headsweep.features.extract import build, build_test
+from headsweep.features.extract import build
+from headsweep.features.other_events import build_test
 from headsweep.sweep.job import check_test, find_inputs, run_job
 from headsweep.sweep.plan import make_plan
 from helpers.toy_events import ToySource, toy_events
@@ -53,7 +54,7 @@ def test_it_is_made_once_and_made_again_where_it_is_damaged(tmp_path: Path) -> N
     (test.folder / "test" / "raw.npy").write_bytes(b"")
     assert build_test(cache, source, SPLIT, TRUTH, tmp_path).meta == test.meta
     assert len(sample.loads) == 2
-    assert "test" not in features_cache.load(tmp_path, cache.meta.key).meta.n_tracks
+    assert "test" not in features_cache.open_cache(tmp_path, cache.meta.key).meta.n_tracks
     other = TruthBackbone(0.5, 0.5, 0, 4)
     source.sample = ToySource(EVENTS.take(DEV))
     with pytest.raises(UserError, match="not the one that the head was trained on"):

@@ -1,21 +1,25 @@
 """The training loop: schedules, curves, kept weights, early stopping, failures that stay alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from headsweep.config import OptimConfig, PoolingConfig, TargetConfig
+from headsweep.features.cache import Features
 from headsweep.heads.mlp import MLPHead
-from headsweep.training.loop import Split, evaluation_steps, fit, losses, onecycle
+from headsweep.training.loop import Split, fit, losses
 from headsweep.training.members import Population, build_member
+from headsweep.training.schedule import evaluation_steps, onecycle
 from headsweep.training.targets import Target
 from helpers.dense import ragged
 
 POOLING = PoolingConfig()
 
 
-def features(n: int, seed: int):
+def features(n: int, seed: int) -> Features:
     """Toy tracks whose truth follows from the mean of their hits."""
     rng = np.random.default_rng(seed)
     split = ragged(rng.integers(0, 8, n).tolist(), seed)
@@ -26,10 +30,8 @@ def features(n: int, seed: int):
             mean[t] = hits.mean(0)
     pt = np.exp(2 + mean[:, 2])
     q = np.where(mean[:, 3] >= 0, 1.0, -1.0)
-    split.truth = np.stack([mean[:, 0], mean[:, 1], pt, q], 1).astype(np.float32)
-    split.axis = np.zeros((n, 2), dtype=np.float32)
-    split.event = np.arange(n)
-    return split
+    truth = np.stack([mean[:, 0], mean[:, 1], pt, q], 1).astype(np.float32)
+    return replace(split, truth=truth)
 
 
 def problem(n: int = 256):
@@ -54,7 +56,7 @@ def short(**keys) -> OptimConfig:
 
 def test_it_learns_and_records():
     seen = []
-    (result,) = run([3], short(steps=200), on_progress=lambda *a: seen.append(a))
+    (result,) = run([3], short(steps=200), on_step=lambda *a: seen.append(a))
     assert result.status == "finished"
     curve = result.history
     assert curve["step"].iloc[0] == 0

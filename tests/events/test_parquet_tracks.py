@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import derive
-from headsweep.events.tracks import Tracks
+from headsweep.events.parquet_tracks import ParquetTracks
 
 ACTS = Path(__file__).parents[3] / "shared/data/acts_muons"
 ARGUMENTS = {
@@ -26,7 +26,7 @@ PARTICLE = {"pt": 3.0, "eta": 0.1, "phi": 0.2, "q": -1}
 
 
 def source(folder, **changes):
-    return Tracks(path=str(folder), **(ARGUMENTS | changes))
+    return ParquetTracks(path=str(folder), **(ARGUMENTS | changes))
 
 
 def write(folder, hits, particles):
