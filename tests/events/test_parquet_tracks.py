@@ -1,7 +1,5 @@
 """The Parquet layout: round trip, numbering, keys, and every bad input."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,23 +8,9 @@ from hypothesis import strategies as st
 
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import derive
-from headsweep.events.parquet_tracks import ParquetTracks
+from helpers.acts import ACTS, NEEDS_ACTS, parquet_source
 
-ACTS = Path(__file__).parents[3] / "shared/data/acts_muons"
-ARGUMENTS = {
-    "features": ["x", "y", "z", "t"],
-    "scales": {"x": 1e-3, "y": 1e-3, "z": 1e-3},
-    "derived": ["r", "s", "theta", "phi", "eta"],
-    "position": ["x", "y", "z"],
-    "plane": "xy",
-    "pt_edges": [0.5, 2, 5],
-    "min_bin_tracks": 80,
-}
 PARTICLE = {"pt": 3.0, "eta": 0.1, "phi": 0.2, "q": -1}
-
-
-def source(folder, **changes):
-    return ParquetTracks(path=str(folder), **(ARGUMENTS | changes))
 
 
 def write(folder, hits, particles):
@@ -65,7 +49,7 @@ def test_every_hit_finds_its_particle(tmp_path_factory, pairs, seed):
     rng = np.random.default_rng(seed)
     hits, particles = tables(pairs, rng)
     folder = write(tmp_path_factory.mktemp("data"), hits, particles.sample(frac=1, random_state=2))
-    events = source(folder).load(folder)
+    events = parquet_source(folder).load(folder)
 
     assert events.ids.tolist() == sorted(particles["event"].unique())
     assert events.features == ("x", "y", "z", "t", "r", "s", "theta", "phi", "eta")
@@ -92,7 +76,7 @@ def test_position_columns_are_called_xyz(good):
     folder, hits, particles = good
     other = {"x": "gx", "y": "gy", "z": "gz"}
     write(folder, hits.rename(columns=other), particles)
-    events = source(
+    events = parquet_source(
         folder,
         features=["t", "gx", "gy", "gz"],
         scales={"gx": 1e-3},
@@ -108,7 +92,7 @@ def test_position_columns_are_called_xyz(good):
 def test_event_without_hits_stays(good):
     folder, hits, particles = good
     write(folder, hits[hits["event"] != 9], particles)
-    events = source(folder).load(folder)
+    events = parquet_source(folder).load(folder)
     assert events.ids.tolist() == [7, 9]
     assert np.diff(events.hit_offsets)[1] == 0
     assert np.diff(events.track_offsets).tolist() == [2, 1]
@@ -116,15 +100,15 @@ def test_event_without_hits_stays(good):
 
 def test_key_follows_contents_and_reading_but_not_place(good, tmp_path):
     folder, hits, particles = good
-    key = source(folder).key()
+    key = parquet_source(folder).key()
     assert len(key) == 16
-    assert source(write(tmp_path / "copy", hits, particles)).key() == key
-    assert source(folder, pt_edges=[1, 2]).key() == key
-    assert source(folder, derived=["r"]).key() != key
-    assert source(folder, scales={}).key() != key
-    assert source(folder, plane="rz").key() != key
+    assert parquet_source(write(tmp_path / "copy", hits, particles)).key() == key
+    assert parquet_source(folder, pt_edges=[1, 2]).key() == key
+    assert parquet_source(folder, derived=["r"]).key() != key
+    assert parquet_source(folder, scales={}).key() != key
+    assert parquet_source(folder, plane="rz").key() != key
     write(folder, hits.assign(t=1.0), particles)
-    assert source(folder).key() != key
+    assert parquet_source(folder).key() != key
 
 
 BAD = {
@@ -222,7 +206,7 @@ def test_bad_input_is_refused_with_its_place(good, case):
     spoil, message = BAD[case]
     write(folder, *spoil(hits, particles))
     with pytest.raises(DataError, match=message):
-        source(folder).load(folder)
+        parquet_source(folder).load(folder)
 
 
 @pytest.mark.parametrize("name", ["hits.parquet", "particles.parquet"])
@@ -232,12 +216,12 @@ def test_truncated_or_missing_files_are_named(good, name):
     for cut in (content[: len(content) // 2], b""):
         (folder / name).write_bytes(cut)
         with pytest.raises(DataError, match=name):
-            source(folder).load(folder)
+            parquet_source(folder).load(folder)
     (folder / name).unlink()
     with pytest.raises(DataError, match=name):
-        source(folder).load(folder)
+        parquet_source(folder).load(folder)
     with pytest.raises(DataError, match=name):
-        source(folder).key()
+        parquet_source(folder).key()
 
 
 @pytest.mark.parametrize(
@@ -253,12 +237,12 @@ def test_truncated_or_missing_files_are_named(good, name):
 )
 def test_contradicting_arguments_are_refused_at_once(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
-        source(tmp_path, **changes)
+        parquet_source(tmp_path, **changes)
 
 
-@pytest.mark.skipif(not ACTS.is_dir(), reason="a checkout without the Acts muons")
+@NEEDS_ACTS
 def test_acts_muons():
-    events = source(ACTS, features=["x", "y", "z", "t", "volume_id", "layer_id"]).load(ACTS)
+    events = parquet_source(ACTS, features=["x", "y", "z", "t", "volume_id", "layer_id"]).load(ACTS)
     assert len(events) == 494
     assert events.hits.shape == (12095, 11)
     assert events.tracks.shape == (988, 4)

@@ -28,6 +28,7 @@ LIMIT = st.floats(0, 2.5, width=32)
 
 
 def by_loop(events: Events, cuts: SelectionConfig) -> list[bool]:
+    """True for each track that passes."""
     return [
         passes(events, event, number, cuts)
         for event in range(len(events))
@@ -88,7 +89,10 @@ def test_a_bound_belongs_to_what_is_kept(cuts: SelectionConfig, kept: list[bool]
 def test_stations_need_a_column_that_tells_them_apart() -> None:
     with pytest.raises(UserError, match=r"data\.selection\.min_stations=3.*'stationIndex'.*=0, or"):
         selected(toy_events(5), QUALITY)
-    assert selected(toy_events(5), replace(QUALITY, min_stations=0)).shape
+    events, without = toy_events(20), replace(QUALITY, min_stations=0)
+    kept = selected(events, without)
+    assert kept.tolist() == by_loop(events, without)
+    assert 0 < kept.sum() < len(kept)
 
 
 def test_true_hits_are_those_of_each_track() -> None:

@@ -1,7 +1,5 @@
 """The analytic estimates against exact helices, toy stations, the simulation and Acts muons."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,12 +7,11 @@ from hypothesis import strategies as st
 
 from headsweep.errors import UserError
 from headsweep.events.base import ragged_rows
-from headsweep.events.parquet_tracks import ParquetTracks
 from headsweep.events.spectrometer import Spectrometer
 from headsweep.features.analytic import FEWEST_TRACKS, Estimator, circle, sagitta
 from headsweep.features.bending import TrackHits
+from helpers.acts import ACTS, NEEDS_ACTS, parquet_source
 
-ACTS = Path(__file__).parents[3] / "shared/data/acts_muons"
 XYZ = ("x", "y", "z")
 TESLA = 2.0
 
@@ -170,19 +167,9 @@ def test_a_track_does_not_depend_on_its_neighbours(spectrometer):
     )
 
 
-@pytest.mark.skipif(not ACTS.is_dir(), reason="a checkout without the Acts muons")
+@NEEDS_ACTS
 def test_circle_reference_of_acts_muons():
-    source = ParquetTracks(
-        path=str(ACTS),
-        features=["x", "y", "z", "t"],
-        scales={"x": 1e-3, "y": 1e-3, "z": 1e-3},
-        derived=[],
-        position=["x", "y", "z"],
-        plane="xy",
-        pt_edges=[0.5, 2, 5, 10, 20, 35, 50],
-        min_bin_tracks=80,
-    )
-    track_hits, truth = true_hits(source.load(ACTS))
+    track_hits, truth = true_hits(parquet_source(ACTS).load(ACTS))
     half = np.arange(len(truth)) % 2 == 0
     estimator = Estimator("xy").fit(pick(track_hits, np.flatnonzero(half)), truth[half])
     estimate = estimator.predict(pick(track_hits, np.flatnonzero(~half)))
