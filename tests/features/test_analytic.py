@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headsweep.errors import UserError
-from headsweep.events.base import ragged_rows
+from headsweep.events.base import Events, ragged_rows
 from headsweep.events.spectrometer import Spectrometer
 from headsweep.features.analytic import FEWEST_TRACKS, Estimator, circle, sagitta
 from headsweep.features.bending import TrackHits
@@ -16,7 +16,7 @@ XYZ = ("x", "y", "z")
 TESLA = 2.0
 
 
-def true_hits(events):
+def true_hits(events: Events) -> tuple[TrackHits, np.ndarray]:
     """The true hits of every track, and its truth."""
     of_event = np.repeat(np.arange(len(events)), np.diff(events.hit_offsets))
     track = events.track_offsets[of_event] + events.hit_track
@@ -27,22 +27,24 @@ def true_hits(events):
     return TrackHits(events.hits[rows], events.features, offsets), events.tracks
 
 
-def pick(track_hits, tracks):
+def pick(track_hits: TrackHits, tracks: np.ndarray) -> TrackHits:
     rows, offsets = ragged_rows(track_hits.offsets, np.asarray(tracks))
     return TrackHits(track_hits.hits[rows], track_hits.features, offsets)
 
 
-def relative(estimate, truth):
+def relative(estimate: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """q/pt relative to the truth, minus one, of the usable tracks."""
     kappa = estimate[:, 3] / estimate[:, 2] * truth[:, 2] / truth[:, 3] - 1
     return kappa[np.isfinite(kappa)]
 
 
-def core(values):
+def core(values: np.ndarray) -> float:
     return np.diff(np.quantile(values, [0.15865, 0.84135]))[0] / 2
 
 
-def helices(eta, phi, pt, q, n_hits=8):
+def helices(
+    eta: np.ndarray, phi: np.ndarray, pt: np.ndarray, q: np.ndarray, n_hits: int = 8
+) -> TrackHits:
     """Exact hits of helices from the origin in a field along +z, where q > 0 turns right."""
     radius = pt / (0.299792458 * TESLA)
     arc = np.linspace(0.05, 1.0, n_hits)[None] * np.minimum(radius, 1)[:, None]
@@ -54,7 +56,7 @@ def helices(eta, phi, pt, q, n_hits=8):
     return TrackHits(hits, XYZ, np.arange(len(eta) + 1) * n_hits)
 
 
-def draw(n, rng):
+def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     return (
         rng.uniform(-2.5, 2.5, n),
         rng.uniform(-np.pi, np.pi, n),
@@ -65,7 +67,7 @@ def draw(n, rng):
 
 @given(st.integers(0, 2**31))
 @settings(max_examples=20, deadline=None)
-def test_circle_is_exact_on_helices(seed):
+def test_circle_is_exact_on_helices(seed: int) -> None:
     eta, phi, pt, q = draw(20, np.random.default_rng(seed))
     measured = circle(helices(eta, phi, pt, q))
     np.testing.assert_allclose(measured.eta, eta, atol=1e-4)
@@ -73,7 +75,7 @@ def test_circle_is_exact_on_helices(seed):
     np.testing.assert_allclose(measured.bend, q * 0.299792458 * TESLA / pt, rtol=1e-3, atol=1e-5)
 
 
-def test_xy_estimate_learns_the_field():
+def test_xy_estimate_learns_the_field() -> None:
     rng = np.random.default_rng(0)
     truth = np.stack(draw(2 * FEWEST_TRACKS, rng), 1)
     track_hits = helices(*truth.T)
@@ -84,7 +86,7 @@ def test_xy_estimate_learns_the_field():
     )
 
 
-def test_unusable_tracks_are_rows_of_nan():
+def test_unusable_tracks_are_rows_of_nan() -> None:
     rng = np.random.default_rng(1)
     truth = np.stack(draw(FEWEST_TRACKS + 4, rng), 1).astype(np.float32)
     full = helices(*truth.T)
@@ -99,7 +101,7 @@ def test_unusable_tracks_are_rows_of_nan():
     assert estimator.predict(nothing).shape == (0, 4)
 
 
-def test_too_few_training_tracks_leave_every_track_unusable():
+def test_too_few_training_tracks_leave_every_track_unusable() -> None:
     truth = np.stack(draw(FEWEST_TRACKS - 1, np.random.default_rng(2)), 1).astype(np.float32)
     track_hits = helices(*truth.T)
     assert np.isnan(Estimator("xy").fit(track_hits, truth).predict(track_hits)).all()
@@ -109,7 +111,7 @@ def test_too_few_training_tracks_leave_every_track_unusable():
 
 @pytest.mark.parametrize("direction", [-0.9, -0.2, 0.5])
 @pytest.mark.parametrize("radius", [-50.0, 30.0, 400.0])
-def test_sagitta_of_an_arc_is_its_curvature(direction, radius):
+def test_sagitta_of_an_arc_is_its_curvature(direction: float, radius: float) -> None:
     """Tubes with exact drift radii on an arc in (r, z) that turns right for a positive radius."""
     path = np.concatenate([at + np.linspace(-0.15, 0.15, 5) for at in (5.0, 7.5, 10.0)])
     angle = direction - path / radius / 2
@@ -134,12 +136,12 @@ def test_sagitta_of_an_arc_is_its_curvature(direction, radius):
 
 
 @pytest.fixture(scope="module")
-def spectrometer(tmp_path_factory):
+def spectrometer(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrackHits, np.ndarray]:
     events = Spectrometer(events=2500, seed=11).load(tmp_path_factory.mktemp("runs"))
     return true_hits(events)
 
 
-def test_classical_reference_of_the_simulation(spectrometer):
+def test_classical_reference_of_the_simulation(spectrometer: tuple[TrackHits, np.ndarray]) -> None:
     track_hits, truth = spectrometer
     cut = int(0.7 * len(truth))
     rest = np.arange(cut, len(truth))
@@ -158,7 +160,9 @@ def test_classical_reference_of_the_simulation(spectrometer):
     assert np.quantile(np.abs(turned), 0.6827) < 0.008
 
 
-def test_a_track_does_not_depend_on_its_neighbours(spectrometer):
+def test_a_track_does_not_depend_on_its_neighbours(
+    spectrometer: tuple[TrackHits, np.ndarray],
+) -> None:
     track_hits, truth = spectrometer
     estimator = Estimator("rz").fit(track_hits, truth)
     some = np.random.default_rng(0).permutation(len(truth))[:300]
@@ -168,7 +172,7 @@ def test_a_track_does_not_depend_on_its_neighbours(spectrometer):
 
 
 @NEEDS_ACTS
-def test_circle_reference_of_acts_muons():
+def test_circle_reference_of_acts_muons() -> None:
     track_hits, truth = true_hits(parquet_source(ACTS).load(ACTS))
     half = np.arange(len(truth)) % 2 == 0
     estimator = Estimator("xy").fit(pick(track_hits, np.flatnonzero(half)), truth[half])

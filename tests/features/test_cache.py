@@ -27,7 +27,7 @@ def source() -> ToySource:
     return ToySource(toy_events(60))
 
 
-def test_arrays_are_mapped_read_only_and_small(source, tmp_path):
+def test_arrays_are_mapped_read_only_and_small(source: ToySource, tmp_path: Path) -> None:
     built = build(source, RandomBackbone(), SplitConfig(), DOCUMENT, tmp_path)
     features = built.load("train")
     for f in fields(features):
@@ -39,7 +39,7 @@ def test_arrays_are_mapped_read_only_and_small(source, tmp_path):
     assert built.folder == tmp_path / "cache" / "features" / built.meta.key
 
 
-def test_a_second_build_reads_only(source, tmp_path):
+def test_a_second_build_reads_only(source: ToySource, tmp_path: Path) -> None:
     first = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
     stamp = (first.folder / "meta.json").stat().st_mtime_ns
     second = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
@@ -48,7 +48,7 @@ def test_a_second_build_reads_only(source, tmp_path):
     assert second.meta == first.meta
 
 
-def test_two_builds_are_the_same_to_the_byte(source, tmp_path):
+def test_two_builds_are_the_same_to_the_byte(source: ToySource, tmp_path: Path) -> None:
     a, b = (
         build(source, RandomBackbone(), SplitConfig(), DOCUMENT, tmp_path / name)
         for name in ("a", "b")
@@ -58,7 +58,7 @@ def test_two_builds_are_the_same_to_the_byte(source, tmp_path):
         assert (a.folder / name).read_bytes() == (b.folder / name).read_bytes()
 
 
-def test_of_two_builders_at_once_one_waits(source, tmp_path):
+def test_of_two_builders_at_once_one_waits(source: ToySource, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         jobs = [
             pool.submit(build, source, TRUTH, SplitConfig(), DOCUMENT, tmp_path) for _ in range(2)
@@ -88,7 +88,9 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_cache_is_refused_then_built_again_and_says_so(source, tmp_path, caplog, damage):
+def test_a_damaged_cache_is_refused_then_built_again_and_says_so(
+    source: ToySource, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
     good = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
     DAMAGE[damage](good.folder)
     with pytest.raises(DataError, match=f"{good.folder.name}.*run the training command again"):
@@ -100,7 +102,7 @@ def test_a_damaged_cache_is_refused_then_built_again_and_says_so(source, tmp_pat
     assert len(source.loads) == 2
 
 
-def test_the_key_holds_everything_the_content_depends_on(source, tmp_path):
+def test_the_key_holds_everything_the_content_depends_on(source: ToySource, tmp_path: Path) -> None:
     base = (source, TRUTH, SplitConfig(), DOCUMENT)
     variants = [
         base,
@@ -119,7 +121,7 @@ def test_the_key_holds_everything_the_content_depends_on(source, tmp_path):
         assert len(b.meta.key) == 16
 
 
-def test_splits_are_those_of_the_configuration(source, tmp_path):
+def test_splits_are_those_of_the_configuration(source: ToySource, tmp_path: Path) -> None:
     built = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
     assert list(built.meta.n_tracks) == ["train", "val", "dev"]
     with pytest.raises(UserError, match="no split 'test', only train, val, dev"):
@@ -132,7 +134,7 @@ def test_splits_are_those_of_the_configuration(source, tmp_path):
     assert set(fold.load("dev").event) == set(source.events.ids[want])
 
 
-def test_meta_says_what_is_in_the_cache(source, tmp_path):
+def test_meta_says_what_is_in_the_cache(source: ToySource, tmp_path: Path) -> None:
     backbone = TruthBackbone(0.8, 0.9, 0, 4)
     meta = build(source, backbone, SplitConfig(), DOCUMENT, tmp_path).meta
     assert meta.data_key == source.key()

@@ -83,7 +83,12 @@ def source() -> ToySource:
 
 
 def check_against_loop(
-    built: FeatureSet, events: Events, split: str, indices: np.ndarray, backbone, threshold: float
+    built: FeatureSet,
+    events: Events,
+    split: str,
+    indices: np.ndarray,
+    backbone: RandomBackbone,
+    threshold: float,
 ) -> None:
     """Every array of a split, track by track, from the definitions."""
     features, scales = built.load(split), built.meta.scales
@@ -128,7 +133,9 @@ def check_against_loop(
     st.integers(1, 3),
     st.integers(0, 8),
 )
-def test_the_cache_holds_what_a_loop_over_tracks_finds(seed, spoilt, threshold, tracks, noise):
+def test_the_cache_holds_what_a_loop_over_tracks_finds(
+    seed: int, spoilt: float, threshold: float, tracks: int, noise: int
+) -> None:
     events = toy_events(25, seed, most_tracks=tracks, noise=noise)
     backbone, split = RandomBackbone(seed, spoilt), SplitConfig(seed=seed)
     with TemporaryDirectory() as root:
@@ -144,7 +151,7 @@ def test_the_cache_holds_what_a_loop_over_tracks_finds(seed, spoilt, threshold, 
             np.testing.assert_allclose(values.std(0), 1, atol=1e-5)
 
 
-def test_an_error_midway_leaves_nothing(tmp_path):
+def test_an_error_midway_leaves_nothing(tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class Broken(RandomBackbone):
         def run(self, events: Events) -> Iterator[BackboneBatch]:
@@ -156,7 +163,7 @@ def test_an_error_midway_leaves_nothing(tmp_path):
     assert not [path for path in (tmp_path / "cache" / "features").iterdir() if path.is_dir()]
 
 
-def test_no_parameter_of_the_frozen_transformer_changes(source, tmp_path):
+def test_no_parameter_of_the_frozen_transformer_changes(source: ToySource, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = HitTransformer(Architecture(FEATURES, queries=2, dim=8, hidden=8, heads=2))
     model.set_scale(model.prepare(source.events))
@@ -174,7 +181,7 @@ def test_no_parameter_of_the_frozen_transformer_changes(source, tmp_path):
         assert parameter.grad is None
 
 
-def test_tracks_without_hits_stay_and_unmatched_ones_are_counted(tmp_path):
+def test_tracks_without_hits_stay_and_unmatched_ones_are_counted(tmp_path: Path) -> None:
     source, backbone = ToySource(toy_events(60, most_tracks=3)), RandomBackbone(spoilt=0.5)
     built = [
         build(source, backbone, SplitConfig(), FeaturesConfig("document", t), tmp_path)
@@ -192,7 +199,7 @@ def test_tracks_without_hits_stay_and_unmatched_ones_are_counted(tmp_path):
     assert built[0].meta.efficiency == built[1].meta.efficiency
 
 
-def test_constant_columns_become_zero(tmp_path):
+def test_constant_columns_become_zero(tmp_path: Path) -> None:
     events = toy_events(60)
     events.hits[:, FEATURES.index("t")] = 0.1
     built = build(ToySource(events), TRUTH, SplitConfig(), DOCUMENT, tmp_path)
@@ -204,14 +211,14 @@ def test_constant_columns_become_zero(tmp_path):
         assert not features.encoded.any()
 
 
-def test_phi_is_averaged_on_the_circle(tmp_path):
+def test_phi_is_averaged_on_the_circle(tmp_path: Path) -> None:
     events = toy_events(60)
     events.hits[:, FEATURES.index("phi")] = np.where(np.arange(len(events.hits)) % 2, 3.1, -3.1)
     built = build(ToySource(events), TRUTH, SplitConfig(), DOCUMENT, tmp_path)
     assert (np.abs(built.load("train").axis[:, 1]) > 3.09).all()
 
 
-def test_bending_replaces_one_column(source, tmp_path):
+def test_bending_replaces_one_column(source: ToySource, tmp_path: Path) -> None:
     document = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
     bending = build(source, TRUTH, SplitConfig(), FeaturesConfig("bending", 0.1), tmp_path)
     column = FEATURES.index("t")
@@ -226,7 +233,7 @@ def test_bending_replaces_one_column(source, tmp_path):
     np.testing.assert_array_equal(np.delete(plain.raw, column, 1), np.delete(bent.raw, column, 1))
 
 
-def test_references_are_calibrated_on_training_tracks(tmp_path):
+def test_references_are_calibrated_on_training_tracks(tmp_path: Path) -> None:
     events = toy_events(250)
     backbone = TruthBackbone(0.7, 0.9, 0, 4)
     built = build(ToySource(events), backbone, SplitConfig(), DOCUMENT, tmp_path)
@@ -252,7 +259,9 @@ def test_references_are_calibrated_on_training_tracks(tmp_path):
     assert (dev.classical[usable] != dev.analytic[usable]).any()
 
 
-def test_without_columns_for_a_reference_it_is_nan_and_says_so(tmp_path, caplog):
+def test_without_columns_for_a_reference_it_is_nan_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     names = ("u", *FEATURES[1:])
     source = ToySource(replace(toy_events(60), features=names))
     built = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
@@ -262,7 +271,7 @@ def test_without_columns_for_a_reference_it_is_nan_and_says_so(tmp_path, caplog)
         build(source, TRUTH, SplitConfig(), FeaturesConfig("bending", 0.1), tmp_path)
 
 
-def test_events_that_cannot_be_used_are_refused(tmp_path):
+def test_events_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     flat = ToySource(replace(toy_events(60), features=(*FEATURES[:-1], "slope")))
     with pytest.raises(UserError, match=r"no 'eta'.*data\.source\.derived"):
         build(flat, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
@@ -276,7 +285,7 @@ def test_events_that_cannot_be_used_are_refused(tmp_path):
         )
 
 
-def test_progress_rises_to_one(source, tmp_path):
+def test_progress_rises_to_one(source: ToySource, tmp_path: Path) -> None:
     seen = []
     build(
         source,

@@ -7,7 +7,7 @@ from torch import nn
 from headsweep.training.schedule import evaluation_steps, onecycle
 
 
-def test_onecycle_equals_torch():
+def test_onecycle_equals_torch() -> None:
     parameter = nn.Parameter(torch.zeros(1))
     optimiser = torch.optim.SGD([parameter], lr=1.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -20,7 +20,7 @@ def test_onecycle_equals_torch():
         schedule.step()
 
 
-def test_evaluation_steps():
+def test_evaluation_steps() -> None:
     points = evaluation_steps(500, 50)
     assert points[:4] == [0, 5, 10, 15]
     assert points[points.index(100) :] == [100, 150, 200, 250, 300, 350, 400, 450, 500]
