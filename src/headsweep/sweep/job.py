@@ -44,7 +44,7 @@ class Watcher(Protocol):
         ...
 
     def evaluation(self, step: int, points: list[dict[str, float]]) -> str | None:
-        """As ``loop.Watch``."""
+        """As ``loop.OnEvaluation``."""
         ...
 
 
