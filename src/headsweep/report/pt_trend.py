@@ -11,7 +11,8 @@ from headsweep.report.comparisons import OnRows, resampled
 from headsweep.report.predictions import Row
 from headsweep.stats.bins import pt_axis
 from headsweep.stats.bootstrap import Rows
-from headsweep.stats.metrics import Array, Tracks, abs68
+from headsweep.stats.metrics import Array, Tracks
+from headsweep.stats.widths import abs68
 
 
 @dataclass(frozen=True)

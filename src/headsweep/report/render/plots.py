@@ -14,7 +14,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from headsweep.report.build import Report
 from headsweep.report.comparisons import Effect
 from headsweep.stats.bins import binned, pt_axis
-from headsweep.stats.metrics import METRICS, Array, Tracks, abs68
+from headsweep.stats.metrics import METRICS, Array, Tracks
+from headsweep.stats.widths import abs68
 from headsweep.store.trials import Trials
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

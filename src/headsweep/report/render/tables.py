@@ -9,7 +9,7 @@ from textwrap import indent
 import pandas as pd
 
 from headsweep.report.build import Report
-from headsweep.stats.curves import CURVES
+from headsweep.stats.curves import CURVE_METRICS
 from headsweep.stats.intervals import wilson
 from headsweep.stats.metrics import METRICS
 
@@ -58,7 +58,7 @@ MAX_MISID = 0.05
 AXES = {"pt": "true pT in GeV", "abs_eta": "true |eta|"}
 NOTHING = "–"
 
-KNOWN = METRICS | CURVES
+KNOWN = METRICS | CURVE_METRICS
 BETTER = {name: metric.better for name, metric in KNOWN.items()} | {
     "far_from_reference": "lower",
     "last_dev_loss": "lower",
