@@ -247,15 +247,14 @@ def plan(
         raise UserError(f"--margin {margin}: must be between 0 and 1")
     with preparing(console(stderr=True)) as progress:
         progress("resampling events", 0.0)
-        from headsweep.report.sample_size import plan as planned
-        from headsweep.report.sample_size import to_rows
+        from headsweep.report.sample_size import plan_seeds, plan_table
 
-        found = planned(root / "sweeps" / name, metric, margin)
+        found = plan_seeds(root / "sweeps" / name, metric, margin)
     if as_json:
         print(json.dumps(asdict(found), indent=1))
         return
     print(found.words())
-    _print_table(*to_rows(found, workers))
+    _print_table(*plan_table(found, workers))
     for line in (*found.totals(workers), *found.limits()):
         print(line)
     print(f"numbers are {found.unit}; in brackets at the upper 80% limit of the spread")

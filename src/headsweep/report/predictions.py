@@ -27,7 +27,7 @@ Score = Callable[..., tuple[Tracks, float]]
 
 
 @dataclass(frozen=True)
-class Cache:
+class ScoredCache:
     """The part of a cache of frozen features that a report needs.
 
     Attributes:
@@ -45,7 +45,7 @@ class Cache:
     hits: float
 
     @classmethod
-    def open(cls, root: Path, key: str, split: str) -> "Cache":
+    def open(cls, root: Path, key: str, split: str) -> "ScoredCache":
         """Read the references of a cache under ``root`` on one split."""
         cache = features_cache.load(root, key)
         scored, train = cache.load(split), cache.load("train")
@@ -175,7 +175,7 @@ class ReferenceRow(Row):
     """One reference, which is not trained.
 
     Attributes:
-        reference: Its short name, one of ``Cache.references``; a label may say more.
+        reference: Its short name, one of ``ScoredCache.references``; a label may say more.
         usable: Share of the scored tracks that have an estimate.
         usable_by_eta: The same in each bin of ``ABS_ETA``, NaN of nothing.
         efficiency_by_eta: Share of the true tracks that were found and have an estimate, alike.
@@ -188,7 +188,11 @@ class ReferenceRow(Row):
 
 
 def head_row(
-    label: str, jobs: Sequence[StoredJob], caches: Mapping[str, Cache], root: Path, score: Score
+    label: str,
+    jobs: Sequence[StoredJob],
+    caches: Mapping[str, ScoredCache],
+    root: Path,
+    score: Score,
 ) -> HeadRow:
     """Score every finished member of a configuration's jobs."""
     samples, problems, curves = [], [], []
@@ -220,7 +224,7 @@ def head_row(
     )
 
 
-def _flops(job: StoredJob, cache: Cache) -> float:
+def _flops(job: StoredJob, cache: ScoredCache) -> float:
     """Operations of one prediction, for the mean number of hits of a scored track."""
     config, meta = runs.read_config(job.folder), cache.meta
     outputs = Target.fit(
@@ -230,7 +234,7 @@ def _flops(job: StoredJob, cache: Cache) -> float:
     return track_flops(member, cache.hits)
 
 
-def _inputs(caches: Sequence[Cache]) -> str:
+def _inputs(caches: Sequence[ScoredCache]) -> str:
     """How much of the truth reaches a head: a track that was not found is in no other figure."""
     metas, split = [cache.meta for cache in caches], caches[0].split
 
@@ -246,7 +250,7 @@ def _inputs(caches: Sequence[Cache]) -> str:
     )
 
 
-def _found_by_eta(caches: Sequence[Cache]) -> Array:
+def _found_by_eta(caches: Sequence[ScoredCache]) -> Array:
     """Share of the true tracks that the backbone found in each bin of ``ABS_ETA``, NaN of none."""
     counts = np.sum([cache.meta.by_abs_eta[cache.split] for cache in caches], axis=0)
     return _ratio(counts[:, 0], counts[:, 1])
@@ -274,11 +278,11 @@ def _score(
     job: StoredJob,
     seed: int,
     stored: Mapping[str, float | None],
-    cache: Cache,
+    cache: ScoredCache,
     root: Path,
     score: Score,
 ) -> Sample:
-    """Score one member; ``stored`` are the metrics of its ``result.json``, None where not finite."""
+    """Score one member; ``stored`` are the metrics of its ``result.json``, None for NaN."""
     split = cache.split
     tracks, loss = score(job.folder, seed, split, root)
     # The gap compares two losses on equal numbers of tracks.
@@ -321,7 +325,7 @@ def finished_seconds(folder: Path) -> dict[int, float]:
 
 
 def reference_rows(
-    groups: Mapping[str, Sequence[StoredJob]], caches: Mapping[str, Cache]
+    groups: Mapping[str, Sequence[StoredJob]], caches: Mapping[str, ScoredCache]
 ) -> list[ReferenceRow]:
     """The references of the given configurations, each once where they share data and hits.
 
@@ -342,7 +346,9 @@ def reference_rows(
     ]
 
 
-def _reference_row(name: str, folds: int | None, blocks: Mapping[Block, Cache]) -> ReferenceRow:
+def _reference_row(
+    name: str, folds: int | None, blocks: Mapping[Block, ScoredCache]
+) -> ReferenceRow:
     samples, total = [], 0
     bins = len(ABS_ETA.edges) - 1
     seen, kept = np.zeros(bins), np.zeros(bins)

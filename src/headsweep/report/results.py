@@ -24,7 +24,7 @@ from headsweep.store.trials import Trials
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from headsweep.report.build import Report
+    from headsweep.report.content import Report
 
 
 def open_sweep(name: str, root: str | Path = "runs") -> "SweepResults":

@@ -11,7 +11,7 @@ from headsweep.errors import UserError
 from headsweep.terminal import console, preparing
 
 if TYPE_CHECKING:
-    from headsweep.report.build import Report
+    from headsweep.report.content import Report
 
 
 def find_folder(root: Path, name: str) -> Path:

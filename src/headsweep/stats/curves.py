@@ -1,4 +1,4 @@
-"""Metrics of training curves: one pure function each, direction and unit beside it in ``CURVE_METRICS``.
+"""Metrics of training curves: one pure function each, see ``CURVE_METRICS``.
 
 A validation curve is ``steps`` [N], ascending, whose first entry is 0 (before the first step) and
 whose last is all steps, and ``losses`` [N]. Loss curves are never compared across targets.
