@@ -303,12 +303,12 @@ def decide(
         improvement: Probability of improvement.
         reason: Why there is no interval, where the standard error does not say it.
     """
-    error = test.difference.error
+    error, unit = test.difference.error, comparison.unit
     word: Word = classify(*test.simultaneous, comparison.margin, comparison.better).item()
     if not reason and not math.isfinite(error):
-        reason = f"no verdict: fewer than two {comparison.unit} in an arm have no spread"
+        reason = f"no verdict: fewer than two {unit} in an arm have no spread to judge by"
     elif not reason and error == 0:
-        reason = f"no verdict: the {comparison.unit} do not differ, so there is no spread"
+        reason = f"no verdict: the {unit} do not differ, so there is no spread to judge by"
     return Verdict(
         comparison=comparison,
         word=word,
