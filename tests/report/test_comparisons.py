@@ -11,12 +11,15 @@ import pytest
 from scipy import stats
 
 from headsweep.config import DesignConfig
-from headsweep.report.comparisons import NO_INFORMATION, Effect, find_effects, pairs
-from headsweep.report.predictions import Row, Sample
+from headsweep.report.comparisons import NO_INFORMATION, Effect, find_effects
+from headsweep.report.family import pairs
+from headsweep.report.predictions import HeadRow, Sample
 from headsweep.report.render import verdict_tables, write
+from headsweep.stats.margins import MARGINS
 from headsweep.stats.metrics import METRICS, Tracks
-from headsweep.stats.verdict import MARGINS
 from headsweep.store import runs
+from headsweep.store.labels import Block, TargetKey
+from helpers.head_rows import make_head_row
 from helpers.toy_runs import smear, toy_score, write_cache, write_toy_job
 
 Widths = Mapping[int, float | None]
@@ -173,7 +176,7 @@ def test_folds_are_compared_block_by_block(tmp_path: Path) -> None:
 
 
 def test_every_margin_is_of_a_metric_that_can_be_compared(tmp_path: Path) -> None:
-    names = [name for name in MARGINS if name != "sd_ratio"]
+    names = [*MARGINS]
     scalars = [name for name in names if name not in METRICS]
     assert set(scalars) == {
         *("gap", "loss_at_10pct", "dev_loss", "last_dev_loss", "train_loss", "last_val_loss"),
@@ -191,8 +194,8 @@ def row(
     *,
     scalars: Mapping[str, float] | None = None,
     clipped: float = 0.0,
-    losses: tuple[str, bool] = ("plain", False),
-) -> Row:
+    target: str = "plain",
+) -> HeadRow:
     """A head whose rho is normal, of width 0.1, on 400 tracks; three seeds."""
     n = np.arange(400)
     truth = np.stack([n / 400, n / 400, 10.0 + n, np.where(n % 2, 1.0, -1.0)], axis=1)
@@ -202,11 +205,11 @@ def row(
         tracks = Tracks.from_estimate(n, truth, smear(truth, 0.1, seed))
         values = {name: value * (1 + 0.001 * seed) for name, value in known.items()}
         tracks = replace(tracks, clipped=n < 400 * clipped)
-        samples.append(Sample(tracks, np.ones(400, dtype=bool), values, (0, 0), seed))
-    return Row(label, "head", None, samples, losses=losses)
+        samples.append(Sample(tracks, np.ones(400, dtype=bool), values, Block(0, 0), seed))
+    return make_head_row(label, samples, target=TargetKey(target, False))
 
 
-def compared(arm: Row, metric: str, planned: int = 0) -> Effect:
+def compared(arm: HeadRow, metric: str, planned: int = 0) -> Effect:
     control = row("control")
     design = DesignConfig(metrics=[metric])
     rng = np.random.default_rng(0)
@@ -219,11 +222,11 @@ def compared(arm: Row, metric: str, planned: int = 0) -> Effect:
     [
         ("pt_rmse", {"clipped": 0.02}, "arm: more than 1% of its pT are clipped"),
         ("pt_rmse", {"clipped": 0.005}, ""),
-        ("last_dev_loss", {"losses": ("log_pt", False)}, "losses of different targets"),
-        ("last_dev_loss", {"losses": ("plain", False)}, ""),
-        ("gap", {"losses": ("log_pt", False)}, ""),
+        ("last_dev_loss", {"target": "log_pt"}, "losses of different targets"),
+        ("last_dev_loss", {"target": "plain"}, ""),
+        ("gap", {"target": "log_pt"}, ""),
         ("gap", {"scalars": {"gap": 1.0}}, ""),
-        ("gap", {"scalars": {"gap": 1.0}, "losses": ("log_pt", False)}, "different targets"),
+        ("gap", {"scalars": {"gap": 1.0}, "target": "log_pt"}, "different targets"),
         ("gap", {"scalars": {"gap": 1.0, "last_dev_loss": 0.3}}, "its loss may be worse"),
         ("gap", {"scalars": {"gap": 2.0, "last_dev_loss": 0.3}}, ""),
         ("loss_at_10pct", {"scalars": {"loss_at_10pct": math.nan}}, "arm"),

@@ -168,4 +168,5 @@ class Report:
 
 def _flat(value: Value) -> dict[str, Any]:
     row: dict[str, Any] = asdict(value)
-    return {**row, **row.pop("estimate")}
+    estimate: dict[str, Any] = row.pop("estimate")
+    return row | estimate
