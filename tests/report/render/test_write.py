@@ -179,7 +179,7 @@ def test_json_is_complete_and_finite(built: write.Report) -> None:
     assert len(content["values"]) == len(built.values)
     overflow = [v for v in content["values"] if v["axis"] == "pt" and v["low"] == 200]
     assert {v["high"] for v in overflow} == {None}
-    assert content["rows"][1]["problems"] == ["seed 3: loss is NaN at step 700"]
+    assert content["heads"][1]["problems"] == ["seed 3: loss is NaN at step 700"]
     rates = [replace(f, rates={0.02: 0.3, 0.1: math.nan}) for f in built.fairness]
     content = json.loads(replace(built, fairness=rates).to_json())
     assert content["fairness"][0]["rates"] == {"0.02": 0.3, "0.1": None}
