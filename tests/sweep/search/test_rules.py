@@ -22,7 +22,7 @@ from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
 from headsweep.stats.metrics import METRICS
 from headsweep.store.outcome import COUNTS
-from headsweep.sweep.compose import Sweep, open_sweep
+from headsweep.sweep.compose import Sweep, loaded_sweep
 from headsweep.sweep.internals import search_space
 from headsweep.sweep.plan import make_plan
 from headsweep.sweep.search.rules import Search, read_search
@@ -57,7 +57,7 @@ RATE = "optim.lr=interval(0.001,0.1)"
 
 @lru_cache
 def composed() -> Sweep:
-    with open_sweep(["name=s", "data=tiny", "hydra.sweeper.n_trials=5"], None) as sweep:
+    with loaded_sweep(["name=s", "data=tiny", "hydra.sweeper.n_trials=5"], None) as sweep:
         return sweep
 
 
@@ -212,7 +212,7 @@ def test_the_seed_the_number_and_earlier_results_change_decisions() -> None:
 def test_every_sampler_that_hydra_offers_is_deterministic(name: str) -> None:
     small = {"nsgaii": ["hydra.sweeper.sampler.population_size=4"]}.get(name, [])
     overrides = ["name=s", "hydra.sweeper.n_trials=5", f"hydra/sweeper/sampler={name}", *small]
-    with open_sweep([*overrides, "hydra.sweeper.sampler.seed=3"], None) as sweep:
+    with loaded_sweep([*overrides, "hydra.sweeper.sampler.seed=3"], None) as sweep:
         space = [f"{key}=interval(0.0,1.0)" for key in ("x", "y")]
         search = read_search(sweep.master.hydra.sweeper, space, [])
     assert search.seed == 3
