@@ -33,7 +33,7 @@ calibrate: .venv/installed ## Count the wrong verdicts on real seeds; reads ../s
 	$(BIN)/python benchmarks/calibration/run.py --data ../shared/data
 
 killmatrix: .venv/installed-dev ## Kill searches 50 times and compare them with one left alone.
-	$(BIN)/python tests/helpers/killing.py --kills 50
+	PYTHONPATH=tests $(BIN)/python -m helpers.killing --kills 50
 
 ui: .venv/installed ## Open the runs in MLflow on 127.0.0.1.
 	$(BIN)/headsweep ui

@@ -27,6 +27,8 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from helpers.waiting import wait_for
+
 BIN = Path(sys.executable).parent
 TRIALS = 15
 SEARCH = [
@@ -119,15 +121,13 @@ def kill_after_write(root: Path, rng: random.Random, kind: str) -> float | None:
 def kill_at_random_time(root: Path, rng: random.Random) -> bool:
     """Kill a while after the first trial has begun; False if the search ended before."""
     process = start(root)
-    while not begun(root) and process.poll() is None:
-        time.sleep(0.01)
-    end = time.monotonic() + rng.uniform(0.0, 4.0)
-    while time.monotonic() < end and process.poll() is None:
-        time.sleep(0.002)
-    if process.poll() is not None:
-        return False
-    kill(process)
-    return True
+    wait_for(lambda: begun(root) or process.poll() is not None)
+    try:
+        process.wait(timeout=rng.uniform(0.0, 4.0))
+    except subprocess.TimeoutExpired:
+        kill(process)
+        return True
+    return False
 
 
 def torment(root: Path, kills: int, rng: random.Random, tally: Tally) -> None:
