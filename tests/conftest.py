@@ -25,7 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest modules, so that no test process is left with one alone."""
-    items.sort(key=lambda item: (not item.get_closest_marker("slow"), "system" not in item.path.parts))
+    items.sort(
+        key=lambda item: (not item.get_closest_marker("slow"), "system" not in item.path.parts)
+    )
 
 
 @pytest.fixture

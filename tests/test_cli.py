@@ -21,6 +21,8 @@ from headsweep.errors import UserError
 from headsweep.training.builder import member_builder
 from helpers.own_head import write_head
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 SMALL = [
     *("data=tiny", "data.source.events=60", "backbone=truth", "tracking=false"),

@@ -1,7 +1,7 @@
 """Runs a command and prints the processor time of all processes that it started.
 
-Usage: ``python tests/helpers/processor_time.py COMMAND [ARGUMENT ...]``; the exit code is the command's.
-``make test`` measures the suite with it.
+``python tests/helpers/processor_time.py COMMAND [ARGUMENT ...]`` ends with the exit code of the
+command. ``make test`` measures the suite with it.
 """
 
 import ctypes

@@ -15,6 +15,8 @@ from nbclient import NotebookClient
 
 from headsweep.config import config_root
 
+pytestmark = pytest.mark.slow
+
 FOLDER = config_root() / "notebooks"
 PICTURES = {"ablation": 5, "search": 4, "anatomy": 2}
 """How many pictures each notebook has, which are all that there are."""

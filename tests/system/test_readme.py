@@ -23,6 +23,8 @@ from headsweep.sweep import worker
 from headsweep.sweep.plan import open_sweep
 from headsweep.sweep.worker_pool import Crew
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., tuple[int, str, str]]
 
 README = (config_root() / "README.md").read_text()
