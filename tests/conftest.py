@@ -1,6 +1,7 @@
 """Options, order and fixtures that tests of several packages share."""
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from headsweep import cli
+
+# Before torch is imported: there are as many test processes as cores, and commands inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # In a shell's background it is ignored, and would be in all commands that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -19,6 +19,8 @@ if not (DATA / "lcbench_surrogate.onnx").exists():
 import contest  # noqa: E402
 import lcbench  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TASK = "126026"
 BUDGET = 14 * lcbench.EPOCHS + 20
 OURS = contest.Method(

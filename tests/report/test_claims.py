@@ -25,6 +25,8 @@ from headsweep.sweep.claim_roles import ROLES
 from headsweep.sweep.plan import make_plan
 from helpers.toy_runs import PT_EDGES, normal_grid, toy_score, write_cache, write_toy_job
 
+pytestmark = pytest.mark.slow
+
 N = 12
 PER_BIN = 240
 PT = np.exp(np.linspace(np.log(5.0), np.log(200.0), 5 * PER_BIN, endpoint=False))

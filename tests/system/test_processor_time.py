@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "helpers/processor_time.py"
 BURN = "import time\nwhile time.process_time() < 1.5: pass"
 CASES = {
