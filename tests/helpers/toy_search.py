@@ -20,9 +20,10 @@ from headsweep.config import MLPHeadConfig
 from headsweep.identity import stable_hash
 from headsweep.store.outcome import Outcome
 from headsweep.sweep.leases import Leases
+from headsweep.sweep.plan import Sweep, open_sweep
 from headsweep.sweep.queue import Task, Turn
 from headsweep.sweep.search.queue import STATES, SearchQueue, tell
-from headsweep.sweep.search.rules import Search
+from headsweep.sweep.search.rules import Search, read_search
 from helpers.killable import World
 
 LAYERS, WIDTH, DROPOUT, RATE = (
@@ -146,6 +147,28 @@ def in_folders(folder: Path) -> list[Row]:
         state, values = STATES[outcome.state].name, outcome.values or None
         found.append((number, state, outcome.params, values, outcome.intermediate))
     return found
+
+
+SWEPT_RATE = "optim.lr=interval(0.001,0.1)"
+
+
+@lru_cache
+def composed() -> Sweep:
+    """A composed sweep, whose configuration of the sweeper tests change."""
+    with open_sweep(["name=s", "data=tiny", "hydra.sweeper.n_trials=5"], None) as sweep:
+        return sweep
+
+
+def read(
+    *arguments: str, explicit: Sequence[str] = (), pruner: bool = True, **sweeper: Any
+) -> Search:
+    """The search of some overrides, with keys of the sweeper set as a command line would."""
+    node = composed().master.hydra.sweeper.copy()
+    for key, value in sweeper.items():
+        node[key] = value
+    if not pruner:
+        node.pruner = {"_target_": "optuna.pruners.NopPruner"}
+    return read_search(node, [SWEPT_RATE, *arguments], explicit)
 
 
 class Worker:

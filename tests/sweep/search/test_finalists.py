@@ -13,6 +13,8 @@ from headsweep.store.outcome import Outcome
 from headsweep.sweep.plan import Plan, make_plan
 from headsweep.sweep.search.finalists import choose
 
+pytestmark = pytest.mark.slow
+
 FIXED = ["data=tiny", "backbone=truth", "optim.steps=60", "seeds=2"]
 WIDTHS = {0: 64, 1: 96, 2: 96, 3: 128, 4: 200}
 """Width of each trial; trials 1 and 2 are the same configuration."""
