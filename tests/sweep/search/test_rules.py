@@ -1,6 +1,7 @@
 """Rules of a search: what is suggested, and what decides it."""
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -212,7 +213,8 @@ def test_so_many_failures_in_a_row_stop(
     if found is not None:
         last = len(known) - 1
         assert most is not None
-        assert found == f"trials {last - most + 1} to {last} failed, {most} in a row"
+        numbers = [int(word) for word in re.findall(r"\d+", found)]
+        assert numbers == [last - most + 1, last, most]
 
 
 def test_the_specification_tells_searches_apart_and_leaves_out_what_may_change() -> None:

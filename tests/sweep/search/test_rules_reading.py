@@ -1,5 +1,6 @@
 """Rules of a search as a configuration gives them, and what cannot be searched."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -50,7 +51,7 @@ def test_several_objectives_are_not_pruned_and_none_may_be_asked_for() -> None:
     two = ["val_qoverpt_r68", "params_total"]
     assert read(objective=two).pruner is None
     for asked in ("hydra/sweeper/pruner=asha", "hydra.sweeper.pruner.n_startup_trials=3"):
-        with pytest.raises(UserError, match=f"^{asked}: .*cannot be pruned; leave it out"):
+        with pytest.raises(UserError, match=f"^{asked}: "):
             read(objective=two, explicit=["hydra/job_logging=none", asked])
         assert read(explicit=[asked]).pruner is not None
     none = "hydra/sweeper/pruner=none"
@@ -67,37 +68,37 @@ Refused = tuple[Callable[[], object], str]
 REFUSED: list[Refused] = [
     (
         lambda: read(objective="dev_qoverpt_r68"),
-        r"objective=dev_qoverpt_r68: .* validation split only, .* use val_qoverpt_r68",
+        r"objective=dev_qoverpt_r68: .* val_qoverpt_r68",
     ),
     (
         lambda: read(objective=["val_loss", "test_charge_misid"]),
-        "objective=test_charge_misid: .* use val_charge_misid",
+        "objective=test_charge_misid: .* val_charge_misid",
     ),
-    (lambda: read(objective="val_scale_bias"), "objective=val_scale_bias: not one of val_loss"),
-    (lambda: read(objective="qoverpt_r68"), "objective=qoverpt_r68: not one of"),
-    (lambda: read(objective=[]), r"objective=\[\]: one metric or several"),
-    (lambda: read(objective=["val_loss"] * 2), "one metric or several"),
-    (lambda: read(objective="params_total"), "objective=params_total: name a metric first"),
-    (lambda: read("target=plain,log_pt", objective="val_loss"), "target: .* what val_loss means"),
+    (lambda: read(objective="val_scale_bias"), "objective=val_scale_bias: .* val_loss"),
+    (lambda: read(objective="qoverpt_r68"), "objective=qoverpt_r68: .* val_qoverpt_r68"),
+    (lambda: read(objective=[]), r"objective=\[\]: "),
+    (lambda: read(objective=["val_loss"] * 2), r"objective=\['val_loss', 'val_loss'\]"),
+    (lambda: read(objective="params_total"), "objective=params_total: "),
+    (lambda: read("target=plain,log_pt", objective="val_loss"), "target: .* val_loss "),
     (
         lambda: read("target.relative=true,false", objective=["val_qoverpt_r68", "val_loss"]),
-        r"target\.relative: .*use hydra\.sweeper\.objective=\[val_qoverpt_r68\]",
+        r"target\.relative: .*hydra\.sweeper\.objective=\[val_qoverpt_r68\]",
     ),
     (
         lambda: read("optim.steps=range(10,20)"),
-        r"optim\.steps: trials of unequal length .* hydra/sweeper/pruner=none",
+        r"optim\.steps: .* hydra/sweeper/pruner=none",
     ),
-    (lambda: read("optim.batch_size=16,32"), r"optim\.batch_size: trials of unequal length"),
-    (lambda: read(n_jobs=4), r"hydra\.sweeper\.n_jobs=4: not used here; use workers=N"),
-    (lambda: read(max_failure_rate=0.5), r"max_failure_rate=0\.5: .*see hydra\.sweeper\.max_fail"),
-    (lambda: read(study_name="x"), "study_name=x: not used here; use name=NAME"),
+    (lambda: read("optim.batch_size=16,32"), r"optim\.batch_size: .* hydra/sweeper/pruner=none"),
+    (lambda: read(n_jobs=4), r"hydra\.sweeper\.n_jobs=4: .* workers=N"),
+    (lambda: read(max_failure_rate=0.5), r"max_failure_rate=0\.5: .*hydra\.sweeper\.max_fail"),
+    (lambda: read(study_name="x"), "study_name=x: .* name=NAME"),
     (lambda: read(direction="maximize"), "direction=maximize: .*hydra.sweeper.objective"),
-    (lambda: read(lag=-1), "lag=-1: must be a whole number from 0"),
-    (lambda: read(n_trials=0), "n_trials=0: must be a whole number from 1"),
-    (lambda: read(max_failures=0), "max_failures=0: must be a whole number from 1"),
+    (lambda: read(lag=-1), "lag=-1: .* 0"),
+    (lambda: read(n_trials=0), "n_trials=0: .* 1"),
+    (lambda: read(max_failures=0), "max_failures=0: .* 1"),
     (
         lambda: read_search(composed().master.hydra.sweeper, ["optim.lr=0.1"], []),
-        r"hydra\.sweeper\.params: nothing to search",
+        r"hydra\.sweeper\.params: ",
     ),
 ]
 
@@ -121,7 +122,7 @@ def test_bounds_may_be_met() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("hydra/sweeper/sampler=grid", "a grid needs no search; use -m key=a,b"),
+        ("hydra/sweeper/sampler=grid", "hydra/sweeper/sampler=grid: .* -m "),
         ("hydra.sweeper.objective=dev_loss", "use val_loss"),
     ],
 )
@@ -137,7 +138,8 @@ def test_a_sampler_or_pruner_that_cannot_be_made_is_an_error() -> None:
         {"sampler": {"_target_": "hydra_plugins.hydra_optuna_sweeper.config.raise_motpe_removed"}},
         {"pruner": {"_target_": "optuna.pruners.PercentilePruner", "percentile": 200}},
     ):
-        with pytest.raises(UserError, match="cannot be used"):
+        [node] = change.values()
+        with pytest.raises(UserError, match=re.escape(node["_target_"])):
             replace(make_search(), **change).replica(0, [])
 
 
