@@ -66,7 +66,7 @@ def _write_search(root: Path, trials: int, seeds: int) -> Path:
     sweep = root / "sweeps" / "search"
     spec = {"search": {"head.dropout": "interval(0, 0.4)"}, "objective": [OBJECTIVE]}
     runs.claim_sweep(sweep, {**spec, "direction": ["minimize"], "n_trials": trials})
-    runs.write_command(sweep, "headsweep train sweeps=optuna name=search")
+    runs.write_command(sweep, "headsweep train sweeps=search name=search")
     rng = np.random.default_rng(0)
     values = 0.2 + rng.gamma(2.0, 0.05, (trials, seeds))
     complete = rng.random(trials) < 0.6

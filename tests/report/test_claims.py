@@ -29,6 +29,8 @@ from headsweep.sweep.plan import make_plan
 from helpers.head_rows import make_head_row
 from helpers.toy_runs import PT_EDGES, normal_grid, toy_score, write_cache, write_toy_job
 
+pytestmark = pytest.mark.slow
+
 N = 12
 PER_BIN = 240
 PT = np.exp(np.linspace(np.log(5.0), np.log(200.0), 5 * PER_BIN, endpoint=False))
@@ -276,20 +278,16 @@ def test_jobs_that_do_not_fit_are_refused_before_they_run(
         make_plan(["sweeps=claims", *overrides], multirun=True)
 
 
-@pytest.mark.parametrize("name", ["claims", "claims_acts"])
-def test_the_sweeps_have_every_role(name: str) -> None:
-    plan = make_plan([f"sweeps={name}", *(["data.source.path=x"] * (name != "claims"))], True)
-    arms = dict.fromkeys(job.labels["arm"] for job in plan.jobs)
-    assert len(arms) == len(ROLES)
+@pytest.mark.parametrize(
+    ("more", "own", "direct"),
+    [([], 0.08, 0.04), (["data=acts", "data.source.path=x"], 0.04, 0.08)],
+)
+def test_the_sweep_has_every_role_at_its_rate(more: list[str], own: float, direct: float) -> None:
+    plan = make_plan(["sweeps=claims", *more], True)
     rates = {job.labels["arm"]: job.config.optim.lr for job in plan.jobs}
-    direct, before = (next(rates[a] for a in arms if a.startswith(b)) for b in ("direct", "before"))
-    own = (0.08, 0.04) if name == "claims" else (0.04, 0.08)
-    assert (rates["baseline"], rates["no_dropout"], direct, before) == (
-        own[0],
-        own[0],
-        own[1],
-        own[1],
-    )
+    assert len(rates) == len(ROLES)
+    assert (rates["baseline"], rates["no_dropout"], rates["half_projections"]) == (own, own, own)
+    assert (rates["direct_head"], rates["before"]) == (direct, direct)
     head = plan.jobs[-1].resolved["head"]
     assert head["regression_hidden_dim"] == 144
 

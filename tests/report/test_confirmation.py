@@ -22,6 +22,8 @@ from headsweep.stats.metrics import Tracks
 from headsweep.store import ledger, runs
 from helpers.toy_runs import smear, toy_score, write_cache, write_toy_job
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(1000, 1005)
 SEARCHED = {0: 0.20, 1: 0.24, 2: 0.21}
 WIDTHS = {

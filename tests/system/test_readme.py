@@ -22,6 +22,8 @@ from headsweep.events.simulation import simulate_chunks
 from headsweep.sweep import worker
 from headsweep.sweep.worker_pool import WorkerPool
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., tuple[int, str, str]]
 
 README = (config_root() / "README.md").read_text()
@@ -69,8 +71,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 PREPARED = {
     "sweeps=presets": ["seeds=2", "tracking=false"],
-    "sweeps=optuna": ["hydra.sweeper.n_trials=3", "seeds=1"],
-    "sweeps=confirm study=optuna top=3": ["seeds=2", "tracking=false"],
+    "sweeps=search": ["hydra.sweeper.n_trials=3", "seeds=1"],
+    "sweeps=confirm study=search top=3": ["seeds=2", "tracking=false"],
 }
 """Sweeps of the README whose runs other commands read, the search with MLflow: trained once."""
 
@@ -145,7 +147,7 @@ def test_a_command_of_the_readme(
                 tiny = TINY[:2] if "sweeps=leave_one_out" in words else TINY
                 words += [*SMALL, "tracking=false", *([] if own_data else tiny)]
             searches = [w.startswith("hydra.sweeper.n_trials=") for w in words]
-            if "sweeps=optuna" in words or any(searches):
+            if "sweeps=search" in words or any(searches):
                 words = [w for w, length in zip(words, searches, strict=True) if not length]
                 words += ["hydra.sweeper.n_trials=2", "seeds=1"]
             elif any(w.startswith("sweeps=") for w in words):

@@ -20,6 +20,8 @@ from headsweep.store.outcome import Outcome
 from helpers.browser import PROGRAMS, Page, chromium
 from helpers.toy_runs import toy_score, write_cache, write_toy_job
 
+pytestmark = pytest.mark.slow
+
 ODD = 'lr<b>=1e-3 & "x"'
 """A label that is not to be taken for HTML."""
 
