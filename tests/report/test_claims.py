@@ -12,17 +12,19 @@ from scipy import stats
 
 from headsweep.config import DesignConfig, MLPHeadConfig, PoolingConfig
 from headsweep.errors import UserError
-from headsweep.report import build as report_build
-from headsweep.report.claims import CLAIMS, EXTRA, SPREAD, TREND, Judged, find_claims
+from headsweep.report.claims import CLAIMS, EXTRA, SPREAD, TREND, ClaimResult, find_claims
 from headsweep.report.comparisons import NO_INFORMATION
-from headsweep.report.predictions import Row, Sample
-from headsweep.report.pt_trend import Bins
+from headsweep.report.content import REPORT_SCHEMA
+from headsweep.report.predictions import HeadRow, Sample
 from headsweep.report.render import page as render_page
 from headsweep.report.render import tables, verdict_tables, write
+from headsweep.stats.bins import Bins
 from headsweep.stats.metrics import Tracks
 from headsweep.store import runs
+from headsweep.store.labels import Block
 from headsweep.sweep.claim_roles import ROLES
 from headsweep.sweep.plan import make_plan
+from helpers.head_rows import make_head_row
 from helpers.toy_runs import PT_EDGES, normal_grid, toy_score, write_cache, write_toy_job
 
 N = 12
@@ -70,7 +72,7 @@ def row(
     spread: float = 0.02,
     losses: Mapping[str, float] | None = None,
     folds: int | None = None,
-) -> Row:
+) -> HeadRow:
     """Twelve seeds; r68 is ``rho``, above 50 GeV times ``high``, eta_abs68 is ``eta``."""
     shift = sum(map(ord, label))
     events = np.arange(len(PT)) // 2
@@ -86,30 +88,33 @@ def row(
         estimate = np.stack([eta * factor * errors, 0 * PT, 1 / np.abs(kappa), np.sign(kappa)], 1)
         tracks = Tracks.from_estimate(events, truth, estimate)
         own = {name: float(values[s]) for name, values in of_losses.items()}
-        block = (s // folds, s % folds) if folds else (0, 0)
+        block = Block(s // folds, s % folds) if folds else Block(0, 0)
         samples.append(Sample(tracks, np.ones(len(PT), dtype=bool), own, block, seed=s))
-    return Row(label, "head", folds, samples, planned=N, parameters=100)
+    return make_head_row(label, samples, folds=folds)
 
 
 def judged(
-    rows: Sequence[Row], fewest: int = 200, unfit: Mapping[str, str] | None = None, **design: int
-) -> dict[str, Judged]:
+    rows: Sequence[HeadRow],
+    fewest: int = 200,
+    objections: Mapping[str, str] | None = None,
+    **design: int,
+) -> dict[str, ClaimResult]:
     found = find_claims(
         rows,
         [config(row.label) for row in rows],
         DesignConfig(kind="claims", **design),  # type: ignore[arg-type]
-        unfit or {},
-        (PT_EDGES, fewest),
+        objections or {},
+        Bins(tuple(PT_EDGES), fewest),
         np.random.default_rng(0),
     )
     return {claim.name: claim for claim in found}
 
 
-def arms(sign: float, folds: int | None = None) -> list[Row]:
+def arms(sign: float, folds: int | None = None) -> list[HeadRow]:
     """Every claim is true for sign 1, and wrong by as much for sign -1."""
     factor = math.exp(0.3 * sign)
 
-    def other(label: str, **more: float | Mapping[str, float]) -> Row:
+    def other(label: str, **more: float | Mapping[str, float]) -> HeadRow:
         return row(label, folds=folds, **more)  # type: ignore[arg-type]
 
     return [
@@ -240,7 +245,7 @@ def test_without_information_nothing_is_said_of_pt_but_of_eta_and_losses() -> No
 
 
 def test_who_has_not_converged_or_is_not_there_is_named() -> None:
-    found = judged(arms(1)[:4], unfit={"half": "not converged"})
+    found = judged(arms(1)[:4], objections={"half": "not converged"})
     assert found["C6"].parts[0].effect.note == "half: not converged"
     assert found["before"].parts[0].effect.note == "no configuration is 'before'"
     assert found["C5"].finding == "supported"
@@ -308,7 +313,7 @@ def test_the_sweeps_have_every_role(name: str) -> None:
     assert head["regression_hidden_dim"] == 144
 
 
-def sentence(found: Mapping[str, Judged]) -> str:
+def sentence(found: Mapping[str, ClaimResult]) -> str:
     """The answer of a report with these claims."""
     from types import SimpleNamespace
 
@@ -360,7 +365,7 @@ def test_a_report_shows_the_claims(tmp_path: Path) -> None:
     text = tables.markdown(built, {}, verdict_tables.answer(built), [table], lines)
     assert "better generalisation through dropout" in text
     content = json.loads(built.to_json(), parse_constant=pytest.fail)
-    assert content["schema"] == report_build.SCHEMA
+    assert content["schema"] == REPORT_SCHEMA
     assert [claim["finding"] for claim in content["claims"]][:2] == ["not testable", "supported"]
     assert content["claims"][5]["parts"][0]["effect"]["verdict"]["word"] == "better"
     assert len(content["effects"]) == 10

@@ -162,7 +162,7 @@ def test_it_is_read_after_the_ledger_knows(sweep: Path, monkeypatch: pytest.Monk
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("headsweep.report.build.Cache.open", killed)
+    monkeypatch.setattr("headsweep.report.build.ScoredCache.open", killed)
     with pytest.raises(KeyboardInterrupt):
         build(sweep)
     assert len(ledger.read(sweep.parents[1])) == 1

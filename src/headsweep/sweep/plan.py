@@ -18,11 +18,12 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from headsweep.config import GROUPS, Config, DesignConfig, TruthConfig, config_root, register
+from headsweep.config import GROUPS, Config, TruthConfig, config_root, register
 from headsweep.errors import UserError
 from headsweep.files import flat
 from headsweep.identity import identity
 from headsweep.instantiate import check_node
+from headsweep.stats.margins import MARGINS
 from headsweep.sweep.claim_roles import find_roles
 from headsweep.sweep.internals import grid, set_values
 from headsweep.sweep.overrides import (
@@ -319,14 +320,9 @@ def _check_design(jobs: Sequence[Job], confirms: bool) -> None:
 
 
 def _check_metrics(names: Sequence[str]) -> None:
-    if names == DesignConfig().metrics:
-        return  # scipy, which comes with the margins, takes its time
-    from headsweep.stats.verdict import MARGINS
-
-    known = [name for name in MARGINS if name != "sd_ratio"]
     for name in names:
-        if name not in known:
-            raise UserError(f"design.metrics: {name} has no margin; one of {', '.join(known)}")
+        if name not in MARGINS:
+            raise UserError(f"design.metrics: {name} has no margin; one of {', '.join(MARGINS)}")
 
 
 def _refuse_intervals(arguments: Sequence[Override]) -> None:
