@@ -45,7 +45,7 @@ PLACES = {
     "omegaconf": {"config", "sweep.hydra_app", "sweep.internals", "sweep.overrides", "sweep.plan"}
     | {"sweep.runner", "sweep.search.rules"},
     "mlflow": {"store.tracking.mlflow_client"},
-    "optuna": {"report.importance", "store.trials", "sweep.internals", "sweep.queue"}
+    "optuna": {"report.notebook.importance", "store.trials", "sweep.internals", "sweep.queue"}
     | {"sweep.search.queue", "sweep.search.rules", "sweep.search.storage"},
     "typer": {"commands"},
 }

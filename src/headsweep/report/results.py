@@ -111,9 +111,9 @@ class SweepResults:
 
     def figures(self) -> "dict[str, Figure]":
         """Every picture of the report as a matplotlib figure, by name."""
-        from headsweep.report.render import plots
+        from headsweep.report.render import matplotlib_renderer, pictures
 
-        return {Path(file).stem: figure for file, figure in plots.draw(self.report).items()}
+        return matplotlib_renderer.draw_all(pictures.all_pictures(self.report).values())
 
     def figure(self, name: str) -> "Figure":
         """One picture of the report as a matplotlib figure.
@@ -124,10 +124,12 @@ class SweepResults:
         Raises:
             UserError: The report has no such picture.
         """
-        found = self.figures()
+        from headsweep.report.render import matplotlib_renderer, pictures
+
+        found = pictures.all_pictures(self.report)
         if name not in found:
             raise UserError(f"{self.name} has no figure {name!r}; it has {', '.join(found)}")
-        return found[name]
+        return matplotlib_renderer.figure(found[name])
 
     @property
     def search(self) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from rich.console import Console
 from scipy import stats
 
 from headsweep.features import cache
-from headsweep.report.render import plots, tables, write
+from headsweep.report.render import report_style, tables, write
 from headsweep.report.training_comparison import TrainingComparison
 from headsweep.stats import metrics
 from helpers.toy_runs import PT_EDGES, toy_score, write_cache, write_toy_job
@@ -233,5 +233,5 @@ def test_of_many_the_first_and_the_lowest_are_in_pictures(tmp_path: Path) -> Non
         job = tmp_path / "sweeps" / "many" / "jobs" / str(i)
         write_toy_job(job, {0: 0.2 - 0.01 * i}, labels={"head": f"head{i}"})
     built = write.build_report(tmp_path / "sweeps" / "many", tmp_path, toy_score)
-    assert plots.shown_heads(built) == [f"head{i}" for i in (0, 7, 6, 5, 4, 3)]
+    assert report_style.shown_heads(built) == [f"head{i}" for i in (0, 7, 6, 5, 4, 3)]
     assert len(tables.main_table(built).rows) == 8 + 3

@@ -33,7 +33,7 @@ COLLIDER = (
     "sagitta_bias_plus",
     "sagitta_bias_minus",
 )
-BINNED = (
+BINNED_TABLES = (
     ("pt", "qoverpt_r68"),
     ("pt", "scale_bias"),
     ("pt", "charge_misid"),
@@ -52,7 +52,7 @@ PERCENT = (
 )
 """Shares, printed in percent."""
 
-MAX_MISID = 0.05
+MOST_MISID_OF_A_CORE = 0.05
 """A core means nothing, and is not printed, above this charge misidentification."""
 
 AXES = {"pt": "true pT in GeV", "abs_eta": "true |eta|"}
@@ -181,9 +181,11 @@ def collider_table(report: Report) -> Table:
     table = _figures(report, title, COLLIDER, "all")
     core = 2 + COLLIDER.index("qoverpt_core")
     for row, about in zip(table.rows, report.rows, strict=True):
-        if any(v.estimate.mean > MAX_MISID for v in report.get(about.label, "charge_misid")):
+        if any(
+            v.estimate.mean > MOST_MISID_OF_A_CORE for v in report.get(about.label, "charge_misid")
+        ):
             row[core] = NOTHING
-    note = f"qoverpt_core is left out where charge_misid is above {MAX_MISID:.0%}."
+    note = f"qoverpt_core is left out where charge_misid is above {MOST_MISID_OF_A_CORE:.0%}."
     return Table(table.title, table.columns, table.rows, note)
 
 
@@ -225,7 +227,7 @@ def all_tables(report: Report) -> list[Table]:
         training_table(report),
         *([beside_table(report)] if report.trainings else []),
         common_table(report),
-        *(binned_table(report, axis, metric) for axis, metric in BINNED),
+        *(binned_table(report, axis, metric) for axis, metric in BINNED_TABLES),
         collider_table(report),
         fit_table(report),
     ]

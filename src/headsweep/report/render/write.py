@@ -15,7 +15,7 @@ from rich.text import Text
 from headsweep.files import atomic_dir
 from headsweep.report.build import build_report
 from headsweep.report.content import Report
-from headsweep.report.render import page, plots, tables, verdict_tables
+from headsweep.report.render import matplotlib_renderer, page, pictures, tables, verdict_tables
 
 __all__ = ["Report", "build_report", "print_report", "write_report"]
 
@@ -29,13 +29,16 @@ def write_report(report: Report, folder: Path) -> None:
     """
     with atomic_dir(folder) as temporary:
         (temporary / "report.json").write_text(report.to_json(), encoding="utf-8")
-        answer, captions = verdict_tables.answer(report), plots.captions(report)
+        drawn = pictures.paper_pictures(report)
+        captions = {f"{picture.name}.png": picture.caption for picture in drawn}
+        answer = verdict_tables.answer(report)
         open_ = verdict_tables.open_questions(report)
         text = tables.markdown(report, captions, answer, _first(report), open_)
         (temporary / "report.md").write_text(text, encoding="utf-8")
         (temporary / "report.html").write_text(page.page(report), encoding="utf-8")
-        for name, figure in plots.draw(report).items():
-            (temporary / name).write_bytes(plots.png(figure))
+        for picture in drawn:
+            png = matplotlib_renderer.png(matplotlib_renderer.figure(picture))
+            (temporary / f"{picture.name}.png").write_bytes(png)
 
 
 def print_report(report: Report, console: Console | None = None) -> None:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.tri import Triangulation
 
-from headsweep.report.importance import CLEAR, Importances, Range
-from headsweep.report.render.plots import COLOURS, label_log
+from headsweep.report.notebook.importance import CLEAR, Importances, Range
+from headsweep.report.render.picture import COLOURS, log_ticks, tick_word
 from headsweep.stats.metrics import Array
 from headsweep.store.trials import Trials
 
@@ -72,7 +72,9 @@ def contour_figure(trials: Trials, ranges: Mapping[str, Range]) -> Figure:
         axes.remove()
     bar = figure.colorbar(ScalarMappable(norm, MAP), ax=list(grid[: len(pairs)]))
     bar.set_label(f"{trials.objectives[0]}, mean over the seeds")
-    label_log(bar.ax.yaxis, low, high)
+    ticks = log_ticks(norm.vmin or 1, norm.vmax or 1)
+    bar.set_ticks(ticks, labels=[tick_word(tick) for tick in ticks])
+    bar.ax.minorticks_off()
     figure.legend(
         *grid[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, ncols=3
     )
