@@ -1,4 +1,4 @@
-"""How long a report takes beside 10,000 runs, as a user waits for it.
+"""Time of a report beside 10,000 runs, as a user waits for it.
 
 python benchmarks/report/run.py
 

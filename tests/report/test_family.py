@@ -18,6 +18,7 @@ SHIPPED = {
     "features": 1,
     "thresholds": 2,
     "before_after": 1,
+    "smoke": 1,
     "claims": 6,
 }
 """m of each sweep, as it stood in its file before it was derived."""

@@ -33,7 +33,7 @@ from headsweep.report.predictions import (
 from headsweep.report.provenance import find_origin
 from headsweep.report.reading_notes import reading_notes, selection_notes
 from headsweep.report.training_comparison import compare_trainings
-from headsweep.report.values import fit_row, learning_curves, values
+from headsweep.report.values import fit_row, learning_curves, row_values
 from headsweep.stats.bins import Bins
 from headsweep.store import labels, ledger
 from headsweep.store.code_version import code_version
@@ -71,7 +71,7 @@ class _Scored:
 
     @property
     def design(self) -> DesignConfig:
-        """Whom to compare in what."""
+        """The comparisons that the sweep asks for."""
         return DesignConfig(**self.spec.get("design", {}))
 
 
@@ -202,7 +202,7 @@ def _describe(scored: _Scored) -> Report:
         name=scored.folder.name,
         heads=[HeadSummary.of(row) for row in scored.heads],
         references=[ReferenceSummary(r.label, r.reference, r.usable) for r in references],
-        values=[value for row in rows for value in values(row, edges)],
+        values=[value for row in rows for value in row_values(row, edges)],
         curves=pd.concat([learning_curves(row) for row in scored.heads], ignore_index=True),
         fits={row.label: fit_row(row, edges) for row in rows if row.samples},
         pt_edges=edges,

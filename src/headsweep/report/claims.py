@@ -34,7 +34,7 @@ SPREAD, TREND = "qoverpt_r68_spread", "qoverpt_r68_trend"
 """Standard deviation of ln r68 over seeds; r68 at high pT over r68 at low, see ``PtTrend``."""
 
 TERMS = {**MARGINS, SPREAD: margins.SPREAD, TREND: MARGINS["qoverpt_r68"]}
-"""How each metric of a claim is compared."""
+"""The terms of comparison of each metric of a claim."""
 
 SPREAD_SEEDS = 50
 """Seeds per arm that the claim on stability asks for (heads.md)."""
@@ -209,7 +209,7 @@ def _effect(
     comparisons: int,
     rng: np.random.Generator,
 ) -> Effect:
-    """The comparison behind one part, with a verdict or why not."""
+    """The comparison behind one part, with a verdict or the reason for none."""
     verdict, note = None, obstacle(part.metric, arm, control, objections)
     if not note:
         try:
@@ -250,7 +250,7 @@ def _verdict(
 
 
 def _more_words(metric: str, arm: HeadRow, control: HeadRow, bins: Bins) -> str:
-    """Added to the words of a part: its bins, or how many seeds there should be."""
+    """Words that a part adds: its bins, or the number of seeds that there should be."""
     if metric == TREND and arm.samples:
         try:
             return PtTrend.find(arm, bins).text()

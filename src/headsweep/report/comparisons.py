@@ -1,4 +1,4 @@
-"""The comparisons of a sweep, fixed by its design before it ran: each with a verdict or why not."""
+"""The comparisons of a sweep's design, each with a verdict or the reason for none."""
 
 import math
 from collections import Counter

@@ -133,7 +133,7 @@ def confirm(
     found = []
     for row in scored:
         searched = searches.get(row.label)
-        val, test = _fresh(groups[row.label], metric), _test(row, name)
+        val, test = _fresh(groups[row.label], metric), _on_test(row, name)
         paired = on_scale(test, scale, row.label) - on_scale(val, scale, row.label)
         shift = combine([Moments.of(paired)], [1.0], variance.get(row.label, 0.0))
         optimism, search = None, None
@@ -156,6 +156,6 @@ def _fresh(jobs: Sequence[StoredJob], metric: str) -> Array:
     return np.array([float(result["metrics"][metric]) for result in finished])
 
 
-def _test(row: Row, name: str) -> Array:
+def _on_test(row: Row, name: str) -> Array:
     """The same on test; the objective ``val_loss`` is compared with the loss there."""
     return values_of(row.samples, name if name in METRICS else "dev_loss")

@@ -32,7 +32,7 @@ class HeadSummary:
         label: Its name.
         finished: Members in the figures.
         planned: Members that it has or will have.
-        problems: What became of the others.
+        problems: A line for each other member.
         parameters: Trained parameters.
         flops: Operations of one prediction.
         seconds: Time of its jobs.

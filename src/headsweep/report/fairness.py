@@ -114,7 +114,7 @@ def check_fairness(groups: Mapping[str, Sequence[StoredJob]], root: Path) -> lis
     single = {keys[label] for label, job in wanted.items() if job.folds is None}
     trained = _trained(root, single)
     return [
-        _judge(label, configs[label], trained.get(keys[label], {}), job.seeds)
+        _fairness_of(label, configs[label], trained.get(keys[label], {}), job.seeds)
         for label, job in wanted.items()
     ]
 
@@ -142,24 +142,38 @@ def _values(folder: Path) -> dict[int, float]:
     }
 
 
-def _judge(
+def _fairness_of(
     label: str, config: Mapping[str, Any], trained: Trained, seeds: frozenset[int]
 ) -> Fairness:
+    """The fairness of one configuration.
+
+    Args:
+        label: Its name.
+        config: Its resolved configuration.
+        trained: Its trainings.
+        seeds: Those of the comparison, on which no learning rate may be chosen.
+    """
     steps, rate = config["optim"]["steps"], config["optim"]["lr"]
     tried = {}
     for (length, lr), by_seed in sorted(trained.items()):
         others = [value for seed, value in by_seed.items() if seed not in seeds]
         if length == steps and others:
             tried[lr] = np.array(others)
-    rates = {lr: float(values.mean()) for lr, values in tried.items()}
-    names = (config["features"]["name"], config["target"]["name"])
-    about = (label, *names, steps, rate, rates, _better_rate(tried, rate))
+    found = Fairness(
+        label=label,
+        features=config["features"]["name"],
+        target=config["target"]["name"],
+        steps=steps,
+        rate=rate,
+        rates={lr: float(values.mean()) for lr, values in tried.items()},
+        better_rate=_better_rate(tried, rate),
+    )
     once, twice = trained.get((steps, rate), {}), trained.get((2 * steps, rate), {})
     if not once or not twice:
-        return Fairness(*about)
-    found = compare(np.array([*twice.values()]), np.array([*once.values()]), CONVERGED)
+        return found
+    change = compare(np.array([*twice.values()]), np.array([*once.values()]), CONVERGED)
     counts = (len(once), len(twice))
-    return Fairness(*about, found.delta, found.low, found.high, counts)
+    return replace(found, change=change.delta, low=change.low, high=change.high, seeds=counts)
 
 
 def _better_rate(tried: Mapping[float, Array], rate: float) -> float:

@@ -151,7 +151,7 @@ class HeadRow(Row):
         target: What its losses are of.
         parameters: Trained parameters; 0 without a finished member.
         planned: Members that it has or will have.
-        problems: What became of those that did not finish.
+        problems: A line for each member that did not finish.
         flops: Operations of one prediction, see ``size.track_flops``.
         seconds: For each job the longest time from a training's start to a member's end, summed.
         inputs: What the backbone gave it, in words.
@@ -235,7 +235,7 @@ def _flops(job: StoredJob, cache: ScoredCache) -> float:
 
 
 def _inputs(caches: Sequence[ScoredCache]) -> str:
-    """How much of the truth reaches a head: a track that was not found is in no other figure."""
+    """The share of the truth that reaches a head; a lost track is in no other figure."""
     metas, split = [cache.meta for cache in caches], caches[0].split
 
     def mean(values: Iterable[float]) -> str:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from headsweep.report.content import Report
+    from headsweep.report.notebook.probe import Probe
+    from headsweep.report.notebook.study import Study
+    from headsweep.report.render.tables import Table
 
 
 def open_sweep(name: str, root: str | Path = "runs") -> "SweepResults":
@@ -154,3 +157,38 @@ class SweepResults:
             for number, outcome in trials.outcomes.items()
         ]
         return pd.DataFrame(rows, columns=None if rows else ["trial", "state", *trials.objectives])
+
+    def tables(self) -> "dict[str, Table]":
+        """Every table of the report in words, by name: ``verdicts``, ``fairness``, ``main``, ...
+
+        Each has a ``title``, a ``note`` on how to read it, and ``frame()``.
+        """
+        from headsweep.report.render.all_tables import named_tables
+
+        return named_tables(self.report)
+
+    def open_questions(self) -> list[str]:
+        """A line for each comparison that is not decided: why, and what it would take."""
+        from headsweep.report.render.verdict_tables import open_questions
+
+        return open_questions(self.report)
+
+    def study(self) -> "Study":
+        """Closer look at a search: history, importances of its parameters, contours and front.
+
+        Raises:
+            UserError: The sweep is no search.
+        """
+        from headsweep.report.notebook.study import Study
+
+        return Study(self.folder)
+
+    def probe(self, job: int = 0) -> "Probe":
+        """Linear read-out of the pooled features beside the head of a job.
+
+        Args:
+            job: Number of the job.
+        """
+        from headsweep.report.notebook.probe import Probe
+
+        return Probe(self.folder / "jobs" / str(job), self.root)

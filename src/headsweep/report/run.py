@@ -24,8 +24,9 @@ def find_folder(root: Path, name: str) -> Path:
     Raises:
         UserError: There is neither.
     """
-    for folder in (root / "runs" / name, root / "sweeps" / name):
-        if name and folder.is_dir():
+    for parent in (root / "runs", root / "sweeps"):
+        folder = parent / name
+        if folder.is_dir() and folder.resolve().parent == parent.resolve():
             return folder
     known = ", ".join(sorted(path.name for path in (root / "sweeps").glob("*/"))) or "none yet"
     raise UserError(f"{root}: no sweep {name!r}, and no run of that key; sweeps there: {known}")

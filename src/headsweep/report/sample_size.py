@@ -1,4 +1,4 @@
-"""``headsweep plan``: from a pilot's spread, how many seeds a verdict takes, and how long.
+"""Sample size: the seeds and the time that a verdict takes, from a pilot (``headsweep plan``).
 
 Only the validation split is read, and no difference that the pilot found: planning decides nothing.
 """
@@ -150,7 +150,7 @@ def _grid_jobs(folder: Path) -> list[StoredJob]:
 
 
 def _terms(metric: str, margin: float | None) -> Comparison:
-    """How a metric is compared, with another margin where one is given."""
+    """The terms of comparison of a metric, with another margin where one is given."""
     if metric not in MARGINS or metric not in METRICS:
         known = ", ".join(name for name in MARGINS if name in METRICS)
         raise UserError(f"--metric {metric}: cannot be planned; one of {known}")
@@ -295,7 +295,7 @@ def plan_table(found: SeedPlan, workers: int) -> tuple[list[str], list[list[str]
 
 
 def _range(values: Sequence[float]) -> str:
-    """Two values, or from where to where more of them go."""
+    """Two values, or the range of more of them."""
     if len(values) == 2:
         return " / ".join(f"{value:.2g}" for value in values)
     return f"{min(values):.2g} to {max(values):.2g}"

@@ -76,7 +76,7 @@ class Value:
         return f"{self.low:g}–{self.high:g}"
 
 
-def values(row: HeadRow | ReferenceRow, pt_edges: Sequence[float]) -> Iterator[Value]:
+def row_values(row: HeadRow | ReferenceRow, pt_edges: Sequence[float]) -> Iterator[Value]:
     """Every figure of one configuration or reference; none without a finished member."""
     if not row.samples:
         return

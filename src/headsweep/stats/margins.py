@@ -1,4 +1,4 @@
-"""How each metric is compared: its scale, its direction and the margin that does not matter."""
+"""Margins: the largest difference in each metric that does not matter, with scale and direction."""
 
 import math
 from collections.abc import Mapping

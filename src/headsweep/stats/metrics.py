@@ -126,7 +126,7 @@ TrackFunction = Callable[[Tracks], float]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric and what one must know to compare it.
+    """A metric with its direction, unit and scale.
 
     Attributes:
         name: Its key in tables and files.

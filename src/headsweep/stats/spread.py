@@ -1,4 +1,4 @@
-"""Spread over seeds: whether an arm scatters less than its control, or its losses spike less."""
+"""Tests of two arms without normal values: their spread over seeds, and rates of loss spikes."""
 
 import math
 

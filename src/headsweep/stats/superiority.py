@@ -24,7 +24,7 @@ class Conclusion:
     parts: tuple[Verdict, ...]
 
     def text(self) -> str:
-        """In words, with the comparisons."""
+        """The finding with its comparisons in words."""
         head = f"{self.finding} ({self.how})" if self.how else self.finding
         return "; ".join([head, *(f"[{part.text()}]" for part in self.parts)])
 

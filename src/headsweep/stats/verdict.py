@@ -93,7 +93,7 @@ class Verdict:
 
     @property
     def unit(self) -> str:
-        """What is counted."""
+        """The counted unit: ``seeds``, ``split seeds`` or ``folds``."""
         return self.comparison.unit
 
     @property
@@ -102,7 +102,7 @@ class Verdict:
         return self.word == "equivalent" and (self.sim_low > 0 or self.sim_high < 0)
 
     def text(self) -> str:
-        """The verdict and what it rests on, in a sentence."""
+        """The verdict with its intervals and errors in a sentence."""
         word = f"{self.word} (real but negligible)" if self.real_but_negligible else self.word
         head = f"{word}: {self.change(self.delta)}"
         counts = f"n = {self.n_arm} and {self.n_control} {self.unit}"

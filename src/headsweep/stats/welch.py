@@ -155,7 +155,7 @@ class Improvement:
     high: float | None = None
 
     def text(self) -> str:
-        """In words."""
+        """The probability in words."""
         interval = "" if self.low is None else f" ({self.low:.2f} to {self.high:.2f})"
         return f"a new run beats one of the control with probability {self.share:.2f}{interval}"
 

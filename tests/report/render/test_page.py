@@ -12,8 +12,6 @@ import pytest
 from plotly.graph_objects import Figure
 from selenium.webdriver import Chrome
 
-from headsweep.config import config_root
-from headsweep.report import provenance
 from headsweep.report.render import page as render_page
 from headsweep.report.render import plotly_renderer, verdict_tables, write
 from headsweep.store import runs
@@ -207,20 +205,6 @@ def test_a_search_has_a_page(tmp_path: Path, objectives: list[str]) -> None:
     assert all("[" in axis["title"]["text"] for axis in axes(figure))
     assert "6 of 7: the first and the lowest r68" in page
     assert "chosen by the figures" in page
-
-
-def test_questions_are_read_from_the_file_of_the_sweep(tmp_path: Path) -> None:
-    for file in (config_root() / "sweeps").glob("*.yaml"):
-        found = provenance.question(f"headsweep train sweeps={file.stem} seeds=2")
-        assert found
-        assert "Command:" not in found
-    own = tmp_path / "sweeps" / "mine.yaml"
-    own.parent.mkdir()
-    own.write_text("# @package _global_\n# Question: one\n#   line more?\n# Time: 1 s\n")
-    command = f"headsweep train --config-dir {tmp_path} sweeps=mine"
-    assert provenance.question(command) == "one line more?"
-    assert provenance.question("headsweep train sweeps=absent") == ""
-    assert provenance.question("headsweep train -m head=simpler") == ""
 
 
 needs_chromium = pytest.mark.skipif(

@@ -108,6 +108,17 @@ def test_effects_are_those_of_the_verdicts(built: Report) -> None:
     assert picture.panels[0].y.names == (effect.arm,)
 
 
+def test_a_comparison_without_a_verdict_has_a_row(built: Report) -> None:
+    (effect,) = built.effects
+    none = replace(effect, arm="other", verdict=None)
+    picture = run_pictures.effects(replace(built, effects=[none, effect]), effect.metric)
+    assert picture.panels[0].y.names == ("other: no verdict", effect.arm)
+    assert {y for s in picture.panels[0].series if isinstance(s, Points) for y in s.y} == {1}
+    picture = run_pictures.effects(replace(built, effects=[none]), effect.metric)
+    assert picture.panels[0].y.names == ("other: no verdict",)
+    assert not picture.panels[0].series
+
+
 def test_learning_curves(built: Report) -> None:
     series = run_pictures.learning_curves(built).panels[0].series
     own = built.curves[built.curves["label"] == "simpler"]

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from headsweep.report.render.binned_pictures import drawn_pt_edges
+from headsweep.report.render.matplotlib_renderer import ShownFigure
 from headsweep.report.render.picture import COLOURS
 from headsweep.stats.bins import binned, pt_axis
 from headsweep.stats.metrics import Tracks
@@ -17,14 +17,14 @@ from headsweep.stats.widths import abs68
 SYMBOLS = "osD^vP"
 
 
-def read_out_figure(tracks: Mapping[str, Tracks], pt_edges: list[float]) -> Figure:
+def read_out_figure(tracks: Mapping[str, Tracks], pt_edges: list[float]) -> ShownFigure:
     """r68 of q/pT and wrong charges against true pT, of several estimates.
 
     Args:
         tracks: Scored tracks by name, at most as many as there are colours.
         pt_edges: Quoted bins of pT in GeV.
     """
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    figure = ShownFigure(figsize=(9, 4.2), layout="constrained")
     edges = drawn_pt_edges(pt_edges)
     columns = (
         ("qoverpt_r68", "r68 of q/pT, relative", 1),
@@ -47,14 +47,14 @@ def read_out_figure(tracks: Mapping[str, Tracks], pt_edges: list[float]) -> Figu
     return figure
 
 
-def residual_figure(tracks: Tracks, pt_edges: list[float]) -> Figure:
+def residual_figure(tracks: Tracks, pt_edges: list[float]) -> ShownFigure:
     """Distribution of the relative q/pT error of one estimate in each quoted bin of pT."""
     axis = pt_axis(pt_edges)
     index, rho = axis.index(tracks), tracks.rho
     quoted = range(1, len(axis.edges) - 2)
     columns = 3
     rows = math.ceil(len(quoted) / columns)
-    figure = Figure(figsize=(9, 2.6 * rows), layout="constrained")
+    figure = ShownFigure(figsize=(9, 2.6 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     bins = np.linspace(-3, 2, 51)
     for axes, b in zip(grid, quoted, strict=False):

@@ -27,11 +27,18 @@ POINT = 0.72
 """Length of a pixel of the page in points."""
 
 
-def figure(picture: Picture) -> Figure:
+class ShownFigure(Figure):
+    """A figure that a notebook shows as a picture when it is the value of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self, dpi=100)
+
+
+def figure(picture: Picture) -> ShownFigure:
     """A picture with a legend beside it; its note is for the text."""
     names = max(len(panel.y.names) for panel in picture.panels)
     size = (8, max(4.5, 1.2 + 0.5 * names))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = ShownFigure(figsize=size, layout="constrained")
     shares = [panel.share for panel in picture.panels]
     grid = figure.subplots(len(shares), sharex=True, squeeze=False, height_ratios=shares)
     handles: dict[str, Any] = {}
@@ -59,10 +66,10 @@ def figure(picture: Picture) -> Figure:
     return figure
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Figure, dpi: int = 150) -> bytes:
     """A figure as the bytes of a PNG file."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 

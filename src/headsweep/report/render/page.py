@@ -8,6 +8,7 @@ from markupsafe import Markup, escape
 
 from headsweep.report.content import Report
 from headsweep.report.render import (
+    all_tables,
     pictures,
     plotly_renderer,
     report_style,
@@ -82,16 +83,15 @@ def _question(report: Report) -> str:
 
 def _tables(report: Report) -> dict[str, object]:
     """Tables by their names in the template."""
-    compared = bool(report.effects)
-    after = [verdict_tables.confirmation_table(report)] if report.confirmation else []
-    after += [verdict_tables.fairness_table(report)] if compared and report.fairness else []
+    compared = all_tables.comparison_tables(report)
+    verdicts = compared.pop("verdicts", None)
     return {
-        "verdict_tables": [verdict_tables.verdict_table(report)] if compared else [],
+        "verdict_tables": [verdicts] if verdicts else [],
         "open_questions": verdict_tables.open_questions(report),
-        "fairness_tables": after,
+        "fairness_tables": [*compared.values()],
         "stability_table": tables.stability_table(report),
         "cost_table": tables.cost_table(report),
-        "all_tables": tables.all_tables(report),
+        "figure_tables": [*all_tables.figure_tables(report).values()],
     }
 
 

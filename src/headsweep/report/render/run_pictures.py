@@ -4,7 +4,6 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable
 
-from headsweep.report.comparisons import Effect
 from headsweep.report.content import HeadSummary, Report
 from headsweep.report.render import tables
 from headsweep.report.render.binned_pictures import hover_texts
@@ -50,58 +49,65 @@ COST_NOTES = {
 
 
 def compared_metrics(report: Report) -> list[str]:
-    """Metrics of which there are effects to draw."""
-    return list(dict.fromkeys(effect.metric for effect, _ in _drawable(report)))
-
-
-def _drawable(report: Report) -> list[tuple[Effect, Verdict]]:
-    """The comparisons with a size; a spread of one seed, or of equal ones, has none."""
-    found = [(effect, effect.verdict) for effect in report.effects]
-    return [(effect, v) for effect, v in found if v is not None and math.isfinite(v.delta)]
+    """Metrics of which there are comparisons."""
+    return list(dict.fromkeys(effect.metric for effect in report.effects))
 
 
 def effects(report: Report, metric: str) -> Picture:
-    """Every comparison in one metric with both intervals and the margin."""
-    found = [(e, verdict) for e, verdict in _drawable(report) if e.metric == metric]
-    first, verdict = found[0]
-    logs, several = verdict.scale == "log", len({effect.control for effect, _ in found}) > 1
-    unit, factor = (
-        ("percentage points", 100) if metric in tables.PERCENT else (metric_unit(metric), 1)
-    )
+    """Every comparison in one metric with both intervals and the margin.
 
-    def change(value: float) -> float:
-        return 100 * math.expm1(value) if logs else factor * value
-
-    m = max(v.comparisons for _, v in found)
-    ends = [change(end) for _, v in found for end in (v.sim_low, v.sim_high, v.delta)]
-    low, high = change(-verdict.margin), change(verdict.margin)
-    threshold = float(f"{2 * high:.1g}")
-    control = "" if several else f" against {textwrap.shorten(first.control, 24)}"
-    x = symlog_axis(
-        f"change of {metric}{control}" if logs else f"difference of {metric}",
-        "%" if logs else unit,
-        threshold,
-        ends,
-        _around([*ends, low, high], threshold),
-    )
+    A comparison without a verdict, or whose spread has no size, has a row with that word.
+    """
+    found = [effect for effect in report.effects if effect.metric == metric]
+    several = len({effect.control for effect in found}) > 1
+    names = [f"{e.arm} – {e.control}" if several else e.arm for e in found]
+    sized = {
+        row: effect.verdict
+        for row, effect in enumerate(found)
+        if effect.verdict is not None and math.isfinite(effect.verdict.delta)
+    }
+    names = [n if row in sized else f"{n}: no verdict" for row, n in enumerate(names)]
+    against = "" if several else f" against {textwrap.shorten(found[0].control, 24)}"
+    title, y = f"Effects on {metric}", named_axis("configuration", names)
+    if not sized:
+        x = Axis(f"change of {metric}{against}", "no verdict", range=(-1, 1))
+        return Picture(f"effect_{metric}", title, "No comparison has a verdict.", x, [Panel(y, [])])
+    change, label, unit = _change(next(iter(sized.values())), metric, against)
+    margin = next(iter(sized.values())).margin
+    band = Span(change(-margin), change(margin), "too small to matter")
+    ends = [change(end) for v in sized.values() for end in (v.sim_low, v.sim_high, v.delta)]
+    threshold = float(f"{2 * band.high:.1g}")
+    ends_of_x = _around([*ends, band.low, band.high], threshold)
+    x = symlog_axis(label, unit, threshold, ends, ends_of_x)
+    m = max(verdict.comparisons for verdict in sized.values())
     series = [
-        one for row, (e, v) in enumerate(found) for one in _effect_series(row, e, v, change, m)
+        one
+        for row, verdict in sized.items()
+        for one in _effect_series(row, found[row].arm, verdict, change, m)
     ]
-    names = [f"{e.arm} – {e.control}" if several else e.arm for e, _ in found]
     note = (
         f"Thick: 95% interval; thin: for m = {m} comparisons, from which the "
         f"verdict is read; grey: too small to matter. Logarithmic beyond ±{threshold:g}."
     )
-    panel = Panel(named_axis("configuration", names), series)
-    spans = [Span(low, high, "too small to matter")]
-    return Picture(f"effect_{metric}", f"Effects on {metric}", note, x, [panel], spans)
+    return Picture(f"effect_{metric}", title, note, x, [Panel(y, series)], [band])
+
+
+def _change(
+    verdict: Verdict, metric: str, against: str
+) -> tuple[Callable[[float], float], str, str]:
+    """How a difference of a verdict is shown: a function, the label and the unit of its axis."""
+    if verdict.scale == "log":
+        return lambda value: 100 * math.expm1(value), f"change of {metric}{against}", "%"
+    percent = metric in tables.PERCENT
+    unit, factor = ("percentage points", 100) if percent else (metric_unit(metric), 1)
+    return lambda value: factor * value, f"difference of {metric}", unit
 
 
 def _effect_series(
-    row: int, effect: Effect, verdict: Verdict, change: Callable[[float], float], m: int
+    row: int, arm: str, verdict: Verdict, change: Callable[[float], float], m: int
 ) -> list[Series]:
     """One comparison: both intervals and the change itself."""
-    text = f"{effect.arm}: {change(verdict.delta):+.3g}, {verdict.word}"
+    text = f"{arm}: {change(verdict.delta):+.3g}, {verdict.word}"
     intervals = (
         (f"for m = {m} comparisons", verdict.sim_low, verdict.sim_high, 1.5),
         ("95% interval", verdict.low, verdict.high, 5.0),
