@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headsweep.store import paths
+
 if TYPE_CHECKING:
     from headsweep.events.base import Events
     from headsweep.sweep.plan import Job
@@ -177,14 +179,14 @@ def report(
 
     gc.disable()  # of 10,000 trials nothing is thrown away, and it takes half a second to find out
 
-    run = root / "runs" / name
-    folder = run if run.is_dir() else root / "sweeps" / name
+    run = paths.run_folder(root, name)
+    folder = run if run.is_dir() else paths.sweep_folder(root, name)
     check_uri(tracking_uri)
     if tracking_uri is not None and folder == run:
         raise UserError(f"--tracking-uri: {name} is a single run; reports of sweeps are copied")
     with preparing(console(stderr=True)) as progress, ExitStack() as stack:
         progress("scoring", 0.0)
-        tracked = tracking_uri is not None or (root / "mlflow.db").exists()
+        tracked = tracking_uri is not None or (root / paths.DATABASE).exists()
         tracked &= folder != run and folder.is_dir()
         copy = stack.enter_context(report_copier(root, folder, tracking_uri)) if tracked else None
         import torch
@@ -195,7 +197,7 @@ def report(
         # then do not depend on how many there are.
         torch.set_num_threads(1)
         found = build_report(folder, root)
-        write_report(found, folder / "report")
+        write_report(found, folder / paths.REPORT)
         if copy is not None:
             try:
                 copy()
@@ -279,7 +281,7 @@ def plan(
         from headsweep.report.sample_size import plan as planned
         from headsweep.report.sample_size import to_rows
 
-        found = planned(root / "sweeps" / name, metric, margin)
+        found = planned(paths.sweep_folder(root, name), metric, margin)
     if as_json:
         print(json.dumps(asdict(found), indent=1))
         return
@@ -296,7 +298,7 @@ def list_sweeps(root: Root = Path("runs"), as_json: Json = False) -> None:
     from headsweep.store.cleanup import list_sweeps as summaries
     from headsweep.store.cleanup import summarise
 
-    singles = root / "runs"
+    singles = root / paths.RUNS
     found = [*summaries(root), *([summarise(singles)] if singles.is_dir() else [])]
     if as_json:
         print(json.dumps([vars(s) for s in found], indent=1))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from headsweep.config import SelectionConfig
 from headsweep.errors import DataError, UserError
+from headsweep.files import cache_folder
 
 REBUILD = "run the training command again: it rebuilds the cache and keeps finished members"
 """What mends a cache that is gone or damaged."""
@@ -194,7 +195,7 @@ def load(root: Path, key: str) -> FeatureSet:
     Raises:
         DataError: It is gone, incomplete or damaged.
     """
-    return FeatureSet(root / "cache" / "features" / key)
+    return FeatureSet(cache_folder(root, "features") / key)
 
 
 def sha256(path: Path) -> str:

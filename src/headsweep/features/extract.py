@@ -18,7 +18,7 @@ from headsweep.events.selection import selected, true_hits, words
 from headsweep.features.analytic import Estimator
 from headsweep.features.bending import REPLACED, Selection, bending_hits
 from headsweep.features.cache import Features, FeatureSet, Meta, Scale, sha256
-from headsweep.files import atomic_dir, write_atomic
+from headsweep.files import atomic_dir, cache_folder, write_atomic
 from headsweep.identity import NUMERICS, stable_hash
 from headsweep.stats.bins import ABS_ETA
 
@@ -89,7 +89,7 @@ def build(
         UserError: The backbone, the features or the selection do not fit the events.
     """
     recipe = _Recipe(source, backbone, split, features, selection)
-    folder = root / "cache" / "features" / recipe.key()
+    folder = cache_folder(root, "features") / recipe.key()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if folder.exists():

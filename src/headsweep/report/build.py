@@ -27,7 +27,7 @@ from headsweep.stats.bins import ABS_ETA, ETA, PHI, binned, pt_axis
 from headsweep.stats.intervals import Estimate, nadeau_bengio, t_interval
 from headsweep.stats.metrics import METRICS, Array, Tracks, concatenate, evaluate, qoverpt_r68
 from headsweep.stats.resolution_fit import ResolutionFit, fit_resolution
-from headsweep.store import labels, ledger
+from headsweep.store import labels, ledger, paths
 from headsweep.store.code_version import code_version
 from headsweep.store.labels import Job
 from headsweep.store.ledger import Readings
@@ -231,7 +231,7 @@ def build_report(folder: Path, root: Path, score: Score = scoring.score) -> Repo
         raise UserError(f"{folder}: no complete trial to report: {usable(search.outcomes)}")
     jobs = labels.read_jobs(folder, best)
     if not jobs:
-        known = ", ".join(sorted(path.name for path in (root / "sweeps").glob("*/"))) or "none yet"
+        known = ", ".join(path.name for path in paths.sweep_folders(root)) or "none yet"
         raise UserError(f"{folder}: no jobs to report; sweeps under {root}: {known}")
     spec = read_spec(folder)
     design, frozen = DesignConfig(**spec.get("design", {})), spec.get("confirm")

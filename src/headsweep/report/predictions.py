@@ -16,7 +16,7 @@ from headsweep.features import cache as features_cache
 from headsweep.stats.bins import ABS_ETA, far_from_reference
 from headsweep.stats.curves import gap
 from headsweep.stats.metrics import Array, Tracks, concatenate
-from headsweep.store import runs
+from headsweep.store import paths, runs
 from headsweep.store.labels import Job
 from headsweep.training.builder import member_builder
 from headsweep.training.size import track_flops
@@ -209,7 +209,7 @@ def head_row(
                 stored = {k: result["metrics"].get(k) for k in CURVE_METRICS}
                 sample.scalars.update({k: math.nan if v is None else v for k, v in stored.items()})
                 samples.append(sample)
-                curves.append(pd.read_csv(job.folder / f"seed_{seed}" / "history.csv"))
+                curves.append(pd.read_csv(paths.seed_folder(job.folder, seed) / paths.HISTORY))
     own = [caches[key] for key in dict.fromkeys(job.cache_key for job in jobs)]
     return Row(
         label=label,
@@ -307,7 +307,7 @@ def val_row(label: str, jobs: Sequence[Job]) -> Row:
     for job in jobs:
         results = _finished(job.folder)
         for seed in results:
-            file = job.folder / f"seed_{seed}" / "predictions_val.parquet"
+            file = paths.seed_folder(job.folder, seed) / paths.PREDICTIONS
             columns = pd.read_parquet(file)
             tracks = Tracks(**{str(name): columns[name].to_numpy() for name in columns})
             everyone = np.ones(len(tracks), dtype=bool)

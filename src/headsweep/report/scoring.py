@@ -16,6 +16,7 @@ from headsweep.features import extract
 from headsweep.identity import stable_hash
 from headsweep.instantiate import make
 from headsweep.stats.metrics import Tracks
+from headsweep.store import paths
 from headsweep.store.runs import load_weights, read_config, read_job, read_results
 from headsweep.training.builder import population_builder
 from headsweep.training.loop import Split, losses
@@ -23,8 +24,6 @@ from headsweep.training.members import Population
 from headsweep.training.targets import Target
 
 Loss = float
-
-NO_JOB = "is not the folder of a job; those are ROOT/sweeps/NAME/jobs/NUMBER and ROOT/runs/KEY"
 
 
 @lru_cache(maxsize=4)
@@ -92,18 +91,6 @@ def open_test(job_folder: Path, root: Path) -> tuple[str, str]:
     return stable_hash([about["data_key"], split]), "the split test of these data"
 
 
-def root_of(job_folder: Path) -> Path:
-    """The folder of all output in which a job folder lies.
-
-    Raises:
-        UserError: It is neither ``ROOT/sweeps/NAME/jobs/NUMBER`` nor ``ROOT/runs/KEY``.
-    """
-    match job_folder.resolve().parts:
-        case [*root, "sweeps", _, "jobs", _] | [*root, "runs", _]:
-            return Path(*root)
-    raise UserError(f"{job_folder} {NO_JOB}")
-
-
 def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
     """Predictions of the finished members of a job for other events that have truth tracks.
 
@@ -122,7 +109,7 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
         UserError: The folder is no job, or has no finished member, or the data do not fit it.
     """
     config, about = _stored(job_folder)
-    root = root_of(job_folder)
+    root = paths.root_of(job_folder)
     seeds = [s for s, r in read_results(job_folder).items() if r["status"] == "finished"]
     if not seeds:
         raise UserError(f"{job_folder}: no finished member to predict with")
@@ -141,7 +128,7 @@ def _stored(job_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configuration and ``job.json`` of a job."""
     about = read_job(job_folder)
     if about is None:
-        raise UserError(f"{job_folder} {NO_JOB}")
+        raise UserError(f"{job_folder} {paths.NO_JOB}")
     return read_config(job_folder), about
 
 
@@ -157,7 +144,7 @@ def _trained(
     inputs, dim = data.hits.raw.shape[1], data.hits.query.shape[1]
     population = population_builder(config, inputs, dim, target.outputs)(seeds)
     population.load(
-        [load_weights(job_folder / f"seed_{s}" / f"{weights}.safetensors") for s in seeds]
+        [load_weights(paths.seed_folder(job_folder, s) / f"{weights}.safetensors") for s in seeds]
     )
     return population
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from headsweep.config import RUNTIME_KEYS
 from headsweep.errors import DataError
-from headsweep.store import runs
+from headsweep.store import paths, runs
 
 FOLD_KEYS = ("data.split.fold", "data.split.seed")
 """Keys in which the jobs of one cross-validation differ."""
@@ -49,15 +49,15 @@ def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Job]:
         DataError: The ``job.json`` of a job is damaged.
     """
     if numbers is None:
-        paths = runs.find_jobs(folder)
+        folders = runs.find_jobs(folder)
     else:
-        paths = [folder / "jobs" / str(number) for number in numbers]
-    found = [(path, runs.read_job(path), runs.read_config(path)) for path in paths]
+        folders = [paths.job_folder(folder, number) for number in numbers]
+    found = [(path, runs.read_job(path), runs.read_config(path)) for path in folders]
     spec_seeds = int(runs.read_spec(folder).get("seeds", 1))
     abouts = []
     for path, about, _ in found:
         if about is None:
-            raise DataError(f"{path}/job.json is damaged; delete the folder and train again")
+            raise DataError(f"{path / paths.JOB} is damaged; delete the folder and train again")
         abouts.append(about)
     keys = list(dict.fromkeys(key for about in abouts for key in _overridden(about)))
     jobs = []

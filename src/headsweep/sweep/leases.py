@@ -19,6 +19,7 @@ import psutil
 from filelock import FileLock
 
 from headsweep.files import write_atomic
+from headsweep.store import paths
 
 BEAT_SECONDS = 5.0
 """Seconds between two times that a live worker raises the counter of its lease."""
@@ -101,7 +102,7 @@ class Leases:
     def __init__(
         self, folder: Path, worker: Process | None = None, command: Process | None = None
     ) -> None:
-        self.folder = folder / "leases"
+        self.folder = folder / paths.LEASES
         self.worker, self.command = worker, command
         self._lock = folder / ".sweep.lock"
         self._seen: dict[int, tuple[object, float]] = {}

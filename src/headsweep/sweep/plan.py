@@ -23,6 +23,7 @@ from headsweep.errors import UserError
 from headsweep.files import flat
 from headsweep.identity import identity
 from headsweep.instantiate import check_node
+from headsweep.store import paths
 from headsweep.sweep.claim_roles import find_roles
 from headsweep.sweep.internals import grid, set_values
 from headsweep.sweep.overrides import (
@@ -260,7 +261,7 @@ def plan_sweep(sweep: Sweep) -> Plan:
         UserError: A key, a type or a value is wrong; the message names the key.
     """
     master = sweep.master
-    folder = Path(master.root) / "sweeps" / master.name
+    folder = paths.sweep_folder(Path(master.root), master.name)
     arguments = parse(sweep.arguments(), sweep.loader)
     sweeper = master.hydra.sweeper
     if sweeper.get("n_trials") is None:  # Hydra's own sweeper has no such key

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headsweep.store.paths import JOBS
 from headsweep.store.tracking.records import Facts
 
 SETTLED_NS = 10**9
@@ -22,7 +23,7 @@ def stamps(sweep: Path) -> dict[str, Stamp | None]:
     """
     settled = time.time_ns() - SETTLED_NS
     found: dict[str, Stamp | None] = {}
-    with suppress(FileNotFoundError), os.scandir(sweep / "jobs") as entries:
+    with suppress(FileNotFoundError), os.scandir(sweep / JOBS) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # it is being replaced: the next look will see it
                 status = entry.stat()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from headsweep.errors import UserError
+from headsweep.store import paths
 from headsweep.store.runs import root_id
 from headsweep.store.tracking import columns
 from headsweep.store.tracking.changes import Seen, stamps
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "headsweep"
 """The one experiment, of all sweeps and single runs below a root."""
-DATABASE = "mlflow.db"
-"""File below a root that holds the runs."""
 LOCK_SECONDS = 60.0
 """How long a call waits for others that write the same runs."""
 
@@ -71,7 +70,7 @@ def tracking_uri(root: Path) -> str:
 
 def artifacts(root: Path) -> Path:
     """Folder of MLflow's own copies of configurations, weights and pictures."""
-    return root.resolve() / "mlartifacts"
+    return root.resolve() / paths.ARTIFACTS
 
 
 def init(root: Path, timeout: float = LOCK_SECONDS) -> None:
@@ -116,12 +115,12 @@ def sync_job(
     Raises:
         TrackingError: MLflow cannot be written.
     """
-    sweep = folder.parents[1] if folder.parent.name == "jobs" else None
+    sweep = paths.sweep_of(folder)
     with _open(root, sweep or folder, uri, timeout) as book:
         searched = objectives(sweep) if sweep else []
         parent = None
         if sweep:
-            found = (read_facts(sweep / "jobs" / name) for name in stamps(sweep))
+            found = (read_facts(paths.job_folder(sweep, name)) for name in stamps(sweep))
             facts = [one for one in found if one]
             parent = book.write_sweep(sweep_page(sweep, facts, searched)) if facts else None
         known = book.find(folder)
@@ -155,11 +154,11 @@ def sync_sweep(root: Path, folder: Path, uri: str | None = None, seen: Seen | No
     with _open(root, folder, uri) as book:
         now = stamps(folder)  # again: what others wrote while this call waited is on disk by now
         changed, searched = seen.changed(now), objectives(folder)
-        jobs = {name: read_pages(folder / "jobs" / name, searched) for name in changed}
+        jobs = {name: read_pages(paths.job_folder(folder, name), searched) for name in changed}
         new = {name: job.facts if job else None for name, job in jobs.items()}
         facts = [one for name, one in {**seen.facts, **new}.items() if one and name in now]
-        parts = [folder / "jobs" / name for name in changed] if seen.stamps else [folder / "jobs"]
-        known = book.find(*parts)
+        parts = [paths.job_folder(folder, name) for name in changed]
+        known = book.find(*parts if seen.stamps else [folder / paths.JOBS])
         parent = book.write_sweep(sweep_page(folder, facts, searched)) if facts else None
         for job in jobs.values():
             if job:
@@ -203,7 +202,7 @@ def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
         if not known:
             raise TrackingError(f"{sweep}: not in MLflow yet; sync one of its jobs first")
         for run in known:
-            book.client.log_artifacts(run.info.run_id, str(sweep / "report"), "report")
+            book.client.log_artifacts(run.info.run_id, str(sweep / paths.REPORT), paths.REPORT)
 
 
 def sync_command(root: Path, what: Path, uri: str | None) -> str:
@@ -388,7 +387,7 @@ def _relax(connection: object, _: object) -> None:
     """Spare our database the wait for the disk at every commit: it can be made again."""
     if isinstance(connection, sqlite3.Connection):
         ((_, _, file),) = connection.execute("PRAGMA database_list")
-        if Path(file).name == DATABASE:
+        if Path(file).name == paths.DATABASE:
             connection.execute("PRAGMA synchronous = OFF")
 
 
@@ -413,7 +412,7 @@ def _text(value: object) -> str:
 
 
 def _database(root: Path) -> Path:
-    return root.resolve() / DATABASE
+    return root.resolve() / paths.DATABASE
 
 
 def _digest(*parts: object) -> str:

@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from headsweep.store.outcome import OUTCOME, Outcome, best_trials
+from headsweep.store import paths
+from headsweep.store.outcome import Outcome, best_trials
 from headsweep.store.runs import read_config, read_job, read_results, read_spec
 
 Metric = tuple[str, float, int]
@@ -228,24 +229,24 @@ class _Job:
             {"level": "job", **self._tags(), **about},
             self._params(next(iter(self.finished.values()), {})),
             _summary(self.finished.values()),
-            self._files("config.yaml", OUTCOME, "traceback.txt"),
+            self._files(paths.CONFIG, paths.OUTCOME, paths.TRACEBACK),
             self._data(),
         )
 
     def member_page(self, seed: int) -> Page:
         """The run of one member."""
-        result, own = self.results[seed], f"seed_{seed}"
+        result, folder = self.results[seed], paths.seed_folder(self.folder, seed)
         keys = ("member_key", "status", "reason", "best_step")
         about = {key: result[key] for key in keys if result.get(key) is not None}
         return Page(
-            self.folder / own,
+            folder,
             f"{self.name} seed {seed}",
             "FINISHED" if result["status"] == "finished" else "FAILED",
             *self._times([seed]),
             {"level": "seed", **self._tags(), **about},
             {**self._params(result), "seed": seed},
-            [*_history(self.folder / own / "history.csv"), *_finals(result)],
-            self._files("config.yaml", f"{own}/head.safetensors"),
+            [*_history(folder / paths.HISTORY), *_finals(result)],
+            self._files(paths.CONFIG, f"{folder.name}/{paths.WEIGHTS}"),
             self._data(),
         )
 
@@ -271,14 +272,15 @@ class _Job:
             {"level": "trial", "trial_state": outcome.state, **reason, **self._tags()},
             _readable(outcome.params) | self._params(next(iter(self.results.values()), {})),
             [(name, value, step) for (name, step), value in _once(metrics).items()],
-            self._files("config.yaml", OUTCOME, "traceback.txt"),
+            self._files(paths.CONFIG, paths.OUTCOME, paths.TRACEBACK),
             self._data(),
         )
 
     def _times(self, seeds: Iterable[int]) -> tuple[int, int]:
         """First start and last end of the given members; of none, when the folder changed."""
-        ends = {s: (self.folder / f"seed_{s}" / "result.json").stat().st_mtime for s in seeds}
-        last = self.folder / OUTCOME if self.outcome is not None else self.folder
+        files = {seed: paths.seed_folder(self.folder, seed) / paths.RESULT for seed in seeds}
+        ends = {seed: file.stat().st_mtime for seed, file in files.items()}
+        last = self.folder / paths.OUTCOME if self.outcome is not None else self.folder
         end = max(ends.values(), default=last.stat().st_mtime)
         starts = (at - (self.results[s].get("seconds") or 0.0) for s, at in ends.items())
         return int(1000 * min(starts, default=end)), int(1000 * end)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from headsweep.errors import UserError
+from headsweep.store.paths import DATABASE
 from headsweep.store.tracking.mlflow_client import (
-    DATABASE,
     MLFLOW_SETTINGS,
     TrackingError,
     artifacts,

@@ -12,6 +12,8 @@ from types import TracebackType
 
 from headsweep.config import Config
 from headsweep.errors import UserError
+from headsweep.store import paths
+from headsweep.store.runs import find_jobs
 
 EVERY_SECONDS = 2.0
 """How often finished jobs are looked for."""
@@ -127,8 +129,8 @@ def sync(root: Path, name: str | None = None, uri: str | None = None) -> list[st
 
     if not root.is_dir():
         raise UserError(f"--root {root}: no such folder; it is the root=FOLDER of the trainings")
-    runs = {path.parent.name: path.parent for path in sorted(root.glob("runs/*/job.json"))}
-    sweeps = {path.parent.name: path.parent for path in sorted(root.glob("sweeps/*/jobs"))}
+    runs = {path.name: path for path in find_jobs(root / paths.RUNS)}
+    sweeps = {path.name: path for path in paths.sweep_folders(root) if (path / paths.JOBS).is_dir()}
     if name is not None:
         runs = {key: path for key, path in runs.items() if key == name}
         sweeps = {key: path for key, path in sweeps.items() if key == name}
@@ -136,7 +138,7 @@ def sync(root: Path, name: str | None = None, uri: str | None = None) -> list[st
             raise UserError(f"no finished job of {name!r} in {root}; `headsweep list` shows all")
     for folder in sweeps.values():
         sync_sweep(root, folder, uri)
-        if (folder / "report").is_dir():
+        if (folder / paths.REPORT).is_dir():
             sync_report(root, folder, uri)
     for folder in runs.values():
         sync_job(root, folder, uri=uri)
