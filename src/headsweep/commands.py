@@ -174,7 +174,7 @@ def report(
 
     from headsweep.errors import UserError
     from headsweep.store.tracking.mlflow_client import TrackingError, check_uri
-    from headsweep.store.tracking.sync import report_copier
+    from headsweep.store.tracking.tracker import report_copier
     from headsweep.terminal import console, preparing
 
     gc.disable()  # of 10,000 trials nothing is thrown away, and it takes half a second to find out

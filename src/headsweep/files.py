@@ -149,3 +149,13 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         found |= flat(item, f"{name}.") if isinstance(item, Mapping) and item else {name: item}
     return found
+
+
+def short_key(key: str) -> str:
+    """Last part of a dotted key, as labels show it: ``dropout`` of ``head.dropout``.
+
+    The prefix ``regression_`` of a head's keys is left out. ``data.split.seed`` keeps two parts, as
+    ``seed`` alone would be the seed of a training.
+    """
+    parts = key.split(".")
+    return ".".join(parts[-2:]) if parts[-1] == "seed" else parts[-1].removeprefix("regression_")

@@ -20,7 +20,7 @@ def test_only_readings_of_the_same_sample_count(tmp_path: Path) -> None:
     assert again.words() == "read 1x before (confirm 1x)"
     assert third.words() == "read 3x before (confirm 2x, acts 1x)"
     assert len((tmp_path / LEDGER).read_text().splitlines()) == 4
-    lines = ledger.read(tmp_path)
+    lines = ledger.read_all(tmp_path)
     assert [line.sweep for line in lines] == ["confirm", "acts", "confirm", "again"]
     assert lines[0].configurations == ["conservative", "trial 5"]
     assert lines[0].time.endswith("+00:00")

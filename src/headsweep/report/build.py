@@ -235,7 +235,7 @@ def build_report(folder: Path, root: Path, score: Score = scoring.score) -> Repo
         raise UserError(f"{folder}: no jobs to report; sweeps under {root}: {known}")
     spec = read_spec(folder)
     design, frozen = DesignConfig(**spec.get("design", {})), spec.get("confirm")
-    groups = labels.group(jobs) if frozen is None else report_confirmation.group(jobs, frozen)
+    groups = labels.group_rows(jobs) if frozen is None else report_confirmation.group(jobs, frozen)
     first = {job.cache_key: job.folder for job in reversed(jobs)}
     readings = None
     if design.split == "test":

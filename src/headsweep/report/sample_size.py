@@ -130,7 +130,7 @@ def plan(folder: Path, metric: str | None = None, margin: float | None = None) -
     if metric not in MARGINS or metric not in METRICS:
         known = ", ".join(name for name in MARGINS if name in METRICS)
         raise UserError(f"--metric {metric}: cannot be planned; one of {known}")
-    groups = labels.group(jobs)
+    groups = labels.group_rows(jobs)
     family = _family(groups, design, len(spec.get("jobs", ())))
     if not family:
         raise UserError(f"{folder} has one configuration: nothing to compare")

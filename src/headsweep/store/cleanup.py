@@ -19,7 +19,7 @@ ABANDONED = 3600.0
 
 
 @dataclass(frozen=True)
-class Summary:
+class SweepSummary:
     """State of a sweep, or of all single runs.
 
     Attributes:
@@ -41,7 +41,7 @@ class Summary:
     updated: float
 
 
-def list_sweeps(root: Path) -> list[Summary]:
+def list_sweeps(root: Path) -> list[SweepSummary]:
     """Summaries of all sweeps below a root, by name.
 
     Raises:
@@ -51,7 +51,7 @@ def list_sweeps(root: Path) -> list[Summary]:
     return [summarise(folder) for folder in paths.sweep_folders(root)]
 
 
-def summarise(folder: Path) -> Summary:
+def summarise(folder: Path) -> SweepSummary:
     """State of one sweep folder, or of all single runs for the folder ``root/runs``."""
     spec, jobs = read_spec(folder), find_jobs(folder)
     results = [read_results(job) for job in jobs]
@@ -63,7 +63,7 @@ def summarise(folder: Path) -> Summary:
     ]
     statuses = [result["status"] for of_job in results for result in of_job.values()]
     size, updated = _disk(folder)
-    return Summary(
+    return SweepSummary(
         name=folder.name,
         jobs=max(len(jobs), len(spec.get("jobs", ())), spec.get("n_trials", 0)),
         jobs_finished=sum(r.keys() == w for r, w in zip(results, wanted, strict=True)),

@@ -1,4 +1,4 @@
-"""What a job is called: by what differs among the jobs beside it."""
+"""Names of the jobs of a sweep: by what differs among them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 from headsweep.config import RUNTIME_KEYS
 from headsweep.errors import DataError
+from headsweep.files import short_key
 from headsweep.store import paths, runs
 
 FOLD_KEYS = ("data.split.fold", "data.split.seed")
@@ -91,7 +92,7 @@ def planned_seeds(
     return frozenset(range(first, first + max(count, sweep_seeds))).union(results)
 
 
-def group(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+def group_rows(jobs: Sequence[Job]) -> dict[str, list[Job]]:
     """Label and jobs of each row of a comparison.
 
     Jobs of one cross-validation that differ only in fold and split seed share a row; every other
@@ -144,7 +145,4 @@ def _differs(key: str, choices: Sequence[Mapping[str, str]]) -> bool:
 
 
 def _name(key: str, value: str) -> str:
-    parts = key.split(".")
-    # "seed" alone would be the seed of a training.
-    last = ".".join(parts[-2:]) if parts[-1] == "seed" else parts[-1].removeprefix("regression_")
-    return f"{last}={value}" if "." in key else value
+    return f"{short_key(key)}={value}" if "." in key else value

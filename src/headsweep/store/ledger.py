@@ -89,7 +89,7 @@ def record(
     path, now = root / LEDGER, datetime.now(UTC).isoformat(timespec="seconds")
     reading = Reading(now, sweep, [*samples], list(configurations), version)
     with FileLock(root / f".{LEDGER}.lock"):
-        before = read(root)
+        before = read_all(root)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(reading)) + "\n")
             file.flush()
@@ -98,7 +98,7 @@ def record(
     return Readings(dict(samples), same)
 
 
-def read(root: Path) -> list[Reading]:
+def read_all(root: Path) -> list[Reading]:
     """All readings below a root, oldest first.
 
     Raises:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-SCHEMA = 2
+RUN_SCHEMA = 2
 """Version of ``job.json`` and ``result.json``; raised when their meaning changes."""
 
 GROWING = {"seeds", "n_trials"}
@@ -34,7 +34,7 @@ def write_job(folder: Path, config: Mapping[str, Any], job: Mapping[str, Any]) -
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # five times faster, the same text
     text = yaml.dump(dict(config), Dumper=dumper, sort_keys=False)
     write_atomic(folder / paths.CONFIG, text.encode())
-    write_json(folder / paths.JOB, {"schema": SCHEMA, **job})
+    write_json(folder / paths.JOB, {"schema": RUN_SCHEMA, **job})
 
 
 def write_member(
@@ -65,7 +65,7 @@ def write_member(
         buffer = BytesIO()
         predictions.to_parquet(buffer, index=False)
         write_atomic(folder / paths.PREDICTIONS, buffer.getvalue())
-    write_json(folder / paths.RESULT, {"schema": SCHEMA, **result})
+    write_json(folder / paths.RESULT, {"schema": RUN_SCHEMA, **result})
 
 
 def load_weights(path: Path) -> "dict[str, torch.Tensor]":
@@ -213,9 +213,9 @@ def claim_sweep(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_versioned(path: Path) -> dict[str, Any] | None:
     value = read_json(path)
-    if value is not None and value.get("schema") != SCHEMA:
+    if value is not None and value.get("schema") != RUN_SCHEMA:
         raise UserError(
-            f"{path}: schema {value.get('schema')}, this headsweep reads {SCHEMA}; "
+            f"{path}: schema {value.get('schema')}, this headsweep reads {RUN_SCHEMA}; "
             "use the version that wrote it, or another root"
         )
     return value
@@ -225,7 +225,7 @@ def _weights_bytes(weights: "Mapping[str, torch.Tensor]") -> bytes:
     from safetensors.torch import save
 
     copies = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    return save(copies, metadata={"schema": str(SCHEMA)})
+    return save(copies, metadata={"schema": str(RUN_SCHEMA)})
 
 
 def _job_order(path: Path) -> tuple[int, str]:

@@ -220,9 +220,10 @@ def _about(job: "Job", config: Mapping[str, Any], inputs: Inputs, cache_key: str
 
 def track(job: "Job", folder: Path) -> None:
     """Copy a job to MLflow; a failure there is a warning, as the run folders are complete."""
-    from headsweep.store.tracking import mlflow_client
+    from headsweep.store.tracking.mlflow_client import TrackingError
+    from headsweep.store.tracking.sync import sync_job
 
     try:
-        mlflow_client.sync_job(Path(job.config.root), folder, uri=job.config.tracking_uri)
-    except mlflow_client.TrackingError as error:
+        sync_job(Path(job.config.root), folder, uri=job.config.tracking_uri)
+    except TrackingError as error:
         log.warning("%s", error)
