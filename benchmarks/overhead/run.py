@@ -185,7 +185,7 @@ def _our_worker(file: Path) -> Callable[..., Any]:
 
 def _follow_mlflow(file: Path) -> None:
     """Note what each copying to MLflow takes, which happens beside the trials, and its trials."""
-    from headsweep.store.tracking import mlflow_client
+    from headsweep.store.tracking import mlflow_client, tracker
 
     created = 0
 
@@ -207,8 +207,8 @@ def _follow_mlflow(file: Path) -> None:
 
         return timed
 
-    _replace(mlflow_client._Book, "_create", count)
-    _replace(mlflow_client, "sync_sweep", time_calls)
+    _replace(mlflow_client.Experiment, "_create", count)
+    _replace(tracker, "sync_sweep", time_calls)
 
 
 def official_sweeper(clock: Clock) -> None:
@@ -218,7 +218,7 @@ def official_sweeper(clock: Clock) -> None:
     from hydra._internal.core_plugins import basic_launcher
     from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 
-    from headsweep.store.tracking import mlflow_client
+    from headsweep.store.tracking import sync
     from headsweep.sweep import plan
 
     wrap_job(clock)
@@ -227,7 +227,7 @@ def official_sweeper(clock: Clock) -> None:
     clock.wrap(basic_launcher.BasicLauncher, "launch", "compose")
     clock.wrap(OptunaSweeperImpl, "_configure_trials", "optuna")
     clock.wrap(optuna.Study, "ask tell", "optuna")
-    clock.wrap(mlflow_client, "sync_job", "mlflow")
+    clock.wrap(sync, "sync_job", "mlflow")
 
     def count(ask: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any) -> Any:

@@ -24,7 +24,7 @@ import pandas as pd
 from headsweep.identity import recipe_key
 from headsweep.store import runs
 from headsweep.store.outcome import Outcome
-from headsweep.store.tracking import mlflow_client
+from headsweep.store.tracking.sync import sync_job
 
 GOAL = 10.0
 """Seconds for a report."""
@@ -143,7 +143,7 @@ def main() -> None:
             )
             search = write_search(root, options.trials, options.seeds)
             # One trial alone is enough to make the sweep's run, to which the report is copied.
-            mlflow_client.sync_job(root, search / "jobs" / "0")
+            sync_job(root, search / "jobs" / "0")
         start = [seconds(sys.executable, "-c", START) for _ in range(options.repeats)]
         found = {
             name: [

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headsweep.store import paths
+
 if TYPE_CHECKING:
     from headsweep.events.base import Events
     from headsweep.sweep.compose import Job
@@ -249,7 +251,7 @@ def plan(
         progress("resampling events", 0.0)
         from headsweep.report.sample_size import plan_seeds, plan_table
 
-        found = plan_seeds(root / "sweeps" / name, metric, margin)
+        found = plan_seeds(paths.sweep_folder(root, name), metric, margin)
     if as_json:
         print(json.dumps(asdict(found), indent=1))
         return
@@ -266,7 +268,7 @@ def list_sweeps(root: Root = Path("runs"), as_json: Json = False) -> None:
     from headsweep.store.cleanup import list_sweeps as summaries
     from headsweep.store.cleanup import summarise
 
-    singles = root / "runs"
+    singles = root / paths.RUNS
     found = [*summaries(root), *([summarise(singles)] if singles.is_dir() else [])]
     if as_json:
         print(json.dumps([vars(s) for s in found], indent=1))

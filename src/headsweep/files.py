@@ -8,21 +8,25 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import yaml
 
 from headsweep.errors import UserError
 
-if TYPE_CHECKING:
-    pass
-
-
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The C loader is ten times faster, which `headsweep list` shows with many jobs."""
 
+CacheKind = Literal["data", "features"]
+"""Events of a source, or frozen features of a backbone."""
+
 TEMPORARY = ".tmp-"
 """Prefix of every temporary file and folder; what a kill leaves behind is found by it."""
+
+
+def cache_folder(root: Path, kind: CacheKind) -> Path:
+    """Folder below a root that holds all caches of a kind, each under its key."""
+    return root / "cache" / kind
 
 
 def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
@@ -145,3 +149,13 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         found |= flat(item, f"{name}.") if isinstance(item, Mapping) and item else {name: item}
     return found
+
+
+def short_key(key: str) -> str:
+    """Last part of a dotted key, as labels show it: ``dropout`` of ``head.dropout``.
+
+    The prefix ``regression_`` of a head's keys is left out. ``data.split.seed`` keeps two parts, as
+    ``seed`` alone would be the seed of a training.
+    """
+    parts = key.split(".")
+    return ".".join(parts[-2:]) if parts[-1] == "seed" else parts[-1].removeprefix("regression_")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
 from headsweep.store import runs
 from headsweep.store.outcome import Outcome
@@ -37,7 +38,7 @@ def make_job(
     config = {
         "data": {"source": {"_target_": "Spectrometer", "events": 500, "pt_edges": [5, 10]}},
         "head": {
-            "_target_": "MLPHead",
+            "_target_": MLPHeadConfig._target_,
             "regression_hidden_dim": 144,
             "regression_num_layers": 3,
             "dropout": 0.1,

@@ -126,8 +126,8 @@ def test_a_search_of_one_seed_has_no_interval(sweep: Path) -> None:
 def test_every_reading_is_counted_and_shown(sweep: Path, tmp_path: Path) -> None:
     first, second = build(sweep), build(sweep)
     root = sweep.parents[1]
-    assert [line.sweep for line in ledger.read(root)] == ["confirm", "confirm"]
-    assert ledger.read(root)[0].configurations == ["conservative", "simpler", "trial 7"]
+    assert [line.sweep for line in ledger.read_all(root)] == ["confirm", "confirm"]
+    assert ledger.read_all(root)[0].configurations == ["conservative", "simpler", "trial 7"]
     assert first.on == " on test, never read before"
     assert second.on == " on test, read 1x before (confirm 1x)"
     write.write_report(second, tmp_path / "report")
@@ -167,7 +167,7 @@ def test_it_is_read_after_the_ledger_knows(sweep: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("headsweep.report.build.ScoredCache.open", killed)
     with pytest.raises(KeyboardInterrupt):
         build(sweep)
-    assert len(ledger.read(sweep.parents[1])) == 1
+    assert len(ledger.read_all(sweep.parents[1])) == 1
 
 
 def test_data_without_a_test_split(sweep: Path) -> None:
@@ -178,7 +178,7 @@ def test_data_without_a_test_split(sweep: Path) -> None:
         runs.write_job(job, runs.read_config(job), {**about, "cache_key": "none"})
     with pytest.raises(UserError, match="has no split 'test', only train, val, dev"):
         build(sweep)
-    assert ledger.read(root) == []
+    assert ledger.read_all(root) == []
 
 
 def test_a_report_on_dev_reads_no_test(sweep: Path) -> None:
@@ -186,4 +186,4 @@ def test_a_report_on_dev_reads_no_test(sweep: Path) -> None:
     (sweep / "spec.yaml").write_text(yaml.safe_dump(spec))
     built = build(sweep)
     assert (built.split, built.readings, built.confirmation) == ("dev", None, None)
-    assert ledger.read(sweep.parents[1]) == []
+    assert ledger.read_all(sweep.parents[1]) == []

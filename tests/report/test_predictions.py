@@ -28,7 +28,7 @@ def sample(events: range, block: Block, seed: int = 0) -> Sample:
 @pytest.fixture
 def groups(root: Path) -> dict[str, list[StoredJob]]:
     """Label and jobs of the two heads."""
-    return labels.group(labels.read_jobs(root / "sweeps" / "presets"))
+    return labels.group_rows(labels.read_jobs(root / "sweeps" / "presets"))
 
 
 def test_folds_of_one_seed_are_pooled() -> None:

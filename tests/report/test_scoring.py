@@ -57,19 +57,6 @@ def test_other_events_are_treated_as_the_cache_was(trained, tmp_path):
         np.testing.assert_allclose(tracks.pt_true[rows], dev.pt_true)
 
 
-@pytest.mark.parametrize("place", ["sweeps/presets/jobs/0", "runs/0123456789abcdef"])
-def test_the_root_is_that_of_the_job(tmp_path, monkeypatch, place):
-    assert scoring.root_of(tmp_path / place) == tmp_path
-    monkeypatch.chdir(tmp_path)
-    assert scoring.root_of(Path(place)) == tmp_path
-
-
-@pytest.mark.parametrize("place", ["sweeps/presets", "jobs/0", "sweeps/presets/jobs/0/seed_0"])
-def test_other_places_have_no_root(tmp_path, place):
-    with pytest.raises(UserError, match="is not the folder of a job"):
-        scoring.root_of(tmp_path / place)
-
-
 def test_a_cache_that_is_gone_names_the_way_back(trained):
     folder, root = trained
     caches = root / "cache" / "features"

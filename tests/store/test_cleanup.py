@@ -6,7 +6,7 @@ import pytest
 
 from headsweep.errors import UserError
 from headsweep.store import runs
-from headsweep.store.cleanup import ABANDONED, CACHES, clean, list_sweeps, summarise
+from headsweep.store.cleanup import ABANDONED, clean, list_sweeps, summarise
 from helpers.run_folders import make_job
 
 
@@ -73,14 +73,6 @@ def test_clean_removes_unused_caches_and_abandoned_folders_only(tmp_path):
     assert not any(path.exists() for path in gone)
     assert runs.read_results(job).keys() == {0}
     assert clean(tmp_path) == 0
-
-
-@pytest.mark.parametrize("cache", CACHES)
-def test_clean_keeps_to_the_caches_it_is_given(tmp_path, cache):
-    folders = {name: tmp_path / "cache" / name / "key" for name in CACHES}
-    paths = {name: fill(path / "file", 7, age=2 * ABANDONED) for name, path in folders.items()}
-    assert clean(tmp_path, [cache]) == 7
-    assert [name for name, path in paths.items() if not path.exists()] == [cache]
 
 
 def test_clean_removes_a_named_sweep_and_then_what_it_used(tmp_path):

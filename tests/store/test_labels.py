@@ -1,16 +1,18 @@
 """Names of jobs: what differs among them, and nothing else."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from headsweep.config import MLPHeadConfig
 from headsweep.errors import DataError
 from headsweep.store import labels
 from helpers.toy_runs import write_toy_job
 
 
 def names(folder: Path) -> list[str]:
-    return list(labels.group(labels.read_jobs(folder)))
+    return list(labels.group_rows(labels.read_jobs(folder)))
 
 
 def test_presets_are_called_by_their_head(tmp_path: Path) -> None:
@@ -38,7 +40,7 @@ def test_values_come_from_the_configuration(tmp_path: Path) -> None:
             tmp_path / "jobs" / str(i),
             {0: 0.1},
             overrides=["head.dropout=0.05"] if i == 0 else [],  # 0.1 is the default
-            config={"head": {"dropout": dropout}},
+            config={"head": asdict(MLPHeadConfig(dropout=dropout))},
         )
     assert names(tmp_path) == ["dropout=0.05", "dropout=0.1"]
 
@@ -64,7 +66,7 @@ def test_folds_of_one_configuration_share_a_row(tmp_path: Path) -> None:
             overrides=[f"data.split.fold={fold}", f"data.split.seed={seed}"],
             split={"folds": 3, "fold": fold, "seed": seed},
         )
-    groups = labels.group(labels.read_jobs(tmp_path))
+    groups = labels.group_rows(labels.read_jobs(tmp_path))
     assert {name: len(group) for name, group in groups.items()} == {"a": 6, "b": 6}
     assert [job.block for job in groups["a"]] == [(s, f) for s in (0, 1) for f in range(3)]
 

@@ -6,6 +6,7 @@ import pytest
 
 from headsweep.errors import UserError
 from headsweep.store import ledger
+from headsweep.store.paths import LEDGER
 
 ONE, OTHER = {"a" * 16: "a new sample"}, {"b" * 16: "a fixed split"}
 
@@ -18,8 +19,8 @@ def test_only_readings_of_the_same_sample_count(tmp_path: Path) -> None:
     third = ledger.record(tmp_path, "again", ONE | OTHER, ["conservative"], "0.2.0")
     assert again.words() == "read 1x before (confirm 1x)"
     assert third.words() == "read 3x before (confirm 2x, acts 1x)"
-    assert len((tmp_path / ledger.NAME).read_text().splitlines()) == 4
-    lines = ledger.read(tmp_path)
+    assert len((tmp_path / LEDGER).read_text().splitlines()) == 4
+    lines = ledger.read_all(tmp_path)
     assert [line.sweep for line in lines] == ["confirm", "acts", "confirm", "again"]
     assert lines[0].configurations == ["conservative", "trial 5"]
     assert lines[0].time.endswith("+00:00")
@@ -28,7 +29,7 @@ def test_only_readings_of_the_same_sample_count(tmp_path: Path) -> None:
 
 def test_a_damaged_line_is_named_and_nothing_is_read(tmp_path: Path) -> None:
     ledger.record(tmp_path, "confirm", ONE, [], "0.1.0")
-    with (tmp_path / ledger.NAME).open("a") as file:
+    with (tmp_path / LEDGER).open("a") as file:
         file.write('{"time": "2026-')
     with pytest.raises(UserError, match=r"test_ledger\.jsonl, line 2, is damaged"):
         ledger.record(tmp_path, "confirm", ONE, [], "0.1.0")

@@ -69,7 +69,7 @@ def test_atomic_dir_leaves_the_old_folder_when_the_build_fails(tmp_path):
 def test_member_is_read_back_exactly(tmp_path):
     job = make_job(tmp_path / "0", finished=[3], failed=[4])
     result = runs.read_result(job / "seed_3")
-    assert result["schema"] == runs.SCHEMA
+    assert result["schema"] == runs.RUN_SCHEMA
     assert result["metrics"] == {"val_qoverpt_r68": 0.13, "steps_to_95": None}
     assert "NaN" not in (job / "seed_3" / "result.json").read_text()
     weights = runs.load_weights(job / "seed_3" / "head.safetensors")
@@ -108,7 +108,7 @@ def test_incomplete_member_does_not_count(tmp_path, content):
 @pytest.mark.parametrize("content", ['{"schema": 99}', "{}"])
 def test_other_schema_is_refused(tmp_path, content):
     (tmp_path / "result.json").write_text(content)
-    with pytest.raises(UserError, match=rf"result\.json: schema (99|None), .* reads {runs.SCHEMA}"):
+    with pytest.raises(UserError, match=rf"schema (99|None), .* reads {runs.RUN_SCHEMA}"):
         runs.read_result(tmp_path)
 
 

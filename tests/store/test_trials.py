@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from headsweep.errors import UserError
 from headsweep.identity import member_key
 from headsweep.store.outcome import Outcome, best_trials
-from headsweep.store.runs import SCHEMA, write_progress
+from headsweep.store.runs import RUN_SCHEMA, write_progress
 from headsweep.store.trials import Finished, describe, failures, time_left, usable
 from headsweep.sweep.grid_queue import Entry, GridQueue
 from headsweep.sweep.leases import Leases
@@ -252,7 +252,7 @@ def test_time_that_is_left_follows_from_what_it_took() -> None:
             for seed, share in ((0, 1.0), (1, 0.5)):  # trained together: the longest counts
                 folder = here.folder / f"jobs/{number}/seed_{seed}"
                 folder.mkdir(parents=True)
-                result = {"schema": SCHEMA, "seconds": seconds * share}
+                result = {"schema": RUN_SCHEMA, "seconds": seconds * share}
                 (folder / "result.json").write_text(json.dumps(result))
         assert time_left(here.folder, outcomes, 12) == "10 min"
         assert time_left(here.folder, outcomes, 2) == "0 s"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headsweep.identity import member_key
-from headsweep.store.runs import SCHEMA, write_progress
+from headsweep.store.runs import RUN_SCHEMA, write_progress
 from headsweep.sweep.progress import JobProgress
 from headsweep.terminal import State
 
@@ -20,7 +20,7 @@ def jobs(tmp_path: Path) -> list[JobProgress]:
         for seed in seeds:
             folder = tmp_path / str(job) / f"seed_{seed}"
             folder.mkdir(parents=True)
-            result = {"schema": SCHEMA, "member_key": member_key(f"key{job}", seed)}
+            result = {"schema": RUN_SCHEMA, "member_key": member_key(f"key{job}", seed)}
             (folder / "result.json").write_text(json.dumps(result))
     progress = {"phase": "training", "step": 50, "steps": 100, "seeds": [1], "val": 0.25}
     write_progress(tmp_path / "1", progress | {"started": 100.0, "updated": 200.0})

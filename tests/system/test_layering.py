@@ -15,7 +15,7 @@ GROUND = {"errors", "files", "config", "identity", "instantiate", "terminal"}
 """Modules of the root that every package may import."""
 
 PACKAGES = {
-    "stats": {"errors"},
+    "stats": {"errors", "files"},
     "heads": set(),
     "events": GROUND,
     "backbone": GROUND | {"events"},

@@ -13,7 +13,7 @@ from headsweep.events.base import Events
 from headsweep.events.hepattn import read_hepattn
 from headsweep.events.hepattn_files import write_hepattn
 from headsweep.events.simulation import SIMULATION_VERSION, simulate_chunks
-from headsweep.files import atomic_dir
+from headsweep.files import atomic_dir, cache_folder
 
 TEST_EVENTS = 10_000
 """Number of events of every test sample."""
@@ -54,7 +54,7 @@ class Spectrometer:
         made anew, with a warning in the log: each of its data sets carries Fletcher-32 checksums,
         so that a flipped byte is an error on reading, as is another number of events.
         """
-        folder = root / "cache" / "data" / self.key()
+        folder = cache_folder(root, "data") / self.key()
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if folder.exists():

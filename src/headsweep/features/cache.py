@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from headsweep.config import SelectionConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import file_hash
-from headsweep.files import write_atomic
+from headsweep.files import cache_folder, write_atomic
 
 REBUILD = "run the training command again: it rebuilds the cache and keeps finished members"
 """Advice for a cache that is gone or damaged."""
@@ -197,7 +197,7 @@ def open_cache(root: Path, key: str) -> FeatureSet:
     Raises:
         DataError: It is gone, incomplete or damaged.
     """
-    return FeatureSet(root / "cache" / "features" / key)
+    return FeatureSet(cache_folder(root, "features") / key)
 
 
 def save_splits(folder: Path, splits: Mapping[str, Features]) -> dict[str, tuple[int, str]]:

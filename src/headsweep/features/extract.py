@@ -24,7 +24,7 @@ from headsweep.features.cache import (
     save_meta,
     save_splits,
 )
-from headsweep.files import atomic_dir
+from headsweep.files import atomic_dir, cache_folder
 from headsweep.identity import NUMERICS, stable_hash
 from headsweep.stats.bins import ABS_ETA
 
@@ -95,7 +95,7 @@ def build(
         UserError: The backbone, the features or the selection do not fit the events.
     """
     recipe = _Recipe(source, backbone, split, features, selection)
-    folder = root / "cache" / "features" / recipe.key()
+    folder = cache_folder(root, "features") / recipe.key()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if folder.exists():

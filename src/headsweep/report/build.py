@@ -35,7 +35,7 @@ from headsweep.report.reading_notes import reading_notes, selection_notes
 from headsweep.report.training_comparison import compare_trainings
 from headsweep.report.values import fit_row, learning_curves, row_values
 from headsweep.stats.bins import Bins
-from headsweep.store import labels, ledger
+from headsweep.store import labels, ledger, paths
 from headsweep.store.code_version import code_version
 from headsweep.store.labels import StoredJob
 from headsweep.store.ledger import Readings
@@ -96,7 +96,7 @@ def build_report(folder: Path, root: Path, score: Score = scoring.score) -> Repo
         if "confirm" in spec:
             return _confirmation_report(folder, root, spec, score)
         jobs = _read_jobs(folder, root)
-        return _comparison_report(_score(folder, root, spec, jobs, labels.group(jobs), score))
+        return _comparison_report(_score(folder, root, spec, jobs, labels.group_rows(jobs), score))
 
 
 def _search_report(folder: Path, root: Path, spec: Mapping[str, Any], score: Score) -> Report:
@@ -107,7 +107,7 @@ def _search_report(folder: Path, root: Path, spec: Mapping[str, Any], score: Sco
     if search.outcomes and not best:
         raise UserError(f"{folder}: no complete trial to report: {usable(search.outcomes)}")
     jobs = _read_jobs(folder, root, best)
-    report = _describe(_score(folder, root, spec, jobs, labels.group(jobs), score))
+    report = _describe(_score(folder, root, spec, jobs, labels.group_rows(jobs), score))
     return replace(report, search=search, notes=[search.note(), *report.notes])
 
 
@@ -159,7 +159,7 @@ def _read_jobs(folder: Path, root: Path, numbers: Sequence[int] | None = None) -
     """The jobs to report, at least one."""
     jobs = labels.read_jobs(folder, numbers)
     if not jobs:
-        known = ", ".join(sorted(path.name for path in (root / "sweeps").glob("*/"))) or "none yet"
+        known = ", ".join(path.name for path in paths.sweep_folders(root)) or "none yet"
         raise UserError(f"{folder}: no jobs to report; sweeps under {root}: {known}")
     return jobs
 

@@ -98,7 +98,7 @@ def label_jobs(jobs: Sequence[StoredJob], frozen: Mapping[str, Any]) -> dict[str
     trials = frozen["jobs"]
     presets = [labels.choices_only(job) for job in jobs if int(job.folder.name) not in trials]
     named = {_label(trials[n]): [job] for job in jobs if (n := int(job.folder.name)) in trials}
-    return labels.group(presets) | named
+    return labels.group_rows(presets) | named
 
 
 def _label(trial: Mapping[str, Any]) -> str:

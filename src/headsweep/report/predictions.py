@@ -16,7 +16,7 @@ from headsweep.features import cache as features_cache
 from headsweep.stats.bins import ABS_ETA, far_from_reference
 from headsweep.stats.curves import TRAINING_METRICS, gap
 from headsweep.stats.metrics import Array, Tracks, concatenate
-from headsweep.store import runs
+from headsweep.store import paths, runs
 from headsweep.store.labels import Block, StoredJob, TargetKey
 from headsweep.training.builder import member_builder
 from headsweep.training.size import track_flops
@@ -206,7 +206,7 @@ def head_row(
             if result["status"] == "finished":
                 parameters = result["parameters"]["total"]
                 samples.append(_score(job, seed, result["metrics"], cache, root, score))
-                curves.append(pd.read_csv(job.folder / f"seed_{seed}" / "history.csv"))
+                curves.append(pd.read_csv(paths.seed_folder(job.folder, seed) / paths.HISTORY))
     own = [caches[key] for key in dict.fromkeys(job.cache_key for job in jobs)]
     return HeadRow(
         label=label,
@@ -310,7 +310,7 @@ def val_row(label: str, jobs: Sequence[StoredJob]) -> Row:
     samples = []
     for job in jobs:
         for seed in finished_seconds(job.folder):
-            file = job.folder / f"seed_{seed}" / "predictions_val.parquet"
+            file = paths.seed_folder(job.folder, seed) / paths.PREDICTIONS
             columns = pd.read_parquet(file)
             tracks = Tracks(**{str(name): columns[name].to_numpy() for name in columns})
             everyone = np.ones(len(tracks), dtype=bool)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headsweep.config import config_root
 from headsweep.features.cache import Meta
-from headsweep.store import runs
+from headsweep.store import paths, runs
 from headsweep.store.labels import StoredJob
 
 
@@ -66,7 +66,7 @@ def _question(text: str) -> str:
 
 def _training(folder: Path, jobs: Sequence[StoredJob]) -> str:
     """The command behind the jobs."""
-    if (folder / "command.txt").exists():
+    if (folder / paths.COMMAND).exists():
         return runs.read_command(folder)
     about = runs.read_job(jobs[0].folder) or {}
     return shlex.join(["headsweep", "train", *about.get("overrides", ())])
@@ -75,7 +75,12 @@ def _training(folder: Path, jobs: Sequence[StoredJob]) -> str:
 def _facts(folder: Path, jobs: Sequence[StoredJob], metas: Sequence[Meta]) -> dict[str, str]:
     abouts = [runs.read_job(job.folder) or {} for job in jobs]
     configs = [runs.read_config(job.folder)["data"]["split"] for job in jobs]
-    results = [path for job in jobs for path in job.folder.glob("seed_*/result.json")]
+    results = [
+        path
+        for job in jobs
+        for folder in paths.seed_folders(job.folder).values()
+        if (path := folder / paths.RESULT).exists()
+    ]
     newest = datetime.fromtimestamp(max(path.stat().st_mtime for path in results), UTC)
     environments = [about.get("environment", {}) for about in abouts]
     numerics = runs.read_spec(folder).get("inputs", {}).get("numerics", "")

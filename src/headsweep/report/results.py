@@ -18,7 +18,7 @@ import pandas as pd
 
 from headsweep.errors import UserError
 from headsweep.report.run import find_folder
-from headsweep.store import runs
+from headsweep.store import paths, runs
 from headsweep.store.trials import Trials
 
 if TYPE_CHECKING:
@@ -191,4 +191,4 @@ class SweepResults:
         """
         from headsweep.report.notebook.probe import Probe
 
-        return Probe(self.folder / "jobs" / str(job), self.root)
+        return Probe(paths.job_folder(self.folder, job), self.root)

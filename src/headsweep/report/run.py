@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headsweep.errors import UserError
+from headsweep.store import paths
 from headsweep.terminal import console, preparing
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ def find_folder(root: Path, name: str) -> Path:
     Raises:
         UserError: There is neither.
     """
-    for parent in (root / "runs", root / "sweeps"):
+    for parent in (root / paths.RUNS, root / paths.SWEEPS):
         folder = parent / name
         if folder.is_dir() and folder.resolve().parent == parent.resolve():
             return folder
-    known = ", ".join(sorted(path.name for path in (root / "sweeps").glob("*/"))) or "none yet"
+    known = ", ".join(path.name for path in paths.sweep_folders(root)) or "none yet"
     raise UserError(f"{root}: no sweep {name!r}, and no run of that key; sweeps there: {known}")
 
 
@@ -49,14 +50,14 @@ def make_report(root: Path, name: str, tracking_uri: str | None = None) -> "tupl
         UserError: There is nothing to report, or the server cannot have it.
     """
     from headsweep.store.tracking.mlflow_client import TrackingError, check_uri
-    from headsweep.store.tracking.sync import report_copier
+    from headsweep.store.tracking.tracker import report_copier
 
     check_uri(tracking_uri)
     folder = find_folder(root, name)
     single = folder.parent.name == "runs"
     if tracking_uri is not None and single:
         raise UserError(f"--tracking-uri: {name} is a single run; reports of sweeps are copied")
-    tracked = not single and (tracking_uri is not None or (root / "mlflow.db").exists())
+    tracked = not single and (tracking_uri is not None or (root / paths.DATABASE).exists())
     with _without_collection(), preparing(console(stderr=True)) as progress, ExitStack() as stack:
         progress("scoring", 0.0)
         # Before torch is loaded: the copier's process starts meanwhile.
@@ -65,13 +66,13 @@ def make_report(root: Path, name: str, tracking_uri: str | None = None) -> "tupl
         from headsweep.report.render.write import write_report
 
         report = build_report(folder, root)
-        write_report(report, folder / "report")
+        write_report(report, folder / paths.REPORT)
         if copy is not None:
             try:
                 copy()
             except TrackingError as error:
                 print(f"warning: {error}", file=sys.stderr)
-    return report, folder / "report"
+    return report, folder / paths.REPORT
 
 
 @contextmanager

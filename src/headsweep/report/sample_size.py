@@ -124,7 +124,7 @@ def plan_seeds(folder: Path, metric: str | None = None, margin: float | None = N
     design = DesignConfig(**spec.get("design", {}))
     metric = metric or design.metrics[0]
     comparison = _terms(metric, margin)
-    groups = labels.group(jobs)
+    groups = labels.group_rows(jobs)
     family = list(_family(groups, design, spec))
     if not family:
         raise UserError(f"{folder} has one configuration: nothing to compare")

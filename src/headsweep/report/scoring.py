@@ -17,6 +17,7 @@ from headsweep.features import other_events
 from headsweep.identity import stable_hash
 from headsweep.instantiate import make
 from headsweep.stats.metrics import Tracks
+from headsweep.store import paths
 from headsweep.store.labels import TargetKey
 from headsweep.store.runs import load_weights, read_config, read_job, read_results
 from headsweep.training.builder import population_builder
@@ -25,8 +26,6 @@ from headsweep.training.members import Population
 from headsweep.training.targets import Target
 
 Loss = float
-
-NO_JOB = "is not the folder of a job; those are ROOT/sweeps/NAME/jobs/NUMBER and ROOT/runs/KEY"
 
 
 @lru_cache(maxsize=4)
@@ -107,18 +106,6 @@ def open_test(job_folder: Path, root: Path) -> tuple[str, str]:
     return stable_hash([about["data_key"], split]), "the split test of these data"
 
 
-def root_of(job_folder: Path) -> Path:
-    """The folder of all output in which a job folder lies.
-
-    Raises:
-        UserError: It is neither ``ROOT/sweeps/NAME/jobs/NUMBER`` nor ``ROOT/runs/KEY``.
-    """
-    match job_folder.resolve().parts:
-        case [*root, "sweeps", _, "jobs", _] | [*root, "runs", _]:
-            return Path(*root)
-    raise UserError(f"{job_folder} {NO_JOB}")
-
-
 def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
     """Predictions of the finished members of a job for other events that have truth tracks.
 
@@ -137,7 +124,7 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
         UserError: The folder is no job, or has no finished member, or the data do not fit it.
     """
     config, about = _stored(job_folder)
-    root = root_of(job_folder)
+    root = paths.root_of(job_folder)
     seeds = [s for s, r in read_results(job_folder).items() if r["status"] == "finished"]
     if not seeds:
         raise UserError(f"{job_folder}: no finished member to predict with")
@@ -156,7 +143,7 @@ def _stored(job_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configuration and ``job.json`` of a job."""
     about = read_job(job_folder)
     if about is None:
-        raise UserError(f"{job_folder} {NO_JOB}")
+        raise UserError(f"{job_folder} {paths.NO_JOB}")
     return read_config(job_folder), about
 
 
@@ -172,7 +159,7 @@ def _trained(
     inputs, dim = data.hits.raw.shape[1], data.hits.query.shape[1]
     population = population_builder(config, inputs, dim, target.outputs)(seeds)
     population.load(
-        [load_weights(job_folder / f"seed_{s}" / f"{weights}.safetensors") for s in seeds]
+        [load_weights(paths.seed_folder(job_folder, s) / f"{weights}.safetensors") for s in seeds]
     )
     return population
 

@@ -7,6 +7,7 @@ from itertools import combinations, product
 import numpy as np
 
 from headsweep.errors import UserError
+from headsweep.files import short_key
 from headsweep.stats.margins import Comparison
 from headsweep.stats.metrics import Array
 from headsweep.stats.verdict import Verdict, compare_sum
@@ -61,7 +62,9 @@ def contrasts(cells: Sequence[Mapping[str, str]]) -> list[Contrast]:
         key: np.array([1.0 if cell.get(key) == values[1] else -1.0 for cell in cells])
         for key, values in levels.items()
     }
-    words = {key: [f"{_short(key)}={value}" for value in values] for key, values in levels.items()}
+    words = {
+        key: [f"{short_key(key)}={value}" for value in values] for key, values in levels.items()
+    }
     half = len(cells) / 2
     main = [Contrast(words[key][1], words[key][0], sign / half, 1) for key, sign in signs.items()]
     return main + [

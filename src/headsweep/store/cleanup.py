@@ -6,21 +6,20 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from headsweep.errors import UserError
-from headsweep.files import TEMPORARY
+from headsweep.files import TEMPORARY, CacheKind, cache_folder
+from headsweep.store import paths
 from headsweep.store.labels import planned_seeds
 from headsweep.store.runs import find_jobs, read_job, read_results, read_spec
 
 ABANDONED = 3600.0
 """Seconds without a change after which what no run uses is taken for abandoned."""
 
-CACHES = ("features", "data")
-"""Folders under ``root/cache`` that ``clean`` may empty of what no run uses."""
-
 
 @dataclass(frozen=True)
-class Summary:
+class SweepSummary:
     """State of a sweep, or of all single runs.
 
     Attributes:
@@ -42,17 +41,17 @@ class Summary:
     updated: float
 
 
-def list_sweeps(root: Path) -> list[Summary]:
+def list_sweeps(root: Path) -> list[SweepSummary]:
     """Summaries of all sweeps below a root, by name.
 
     Raises:
         UserError: There is no such folder.
     """
     _check_root(root)
-    return [summarise(folder) for folder in sorted(root.glob("sweeps/*")) if folder.is_dir()]
+    return [summarise(folder) for folder in paths.sweep_folders(root)]
 
 
-def summarise(folder: Path) -> Summary:
+def summarise(folder: Path) -> SweepSummary:
     """State of one sweep folder, or of all single runs for the folder ``root/runs``."""
     spec, jobs = read_spec(folder), find_jobs(folder)
     results = [read_results(job) for job in jobs]
@@ -64,7 +63,7 @@ def summarise(folder: Path) -> Summary:
     ]
     statuses = [result["status"] for of_job in results for result in of_job.values()]
     size, updated = _disk(folder)
-    return Summary(
+    return SweepSummary(
         name=folder.name,
         jobs=max(len(jobs), len(spec.get("jobs", ())), spec.get("n_trials", 0)),
         jobs_finished=sum(r.keys() == w for r, w in zip(results, wanted, strict=True)),
@@ -75,7 +74,7 @@ def summarise(folder: Path) -> Summary:
     )
 
 
-def clean(root: Path, what: Collection[str] = CACHES, sweep: str | None = None) -> int:
+def clean(root: Path, sweep: str | None = None) -> int:
     """Remove what no run folder uses.
 
     Removed are entries of the caches whose key no job names, and temporary files and folders.
@@ -84,7 +83,6 @@ def clean(root: Path, what: Collection[str] = CACHES, sweep: str | None = None) 
 
     Args:
         root: The folder of all output.
-        what: The caches to clean, out of ``CACHES``.
         sweep: Name of a sweep to remove first, with its results.
 
     Returns:
@@ -96,14 +94,14 @@ def clean(root: Path, what: Collection[str] = CACHES, sweep: str | None = None) 
     _check_root(root)
     freed, orphans = 0, set[str]()
     if sweep is not None:
-        folder = root / "sweeps" / sweep
-        if sweep not in {path.name for path in root.glob("sweeps/*")}:
+        folder = paths.sweep_folder(root, sweep)
+        if folder not in paths.sweep_folders(root):
             raise UserError(f"clean: no sweep {sweep!r} in {root}; `headsweep list` shows them")
         orphans = {key for job in find_jobs(folder) for key in _caches(job)}
         freed += _remove(folder)
     used = {key for job in find_jobs(root) for key in _caches(job)}
-    for cache in what:
-        for path in (root / "cache" / cache).glob("[!.]*"):
+    for kind in get_args(CacheKind):
+        for path in cache_folder(root, kind).glob("[!.]*"):
             if path.suffix == ".lock" or _names(path, used):
                 continue
             if _names(path, orphans) or _abandoned(path):

@@ -1,4 +1,4 @@
-"""What a job is called: by what differs among the jobs beside it."""
+"""Names of the jobs of a sweep: by what differs among them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from headsweep.config import RUNTIME_KEYS
 from headsweep.errors import DataError
+from headsweep.files import short_key
 from headsweep.identity import override_key
-from headsweep.store import runs
+from headsweep.store import paths, runs
 
 FOLD_KEYS = ("data.split.fold", "data.split.seed")
 """Keys in which the jobs of one cross-validation differ."""
@@ -64,15 +65,15 @@ def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Stored
         DataError: The ``job.json`` of a job is damaged.
     """
     if numbers is None:
-        paths = runs.find_jobs(folder)
+        folders = runs.find_jobs(folder)
     else:
-        paths = [folder / "jobs" / str(number) for number in numbers]
-    found = [(path, runs.read_job(path), runs.read_config(path)) for path in paths]
+        folders = [paths.job_folder(folder, number) for number in numbers]
+    found = [(path, runs.read_job(path), runs.read_config(path)) for path in folders]
     spec_seeds = int(runs.read_spec(folder).get("seeds", 1))
     abouts = []
     for path, about, _ in found:
         if about is None:
-            raise DataError(f"{path}/job.json is damaged; delete the folder and train again")
+            raise DataError(f"{path / paths.JOB} is damaged; delete the folder and train again")
         abouts.append(about)
     keys = list(dict.fromkeys(key for about in abouts for key in _overridden(about)))
     jobs = []
@@ -106,7 +107,7 @@ def planned_seeds(
     return frozenset(range(first, first + max(count, sweep_seeds))).union(results)
 
 
-def group(jobs: Sequence[StoredJob]) -> dict[str, list[StoredJob]]:
+def group_rows(jobs: Sequence[StoredJob]) -> dict[str, list[StoredJob]]:
     """Label and jobs of each row of a comparison.
 
     Jobs of one cross-validation that differ only in fold and split seed share a row; every other
@@ -159,7 +160,4 @@ def _differs(key: str, choices: Sequence[Mapping[str, str]]) -> bool:
 
 
 def _name(key: str, value: str) -> str:
-    parts = key.split(".")
-    # "seed" alone would be the seed of a training.
-    last = ".".join(parts[-2:]) if parts[-1] == "seed" else parts[-1].removeprefix("regression_")
-    return f"{last}={value}" if "." in key else value
+    return f"{short_key(key)}={value}" if "." in key else value

@@ -15,8 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from headsweep.errors import UserError
-
-NAME = "test_ledger.jsonl"
+from headsweep.store.paths import LEDGER
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Readings:
         """The same as a sentence."""
         what = ", ".join(f"{words} (key {key})" for key, words in self.samples.items())
         return (
-            f"Test: {what}, {self.words()}; {NAME} lists every reading. What is chosen by these "
+            f"Test: {what}, {self.words()}; {LEDGER} lists every reading. What is chosen by these "
             "figures needs another sample to be judged on."
         )
 
@@ -87,10 +86,10 @@ def record(
     Raises:
         UserError: A line of the ledger is damaged.
     """
-    path, now = root / NAME, datetime.now(UTC).isoformat(timespec="seconds")
+    path, now = root / LEDGER, datetime.now(UTC).isoformat(timespec="seconds")
     reading = Reading(now, sweep, [*samples], list(configurations), version)
-    with FileLock(root / f".{NAME}.lock"):
-        before = read(root)
+    with FileLock(root / f".{LEDGER}.lock"):
+        before = read_all(root)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(reading)) + "\n")
             file.flush()
@@ -99,13 +98,13 @@ def record(
     return Readings(dict(samples), same)
 
 
-def read(root: Path) -> list[Reading]:
+def read_all(root: Path) -> list[Reading]:
     """All readings below a root, oldest first.
 
     Raises:
         UserError: A line of the ledger is damaged.
     """
-    path = root / NAME
+    path = root / LEDGER
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     found = []
     for number, line in enumerate(text.splitlines(), start=1):

@@ -4,18 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from headsweep.files import write_atomic
-
-if TYPE_CHECKING:
-    pass
-
-
-OUTCOME = "outcome.json"
-"""In a job folder: how its trial ended, or why a job of a grid could not be trained."""
+from headsweep.store.paths import OUTCOME
 
 COUNTS = ("params_total",)
 """Objectives that are known without training."""

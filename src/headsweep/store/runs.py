@@ -16,12 +16,13 @@ import yaml
 
 from headsweep.errors import UserError
 from headsweep.files import flat, read_json, read_yaml, write_atomic, write_json
+from headsweep.store import paths
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-SCHEMA = 2
+RUN_SCHEMA = 2
 """Version of ``job.json`` and ``result.json``; raised when their meaning changes."""
 
 GROWING = {"seeds", "n_trials"}
@@ -32,8 +33,8 @@ def write_job(folder: Path, config: Mapping[str, Any], job: Mapping[str, Any]) -
     """Write ``config.yaml`` (resolved, all keys) and ``job.json`` of a job folder."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # five times faster, the same text
     text = yaml.dump(dict(config), Dumper=dumper, sort_keys=False)
-    write_atomic(folder / "config.yaml", text.encode())
-    write_json(folder / "job.json", {"schema": SCHEMA, **job})
+    write_atomic(folder / paths.CONFIG, text.encode())
+    write_json(folder / paths.JOB, {"schema": RUN_SCHEMA, **job})
 
 
 def write_member(
@@ -54,17 +55,17 @@ def write_member(
         last_weights: Parameters after the last step.
         predictions: Columns of ``metrics.Tracks`` on the validation split, one row a track.
     """
-    (folder / "result.json").unlink(missing_ok=True)
+    (folder / paths.RESULT).unlink(missing_ok=True)
     if history is not None:
-        write_atomic(folder / "history.csv", history.to_csv(index=False).encode())
-    for name, tensors in (("head", weights), ("last", last_weights)):
+        write_atomic(folder / paths.HISTORY, history.to_csv(index=False).encode())
+    for name, tensors in ((paths.WEIGHTS, weights), (paths.LAST_WEIGHTS, last_weights)):
         if tensors is not None:
-            write_atomic(folder / f"{name}.safetensors", _weights_bytes(tensors))
+            write_atomic(folder / name, _weights_bytes(tensors))
     if predictions is not None:
         buffer = BytesIO()
         predictions.to_parquet(buffer, index=False)
-        write_atomic(folder / "predictions_val.parquet", buffer.getvalue())
-    write_json(folder / "result.json", {"schema": SCHEMA, **result})
+        write_atomic(folder / paths.PREDICTIONS, buffer.getvalue())
+    write_json(folder / paths.RESULT, {"schema": RUN_SCHEMA, **result})
 
 
 def load_weights(path: Path) -> "dict[str, torch.Tensor]":
@@ -90,7 +91,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     Raises:
         UserError: It was written by another version of headsweep.
     """
-    return _read_versioned(folder / "result.json")
+    return _read_versioned(folder / paths.RESULT)
 
 
 def read_job(folder: Path) -> dict[str, Any] | None:
@@ -99,40 +100,39 @@ def read_job(folder: Path) -> dict[str, Any] | None:
     Raises:
         UserError: It was written by another version of headsweep.
     """
-    return _read_versioned(folder / "job.json")
+    return _read_versioned(folder / paths.JOB)
 
 
 def read_results(folder: Path) -> dict[int, dict[str, Any]]:
     """Results of all complete members of a job, by seed in rising order."""
-    found = ((read_result(path), path) for path in folder.glob("seed_*"))
-    results = {int(path.name[len("seed_") :]): result for result, path in found if result}
-    return dict(sorted(results.items()))
+    found = ((seed, read_result(path)) for seed, path in paths.seed_folders(folder).items())
+    return {seed: result for seed, result in found if result}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """``config.yaml`` of a job folder."""
-    return read_yaml(folder / "config.yaml")
+    return read_yaml(folder / paths.CONFIG)
 
 
 def write_progress(folder: Path, progress: Mapping[str, Any]) -> None:
     """Write ``progress.json``, for the live display only: not waiting for the disk."""
-    write_json(folder / "progress.json", progress, sync=False)
+    write_json(folder / paths.PROGRESS, progress, sync=False)
 
 
 def read_progress(folder: Path) -> dict[str, Any] | None:
     """``progress.json`` of a job folder, or None before its first one."""
-    return read_json(folder / "progress.json")
+    return read_json(folder / paths.PROGRESS)
 
 
 def read_spec(folder: Path) -> dict[str, Any]:
     """``spec.yaml`` of a sweep folder; empty where there is none."""
-    path = folder / "spec.yaml"
+    path = folder / paths.SPEC
     return read_yaml(path) if path.exists() else {}
 
 
 def root_id(root: Path) -> str:
     """What tells a root from others on the same server; goes with the folder when it is moved."""
-    path = root / ".id"
+    path = root / paths.ROOT_ID
     if not path.exists():
         write_atomic(path, secrets.token_hex(8).encode())
     return path.read_text()
@@ -140,12 +140,12 @@ def root_id(root: Path) -> str:
 
 def write_command(folder: Path, command: str) -> None:
     """Keep the command line that goes on with a sweep."""
-    write_atomic(folder / "command.txt", f"{command}\n".encode())
+    write_atomic(folder / paths.COMMAND, f"{command}\n".encode())
 
 
 def read_command(folder: Path) -> str:
     """The last command line of a sweep."""
-    return (folder / "command.txt").read_text().strip()
+    return (folder / paths.COMMAND).read_text().strip()
 
 
 def find_jobs(folder: Path) -> list[Path]:
@@ -153,14 +153,14 @@ def find_jobs(folder: Path) -> list[Path]:
 
     Sweeps come by name, jobs by number.
     """
-    if (folder / "job.json").is_file():
+    if (folder / paths.JOB).is_file():
         return [folder]
-    parents = [folder, folder / "jobs", *sorted(folder.glob("sweeps/*/jobs")), folder / "runs"]
+    of_sweeps = [path / paths.JOBS for path in (folder, *paths.sweep_folders(folder))]
     return [
         job
-        for parent in parents
+        for parent in (folder, *of_sweeps, folder / paths.RUNS)
         for job in sorted(parent.glob("*"), key=_job_order)
-        if (job / "job.json").is_file()
+        if (job / paths.JOB).is_file()
     ]
 
 
@@ -207,15 +207,15 @@ def claim_sweep(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
         for key in GROWING & stored.keys() & wanted.keys():
             wanted[key] = max(stored[key], wanted[key])
         if wanted != stored:
-            write_atomic(folder / "spec.yaml", yaml.safe_dump(wanted, sort_keys=False).encode())
+            write_atomic(folder / paths.SPEC, yaml.safe_dump(wanted, sort_keys=False).encode())
     return wanted
 
 
 def _read_versioned(path: Path) -> dict[str, Any] | None:
     value = read_json(path)
-    if value is not None and value.get("schema") != SCHEMA:
+    if value is not None and value.get("schema") != RUN_SCHEMA:
         raise UserError(
-            f"{path}: schema {value.get('schema')}, this headsweep reads {SCHEMA}; "
+            f"{path}: schema {value.get('schema')}, this headsweep reads {RUN_SCHEMA}; "
             "use the version that wrote it, or another root"
         )
     return value
@@ -225,7 +225,7 @@ def _weights_bytes(weights: "Mapping[str, torch.Tensor]") -> bytes:
     from safetensors.torch import save
 
     copies = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    return save(copies, metadata={"schema": str(SCHEMA)})
+    return save(copies, metadata={"schema": str(RUN_SCHEMA)})
 
 
 def _job_order(path: Path) -> tuple[int, str]:
@@ -235,7 +235,7 @@ def _job_order(path: Path) -> tuple[int, str]:
 def _rows(job: Path) -> Iterator[dict[str, Any]]:
     """Rows of ``frame`` for the members of one job."""
     about = read_job(job) or {}
-    in_sweep = job.parent.name == "jobs"
+    sweep = paths.sweep_of(job)
     config = {
         key: ",".join(map(str, value)) if isinstance(value, list) else value
         for key, value in flat(read_config(job)).items()
@@ -251,9 +251,9 @@ def _rows(job: Path) -> Iterator[dict[str, Any]]:
             for name, value in (result.get("metrics") or {}).items()
         }
         yield {
-            "sweep": job.parents[1].name if in_sweep else None,
+            "sweep": None if sweep is None else sweep.name,
             "job": int(job.name) if job.name.isdecimal() else job.name,
-            "folder": str(job / f"seed_{seed}"),
+            "folder": str(paths.seed_folder(job, seed)),
             **about.get("labels", {}),
             **config,
             "job_key": about.get("job_key"),

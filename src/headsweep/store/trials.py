@@ -5,14 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from headsweep.store import paths
 from headsweep.store.outcome import Outcome, best_trials
 from headsweep.store.runs import read_results, read_spec
 from headsweep.terminal import duration
-
-if TYPE_CHECKING:
-    pass
 
 SHOWN = 10
 """So many of the best trials are shown."""
@@ -30,7 +27,7 @@ class Finished:
 
     def read(self) -> Outcomes:
         """Outcomes of all finished trials, by number."""
-        for path in (self.folder / "jobs").glob("[0-9]*"):
+        for path in (self.folder / paths.JOBS).glob("[0-9]*"):
             number = int(path.name)
             if number not in self._known and (outcome := Outcome.read(path)) is not None:
                 self._known[number] = outcome
@@ -91,7 +88,7 @@ class Trials:
             return self
         outcomes, name = {}, count.removeprefix("params_")
         for number, outcome in self.outcomes.items():
-            results = read_results(folder / "jobs" / str(number)).values()
+            results = read_results(paths.job_folder(folder, number)).values()
             counts = [float(result["parameters"][name]) for result in results]
             if outcome.values and counts:
                 values, spread = [*outcome.values, counts[0]], [*outcome.spread, 0.0]
@@ -156,7 +153,7 @@ def time_left(folder: Path, outcomes: Outcomes, total: int) -> str:
     times = [
         max((result["seconds"] for result in results.values()), default=0.0)
         for number in outcomes
-        if (results := read_results(folder / "jobs" / str(number)))
+        if (results := read_results(paths.job_folder(folder, number)))
     ]
     if not times:
         return "unknown"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from headsweep.files import sync_folder
 from headsweep.identity import member_key
-from headsweep.store.outcome import OUTCOME, Outcome
+from headsweep.store import paths
+from headsweep.store.outcome import Outcome
 from headsweep.store.runs import read_result, read_results
 from headsweep.sweep.leases import Lease, Leases
 from headsweep.sweep.queue import NoTask, Task, attempt_folder, drop_attempts, move
@@ -48,7 +49,7 @@ class GridQueue:
     def missing(self, number: int) -> list[int]:
         """Seeds of a job that have no result of this very job yet."""
         entry, folder = self.entries[number], self.job_folder(number)
-        results = {seed: read_result(folder / f"seed_{seed}") for seed in entry.seeds}
+        results = {seed: read_result(paths.seed_folder(folder, seed)) for seed in entry.seeds}
         return [
             seed
             for seed, result in results.items()
@@ -57,14 +58,14 @@ class GridQueue:
 
     def job_folder(self, number: int) -> Path:
         """Folder of a job."""
-        return self.folder / "jobs" / str(number)
+        return paths.job_folder(self.folder, number)
 
     def reset(self) -> None:
         """Allow another attempt at the jobs that an earlier command could not train."""
         with self.leases.lock():
             if all(self.leases.is_dead(lease) for lease in self.leases.all()):
                 for number in range(len(self.entries)):
-                    (self.job_folder(number) / OUTCOME).unlink(missing_ok=True)
+                    (self.job_folder(number) / paths.OUTCOME).unlink(missing_ok=True)
 
     def take(self) -> Task | NoTask:
         """Take the next job that nobody works on."""
@@ -95,7 +96,7 @@ class GridQueue:
             # The members come last: with all of them the job is over, whatever else is missing.
             for path in (p for p in task.folder.iterdir() if p.is_file()):
                 path.replace(folder / path.name)
-            for path in sorted(task.folder.glob("seed_*")):
+            for path in paths.seed_folders(task.folder).values():
                 move(path, folder / path.name)
             sync_folder(folder)
             task.folder.rmdir()
@@ -137,7 +138,7 @@ class GridQueue:
         entry = self.entries[number]
         for seed, result in read_results(self.job_folder(number)).items():
             if result.get("member_key") != member_key(entry.key, seed):
-                shutil.rmtree(self.job_folder(number) / f"seed_{seed}")
+                shutil.rmtree(paths.seed_folder(self.job_folder(number), seed))
 
     def _is_over(self, number: int) -> bool:
         if number not in self._done:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headsweep.identity import member_key, recipe_key
-from headsweep.store import runs
+from headsweep.store import paths, runs
 from headsweep.store.code_version import code_version
 from headsweep.sweep.inputs import Inputs, build_features
 
@@ -95,7 +95,7 @@ def forget_others(folder: Path, job_key: str) -> None:
     """Remove the results of another job, which would pass for results of this one."""
     for seed, result in runs.read_results(folder).items():
         if result.get("member_key") != member_key(job_key, seed):
-            (folder / f"seed_{seed}" / "result.json").unlink()
+            (paths.seed_folder(folder, seed) / paths.RESULT).unlink()
 
 
 def train_into(
@@ -180,7 +180,7 @@ def _write_member(
     kept = ("seed", "status", "reason", "steps", "best_step", "seconds", "metrics")
     predictions = result.predictions
     runs.write_member(
-        folder / f"seed_{result.seed}",
+        paths.seed_folder(folder, result.seed),
         {
             "member_key": member_key(job_key, result.seed),
             **{name: getattr(result, name) for name in kept},
@@ -220,9 +220,10 @@ def _about(job: "Job", config: Mapping[str, Any], inputs: Inputs, cache_key: str
 
 def track(job: "Job", folder: Path) -> None:
     """Copy a job to MLflow; a failure there is a warning, as the run folders are complete."""
-    from headsweep.store.tracking import mlflow_client
+    from headsweep.store.tracking.mlflow_client import TrackingError
+    from headsweep.store.tracking.sync import sync_job
 
     try:
-        mlflow_client.sync_job(Path(job.config.root), folder, uri=job.config.tracking_uri)
-    except mlflow_client.TrackingError as error:
+        sync_job(Path(job.config.root), folder, uri=job.config.tracking_uri)
+    except TrackingError as error:
         log.warning("%s", error)

@@ -19,6 +19,7 @@ import psutil
 from filelock import FileLock
 
 from headsweep.files import write_atomic
+from headsweep.store import paths
 
 BEAT_SECONDS = 5.0
 """Seconds between two times that a live worker raises the counter of its lease."""
@@ -106,7 +107,7 @@ class Leases:
         command: Process | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder = folder / "leases"
+        self.folder = folder / paths.LEASES
         self.worker, self.command, self.clock = worker, command, clock
         self._lock = folder / ".sweep.lock"
         self._seen: dict[int, tuple[object, float]] = {}

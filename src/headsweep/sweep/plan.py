@@ -15,6 +15,7 @@ from headsweep.errors import UserError
 from headsweep.files import flat
 from headsweep.identity import identity
 from headsweep.stats.margins import MARGINS
+from headsweep.store import paths
 from headsweep.store.labels import FOLD_KEYS
 from headsweep.sweep.claim_roles import find_roles
 from headsweep.sweep.compose import Job, Sweep, compose_single, load_sweep, open_loader
@@ -108,7 +109,7 @@ def plan_sweep(sweep: Sweep) -> Plan:
 
 
 def _folder(sweep: Sweep) -> Path:
-    return Path(sweep.master.root, "sweeps", sweep.master.name)
+    return paths.sweep_folder(Path(sweep.master.root), str(sweep.master.name))
 
 
 def _plan_grid(sweep: Sweep, arguments: Sequence[Override]) -> Plan:

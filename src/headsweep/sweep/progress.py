@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headsweep.identity import member_key
+from headsweep.store import paths
 from headsweep.store.outcome import Outcome
 from headsweep.store.runs import read_progress, read_result, read_results
 from headsweep.sweep.grid_queue import GridQueue
@@ -86,10 +87,9 @@ class GridProgress:
 def running(folder: Path) -> list[tuple[int, float, dict[str, Any]]]:
     """Number, share of the steps and ``progress.json`` of each job that a worker trains."""
     found = []
-    for attempt in sorted((folder / "attempts").glob("*-*")):
+    for number, attempt in paths.attempt_folders(folder):
         progress = read_progress(attempt)
         if progress is not None:
-            number = int(attempt.name.partition("-")[0])
             found.append((number, progress["step"] / progress["steps"], progress))
     return found
 
@@ -115,7 +115,7 @@ class JobProgress:
         return len(self._done)
 
     def _has(self, seed: int) -> bool:
-        result = read_result(self.folder / f"seed_{seed}")
+        result = read_result(paths.seed_folder(self.folder, seed))
         return result is not None and result.get("member_key") == member_key(self.job_key, seed)
 
     def state(self, since: float) -> State:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from headsweep.files import sync_folder
+from headsweep.store import paths
 from headsweep.store.outcome import Outcome
 from headsweep.sweep.leases import Lease
 
@@ -71,7 +72,7 @@ Compose = Callable[[list[str]], Mapping[str, Any]]
 def attempt_folder(sweep: Path, lease: Lease) -> Path:
     """Folder of a new attempt at a job; those of earlier attempts are removed."""
     drop_attempts(sweep, lease.number)
-    return sweep / "attempts" / f"{lease.number}-{lease.attempt}"
+    return paths.attempt_folder(sweep, lease.number, lease.attempt)
 
 
 def drop_attempts(sweep: Path, number: int) -> None:
@@ -79,8 +80,9 @@ def drop_attempts(sweep: Path, number: int) -> None:
 
     A worker that lives on without its lease loses its folder here, and its result.
     """
-    for old in (sweep / "attempts").glob(f"{number}-*"):
-        shutil.rmtree(old, ignore_errors=True)
+    for job, old in paths.attempt_folders(sweep):
+        if job == number:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def move(source: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from headsweep.errors import UserError
 from headsweep.store.runs import claim_sweep, write_command
-from headsweep.store.tracking.sync import Tracker
+from headsweep.store.tracking.tracker import Tracker
 from headsweep.sweep.compose import Sweep
 from headsweep.sweep.grid_queue import Entry, GridQueue
 from headsweep.sweep.inputs import Inputs

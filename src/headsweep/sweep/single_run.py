@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from headsweep.store import paths
 from headsweep.store.runs import read_results
 from headsweep.sweep.job import run_job
 from headsweep.sweep.plan import Plan
@@ -33,7 +34,7 @@ def train_single(plan: Plan, argv: Sequence[str]) -> int:
     [job] = plan.jobs
     with preparing(terminal) as report:
         [inputs] = prepare(plan, report)
-    folder = Path(job.config.root) / "runs" / inputs.job_key
+    folder = paths.run_folder(Path(job.config.root), inputs.job_key)
     progress = JobProgress(folder, job.seeds, inputs.job_key)
     before = progress.done()
     try:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from headsweep import files
 from headsweep.errors import UserError
-from headsweep.store import runs
+from headsweep.store import paths, runs
 from headsweep.store.outcome import COUNTS, Outcome
 from headsweep.sweep.compose import Sweep, loaded_sweep
 from headsweep.sweep.grid_queue import GridQueue
@@ -134,7 +134,7 @@ class _Worker:
             return
         except Exception as error:
             outcome = watch.outcome("failed", _reason(error, task))
-        (task.folder / "progress.json").unlink(missing_ok=True)
+        (task.folder / paths.PROGRESS).unlink(missing_ok=True)
         if not self.queue.hand_in(task, outcome):
             shutil.rmtree(task.folder, ignore_errors=True)
 
@@ -152,7 +152,7 @@ def _reason(error: Exception, task: Task) -> str:
     task.folder.mkdir(parents=True, exist_ok=True)
     if isinstance(error, UserError | TimeLimitError):
         return str(error)
-    files.write_atomic(task.folder / "traceback.txt", traceback.format_exc().encode())
+    files.write_atomic(task.folder / paths.TRACEBACK, traceback.format_exc().encode())
     return f"{type(error).__name__}: {error}"
 
 

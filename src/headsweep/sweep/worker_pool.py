@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from headsweep.errors import UserError
+from headsweep.store import paths
 from headsweep.sweep.leases import Leases
 from headsweep.sweep.order import FATAL, STOPPED, Order
 
@@ -45,7 +46,7 @@ class WorkerPool:
         self, order: Order, workers: int, leases: Leases, collect: Callable[[], None]
     ) -> None:
         self.order, self.leases, self.collect = order, leases, collect
-        self.logs = leases.folder.parent / "logs"
+        self.logs = leases.folder.parent / paths.LOGS
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.places = list(range(workers))
         self.false_starts = 0

@@ -1,45 +1,53 @@
-import os
-import shutil
-import time
+"""Contents of MLflow runs, as they are read from run folders."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from headsweep.store.outcome import Outcome
-from headsweep.store.tracking.changes import Seen, stamps
-from headsweep.store.tracking.records import objectives, read_facts, read_pages, sweep_page
+from headsweep.store.tracking.changes import job_stamps
+from headsweep.store.tracking.records import (
+    objectives,
+    read_records,
+    read_state,
+    sweep_record,
+)
 from helpers.run_folders import make_job, make_search, make_trial, write_member
 
 R68 = "val_qoverpt_r68"
 
 
-def tags_of(sweep):
+def tags_of(sweep: Path) -> Mapping[str, Any]:
+    """Tags of a sweep's record, from all of its jobs."""
     searched = objectives(sweep)
-    jobs = [sweep / "jobs" / name for name in stamps(sweep)]
-    facts = [read_facts(job) for job in jobs]
-    assert facts == [read_pages(job, searched).facts for job in jobs]
-    return sweep_page(sweep, facts, searched).tags
+    jobs = [sweep / "jobs" / name for name in job_stamps(sweep)]
+    states = [read_state(job) for job in jobs]
+    assert states == [records.state for job in jobs if (records := read_records(job, searched))]
+    return sweep_record(sweep, [state for state in states if state], searched).tags
 
 
-def best(sweep):
+def best(sweep: Path) -> dict[str, Any]:
     return {k: v for k, v in tags_of(sweep).items() if k.startswith(("best", "pareto"))}
 
 
-def test_a_complete_trial_holds_all_seeds_on_one_page(tmp_path):
+def test_a_complete_trial_holds_all_seeds_on_one_page(tmp_path: Path) -> None:
     sweep = make_search(tmp_path / "s")
-    pages = read_pages(make_trial(sweep, 7, "complete", 0.11), [R68])
-    page = pages.page
-    assert (page.name, page.status, pages.members) == ("trial 7", "FINISHED", [])
-    assert (page.tags["level"], page.tags["trial_state"]) == ("trial", "complete")
-    assert (page.tags["job_key"], page.tags["overrides"]) == ("job-7", "head.dropout=0.25")
-    assert "reason" not in page.tags
+    records = read_records(make_trial(sweep, 7, "complete", 0.11), [R68])
+    record = records.job
+    assert (record.name, record.status, records.members) == ("trial 7", "FINISHED", [])
+    assert (record.tags["level"], record.tags["trial_state"]) == ("trial", "complete")
+    assert (record.tags["job_key"], record.tags["overrides"]) == ("job-7", "head.dropout=0.25")
+    assert "reason" not in record.tags
     # In effect 0.1: the values of the fabricated config.yaml stand, not what was asked for.
-    assert (page.params["dropout"], page.params["hidden_dim"]) == (0.1, 144)
-    assert (page.params["data/selection"], page.params["lr"]) == ("all", 0.003)
-    assert page.params["params_total"] == 65476
-    metrics = {(name, step): value for name, value, step in page.metrics}
-    assert len(metrics) == len(page.metrics)
+    assert (record.params["dropout"], record.params["hidden_dim"]) == (0.1, 144)
+    assert (record.params["data/selection"], record.params["lr"]) == ("all", 0.003)
+    assert record.params["params_total"] == 65476
+    metrics = {(name, step): value for name, value, step in record.metrics}
+    assert len(metrics) == len(record.metrics)
     assert metrics == {
         ("history/val_qoverpt_r68", 0): 0.9,
         ("history/val_qoverpt_r68", 50): 0.5,
@@ -49,60 +57,60 @@ def test_a_complete_trial_holds_all_seeds_on_one_page(tmp_path):
         (f"{R68}_n", 0): 3,
         (R68, 0): 0.11,
     }
-    assert [path.name for path in page.files] == ["config.yaml", "outcome.json"]
-    assert page.data[:2] == ("spectrometer", "01234567")
-    assert page.end - page.start == pytest.approx(12500, abs=2000)
+    assert [path.name for path in record.files] == ["config.yaml", "outcome.json"]
+    assert record.data[:2] == ("spectrometer", "01234567")
+    assert record.end - record.start == pytest.approx(12500, abs=2000)
 
 
-def test_a_pruned_trial_has_its_curve_but_no_final_value(tmp_path):
+def test_a_pruned_trial_has_its_curve_but_no_final_value(tmp_path: Path) -> None:
     sweep = make_search(tmp_path / "s")
     reason = "pruned at step 50 with val_qoverpt_r68 0.5"
-    page = read_pages(make_trial(sweep, 0, "pruned", 0.5, reason=reason), [R68]).page
-    assert (page.status, page.tags["trial_state"], page.tags["reason"]) == (
+    record = read_records(make_trial(sweep, 0, "pruned", 0.5, reason=reason), [R68]).job
+    assert (record.status, record.tags["trial_state"], record.tags["reason"]) == (
         "FINISHED",
         "pruned",
         reason,
     )
-    assert {name for name, _, _ in page.metrics} == {f"history/{R68}"}
+    assert {name for name, _, _ in record.metrics} == {f"history/{R68}"}
 
 
-def test_a_failed_trial_may_have_nothing_but_its_outcome(tmp_path):
+def test_a_failed_trial_may_have_nothing_but_its_outcome(tmp_path: Path) -> None:
     sweep = make_search(tmp_path / "s")
     folder = sweep / "jobs" / "4"
     reason = "its worker was killed 3 times, perhaps for want of memory"
     Outcome("failed", reason, params={"head.dropout": 0.25, "target.name": "plain"}).write(folder)
     (folder / "traceback.txt").write_text("Traceback")
-    page = read_pages(folder, [R68]).page
-    assert (page.name, page.status) == ("trial 4", "FAILED")
-    assert page.tags == {"level": "trial", "trial_state": "failed", "reason": reason}
-    assert page.params == {"dropout": 0.25, "target.name": "plain"}
-    assert (page.metrics, page.data) == ([], None)
-    assert [path.name for path in page.files] == ["outcome.json", "traceback.txt"]
+    record = read_records(folder, [R68]).job
+    assert (record.name, record.status) == ("trial 4", "FAILED")
+    assert record.tags == {"level": "trial", "trial_state": "failed", "reason": reason}
+    assert record.params == {"dropout": 0.25, "target.name": "plain"}
+    assert (record.metrics, record.data) == ([], None)
+    assert [path.name for path in record.files] == ["outcome.json", "traceback.txt"]
 
 
-def test_a_job_that_could_not_be_trained_failed(tmp_path):
+def test_a_job_that_could_not_be_trained_failed(tmp_path: Path) -> None:
     folder = tmp_path / "s" / "jobs" / "3"
     Outcome("failed", "out of memory").write(folder)
-    pages = read_pages(folder)
-    assert (pages.page.name, pages.page.status) == ("job 3", "FAILED")
-    assert pages.page.tags["reason"] == "out of memory"
-    assert pages.members == []
+    records = read_records(folder)
+    assert (records.job.name, records.job.status) == ("job 3", "FAILED")
+    assert records.job.tags["reason"] == "out of memory"
+    assert records.members == []
     make_job(folder, finished=[0], seeds=2)
-    pages = read_pages(folder)
-    assert (pages.page.name, pages.page.status) == ("conservative", "FAILED")
-    assert pages.page.tags["status"] == "1 of 2 finished"
-    assert len(pages.members) == 1
+    records = read_records(folder)
+    assert (records.job.name, records.job.status) == ("conservative", "FAILED")
+    assert records.job.tags["status"] == "1 of 2 finished"
+    assert len(records.members) == 1
 
 
-def test_a_folder_that_is_being_filled_has_no_pages_yet(tmp_path):
-    assert read_pages(tmp_path) is None
-    assert read_facts(tmp_path) is None
-    assert read_pages(tmp_path / "none") is None
+def test_a_folder_that_is_being_filled_has_no_pages_yet(tmp_path: Path) -> None:
+    assert read_records(tmp_path) is None
+    assert read_state(tmp_path) is None
+    assert read_records(tmp_path / "none") is None
     write_member(tmp_path / "0", 0, failed=False, evaluations=3)
-    assert read_pages(tmp_path / "0") is None
+    assert read_records(tmp_path / "0") is None
 
 
-def test_the_best_trial_comes_with_its_interval_over_the_seeds(tmp_path):
+def test_the_best_trial_comes_with_its_interval_over_the_seeds(tmp_path: Path) -> None:
     sweep = make_search(tmp_path / "s")
     make_trial(sweep, 0, "complete", 0.3)
     make_trial(sweep, 1, "failed")
@@ -124,7 +132,7 @@ def test_the_best_trial_comes_with_its_interval_over_the_seeds(tmp_path):
     assert [tags[f"members_{s}"] for s in ("finished", "pruned", "failed")] == [9, 3, 3]
 
 
-def test_one_seed_gives_no_interval_and_no_trial_no_best(tmp_path):
+def test_one_seed_gives_no_interval_and_no_trial_no_best(tmp_path: Path) -> None:
     sweep = make_search(tmp_path / "s")
     make_trial(sweep, 0, "failed")
     assert best(sweep) == {}
@@ -132,14 +140,14 @@ def test_one_seed_gives_no_interval_and_no_trial_no_best(tmp_path):
     assert best(sweep).keys() == {"best_trial", "best_params", "best_mean", "best_n"}
 
 
-def test_large_is_best_where_the_metric_says_so(tmp_path):
+def test_large_is_best_where_the_metric_says_so(tmp_path: Path) -> None:
     sweep = make_search(tmp_path / "s", "val_charge_auc")
     for number, value in enumerate((0.7, 0.9, 0.8)):
         make_trial(sweep, number, "complete", value)
     assert best(sweep)["best_trial"] == 1
 
 
-def test_several_objectives_have_a_front(tmp_path):
+def test_several_objectives_have_a_front(tmp_path: Path) -> None:
     sweep = make_search(tmp_path / "s", "val_charge_auc", "params_total")
     points = [(0.7, 9.0), (0.9, 20.0), (0.9, 10.0), (0.6, 9.0), (0.7, 9.0), (0.5, 1.0)]
     for number, point in enumerate(points):
@@ -148,7 +156,7 @@ def test_several_objectives_have_a_front(tmp_path):
     assert tags_of(sweep)["objective"] == "val_charge_auc params_total"
 
 
-def test_a_grid_has_counts_only(tmp_path):
+def test_a_grid_has_counts_only(tmp_path: Path) -> None:
     sweep = tmp_path / "s"
     make_job(sweep / "jobs" / "0", finished=[0, 1])
     make_job(sweep / "jobs" / "1", finished=[0], failed=[1])
@@ -159,31 +167,3 @@ def test_a_grid_has_counts_only(tmp_path):
         "members_finished": 3,
         "members_failed": 1,
     }
-
-
-def test_only_jobs_that_changed_are_looked_at_again(tmp_path):
-    seen = Seen()
-    assert (stamps(tmp_path), seen.changed({})) == ({}, [])
-    for number in (0, 2, 10):
-        (tmp_path / "jobs" / str(number)).mkdir(parents=True)
-    now = stamps(tmp_path)
-    assert now == {"0": None, "2": None, "10": None}  # too young to be sure of
-    seen.update(now, {})
-    assert seen.changed(stamps(tmp_path)) == ["0", "2", "10"]
-    for folder in (tmp_path / "jobs").iterdir():
-        os.utime(folder, times=(time.time() - 5, time.time() - 5))
-    seen.update(stamps(tmp_path), {})
-    assert seen.changed(stamps(tmp_path)) == []
-    (tmp_path / "jobs" / "2" / "seed_0").mkdir()
-    (tmp_path / "jobs" / "11").mkdir()
-    shutil.rmtree(tmp_path / "jobs" / "10")
-    assert seen.changed(stamps(tmp_path)) == ["11", "2", "10"]
-    seen.update(stamps(tmp_path), {})
-    assert "10" not in seen.stamps
-
-
-def test_a_job_that_vanishes_while_it_is_looked_at_hides_no_other(tmp_path):
-    for number in range(3):
-        (tmp_path / "jobs" / str(number)).mkdir(parents=True)
-    (tmp_path / "jobs" / "gone").symlink_to(tmp_path / "nowhere")
-    assert list(stamps(tmp_path)) == ["0", "1", "2"]

@@ -1,12 +1,17 @@
+"""``headsweep ui`` as a process, and where it cannot start."""
+
 import json
 import os
 import socket
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from headsweep.errors import UserError
-from headsweep.store.tracking import mlflow_client, server
+from headsweep.store.tracking import server
+from headsweep.store.tracking.mlflow_client import TrackingError, init
+from headsweep.store.tracking.sync import sync_job
 from helpers.run_folders import make_job
 from helpers.serving import ask, free_port
 from helpers.serving import ui as serving
@@ -14,11 +19,9 @@ from helpers.serving import ui as serving
 pytestmark = pytest.mark.slow
 
 
-def test_the_pages_show_the_runs_and_end_with_ctrl_c(tmp_path):
+def test_the_pages_show_the_runs_and_end_with_ctrl_c(tmp_path: Path) -> None:
     root = tmp_path / "runs"
-    mlflow_client.sync_job(
-        root, make_job(root / "sweeps" / "s" / "jobs" / "0", finished=[0], seeds=1)
-    )
+    sync_job(root, make_job(root / "sweeps" / "s" / "jobs" / "0", finished=[0], seeds=1))
     with serving("runs", tmp_path) as (port, line):
         address, _, advice = line.removeprefix("MLflow on ").partition(" ")
         assert advice == "(Ctrl-C ends it)\n"
@@ -40,17 +43,20 @@ def test_the_pages_show_the_runs_and_end_with_ctrl_c(tmp_path):
 
 
 @pytest.fixture
-def started(monkeypatch):
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Servers that would have been started."""
-    commands = []
+    commands: list[list[str]] = []
     monkeypatch.setattr(os, "execve", lambda _, command, environment: commands.append(command))
     return commands
 
 
 def test_runs_that_cannot_be_written_now_are_shown_without_the_view(
-    tmp_path, monkeypatch, capsys, started
-):
-    mlflow_client.init(tmp_path)
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    started: list[list[str]],
+) -> None:
+    init(tmp_path)
     monkeypatch.setattr(server, "WAIT_SECONDS", 0.1)
     port = free_port()
     with FileLock(tmp_path / ".mlflow.lock"):
@@ -59,14 +65,16 @@ def test_runs_that_cannot_be_written_now_are_shown_without_the_view(
     assert len(started) == 1
 
 
-def test_no_server_is_started_where_there_can_be_no_database(tmp_path, started):
+def test_no_server_is_started_where_there_can_be_no_database(
+    tmp_path: Path, started: list[list[str]]
+) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(mlflow_client.TrackingError):
+    with pytest.raises(TrackingError):
         server.serve(tmp_path / "file", free_port())
     assert not started
 
 
-def test_a_taken_port_is_an_error(tmp_path):
+def test_a_taken_port_is_an_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} cannot be used"):

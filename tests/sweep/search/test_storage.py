@@ -17,8 +17,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 from headsweep.errors import UserError
+from headsweep.store.paths import JOURNAL
 from headsweep.sweep.search import storage as search_storage
-from headsweep.sweep.search.storage import FILE, Storage
+from headsweep.sweep.search.storage import Storage
 
 DISTRIBUTION = optuna.distributions.FloatDistribution(0.0, 1.0)
 
@@ -35,7 +36,7 @@ def open_storage(folder: Path) -> tuple[Storage, int]:
 
 def values(folder: Path) -> list[float | None]:
     """What Optuna itself reads."""
-    backend = JournalFileBackend(str(folder / FILE))
+    backend = JournalFileBackend(str(folder / JOURNAL))
     study = optuna.load_study(study_name="s", storage=JournalStorage(backend))
     return [trial.value for trial in study.trials]
 
@@ -61,7 +62,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 )
 @given(data=st.data())
 def test_whatever_is_torn_off_the_whole_lines_stay(folder: Path, data: st.DataObject) -> None:
-    path = folder / FILE
+    path = folder / JOURNAL
     whole = path.read_bytes()
     try:
         left = data.draw(st.integers(0, len(whole)))
@@ -76,7 +77,7 @@ def test_whatever_is_torn_off_the_whole_lines_stay(folder: Path, data: st.DataOb
 
 
 def test_optuna_would_not_read_on_behind_a_torn_line(folder: Path) -> None:
-    path = folder / FILE
+    path = folder / JOURNAL
     with path.open("a") as file:
         file.write('{"op_code": 4, "wor')
     for _ in range(2):
@@ -88,7 +89,7 @@ def test_optuna_would_not_read_on_behind_a_torn_line(folder: Path) -> None:
 def test_a_torn_line_is_cut_off_with_a_notice(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = folder / FILE
+    path = folder / JOURNAL
     storage, study = open_storage(folder)
     before = path.read_bytes()
     with path.open("ab") as file:
@@ -107,7 +108,7 @@ def test_a_torn_line_is_cut_off_with_a_notice(
 def test_one_that_has_the_journal_open_reads_on_past_a_repair(folder: Path) -> None:
     reader, study = open_storage(folder)
     assert len(reader.optuna.get_all_trials(study)) == 5
-    with (folder / FILE).open("ab") as file:
+    with (folder / JOURNAL).open("ab") as file:
         file.write(b'{"op_code": 4, "wor')
     assert len(reader.optuna.get_all_trials(study)) == 5
     writer, _ = open_storage(folder)
@@ -118,8 +119,8 @@ def test_one_that_has_the_journal_open_reads_on_past_a_repair(folder: Path) -> N
 def test_the_lock_of_a_dead_owner_is_removed_at_once(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lock = folder / f"{FILE}.lock"
-    os.symlink(folder / FILE, lock)
+    lock = folder / f"{JOURNAL}.lock"
+    os.symlink(folder / JOURNAL, lock)
     begun = time.monotonic()
     with caplog.at_level(logging.WARNING):
         storage, study = open_storage(folder)
@@ -133,8 +134,8 @@ def test_the_lock_of_a_dead_owner_is_removed_at_once(
 def test_the_lock_of_another_program_is_waited_for(
     folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = folder / f"{FILE}.lock"
-    os.symlink(folder / FILE, lock)
+    lock = folder / f"{JOURNAL}.lock"
+    os.symlink(folder / JOURNAL, lock)
     monkeypatch.setattr(search_storage, "FOREIGN_SECONDS", 0.5)
     thread = threading.Timer(0.05, lock.unlink)
     thread.start()
@@ -169,7 +170,7 @@ def test_the_end_of_a_trial_is_written_at_once(
 def test_what_fails_half_way_writes_nothing(folder: Path) -> None:
     storage, study = open_storage(folder)
     trial = storage.optuna.create_new_trial(study)
-    before = (folder / FILE).read_bytes()
+    before = (folder / JOURNAL).read_bytes()
 
     def break_off() -> None:
         with storage.together():
@@ -178,7 +179,7 @@ def test_what_fails_half_way_writes_nothing(folder: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         break_off()
-    assert (folder / FILE).read_bytes() == before
+    assert (folder / JOURNAL).read_bytes() == before
     assert storage.optuna.get_trial(trial).intermediate_values == {}
     end(storage, trial)
     assert storage.optuna.get_trial(trial).intermediate_values[1] == 0.01
@@ -228,7 +229,7 @@ def test_a_database_is_opened_in_its_stead(tmp_path: Path) -> None:
     storage.repair()
     with storage.together():
         pass
-    assert not (tmp_path / FILE).exists()
+    assert not (tmp_path / JOURNAL).exists()
     storage.optuna.engine.dispose()
 
 

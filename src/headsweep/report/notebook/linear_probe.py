@@ -24,9 +24,9 @@ from headsweep.features import cache as features_cache
 from headsweep.features import extract
 from headsweep.features.cache import Features, FeatureSet
 from headsweep.instantiate import make
-from headsweep.report.scoring import NO_JOB
 from headsweep.stats.bins import pt_axis
 from headsweep.stats.metrics import Array, Tracks
+from headsweep.store.paths import NO_JOB
 from headsweep.store.runs import read_config, read_job
 from headsweep.training.pooling import pool, to_hits
 from headsweep.training.targets import Target

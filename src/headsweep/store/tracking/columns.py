@@ -1,8 +1,8 @@
-"""How MLflow's page shows our runs when it opens: the columns, under the name ``headsweep``.
+"""Columns of MLflow's page of our runs, saved as its view ``headsweep``.
 
 MLflow keeps what people save under "Views" as tags of the experiment, and opens one of them by
 ``viewStateShareKey`` in the address. It does not promise this form to others:
-``tests/test_browser.py`` fails when an upgrade changes it.
+``tests/system/test_browser.py`` fails when an upgrade changes it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""MLflow, written from run folders; the only module that imports it.
+"""The experiment in MLflow that holds the runs below a root; the only module that imports MLflow.
 
 The run folder is the truth and MLflow a copy that can be made again at any time: every call here
 may be repeated, writes only what is missing or has changed, and completes what a kill left
@@ -22,17 +22,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from headsweep.errors import UserError
+from headsweep.files import TEMPORARY
+from headsweep.store import paths
 from headsweep.store.runs import root_id
 from headsweep.store.tracking import columns
-from headsweep.store.tracking.changes import Seen, stamps
-from headsweep.store.tracking.records import (
-    JobPages,
-    Page,
-    objectives,
-    read_facts,
-    read_pages,
-    sweep_page,
-)
+from headsweep.store.tracking.records import JobRecords, RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,10 +34,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "headsweep"
 """The one experiment, of all sweeps and single runs below a root."""
-DATABASE = "mlflow.db"
-"""File below a root that holds the runs."""
 LOCK_SECONDS = 60.0
-"""How long a call waits for others that write the same runs."""
+"""Seconds that a call waits for others that write the same runs."""
 
 MLFLOW_SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -57,7 +49,7 @@ MLFLOW_SETTINGS = {
 A request is not repeated, as it may have arrived: the next call finds out and goes on from there.
 """
 TEXT = 5000
-"""Characters that any MLflow takes as a tag or a parameter."""
+"""Most characters that any MLflow takes as a tag or a parameter."""
 
 
 class TrackingError(UserError):
@@ -71,7 +63,7 @@ def tracking_uri(root: Path) -> str:
 
 def artifacts(root: Path) -> Path:
     """Folder of MLflow's own copies of configurations, weights and pictures."""
-    return root.resolve() / "mlartifacts"
+    return root.resolve() / paths.ARTIFACTS
 
 
 def init(root: Path, timeout: float = LOCK_SECONDS) -> None:
@@ -82,98 +74,26 @@ def init(root: Path, timeout: float = LOCK_SECONDS) -> None:
     Raises:
         TrackingError: The database cannot be made or opened.
     """
-    with _open(root, root, timeout=timeout):
+    with open_experiment(root, root, timeout=timeout):
         pass
 
 
-def page(root: Path, timeout: float = LOCK_SECONDS) -> str:
-    """What follows a server's address to open our runs with the columns of ``view``.
+def view_address(root: Path, timeout: float = LOCK_SECONDS) -> str:
+    """Address of our runs on an MLflow server, below its own, with the columns of ``columns``.
 
     Raises:
         TrackingError: The database cannot be made or opened.
     """
-    with _open(root, root, timeout=timeout) as book:
-        return columns.address(book.experiment)
+    with open_experiment(root, root, timeout=timeout) as experiment:
+        return columns.address(experiment.id)
 
 
-def sync_job(
-    root: Path, folder: Path, timeout: float = LOCK_SECONDS, uri: str | None = None
-) -> None:
-    """Bring the MLflow runs of one job, of its seeds and of its sweep in line with its folder.
+def warm_up(root: Path, what: Path, uri: str | None = None) -> None:
+    """Import and open what later calls in this process need; does not wait for others that write.
 
-    Complete members become runs with parameters, ``history/*`` metrics for each evaluation, final
-    metrics under their plain names, data set, configuration and weights. The job's run carries
-    ``<metric>_mean``, ``<metric>_std`` and ``<metric>_n`` over the finished members. It is FINISHED
-    when every seed has a result, KILLED when some are missing, FAILED when all failed or it could
-    not be trained.
-
-    Args:
-        root: The folder of all output.
-        folder: The job folder below it.
-        timeout: Seconds to wait for others that write.
-        uri: Of a tracking server; None for the database below the root.
-
-    Raises:
-        TrackingError: MLflow cannot be written.
+    Arguments and errors are those of ``open_experiment``.
     """
-    sweep = folder.parents[1] if folder.parent.name == "jobs" else None
-    with _open(root, sweep or folder, uri, timeout) as book:
-        searched = objectives(sweep) if sweep else []
-        parent = None
-        if sweep:
-            found = (read_facts(sweep / "jobs" / name) for name in stamps(sweep))
-            facts = [one for one in found if one]
-            parent = book.write_sweep(sweep_page(sweep, facts, searched)) if facts else None
-        known = book.find(folder)
-        job = read_pages(folder, searched)
-        if job:
-            book.write_job(job, parent, known)
-        book.forget(known)
-
-
-def sync_sweep(root: Path, folder: Path, uri: str | None = None, seen: Seen | None = None) -> None:
-    """Bring the MLflow runs of a whole sweep in line with its folders.
-
-    A grid's jobs become what ``sync_job`` makes of them. A trial of a search becomes one run: its
-    objectives under their plain names, their ``_std``, ``seed_<s>/<metric>`` for each finished
-    seed, the curve it was pruned by under ``history/``. The sweep's run carries as tags what may
-    change when it goes on: counts, and of a search the best trial or the Pareto front.
-
-    Args:
-        root: The folder of all output.
-        folder: The sweep's folder below it.
-        uri: Of a tracking server; None for the database below the root.
-        seen: What earlier calls in this process found, kept up to date here. With it only jobs
-            that have changed since are looked at.
-
-    Raises:
-        TrackingError: MLflow cannot be written.
-    """
-    seen = Seen() if seen is None else seen
-    if not seen.changed(stamps(folder)):
-        return
-    with _open(root, folder, uri) as book:
-        now = stamps(folder)  # again: what others wrote while this call waited is on disk by now
-        changed, searched = seen.changed(now), objectives(folder)
-        jobs = {name: read_pages(folder / "jobs" / name, searched) for name in changed}
-        new = {name: job.facts if job else None for name, job in jobs.items()}
-        facts = [one for name, one in {**seen.facts, **new}.items() if one and name in now]
-        parts = [folder / "jobs" / name for name in changed] if seen.stamps else [folder / "jobs"]
-        known = book.find(*parts)
-        parent = book.write_sweep(sweep_page(folder, facts, searched)) if facts else None
-        for job in jobs.values():
-            if job:
-                book.write_job(job, parent, known)
-        book.forget(known)
-    seen.update(now, new)
-
-
-def load(root: Path, sweep: Path, uri: str | None = None) -> None:
-    """Import and open what the other functions need first; arguments and errors are theirs.
-
-    It does not wait for others that write.
-    """
-    with _open(root, sweep, uri, timeout=0.1):
+    with open_experiment(root, what, uri, timeout=0.1):
         pass
 
 
@@ -187,25 +107,6 @@ def check_uri(uri: str | None) -> None:
         raise TrackingError(f"tracking_uri={uri}: must be http://.. or https://.., or null")
 
 
-def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
-    """Copy the ``report`` folder of a sweep to the artifacts of its run.
-
-    Args:
-        root: The folder of all output.
-        sweep: The sweep's folder below it; at least one of its jobs has been synced.
-        uri: Of a tracking server; None for the database below the root.
-
-    Raises:
-        TrackingError: MLflow cannot be written, or does not know the sweep.
-    """
-    with _open(root, sweep, uri) as book:
-        known = book.find_sweep(sweep)
-        if not known:
-            raise TrackingError(f"{sweep}: not in MLflow yet; sync one of its jobs first")
-        for run in known:
-            book.client.log_artifacts(run.info.run_id, str(sweep / "report"), "report")
-
-
 def sync_command(root: Path, what: Path, uri: str | None) -> str:
     """The command that copies a sweep or single run, or all below the root, to MLflow."""
     name = [] if what == root else [what.name]
@@ -215,23 +116,25 @@ def sync_command(root: Path, what: Path, uri: str | None) -> str:
 
 
 @dataclass(frozen=True)
-class _Book:
-    """The open runs: each is found again by the folder it was written from.
+class Experiment:
+    """MLflow's experiment with the runs below a root, open for this process alone.
+
+    A run is found again by its tag ``headsweep.path``, the folder that it was written from.
 
     Attributes:
         client: Of MLflow.
-        experiment: Id of the experiment.
+        id: MLflow's identifier of the experiment.
         root: The folder of all output.
-        prefix: Of the paths of all folders, what tells this root from others on one server.
+        prefix: Begins the paths of all folders, to tell this root from others on one server.
     """
 
     client: "MlflowClient"
-    experiment: str
+    id: str
     root: Path
     prefix: str
 
     def path(self, folder: Path) -> str:
-        """Name of a folder in MLflow."""
+        """Value of the tag ``headsweep.path`` of a folder's run."""
         return self.prefix + quote(str(folder.resolve().relative_to(self.root.resolve())))
 
     def find(self, *folders: Path) -> dict[str, list["Run"]]:
@@ -254,83 +157,88 @@ class _Book:
         token: str | None = None
         found: list[Run] = []
         while True:
-            page = self.client.search_runs([self.experiment], where, page_token=token)
+            page = self.client.search_runs([self.id], where, page_token=token)
             found += page
             token = page.token
             if not token:
                 return found
 
-    def write_sweep(self, page: Page) -> str:
+    def write_sweep(self, record: RunRecord) -> str:
         """Write the run of a sweep, which stays the same one for ever; returns its id."""
         from mlflow.entities import RunTag
 
-        runs = self.find_sweep(page.folder)
+        runs = self.find_sweep(record.folder)
         self.forget({"": runs[1:]})
-        tags = {**page.tags, "headsweep.content": _digest(page.tags)}
+        tags = {**record.tags, "headsweep.content": _digest(record.tags)}
         if not runs:
-            run_id = self._create(page, tags)
+            run_id = self._create(record, tags)
         else:
-            run_id, known = str(runs[0].info.run_id), runs[0].data.tags
-            if known.get("headsweep.content") != tags["headsweep.content"]:
+            run_id, stored = str(runs[0].info.run_id), runs[0].data.tags
+            if stored.get("headsweep.content") != tags["headsweep.content"]:
                 texts = [RunTag(key, _text(value)) for key, value in tags.items()]
                 self.client.log_batch(run_id, tags=texts)
-            elif runs[0].info.status == page.status:
+            elif runs[0].info.status == record.status:
                 return run_id
-        self.client.set_terminated(run_id, page.status, page.end)
+        self.client.set_terminated(run_id, record.status, record.end)
         return run_id
 
-    def write_job(self, job: JobPages, parent: str | None, known: dict[str, list["Run"]]) -> None:
-        """Write the runs of a job below ``parent``; those that stand are taken out of ``known``."""
-        run_id = self._write(job.page, parent, known)
-        for page in job.members:
-            self._write(page, run_id, known)
+    def write_job(
+        self, records: JobRecords, parent: str | None, stored: dict[str, list["Run"]]
+    ) -> None:
+        """Write the runs of a job below ``parent``; what stands is taken out of ``stored``."""
+        run_id = self._write(records.job, parent, stored)
+        for member in records.members:
+            self._write(member, run_id, stored)
 
-    def _write(self, page: Page, parent: str | None, known: dict[str, list["Run"]]) -> str:
+    def _write(self, record: RunRecord, parent: str | None, stored: dict[str, list["Run"]]) -> str:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
-        path = self.path(page.folder)
-        content = _digest(path, page.params, page.tags, page.metrics, page.status, parent)
-        runs = known.get(path, [])
+        path = self.path(record.folder)
+        content = _digest(path, record.params, record.tags, record.metrics, record.status, parent)
+        runs = stored.get(path, [])
         for run in runs:
-            if run.data.tags["headsweep.content"] == content and run.info.status == page.status:
+            if run.data.tags["headsweep.content"] == content and run.info.status == record.status:
                 runs.remove(run)
                 return str(run.info.run_id)
         nested = {"mlflow.parentRunId": parent} if parent else {}
-        run_id = self._create(page, {**page.tags, "headsweep.content": content, **nested})
-        for file in page.files:  # first: MLflow reads the whole run for its place
+        run_id = self._create(record, {**record.tags, "headsweep.content": content, **nested})
+        for file in record.files:  # first: MLflow reads the whole run for its place
             self.client.log_artifact(run_id, str(file))
-        if page.data is not None:
-            name, digest, source = page.data
+        if record.data is not None:
             context = [InputTag("mlflow.data.context", "training")]
-            data = DatasetInput(Dataset(name, digest, EXPERIMENT, source), context)
-            self.client.log_inputs(run_id, [data])
+            data = Dataset(record.data.name, record.data.digest, EXPERIMENT, record.data.source)
+            self.client.log_inputs(run_id, [DatasetInput(data, context)])
         self.client.log_batch(
             run_id,
-            [Metric(name, value, page.end, step) for name, value, step in page.metrics],
-            [Param(key, _text(value)) for key, value in page.params.items()],
+            [Metric(name, value, record.end, step) for name, value, step in record.metrics],
+            [Param(key, _text(value)) for key, value in record.params.items()],
         )
-        self.client.set_terminated(run_id, page.status, page.end)
+        self.client.set_terminated(run_id, record.status, record.end)
         return run_id
 
-    def forget(self, known: Mapping[str, Iterable["Run"]]) -> None:
+    def copy_folder(self, run: "Run", folder: Path) -> None:
+        """Copy a folder to the artifacts of a run, under its own name."""
+        self.client.log_artifacts(run.info.run_id, str(folder), folder.name)
+
+    def forget(self, stored: Mapping[str, Iterable["Run"]]) -> None:
         """Delete runs that no folder stands for any more; none stays RUNNING in the bin."""
-        for run in chain.from_iterable(known.values()):
+        for run in chain.from_iterable(stored.values()):
             if run.info.status == "RUNNING":
                 self.client.set_terminated(run.info.run_id, "KILLED")
             self.client.delete_run(run.info.run_id)
 
-    def _create(self, page: Page, tags: Mapping[str, Any]) -> str:
-        own = {"headsweep.path": self.path(page.folder), **tags}
+    def _create(self, record: RunRecord, tags: Mapping[str, Any]) -> str:
+        own = {"headsweep.path": self.path(record.folder), **tags}
         texts = {key: _text(value) for key, value in own.items()}
-        run = self.client.create_run(self.experiment, page.start, texts, page.name)
+        run = self.client.create_run(self.id, record.start, texts, record.name)
         return str(run.info.run_id)
 
 
 @contextmanager
-def _open(
+def open_experiment(
     root: Path, what: Path, uri: str | None = None, timeout: float = LOCK_SECONDS
-) -> Iterator[_Book]:
-    """The runs below a root, held by this process alone.
+) -> Iterator[Experiment]:
+    """Open the runs below a root for this process alone.
 
     Args:
         root: The folder of all output.
@@ -338,6 +246,9 @@ def _open(
         uri: Of a tracking server; None for the database below the root, which is made here, whole
             or not at all, where it is missing.
         timeout: Seconds to wait for others that write.
+
+    Raises:
+        TrackingError: MLflow cannot be opened, or an error of it ended the block.
     """
     for name, value in MLFLOW_SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -347,49 +258,61 @@ def _open(
     from sqlalchemy.exc import SQLAlchemyError
 
     check_uri(uri)
+    database = _database(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".mlflow.lock", timeout=timeout):
+        with FileLock(root / ".mlflow.lock", timeout=timeout), _without_waiting_for_disk(root):
             if uri is None:
-                _prepare(root, timeout)
+                _prepare(database, timeout)
             client = MlflowClient(uri or tracking_uri(root))
             known = client.get_experiment_by_name(EXPERIMENT)
-            experiment = known.experiment_id if known else None
-            if experiment is None:
+            identifier = known.experiment_id if known else None
+            if identifier is None:
                 location = None if uri else str(artifacts(root))  # a server has its own place
-                experiment = client.create_experiment(EXPERIMENT, artifact_location=location)
+                identifier = client.create_experiment(EXPERIMENT, artifact_location=location)
             if known is None or known.tags.get(columns.TAG) != columns.content():
-                client.set_experiment_tag(experiment, columns.TAG, columns.content())
-            yield _Book(client, experiment, root, f"{root_id(root)}/" if uri else "")
+                client.set_experiment_tag(identifier, columns.TAG, columns.content())
+            yield Experiment(client, identifier, root, f"{root_id(root)}/" if uri else "")
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise TrackingError(
-            f"{uri or _database(root)}: MLflow was not written ({_short(error)}); the results are "
+            f"{uri or database}: MLflow was not written ({_short(error)}); the results are "
             f"complete in the run folders; `{sync_command(root, what, uri)}` delivers them later"
         ) from error
 
 
-def _prepare(root: Path, timeout: float) -> None:
-    """Make the database where it is missing, and find out whether it can be written."""
-    from mlflow import MlflowClient
+@contextmanager
+def _without_waiting_for_disk(root: Path) -> Iterator[None]:
+    """Spare SQLite below a root the wait for the disk at every commit: it can be made again.
+
+    MLflow opens the connections and does not show its engine, so this listens to all engines of
+    the process while the block lasts, and changes those of MLflow's file below the root alone.
+    """
     from sqlalchemy import Engine, event
 
-    if not event.contains(Engine, "connect", _relax):
-        event.listen(Engine, "connect", _relax)
-    database = _database(root)
+    def relax(connection: object, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            ((_, _, file),) = connection.execute("PRAGMA database_list")
+            path = Path(file)
+            if path.name == paths.DATABASE and path.is_relative_to(root.resolve()):
+                connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", relax)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", relax)
+
+
+def _prepare(database: Path, timeout: float) -> None:
+    """Make the database where it is missing, and find out whether it can be written."""
+    from mlflow import MlflowClient
+
     if not database.exists():
-        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=root) as folder:
-            new = Path(folder).resolve() / database.name
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=database.parent) as folder:
+            new = Path(folder) / database.name
             MlflowClient(f"sqlite:///{new}")
             os.replace(new, database)
     _probe(database, timeout)
-
-
-def _relax(connection: object, _: object) -> None:
-    """Spare our database the wait for the disk at every commit: it can be made again."""
-    if isinstance(connection, sqlite3.Connection):
-        ((_, _, file),) = connection.execute("PRAGMA database_list")
-        if Path(file).name == DATABASE:
-            connection.execute("PRAGMA synchronous = OFF")
 
 
 def _probe(database: Path, timeout: float) -> None:
@@ -401,19 +324,19 @@ def _probe(database: Path, timeout: float) -> None:
 
 
 def _short(error: Exception) -> str:
-    """What went wrong, of requests only their cause: the rest names the address again and again."""
+    """Text of an error; of a failed request its cause only, as the rest repeats the address."""
     text = str(error)
     cause = re.search(r"Caused by \w+\((.*)\)\)", text)
     return re.split(r": |, '", cause[1])[-1].strip("\"'") if cause else text
 
 
 def _text(value: object) -> str:
-    """As a tag or a parameter; MLflow would warn of every text that it has to shorten."""
+    """Text of a tag or a parameter; MLflow would warn of every text that it has to shorten."""
     return str(value)[:TEXT]
 
 
 def _database(root: Path) -> Path:
-    return root.resolve() / DATABASE
+    return root.resolve() / paths.DATABASE
 
 
 def _digest(*parts: object) -> str:

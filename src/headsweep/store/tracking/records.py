@@ -1,7 +1,7 @@
-"""From run folders to what their MLflow runs shall hold; knows nothing of MLflow.
+"""Contents of MLflow runs, read from run folders; knows nothing of MLflow.
 
-A grid's job and a single run have a page of their own and one for each member. A search's trial has
-one page for all of its seeds.
+A grid's job and a single run have a record of their own and one for each member. A search's trial
+has one record for all of its seeds.
 """
 
 import json
@@ -13,30 +13,46 @@ from csv import DictReader
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from headsweep.store.outcome import OUTCOME, Outcome, best_trials
+from headsweep.files import short_key
+from headsweep.identity import inert
+from headsweep.store import paths
+from headsweep.store.outcome import Outcome, best_trials
 from headsweep.store.runs import read_config, read_job, read_results, read_spec
 
-Metric = tuple[str, float, int]
-"""Name, value and step."""
+
+class LoggedMetric(NamedTuple):
+    """One value of a metric, as MLflow has it: its steps may be evaluations or all be 0."""
+
+    name: str
+    value: float
+    step: int
+
+
+class TrainingData(NamedTuple):
+    """Name of a data set, its digest, and its source as JSON."""
+
+    name: str
+    digest: str
+    source: str
 
 
 @dataclass(frozen=True)
-class Page:
-    """What one run shall hold.
+class RunRecord:
+    """Content of one MLflow run.
 
     Attributes:
-        folder: What it is written from, and is found again by.
+        folder: The folder it is written from, and is found again by.
         name: For people.
         status: ``FINISHED``, ``FAILED`` or ``KILLED``.
         start: In ms.
         end: In ms.
-        tags: What may change when the sweep goes on.
-        params: What may not.
+        tags: Facts that may change when the sweep goes on.
+        params: Facts that may not.
         metrics: Each name and step once.
         files: Those to be copied.
-        data: Name, digest and source of the training data.
+        data: The data set of the training.
     """
 
     folder: Path
@@ -46,14 +62,14 @@ class Page:
     end: int
     tags: Mapping[str, Any]
     params: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Sequence[Metric] = ()
+    metrics: Sequence[LoggedMetric] = ()
     files: Sequence[Path] = ()
-    data: tuple[str, str, str] | None = None
+    data: TrainingData | None = None
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the page of a sweep takes from one of its jobs.
+class JobState:
+    """The part of a job that the record of its sweep needs.
 
     Attributes:
         name: Of its folder.
@@ -71,52 +87,52 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class JobPages:
-    """A job folder: its page, those of its members, and what its sweep takes from it."""
+class JobRecords:
+    """Records of a job folder: the job's, those of its members, and what its sweep needs."""
 
-    page: Page
-    members: Sequence[Page]
-    facts: Facts
+    job: RunRecord
+    members: Sequence[RunRecord]
+    state: JobState
 
 
 def objectives(sweep: Path) -> list[str]:
-    """What a search makes best; empty for a grid."""
+    """Objectives of a search; empty for a grid."""
     spec = read_spec(sweep)
     return list(spec["objective"]) if "search" in spec else []
 
 
-def read_pages(folder: Path, searched: Sequence[str] = ()) -> JobPages | None:
-    """Pages of a job folder.
+def read_records(folder: Path, searched: Sequence[str] = ()) -> JobRecords | None:
+    """Records of a job folder.
 
     Args:
         folder: The job folder.
         searched: The objectives of its search; empty for a grid's job or a single run.
 
     Returns:
-        The pages; None where there is nothing yet, or a worker moves it at this moment.
+        The records; None where there is nothing yet, or a worker moves it at this moment.
     """
     try:
-        job = _Job(folder)
+        job = _JobFolder(folder)
         if job.empty:
             return None
-        page = job.trial_page(searched) if searched else job.page()
-        members = [] if searched else [job.member_page(seed) for seed in job.results]
-        return JobPages(page, members, job.facts())
+        own = job.trial_record(searched) if searched else job.record()
+        members = [] if searched else [job.member_record(seed) for seed in job.results]
+        return JobRecords(own, members, job.state())
     except FileNotFoundError:
         return None
 
 
-def read_facts(folder: Path) -> Facts | None:
-    """What the page of its sweep takes from a job folder; None as in ``read_pages``."""
+def read_state(folder: Path) -> JobState | None:
+    """State of a job folder for the record of its sweep; None as in ``read_records``."""
     try:
-        job = _Job(folder)
-        return None if job.empty else job.facts()
+        job = _JobFolder(folder)
+        return None if job.empty else job.state()
     except FileNotFoundError:
         return None
 
 
-def sweep_page(folder: Path, jobs: Sequence[Facts], searched: Sequence[str]) -> Page:
-    """The page of a sweep that has jobs: counts, and what a search found. All of it may change."""
+def sweep_record(folder: Path, jobs: Sequence[JobState], searched: Sequence[str]) -> RunRecord:
+    """Record of a sweep that has jobs: counts, and what a search found. All of it may change."""
     members = Counter(status for job in jobs for status in job.statuses)
     tags: dict[str, Any] = {
         "level": "sweep",
@@ -131,10 +147,10 @@ def sweep_page(folder: Path, jobs: Sequence[Facts], searched: Sequence[str]) -> 
         tags |= {**counts, "members_pruned": members["pruned"], "objective": " ".join(searched)}
         tags |= _best(jobs, searched)
     start, end = min(job.start for job in jobs), max(job.end for job in jobs)
-    return Page(folder, folder.name, "FINISHED", start, end, tags)
+    return RunRecord(folder, folder.name, "FINISHED", start, end, tags)
 
 
-def _best(jobs: Sequence[Facts], searched: Sequence[str]) -> dict[str, Any]:
+def _best(jobs: Sequence[JobState], searched: Sequence[str]) -> dict[str, Any]:
     """The best trial with its interval over the seeds; of several objectives the Pareto front."""
     from headsweep.stats.metrics import METRICS
 
@@ -167,8 +183,8 @@ def _interval(outcome: Outcome) -> dict[str, Any]:
     return tags
 
 
-class _Job:
-    """A job folder, read for MLflow; without a description where it could not be trained."""
+class _JobFolder:
+    """A job folder, read for MLflow; it has no ``job.json`` where it could not be trained."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -184,14 +200,14 @@ class _Job:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to show yet."""
+        """True while there is nothing to show."""
         return self.about is None and self.outcome is None
 
-    def facts(self) -> Facts:
-        """What its sweep takes from it."""
+    def state(self) -> JobState:
+        """The part that the record of its sweep needs."""
         outcome = replace(self.outcome, intermediate={}, attrs={}) if self.outcome else None
         statuses = [result["status"] for result in self.results.values()]
-        return Facts(self.folder.name, outcome, statuses, *self._times(self.results))
+        return JobState(self.folder.name, outcome, statuses, *self._times(self.results))
 
     @property
     def name(self) -> str:
@@ -201,14 +217,14 @@ class _Job:
         labels = self.about["labels"]
         others = (text.partition("=") for text in self.about["overrides"])
         words = [
-            value if key in labels else f"{key.rpartition('.')[2]}={value}"
+            value if key in labels else f"{short_key(key)}={value}"
             for key, _, value in others
             if key not in ("head", "seed", "seeds")
         ]
         return " ".join([labels["head"], *words])
 
-    def page(self) -> Page:
-        """The job's own run: what its members share, and their means."""
+    def record(self) -> RunRecord:
+        """Record of the job itself: what its members share, and their means."""
         done = len(self.finished)
         failed = [(s, r["reason"]) for s, r in self.results.items() if r["status"] == "failed"]
         reasons = [f"seed {seed}: {reason}" for seed, reason in failed]
@@ -220,7 +236,7 @@ class _Job:
             status = "FAILED"
             reasons.append(str(self.outcome.reason))
         about = {"status": f"{done} of {wanted} finished", "reason": "; ".join(reasons)}
-        return Page(
+        return RunRecord(
             self.folder,
             self.name,
             status,
@@ -228,57 +244,59 @@ class _Job:
             {"level": "job", **self._tags(), **about},
             self._params(next(iter(self.finished.values()), {})),
             _summary(self.finished.values()),
-            self._files("config.yaml", OUTCOME, "traceback.txt"),
+            self._files(paths.CONFIG, paths.OUTCOME, paths.TRACEBACK),
             self._data(),
         )
 
-    def member_page(self, seed: int) -> Page:
-        """The run of one member."""
-        result, own = self.results[seed], f"seed_{seed}"
+    def member_record(self, seed: int) -> RunRecord:
+        """Record of one member."""
+        result, folder = self.results[seed], paths.seed_folder(self.folder, seed)
         keys = ("member_key", "status", "reason", "best_step")
         about = {key: result[key] for key in keys if result.get(key) is not None}
-        return Page(
-            self.folder / own,
+        return RunRecord(
+            folder,
             f"{self.name} seed {seed}",
             "FINISHED" if result["status"] == "finished" else "FAILED",
             *self._times([seed]),
             {"level": "seed", **self._tags(), **about},
             {**self._params(result), "seed": seed},
-            [*_history(self.folder / own / "history.csv"), *_finals(result)],
-            self._files("config.yaml", f"{own}/head.safetensors"),
+            [*_history(folder / paths.HISTORY), *_finals(result)],
+            self._files(paths.CONFIG, f"{folder.name}/{paths.WEIGHTS}"),
             self._data(),
         )
 
-    def trial_page(self, searched: Sequence[str]) -> Page:
-        """The run of a trial: only a complete one has its objectives under their plain names."""
+    def trial_record(self, searched: Sequence[str]) -> RunRecord:
+        """Record of a trial: only a complete one has its objectives under their plain names."""
         outcome = self.outcome or Outcome("failed", "it has no outcome")
         first = f"history/{searched[0]}"
-        metrics = [(first, value, step) for step, value in outcome.intermediate.items()]
+        metrics = [LoggedMetric(first, value, at) for at, value in outcome.intermediate.items()]
         for seed, result in self.finished.items():
-            metrics += [(f"seed_{seed}/{name}", value, at) for name, value, at in _finals(result)]
+            metrics += [one._replace(name=f"seed_{seed}/{one.name}") for one in _finals(result)]
         metrics += _summary(self.finished.values())
         if outcome.state == "complete":
-            metrics += [(n, v, 0) for n, v in zip(searched, outcome.values, strict=True)]
+            values = zip(searched, outcome.values, strict=True)
+            metrics += [LoggedMetric(name, value, 0) for name, value in values]
             # One seed alone has no spread.
             spreads = zip(searched, outcome.spread, strict=False)
-            metrics += [(f"{name}_std", spread, 0) for name, spread in spreads]
+            metrics += [LoggedMetric(f"{name}_std", spread, 0) for name, spread in spreads]
         reason = {} if outcome.reason is None else {"reason": outcome.reason}
-        return Page(
+        return RunRecord(
             self.folder,
             f"trial {self.folder.name}",
             "FAILED" if outcome.state == "failed" else "FINISHED",
             *self._times(self.results),
             {"level": "trial", "trial_state": outcome.state, **reason, **self._tags()},
             _readable(outcome.params) | self._params(next(iter(self.results.values()), {})),
-            [(name, value, step) for (name, step), value in _once(metrics).items()],
-            self._files("config.yaml", OUTCOME, "traceback.txt"),
+            _once(metrics),
+            self._files(paths.CONFIG, paths.OUTCOME, paths.TRACEBACK),
             self._data(),
         )
 
     def _times(self, seeds: Iterable[int]) -> tuple[int, int]:
         """First start and last end of the given members; of none, when the folder changed."""
-        ends = {s: (self.folder / f"seed_{s}" / "result.json").stat().st_mtime for s in seeds}
-        last = self.folder / OUTCOME if self.outcome is not None else self.folder
+        files = {seed: paths.seed_folder(self.folder, seed) / paths.RESULT for seed in seeds}
+        ends = {seed: file.stat().st_mtime for seed, file in files.items()}
+        last = self.folder / paths.OUTCOME if self.outcome is not None else self.folder
         end = max(ends.values(), default=last.stat().st_mtime)
         starts = (at - (self.results[s].get("seconds") or 0.0) for s, at in ends.items())
         return int(1000 * min(starts, default=end)), int(1000 * end)
@@ -286,32 +304,29 @@ class _Job:
     def _files(self, *names: str) -> list[Path]:
         return [path for name in names if (path := self.folder / name).exists()]
 
-    def _data(self) -> tuple[str, str, str] | None:
+    def _data(self) -> TrainingData | None:
         if self.about is None:
             return None
         source = json.dumps(self.config["data"]["source"])
-        return self.about["labels"]["data"], self.about["data_key"][:8], source
+        return TrainingData(self.about["labels"]["data"], self.about["data_key"][:8], source)
 
     def _params(self, result: Mapping[str, Any]) -> dict[str, Any]:
-        """Flat values in effect; what a one-layer head has no use for is 0 or false."""
+        """Flat values in effect: keys that do nothing in this head are 0, unset ones left out."""
         if self.about is None:
             return {}
         counts = result.get("parameters") or {}
-        head = {key.removeprefix("regression_"): v for key, v in self.config["head"].items()}
+        own, optim = self.config["head"], self.config["optim"]
+        head = {short_key(key): value for key, value in {**own, **inert(own)}.items()}
         del head["_target_"]
-        if head.get("num_layers") == 1:
-            head |= {"hidden_dim": 0, "dropout": 0.0, "layer_norm": False}
-        elif counts and head.get("hidden_dim", 0) is None:
-            head["hidden_dim"] = counts["aggregated_dim"] // 2
-        optim = {key: value for key, value in self.config["optim"].items() if value is not None}
+        values = {key: value for key, value in {**head, **optim}.items() if value is not None}
         sizes = {k if k == "aggregated_dim" else f"params_{k}": v for k, v in counts.items()}
         # An arm changes values, not which files are chosen: of the other groups values are shown.
         files = ("head", "arm", "data", "backbone")
         chosen = {k: v for k, v in self.about["labels"].items() if k in files}
-        return {**head, **optim, **sizes, **chosen, **self._inputs()}
+        return {**values, **sizes, **chosen, **self._inputs()}
 
     def _inputs(self) -> dict[str, Any]:
-        """What the head sees and learns."""
+        """Inputs of the head, and its target."""
         pooling, target, features = (self.config[k] for k in ("pooling", "target", "features"))
         return {
             "pooling": pooling["width"],
@@ -333,45 +348,46 @@ class _Job:
 
 
 def _readable(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of a trial under the names that ``_Job._params`` gives to the same values."""
-    names = {key: key.rpartition(".")[2].removeprefix("regression_") for key in params}
+    """Parameters of a trial, named as ``_JobFolder._params`` names the same values."""
     flat = ("head.", "optim.")
-    return {names[k] if k.startswith(flat) else k: value for k, value in params.items()}
+    return {short_key(k) if k.startswith(flat) else k: value for k, value in params.items()}
 
 
-def _finals(result: Mapping[str, Any]) -> list[Metric]:
+def _finals(result: Mapping[str, Any]) -> list[LoggedMetric]:
     """Metrics of a member at its kept weights."""
     at, metrics = result.get("best_step") or 0, result.get("metrics", {})
-    return [(name, value, at) for name, value in metrics.items() if value is not None]
+    return [LoggedMetric(name, value, at) for name, value in metrics.items() if value is not None]
 
 
-def _summary(results: Iterable[Mapping[str, Any]]) -> list[Metric]:
+def _summary(results: Iterable[Mapping[str, Any]]) -> list[LoggedMetric]:
     """Mean, standard deviation (ddof 1, for two and more) and number of each final metric."""
     values: dict[str, list[float]] = {}
     for result in results:
-        for name, value, _ in _finals(result):
-            values.setdefault(name, []).append(value)
-    found: list[Metric] = []
+        for metric in _finals(result):
+            values.setdefault(metric.name, []).append(metric.value)
+    found: list[LoggedMetric] = []
     for name, numbers in values.items():
-        found += [(f"{name}_mean", statistics.fmean(numbers), 0), (f"{name}_n", len(numbers), 0)]
+        found.append(LoggedMetric(f"{name}_mean", statistics.fmean(numbers), 0))
+        found.append(LoggedMetric(f"{name}_n", len(numbers), 0))
         if len(numbers) > 1:
-            found.append((f"{name}_std", statistics.stdev(numbers), 0))
+            found.append(LoggedMetric(f"{name}_std", statistics.stdev(numbers), 0))
     return found
 
 
-def _once(metrics: Iterable[Metric]) -> dict[tuple[str, int], float]:
-    return {(name, step): value for name, value, step in metrics}
+def _once(metrics: Iterable[LoggedMetric]) -> list[LoggedMetric]:
+    """Each name and step once, with its last value."""
+    return list({(metric.name, metric.step): metric for metric in metrics}.values())
 
 
-def _history(path: Path) -> list[Metric]:
+def _history(path: Path) -> list[LoggedMetric]:
     """Metrics of each evaluation, named apart: MLflow shows a metric's last step, not the kept."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
         cells = [
-            (f"history/{name}", float(value or "nan"), int(row["step"]))
+            LoggedMetric(f"history/{name}", float(value or "nan"), int(row["step"]))
             for row in DictReader(file)
             for name, value in row.items()
             if name != "step"
         ]
-    return [cell for cell in cells if math.isfinite(cell[1])]
+    return [cell for cell in cells if math.isfinite(cell.value)]

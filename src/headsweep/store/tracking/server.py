@@ -1,4 +1,4 @@
-"""MLflow's own pages over the runs below a root."""
+"""The command ``headsweep ui``: MLflow's own server over the runs below a root."""
 
 import os
 import socket
@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import NoReturn
 
 from headsweep.errors import UserError
+from headsweep.store.paths import DATABASE
 from headsweep.store.tracking.mlflow_client import (
-    DATABASE,
     MLFLOW_SETTINGS,
     TrackingError,
     artifacts,
-    page,
     tracking_uri,
+    view_address,
 )
 
 SETTINGS = {**MLFLOW_SETTINGS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """Environment of the server; its job runner would start seven more processes and outlive it."""
 
 WAIT_SECONDS = 10.0
-"""How long to wait for others that write the same runs."""
+"""Seconds to wait for others that write the same runs."""
 
 
 def serve(root: Path, port: int) -> NoReturn:
@@ -42,7 +42,7 @@ def serve(root: Path, port: int) -> NoReturn:
     except OSError as error:
         raise UserError(f"port {port} cannot be used ({error}); choose another") from error
     try:
-        start = page(root, WAIT_SECONDS)
+        start = view_address(root, WAIT_SECONDS)
     except TrackingError:
         if not (root / DATABASE).exists():
             raise

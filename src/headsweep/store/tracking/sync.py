@@ -1,112 +1,111 @@
-"""Bringing MLflow in line with the run folders: while workers train, and whenever asked."""
+"""Bringing MLflow in line with the run folders: of a job, a sweep, a report, or all."""
 
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
-from types import TracebackType
 
-from headsweep.config import Config
 from headsweep.errors import UserError
-
-EVERY_SECONDS = 2.0
-"""How often finished jobs are looked for."""
-
-RETRY_SECONDS = 30.0
-"""How long to wait after MLflow could not be written."""
-
-
-class Tracker:
-    """Copies finished jobs to MLflow, from a thread of its own, and all of them at the end.
-
-    What goes wrong there is said once and touches no result: ``headsweep sync`` makes up for it.
-
-    Args:
-        config: Says whether and where to track.
-        folder: The sweep's folder.
-    """
-
-    def __init__(self, config: Config, folder: Path) -> None:
-        from headsweep.store.tracking.changes import Seen
-
-        self.config, self.folder = config, folder
-        self._seen = Seen()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._warned = False
-
-    def __enter__(self) -> "Tracker":
-        if self.config.tracking:
-            self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.config.tracking:
-            self._stop.set()
-            self._thread.join()
-            self._sync()
-
-    def _follow(self) -> None:
-        seconds = EVERY_SECONDS
-        while not self._stop.wait(seconds):
-            seconds = EVERY_SECONDS if self._sync() else RETRY_SECONDS
-
-    def _sync(self) -> bool:
-        from headsweep.store.tracking.mlflow_client import sync_sweep
-
-        root, uri = Path(self.config.root), self.config.tracking_uri
-        try:
-            sync_sweep(root, self.folder, uri, self._seen)
-        except Exception as error:  # whatever it is, the training goes on
-            if not self._warned:
-                kind = "" if isinstance(error, UserError) else f"MLflow: {type(error).__name__}: "
-                print(f"warning: {kind}{error}", file=sys.stderr)
-            self._warned = True
-            return False
-        return True
+from headsweep.store import paths
+from headsweep.store.runs import find_jobs
+from headsweep.store.tracking.changes import SweepSnapshot, job_stamps
+from headsweep.store.tracking.mlflow_client import LOCK_SECONDS, TrackingError, open_experiment
+from headsweep.store.tracking.records import (
+    objectives,
+    read_records,
+    read_state,
+    sweep_record,
+)
 
 
-@contextmanager
-def report_copier(root: Path, sweep: Path, uri: str | None = None) -> Iterator[Callable[[], None]]:
-    """A process that loads MLflow, which takes 3 seconds, while a report is made.
+def sync_job(
+    root: Path, folder: Path, timeout: float = LOCK_SECONDS, uri: str | None = None
+) -> None:
+    """Bring the MLflow runs of one job, of its seeds and of its sweep in line with its folder.
+
+    Complete members become runs with parameters, ``history/*`` metrics for each evaluation, final
+    metrics under their plain names, data set, configuration and weights. The job's run carries
+    ``<metric>_mean``, ``<metric>_std`` and ``<metric>_n`` over the finished members. It is FINISHED
+    when every seed has a result, KILLED when some are missing, FAILED when all failed or it could
+    not be trained.
 
     Args:
         root: The folder of all output.
-        sweep: The sweep's folder below it.
+        folder: The job folder below it.
+        timeout: Seconds to wait for others that write.
         uri: Of a tracking server; None for the database below the root.
 
-    Yields:
-        What copies the sweep's report to MLflow, as ``mlflow_client.sync_report``.
+    Raises:
+        TrackingError: MLflow cannot be written.
     """
-    from headsweep.store.tracking.mlflow_client import (
-        TrackingError,
-        load,
-        sync_command,
-        sync_report,
-    )
+    sweep = paths.sweep_of(folder)
+    with open_experiment(root, sweep or folder, uri, timeout) as experiment:
+        searched = objectives(sweep) if sweep else []
+        parent = None
+        if sweep:
+            found = (read_state(paths.job_folder(sweep, name)) for name in job_stamps(sweep))
+            if states := [one for one in found if one]:
+                parent = experiment.write_sweep(sweep_record(sweep, states, searched))
+        stored = experiment.find(folder)
+        records = read_records(folder, searched)
+        if records:
+            experiment.write_job(records, parent, stored)
+        experiment.forget(stored)
 
-    def copy() -> None:
-        try:
-            other.submit(sync_report, root, sweep, uri).result()
-        except BrokenExecutor as error:
-            raise TrackingError(
-                f"{sweep}: the process that writes MLflow was ended; "
-                f"`{sync_command(root, sweep, uri)}` copies the report"
-            ) from error
 
-    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to answer
-    with ProcessPoolExecutor(1, get_context("spawn"), signal.signal, ignore) as other:
-        other.submit(load, root, sweep, uri)  # an error is raised again by the copy
-        yield copy
+def sync_sweep(
+    root: Path, folder: Path, uri: str | None = None, known: SweepSnapshot | None = None
+) -> None:
+    """Bring the MLflow runs of a whole sweep in line with its folders.
+
+    A grid's jobs become what ``sync_job`` makes of them. A trial of a search becomes one run: its
+    objectives under their plain names, their ``_std``, ``seed_<s>/<metric>`` for each finished
+    seed, the curve it was pruned by under ``history/``. The sweep's run carries as tags what may
+    change when it goes on: counts, and of a search the best trial or the Pareto front.
+
+    Args:
+        root: The folder of all output.
+        folder: The sweep's folder below it.
+        uri: Of a tracking server; None for the database below the root.
+        known: The sweep as earlier calls in this process found it, kept up to date here. With it
+            only jobs that have changed since are looked at.
+
+    Raises:
+        TrackingError: MLflow cannot be written.
+    """
+    known = SweepSnapshot() if known is None else known
+    if not known.changed(job_stamps(folder)):
+        return
+    with open_experiment(root, folder, uri) as experiment:
+        now = job_stamps(folder)  # again: others may have written while this call waited
+        changed, searched = known.changed(now), objectives(folder)
+        jobs = {name: paths.job_folder(folder, name) for name in changed}
+        records = {name: read_records(job, searched) for name, job in jobs.items()}
+        new = {name: own.state if own else None for name, own in records.items()}
+        states = [one for name, one in {**known.states, **new}.items() if one and name in now]
+        stored = experiment.find(*(jobs.values() if known.stamps else [folder / paths.JOBS]))
+        parent = experiment.write_sweep(sweep_record(folder, states, searched)) if states else None
+        for own in records.values():
+            if own:
+                experiment.write_job(own, parent, stored)
+        experiment.forget(stored)
+    known.update(now, new)
+
+
+def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
+    """Copy the ``report`` folder of a sweep to the artifacts of its run.
+
+    Args:
+        root: The folder of all output.
+        sweep: The sweep's folder below it; at least one of its jobs has been synced.
+        uri: Of a tracking server; None for the database below the root.
+
+    Raises:
+        TrackingError: MLflow cannot be written, or does not know the sweep.
+    """
+    with open_experiment(root, sweep, uri) as experiment:
+        stored = experiment.find_sweep(sweep)
+        if not stored:
+            raise TrackingError(f"{sweep}: not in MLflow yet; sync one of its jobs first")
+        for run in stored:
+            experiment.copy_folder(run, sweep / paths.REPORT)
 
 
 def sync(root: Path, name: str | None = None, uri: str | None = None) -> list[str]:
@@ -123,12 +122,10 @@ def sync(root: Path, name: str | None = None, uri: str | None = None) -> list[st
     Raises:
         UserError: There is no such sweep or run, or MLflow cannot be written.
     """
-    from headsweep.store.tracking.mlflow_client import sync_job, sync_report, sync_sweep
-
     if not root.is_dir():
         raise UserError(f"--root {root}: no such folder; it is the root=FOLDER of the trainings")
-    runs = {path.parent.name: path.parent for path in sorted(root.glob("runs/*/job.json"))}
-    sweeps = {path.parent.name: path.parent for path in sorted(root.glob("sweeps/*/jobs"))}
+    runs = {path.name: path for path in find_jobs(root / paths.RUNS)}
+    sweeps = {path.name: path for path in paths.sweep_folders(root) if (path / paths.JOBS).is_dir()}
     if name is not None:
         runs = {key: path for key, path in runs.items() if key == name}
         sweeps = {key: path for key, path in sweeps.items() if key == name}
@@ -136,7 +133,7 @@ def sync(root: Path, name: str | None = None, uri: str | None = None) -> list[st
             raise UserError(f"no finished job of {name!r} in {root}; `headsweep list` shows all")
     for folder in sweeps.values():
         sync_sweep(root, folder, uri)
-        if (folder / "report").is_dir():
+        if (folder / paths.REPORT).is_dir():
             sync_report(root, folder, uri)
     for folder in runs.values():
         sync_job(root, folder, uri=uri)

@@ -12,7 +12,7 @@ from typing import Any
 from headsweep import files
 from headsweep.errors import UserError
 from headsweep.identity import identity, override_key
-from headsweep.store import runs
+from headsweep.store import paths, runs
 from headsweep.store.outcome import best_trials
 from headsweep.store.trials import Trials
 
@@ -155,11 +155,12 @@ def choose(root: Path, study: str, top: int) -> Finalists:
     """
     if top < 1:
         raise UserError(f"top={top}: must be at least 1")
-    folder = root / "sweeps" / study
+    folder = paths.sweep_folder(root, study)
     found = Trials.read(folder) if re.fullmatch(r"\w[\w.-]*", study) else None
     if found is None:
-        known = [s.parent.name for s in sorted(root.glob("sweeps/*/spec.yaml"))]
-        searches = [name for name in known if "search" in runs.read_spec(root / "sweeps" / name)]
+        specs = {path.name: runs.read_spec(path) for path in paths.sweep_folders(root)}
+        known = [name for name, spec in specs.items() if spec]
+        searches = [name for name in known if "search" in specs[name]]
         what = "is not a search" if study in known else "there is no such sweep"
         raise UserError(
             f"study={study}: {what}; searches below {root}: {', '.join(searches) or 'none yet'}"
@@ -172,7 +173,7 @@ def choose(root: Path, study: str, top: int) -> Finalists:
     best: dict[str, Finalist] = {}
     for number in best_trials(found.outcomes, found.directions):
         if len(best) < top:
-            finalist = _read(folder / "jobs" / str(number), found)
+            finalist = _read(paths.job_folder(folder, number), found)
             best.setdefault(finalist.job_key, finalist)
     if len(best) < top:
         kind = "different complete trials" if len(found.objectives) == 1 else "on its Pareto front"

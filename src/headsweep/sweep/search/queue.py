@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from headsweep.errors import UserError
+from headsweep.store import paths
 from headsweep.store.outcome import Outcome
 from headsweep.store.runs import root_id
 from headsweep.sweep.leases import Lease, Leases
@@ -205,7 +206,7 @@ class SearchQueue:
         return self.storage.optuna.get_trial_id_from_study_id_trial_number(self._id, number)
 
     def _folder(self, number: int) -> Path:
-        return self.folder / "jobs" / str(number)
+        return paths.job_folder(self.folder, number)
 
 
 def _next(trials: Sequence[FrozenTrial]) -> int:

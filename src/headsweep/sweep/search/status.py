@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from headsweep.errors import UserError
+from headsweep.store import paths
 from headsweep.store.runs import read_command
 from headsweep.store.trials import Trials, failures, parameters, time_left, usable
 from headsweep.sweep.leases import Leases
@@ -18,7 +19,7 @@ def print_study(root: Path, name: str) -> None:
     Raises:
         UserError: There is no such search.
     """
-    folder = root / "sweeps" / name
+    folder = paths.sweep_folder(root, name)
     trials = Trials.read(folder) if folder.is_dir() else None
     if trials is None:
         what = "is a grid; see headsweep report" if folder.is_dir() else "does not exist"

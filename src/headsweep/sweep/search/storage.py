@@ -17,9 +17,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 from headsweep.errors import UserError
-
-FILE = "journal.log"
-"""File name of the journal in a sweep's folder."""
+from headsweep.store.paths import JOURNAL
 
 FOREIGN_SECONDS = 0.2
 """Time that another program, such as optuna-dashboard, may hold the journal's own lock."""
@@ -76,7 +74,7 @@ class Storage:
     """
 
     def __init__(self, sweep: Path, url: str | None, root: Path) -> None:
-        self.path = sweep / FILE
+        self.path = sweep / JOURNAL
         self.optuna: BaseStorage
         self._journal: _Journal | None = None
         if url is None:
