@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help ablation test lint calibrate killmatrix ui screenshots
+.PHONY: help ablation test lint calibrate killmatrix docs ui screenshots
 # Where `make screenshots` finds a finished `sweeps=presets`.
 ROOT ?= runs
 # One more than there are cores: many tests wait for a process or a server.
@@ -29,6 +29,9 @@ calibrate: .venv/installed ## Count the wrong verdicts on real seeds; reads ../s
 
 killmatrix: .venv/installed-dev ## Kill searches 50 times and compare them with one left alone.
 	$(BIN)/python tests/helpers/killing.py --kills 50
+
+docs: .venv/installed-dev ## Build the documentation into site/; open site/index.html.
+	$(BIN)/mkdocs build --quiet
 
 ui: .venv/installed ## Open the runs in MLflow on 127.0.0.1.
 	$(BIN)/headsweep ui
