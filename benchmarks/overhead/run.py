@@ -119,7 +119,7 @@ def wrap_job(clock: Clock) -> None:
     from headsweep.sweep import job
 
     clock.wrap(job, "_train", "training")
-    clock.wrap(job, "build_features find_inputs _about _write_member", "folders")
+    clock.wrap(job, "build_features _about _write_member", "folders")
     clock.wrap(runs, "write_job write_member write_progress read_results", "folders")
 
 
@@ -129,13 +129,13 @@ def worker(file: Path) -> None:
     from optuna.storages.journal import JournalFileBackend
 
     from headsweep.store import outcome
-    from headsweep.sweep import leases, plan
+    from headsweep.sweep import compose, leases
     from headsweep.sweep import worker as ours
     from headsweep.sweep.search import queue, storage
 
     clock = Clock(file)
     wrap_job(clock)
-    clock.wrap(plan.Sweep, "compose", "compose")
+    clock.wrap(compose.Sweep, "compose", "compose")
     clock.wrap(queue.SearchQueue, "take hand_in", "optuna")
     clock.wrap(ours._Watch, "evaluation outcome", "optuna")
     clock.wrap(JournalFileBackend, "append_logs read_logs", "journal")

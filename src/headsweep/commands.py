@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from headsweep.events.base import Events
-    from headsweep.sweep.plan import Job
+    from headsweep.sweep.compose import Job
 
 app = typer.Typer(
     help="Which regression head to put on a frozen hit transformer: train, compare, report.",
@@ -121,7 +121,7 @@ def backbone(
     import torch
 
     from headsweep.backbone.training import train_checkpoint
-    from headsweep.sweep.job import find_source
+    from headsweep.sweep.inputs import find_source
     from headsweep.terminal import console, preparing
 
     job = _compose(overrides or [])
@@ -360,7 +360,7 @@ def _compose(overrides: list[str]) -> "Job":
 
 def _read(overrides: list[str]) -> "Events":
     """The events of the source that the overrides choose."""
-    from headsweep.sweep.job import find_source
+    from headsweep.sweep.inputs import find_source
     from headsweep.terminal import console, preparing
 
     job = _compose(overrides)

@@ -13,20 +13,13 @@ from omegaconf import MISSING
 from headsweep.errors import UserError
 
 RUNTIME_KEYS = (
-    "root",
-    "name",
-    "device",
-    "workers",
-    "threads",
-    "worker",
-    "tracking",
-    "tracking_uri",
-    "sweeps",
-    "design",
-    "study",
-    "top",
+    *("root", "name", "device", "workers", "threads", "worker", "tracking", "tracking_uri"),
+    *("sweeps", "design", "study", "top"),
 )
-"""Keys that say how and where to run and what is compared: left out of every identity."""
+"""Keys that say how and where to run and what is compared; never part of an identity."""
+
+TABLES = ("arms", "rates")
+"""Keys that others are taken from when a job is validated; a job's own configuration lacks them."""
 
 TEST_SEED = 1_000_000
 """Seeds of simulated test samples begin here, above all that a configuration may choose."""
@@ -41,6 +34,18 @@ GROUPS = (
 def _check(ok: bool, key: str, value: object, must: str) -> None:
     if not ok:
         raise UserError(f"{key}={value}: must be {must}")
+
+
+def _at_least(group: str, node: object, **least: int) -> None:
+    """Check the lower limit of each of some numbers."""
+    for name, limit in least.items():
+        value = getattr(node, name)
+        key = f"{group}.{name}" if group else name
+        _check(value is None or value >= limit, key, value, f"at least {limit}")
+
+
+def _one_of(key: str, value: str, known: Sequence[str]) -> None:
+    _check(value in known, key, value, f"one of {', '.join(known)}")
 
 
 def _check_bins(pt_edges: Sequence[float], min_bin_tracks: int) -> None:
@@ -66,14 +71,13 @@ class SplitConfig:
             value = getattr(self, name)
             _check(0 <= value < 1, f"data.split.{name}", value, "in [0, 1)")
         _check(self.val > 0, "data.split.val", self.val, "above 0")
-        _check(self.seed >= 0, "data.split.seed", self.seed, "at least 0")
+        _at_least("data.split", self, seed=0, folds=2)
         if self.folds is None:
             _check(self.dev > 0, "data.split.dev", self.dev, "above 0")
             _check(self.fold == 0, "data.split.fold", self.fold, "0 without data.split.folds")
             total = self.val + self.dev + self.test
             _check(total < 1, "data.split.val + dev + test", total, "below 1")
         else:
-            _check(self.folds >= 2, "data.split.folds", self.folds, "at least 2")
             _check(0 <= self.fold < self.folds, "data.split.fold", self.fold, "in [0, folds)")
 
 
@@ -89,9 +93,7 @@ class SelectionConfig:
     min_station_hits: int = 3
 
     def __post_init__(self) -> None:
-        for name, least in (("min_hits", 0), ("min_stations", 0), ("min_station_hits", 1)):
-            value = getattr(self, name)
-            _check(value >= least, f"data.selection.{name}", value, f"at least {least}")
+        _at_least("data.selection", self, min_hits=0, min_stations=0, min_station_hits=1)
         for name in ("min_abs_eta", "min_pt"):
             value = getattr(self, name)
             _check(0 <= value < math.inf, f"data.selection.{name}", value, "at least 0 and finite")
@@ -103,11 +105,23 @@ class SelectionConfig:
 
 @dataclass
 class DataConfig:
-    """A source of events (``_target_`` and its arguments), its split, and the tracks that count."""
+    """A source of events (``_target_`` and its arguments), its split, and the tracks that count.
+
+    Attributes:
+        source: The class to build, and its arguments.
+        split: Shares of training, validation, dev and test.
+        selection: Cuts on true tracks.
+        repeats: Split seeds of a cross-validated grid: with ``split.folds`` it trains every
+            configuration on all folds of so many splits, unless fold or split seed are given.
+    """
 
     source: Any = MISSING
     split: SplitConfig = field(default_factory=SplitConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least("data", self, repeats=1)
 
 
 @dataclass
@@ -119,7 +133,7 @@ class SpectrometerConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        _check(self.events >= 20, "data.source.events", self.events, "at least 20")
+        _at_least("data.source", self, events=20)
         must = f"in [0, {TEST_SEED:,}), where the seeds of test samples begin"
         _check(0 <= self.seed < TEST_SEED, "data.source.seed", self.seed, must)
 
@@ -152,7 +166,7 @@ class TracksConfig:
     min_bin_tracks: int = 200
 
     def __post_init__(self) -> None:
-        _check(self.plane in ("xy", "rz"), "data.source.plane", self.plane, "xy or rz")
+        _one_of("data.source.plane", self.plane, ("xy", "rz"))
         _check_bins(self.pt_edges, self.min_bin_tracks)
 
 
@@ -178,28 +192,25 @@ class TruthConfig:
         for name in ("purity", "efficiency"):
             value = getattr(self, name)
             _check(0 < value <= 1, f"backbone.{name}", value, "in (0, 1]")
-        _check(self.dim >= 1, "backbone.dim", self.dim, "at least 1")
-        _check(self.seed >= 0, "backbone.seed", self.seed, "at least 0")
+        _at_least("backbone", self, dim=1, seed=0)
 
 
 @dataclass
 class FeaturesConfig:
-    """What the head sees of each hit, and which hits count for a track."""
+    """Hit features of the head, and the threshold of assignment to a track."""
 
     name: str = "bending"
     assignment_threshold: float = 0.1
 
     def __post_init__(self) -> None:
-        _check(
-            self.name in ("document", "bending"), "features.name", self.name, "document or bending"
-        )
+        _one_of("features.name", self.name, ("document", "bending"))
         threshold = self.assignment_threshold
         _check(0 < threshold < 1, "features.assignment_threshold", threshold, "in (0, 1)")
 
 
 @dataclass
 class PoolingConfig:
-    """The trained projections and what is pooled."""
+    """The trained projections, and the vectors and statistics that are pooled."""
 
     width: str = "full"
     projection: str = "linear"
@@ -210,31 +221,15 @@ class PoolingConfig:
     statistics: list[str] = field(default_factory=lambda: ["avg", "sum", "max", "min"])
 
     def __post_init__(self) -> None:
-        _check(self.width in ("full", "half"), "pooling.width", self.width, "full or half")
-        _check(
-            self.projection in ("linear", "mlp"),
-            "pooling.projection",
-            self.projection,
-            "linear or mlp",
-        )
-        _check(
-            self.activation in ("silu", "swiglu"),
-            "pooling.activation",
-            self.activation,
-            "silu or swiglu",
-        )
-        known = ("avg", "sum", "max", "min")
-        _check(
-            len(self.statistics) > 0
-            and len(set(self.statistics)) == len(self.statistics)
-            and set(self.statistics) <= set(known),
-            "pooling.statistics",
-            self.statistics,
-            f"a non-empty list out of {', '.join(known)}, each once",
-        )
-        _check(
-            self.raw or self.encoded or self.query, "pooling", "nothing", "query, raw or encoded"
-        )
+        _one_of("pooling.width", self.width, ("full", "half"))
+        _one_of("pooling.projection", self.projection, ("linear", "mlp"))
+        _one_of("pooling.activation", self.activation, ("silu", "swiglu"))
+        known, chosen = ("avg", "sum", "max", "min"), self.statistics
+        ok = 0 < len(set(chosen)) == len(chosen) and set(chosen) <= set(known)
+        must = f"a non-empty list out of {', '.join(known)}, each once"
+        _check(ok, "pooling.statistics", chosen, must)
+        some = self.raw or self.encoded or self.query
+        _check(some, "pooling", "nothing", "query, raw or encoded")
 
 
 @dataclass
@@ -248,28 +243,29 @@ class MLPHeadConfig:
     layer_norm: bool = True
 
     def __post_init__(self) -> None:
-        layers, hidden = self.regression_num_layers, self.regression_hidden_dim
-        _check(layers >= 1, "head.regression_num_layers", layers, "at least 1")
+        _at_least("head", self, regression_num_layers=1)
         _check(0 <= self.dropout < 1, "head.dropout", self.dropout, "in [0, 1)")
-        if layers >= 2 and hidden is not None:
-            _check(hidden >= 1, "head.regression_hidden_dim", hidden, "at least 1")
+        if self.regression_num_layers >= 2:
+            _at_least("head", self, regression_hidden_dim=1)
 
 
 @dataclass
 class TargetConfig:
-    """How the truth becomes what the head learns; see training/targets.py."""
+    """From the truth to the outputs that the head learns, ``training/targets.py``."""
 
     name: str = "plain"
     relative: bool = False
 
     def __post_init__(self) -> None:
-        known = ("plain", "log_pt", "inverse_pt", "q_over_pt")
-        _check(self.name in known, "target.name", self.name, f"one of {', '.join(known)}")
+        _one_of("target.name", self.name, ("plain", "log_pt", "inverse_pt", "q_over_pt"))
 
 
 @dataclass
 class OptimConfig:
-    """AdamW and its budget; a step is one batch of every member."""
+    """AdamW and its budget; a step is one batch of every member.
+
+    The default of ``lr`` is for heads and arms without an entry in the table ``conf/rates``.
+    """
 
     steps: int = 3200
     batch_size: int = 256
@@ -280,39 +276,31 @@ class OptimConfig:
     clip: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size"):
-            _check(getattr(self, name) >= 1, f"optim.{name}", getattr(self, name), "at least 1")
-        for name in ("lr", "clip"):
-            value = getattr(self, name)
-            _check(0 < value < math.inf, f"optim.{name}", value, "above 0 and finite")
+        _at_least("optim", self, steps=1, batch_size=1, patience=1)
+        for name, value in (("lr", self.lr), ("clip", self.clip)):
+            known = value != MISSING
+            _check(not known or 0 < value < math.inf, f"optim.{name}", value, "above 0 and finite")
         decay = self.weight_decay
         _check(0 <= decay < math.inf, "optim.weight_decay", decay, "at least 0 and finite")
-        known = ("onecycle", "constant", "plateau")
-        _check(
-            self.schedule in known, "optim.schedule", self.schedule, f"one of {', '.join(known)}"
-        )
+        _one_of("optim.schedule", self.schedule, ("onecycle", "constant", "plateau"))
         if self.schedule == "plateau" and self.patience is None:
             raise UserError("optim.patience is missing: optim.schedule=plateau needs it")
-        if self.patience is not None:
-            _check(self.patience >= 1, "optim.patience", self.patience, "at least 1")
-            if self.schedule == "onecycle":
-                raise UserError(
-                    f"optim.patience={self.patience}: not with optim.schedule=onecycle, whose rate "
-                    "only falls at the end; use constant or plateau, or leave patience out"
-                )
+        if self.patience is not None and self.schedule == "onecycle":
+            raise UserError(
+                f"optim.patience={self.patience}: not with optim.schedule=onecycle, whose rate "
+                "only falls at the end; use constant or plateau, or leave patience out"
+            )
 
 
 @dataclass
 class WorkerConfig:
-    """What each worker of a sweep does; ``workers`` says how many there are."""
+    """Limits of each worker of a sweep; ``workers`` is their number."""
 
-    capacity: int = 1
     max_retries: int = 2
     time_limit: float | None = None
 
     def __post_init__(self) -> None:
-        _check(self.capacity == 1, "worker.capacity", self.capacity, "1, for now")
-        _check(self.max_retries >= 0, "worker.max_retries", self.max_retries, "at least 0")
+        _at_least("worker", self, max_retries=0)
         if self.time_limit is not None:
             limit = self.time_limit
             _check(0 < limit < math.inf, "worker.time_limit", limit, "seconds above 0, or null")
@@ -320,7 +308,7 @@ class WorkerConfig:
 
 @dataclass
 class DesignConfig:
-    """What the report of a sweep compares, fixed before it runs; the first job is the control.
+    """Comparisons of a sweep's report, fixed before it runs; the first job is the control.
 
     Attributes:
         kind: ``control``: every other job with the first; ``path``: each with the one before it;
@@ -328,7 +316,7 @@ class DesignConfig:
             the interactions are a family of their own; ``claims``: the document's six claims
             (report/claims.py), which name their metrics themselves.
         metrics: The primary metrics; each must have a margin (stats/verdict.py).
-        comparisons: m, for which intervals are widened; null for as many as there are.
+        comparisons: Raises m, for which intervals are widened, above the number of comparisons.
         split: Where the report reads: ``dev``, or ``test``, for a confirmation and the claims.
     """
 
@@ -338,20 +326,20 @@ class DesignConfig:
     split: str = "dev"
 
     def __post_init__(self) -> None:
-        kinds = ("control", "path", "factorial", "claims")
-        _check(self.kind in kinds, "design.kind", self.kind, f"one of {', '.join(kinds)}")
+        _one_of("design.kind", self.kind, ("control", "path", "factorial", "claims"))
         names = self.metrics
         _check(0 < len(set(names)) == len(names), "design.metrics", names, "one or more, each once")
-        if self.comparisons is not None:
-            _check(self.comparisons >= 1, "design.comparisons", self.comparisons, "at least 1")
-        _check(self.split in ("dev", "test"), "design.split", self.split, "dev or test")
+        _at_least("design", self, comparisons=1)
+        _one_of("design.split", self.split, ("dev", "test"))
 
 
 @dataclass
 class Config:
     """One job: a configuration and its seeds (``seed``, ``seed + 1``, .., ``seeds`` of them).
 
-    With ``study`` a grid also trains the ``top`` best trials of that search.
+    With ``study`` a grid also trains the ``top`` best trials of that search. ``arms`` are those of
+    a sweep, in their order: keys and values of each, or null for a file of ``conf/arm``. ``rates``
+    is the table of learning rates.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -360,7 +348,7 @@ class Config:
     pooling: PoolingConfig = field(default_factory=PoolingConfig)
     head: Any = MISSING
     target: TargetConfig = field(default_factory=TargetConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=MISSING))  # conf/rates
     seed: int = 0
     seeds: int = 1
     root: str = "runs"
@@ -372,32 +360,44 @@ class Config:
     tracking: bool = True
     tracking_uri: str | None = None
     sweeps: Any = None
+    arms: Any = None
+    rates: Any = None
     design: DesignConfig = field(default_factory=DesignConfig)
     study: str | None = None
     top: int = 3
 
     def __post_init__(self) -> None:
-        _check(self.seed >= 0, "seed", self.seed, "at least 0")
+        _at_least("", self, seed=0, seeds=1, workers=1, threads=1)
         uri = self.tracking_uri
         web = uri is None or uri.startswith(("http://", "https://"))
         _check(web, "tracking_uri", uri, "the http(s) address of a server, or null")
-        for name in ("seeds", "workers", "threads"):
-            _check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+
+
+SCHEMAS: tuple[tuple[str, str, Any], ...] = (
+    ("data/source", "spectrometer", SpectrometerConfig),
+    ("data/source", "hepattn", HepattnConfig),
+    ("data/source", "tracks", TracksConfig),
+    ("backbone", "transformer", TransformerConfig),
+    ("backbone", "truth", TruthConfig),
+    ("head", "mlp", MLPHeadConfig),
+)
+"""Group, short name and schema of everything that a ``_target_`` of ours builds.
+
+A run's identity has the short name, never the path of a module: a class may move, a name stays.
+"""
 
 
 def register() -> None:
     """Make the schema known to Hydra, as ``schema`` and ``<group>/schema_<name>``."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config, replace=True)
-    for group, name, node in (
-        ("data/source", "schema_spectrometer", SpectrometerConfig),
-        ("data/source", "schema_hepattn", HepattnConfig),
-        ("data/source", "schema_tracks", TracksConfig),
-        ("backbone", "schema_transformer", TransformerConfig),
-        ("backbone", "schema_truth", TruthConfig),
-        ("head", "schema_mlp", MLPHeadConfig),
-    ):
-        store.store(group=group, name=name, node=node, replace=True)
+    for group, name, node in SCHEMAS:
+        store.store(group=group, name=f"schema_{name}", node=node, replace=True)
+
+
+def override_key(override: str) -> str:
+    """Key of an override such as ``head.dropout=0.1`` or ``+head=mine``."""
+    return override.lstrip("+~").partition("=")[0]
 
 
 def config_root() -> Path:

@@ -1,17 +1,20 @@
-"""Keys of what is computed: runs with the same ``run_key`` and seed have the same results."""
+"""Identity of runs: two runs with the same ``run_key`` and seed have the same results."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from headsweep.config import RUNTIME_KEYS, MLPHeadConfig
+from headsweep.config import RUNTIME_KEYS, SCHEMAS, TABLES
 
 NUMERICS = 1
 """Raised by hand when the same configuration may give other results; part of every run's key."""
 
 INERT_IN_ONE_LAYER = ("head.regression_hidden_dim", "head.dropout", "head.layer_norm")
-"""Keys that do nothing to a head of one layer, which has no hidden one."""
+"""Keys without effect on a head of one layer, which has no hidden one."""
+
+SHORT_NAMES = {schema._target_: name for _, name, schema in SCHEMAS}
+"""Short name of each class of ours that a configuration may build, by its ``_target_``."""
 
 
 def stable_hash(value: object, digits: int = 16) -> str:
@@ -21,38 +24,45 @@ def stable_hash(value: object, digits: int = 16) -> str:
 
 
 def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a resolved configuration that decides results: no runtime keys, no seeds.
+    """Part of a resolved configuration that decides results: no runtime keys, no seeds.
 
-    Where data and checkpoint lie is left out, as hashes of their content stand beside it in every
-    key, and so is what is inert. For a one-layer head width, dropout and normalisation are inert
-    and are set to 0, so that two spellings of the same network share a key.
+    Paths of data and checkpoint are left out, as every key has hashes of their content beside it.
+    So are keys without effect: of a one-layer head width, dropout and normalisation are set to 0,
+    so that two spellings of one network share a key. Our own classes have their short names.
     """
-    kept = _without(resolved, *RUNTIME_KEYS, "seed", "seeds")
+    kept = _without(resolved, *RUNTIME_KEYS, *TABLES, "seed", "seeds")
     data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]
     split, selection = data["split"], data["selection"]
     head |= inert(head)
+    source, backbone = _without(data["source"], "path"), _without(kept["backbone"], "checkpoint")
     return {
         **kept,
         "data": {
-            "source": _without(data["source"], "path"),
+            "source": _short(source),
             "split": _without(split, *(["fold"] if split["folds"] is None else [])),
             "selection": _without(
                 selection, *(["min_station_hits"] if selection["min_stations"] == 0 else [])
             ),
         },
-        "backbone": _without(kept["backbone"], "checkpoint"),
+        "backbone": _short(backbone),
         "pooling": _without(
             pooling, *(["activation"] if pooling["projection"] == "linear" else [])
         ),
-        "head": head,
+        "head": _short(head),
     }
 
 
 def inert(head: Mapping[str, Any]) -> dict[str, float]:
-    """Keys of a resolved head that do nothing in it, with the values they are given in keys."""
-    if head.get("_target_") == MLPHeadConfig._target_ and head["regression_num_layers"] == 1:
+    """Keys of a resolved head without effect in it, with the values that identities give them."""
+    if SHORT_NAMES.get(head.get("_target_", "")) == "mlp" and head["regression_num_layers"] == 1:
         return dict.fromkeys((key.removeprefix("head.") for key in INERT_IN_ONE_LAYER), 0)
     return {}
+
+
+def _short(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node with the short name of its class; a user's own keeps its path."""
+    target = node["_target_"]
+    return {**node, "_target_": SHORT_NAMES.get(target, target)}
 
 
 def _without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:

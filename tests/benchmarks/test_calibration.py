@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT.parent / "shared/data/seed_runs_tabm.csv"
 
-# Another benchmark has a sweep/job.py too, so this one is loaded by its path.
+# Another benchmark has a run.py too, so this one is loaded by its path.
 spec = importlib.util.spec_from_file_location("calibration", ROOT / "benchmarks/calibration/run.py")
 run = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(run)

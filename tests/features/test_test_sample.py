@@ -16,7 +16,8 @@ from headsweep.events.spectrometer import TEST_EVENTS, Spectrometer
 from headsweep.features import cache as features_cache
 from headsweep.features.cache import Features, FeatureSet
 from headsweep.features.extract import build, build_test
-from headsweep.sweep.job import check_test, find_inputs, run_job
+from headsweep.sweep.inputs import check_test, find_inputs
+from headsweep.sweep.job import run_job
 from headsweep.sweep.plan import make_plan
 from helpers.toy_events import ToySource, toy_events
 
@@ -90,7 +91,7 @@ def test_training_never_opens_test(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     small = ["data=tiny", "data.source.events=60", "backbone=truth", "optim.steps=2"]
     more = ["optim.batch_size=16", "tracking=false", f"root={tmp_path}", "data.split.test=0.1"]
     job = make_plan([*small, *more], multirun=False).jobs[0]
-    run_job(job)
+    run_job(job, find_inputs(job), tmp_path / "run")
     assert set(opened) == {"train", "val"}
     assert not list(tmp_path.glob("cache/features/*-test"))
     assert find_inputs(job).source.test_sample() is not None

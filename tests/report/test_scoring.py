@@ -12,7 +12,8 @@ from headsweep.events.simulation import simulate
 from headsweep.features import cache, extract
 from headsweep.report import scoring
 from headsweep.store import runs
-from headsweep.sweep.job import find_inputs, run_job
+from headsweep.sweep.inputs import find_inputs
+from headsweep.sweep.job import objective, run_job
 from headsweep.sweep.plan import make_plan
 
 EVENTS, SEED = 60, 1
@@ -25,10 +26,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The folder of a finished job, and its root."""
     root = tmp_path_factory.mktemp("root")
     job = make_plan([*OVERRIDES, f"root={root}"], multirun=False).jobs[0]
-    objective = run_job(job)
-    folder = root / "runs" / find_inputs(job).job_key
+    inputs = find_inputs(job)
+    folder = root / "runs" / inputs.job_key
+    run_job(job, inputs, folder)
     values = [r["metrics"]["val_qoverpt_r68"] for r in runs.read_results(folder).values()]
-    assert objective == pytest.approx(np.mean(values))
+    assert objective(job, folder) == pytest.approx(np.mean(values))
     return folder, root
 
 

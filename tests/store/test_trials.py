@@ -21,9 +21,9 @@ from headsweep.store.runs import SCHEMA, write_progress
 from headsweep.store.trials import Finished, describe, failures, time_left, usable
 from headsweep.sweep.grid_queue import Entry, GridQueue
 from headsweep.sweep.leases import Leases
-from headsweep.sweep.progress import GridState, running
+from headsweep.sweep.progress import GridProgress, running
 from headsweep.sweep.queue import Task
-from headsweep.sweep.search.progress import SearchState
+from headsweep.sweep.search.progress import SearchProgress
 from headsweep.sweep.search.queue import SearchQueue, tell
 from headsweep.sweep.search.rules import Search
 from headsweep.sweep.search.status import print_study
@@ -158,12 +158,12 @@ def test_the_state_of_a_search(capsys: pytest.CaptureFixture[str]) -> None:
     with world() as here:
         work(open_queue(here), 2)
         queue = open_queue(here)
-        state = SearchState(queue)
+        state = SearchProgress(queue)
         assert state.left() == 2
         work(queue, 1, "failed")
         task = take(queue)
         write_progress(task.folder, {"step": 5, "steps": 10, "val": 0.5})
-        looked = state.look()
+        looked = state.state()
         best = min(Finished(here.folder).read()[n].values[0] for n in (0, 1))
         assert looked.summary.startswith(f"3 of 4 trials, best {best:.4f} (trial ")
         assert looked.share == (3 + 0.5) / 4
@@ -183,7 +183,7 @@ def test_the_state_of_a_search(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_search_that_only_fails_says_why_it_stopped(capsys: pytest.CaptureFixture[str]) -> None:
     with world() as here:
         work(open_queue(here), 2, "failed")
-        state = SearchState(open_queue(here))  # of the command, which takes nothing itself
+        state = SearchProgress(open_queue(here))  # of the command, which takes nothing itself
         assert state.conclude() == 1
         err = capsys.readouterr().err
         assert "stopped: trials 0 to 1 failed, 2 in a row." in err
@@ -206,7 +206,7 @@ def test_what_a_kill_left_untold_is_still_to_be_done() -> None:
                 break
         hand.die()
         again = open_queue(here)
-        state = SearchState(again)
+        state = SearchProgress(again)
         assert len(Finished(here.folder).read()) == 4
         assert [t.state for t in again.trials()][3:] == [TrialState.RUNNING]
         assert state.left() == 1
@@ -231,10 +231,10 @@ def test_the_state_of_a_grid(capsys: pytest.CaptureFixture[str]) -> None:
             write_result(here.folder / f"jobs/0/seed_{seed}", member_key("key0", seed))
         write_result(here.folder / "jobs/1/seed_1", member_key("key1", 1))
         grid = GridQueue(here.folder, jobs, here.leases().leases, 2)
-        state = GridState(grid, ["a", "b", ""])
+        state = GridProgress(grid, ["a", "b", ""])
         assert state.left() == 2
         write_progress(here.folder / "attempts/1-1", {"step": 5, "steps": 10, "val": None})
-        looked = state.look()
+        looked = state.state()
         assert looked.summary == "1 of 3 jobs, 3 of 6 members done"
         assert looked.share == (3 + 0.5) / 6
         assert looked.running == ["job 1 b: step 5 of 10"]

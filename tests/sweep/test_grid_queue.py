@@ -11,7 +11,7 @@ from headsweep.store.outcome import Outcome
 from headsweep.store.runs import read_results, write_job
 from headsweep.sweep.grid_queue import Entry, GridQueue
 from headsweep.sweep.leases import Leases
-from headsweep.sweep.queue import Task, Turn
+from headsweep.sweep.queue import NoTask, Task
 from helpers.killable import Hand, Killed, World, world, write_result
 
 RETRIES = 2
@@ -62,9 +62,9 @@ def run(here: World, jobs: Sequence[Entry]) -> None:
     worker = Worker(here, jobs)
     for _ in range(20 * len(jobs)):
         match worker.queue.take():
-            case Turn.DONE:
+            case NoTask.DONE:
                 return
-            case Turn.WAIT:
+            case NoTask.WAIT:
                 here.clock.now += 61
             case Task() as task:
                 worker.task = task
@@ -143,15 +143,15 @@ def test_jobs_are_given_in_order_each_to_one() -> None:
     with world() as here:
         first, second, third = (Worker(here, jobs) for _ in range(3))
         assert [first.take().number, second.take().number] == [0, 1]
-        assert third.queue.take() is Turn.WAIT
+        assert third.queue.take() is NoTask.WAIT
         assert first.task is not None
         assert first.task.overrides == ["k=0"]
         assert first.finish()
-        assert third.queue.take() is Turn.WAIT
+        assert third.queue.take() is NoTask.WAIT
         second.hand.die()
         assert third.take().number == 1
         assert third.finish()
-        assert first.queue.take() is third.queue.take() is Turn.DONE
+        assert first.queue.take() is third.queue.take() is NoTask.DONE
         check_whole(here, jobs)
 
 
@@ -174,14 +174,14 @@ def test_who_wants_fewer_seeds_takes_no_lease_from_who_wants_more() -> None:
         long, short = Worker(here, entries(1, seeds=2)), Worker(here, entries(1, seeds=1))
         long.take()
         short.queue.collect()
-        assert short.queue.take() is Turn.DONE
+        assert short.queue.take() is NoTask.DONE
         assert long.finish()
 
 
 def test_a_grid_that_has_ended_runs_nothing_again() -> None:
     with world() as here:
         run(here, entries(3))
-        assert Worker(here, entries(3)).queue.take() is Turn.DONE
+        assert Worker(here, entries(3)).queue.take() is NoTask.DONE
 
 
 def test_members_of_another_job_do_not_pass_for_this_ones() -> None:
@@ -200,7 +200,7 @@ def test_a_stale_worker_discards_its_result() -> None:
     with world() as here:
         stale, other = Worker(here, jobs, elsewhere=True), Worker(here, jobs)
         stale.take()
-        assert other.queue.take() is Turn.WAIT
+        assert other.queue.take() is NoTask.WAIT
         here.clock.now += 61
         assert other.take().lease.attempt == 2
         stale.train()
@@ -278,7 +278,7 @@ def test_an_attempt_that_fails_leaves_its_reason_until_the_next_command() -> Non
         Worker(here, jobs).queue.reset()  # beside one that is at work
         assert Outcome.read(here.folder / "jobs/0") == FAILED
         assert other.finish()
-        assert worker.queue.take() is Turn.DONE
+        assert worker.queue.take() is NoTask.DONE
         again = Worker(here, jobs)
         again.queue.reset()
         assert again.take().number == 0

@@ -10,8 +10,10 @@ from headsweep.backbone.transformer import SHIPPED, Architecture, HitTransformer
 from headsweep.errors import UserError
 from headsweep.events.hepattn import FEATURES
 from headsweep.store.runs import read_config, read_results
-from headsweep.sweep.job import find_inputs, find_source, run_job
-from headsweep.sweep.plan import Job, make_plan
+from headsweep.sweep.compose import Job
+from headsweep.sweep.inputs import find_inputs, find_source
+from headsweep.sweep.job import run_job
+from headsweep.sweep.plan import make_plan
 
 SMALL = [
     *("data=tiny", "data.source.events=60", "backbone=truth", "tracking=false"),
@@ -21,6 +23,11 @@ SMALL = [
 
 def compose(*overrides: str) -> Job:
     return make_plan(overrides, multirun=False).jobs[0]
+
+
+def train(folder: Path, *overrides: str) -> None:
+    job = compose(*SMALL, *overrides)
+    run_job(job, find_inputs(job), folder)
 
 
 def test_a_backbone_trained_on_these_events_needs_the_same_split(tmp_path: Path) -> None:
@@ -62,16 +69,15 @@ def test_a_folder_counts_all_its_seeds(root: Path, tmp_path: Path) -> None:
         (0, 2, (0, 3), [0, 1, 2]),
         (0, 1, (0, 3), [0, 1, 2]),
     ):
-        run_job(compose(*SMALL, f"root={root}", f"seed={seed}", f"seeds={seeds}"), tmp_path)
+        train(tmp_path, f"root={root}", f"seed={seed}", f"seeds={seeds}")
         config = read_config(tmp_path)
         assert (config["seed"], config["seeds"]) == described
         assert list(read_results(tmp_path)) == there
 
 
 def test_results_of_another_job_in_the_folder_stop_counting(root: Path, tmp_path: Path) -> None:
-    run_job(compose(*SMALL, f"root={root}", "seeds=2"), tmp_path)
-    other = compose(*SMALL, f"root={root}", "seed=1", "optim.lr=0.01")
-    run_job(other, tmp_path)
+    train(tmp_path, f"root={root}", "seeds=2")
+    train(tmp_path, f"root={root}", "seed=1", "optim.lr=0.01")
     assert list(read_results(tmp_path)) == [1]
     config = read_config(tmp_path)
     assert (config["seed"], config["seeds"], config["optim"]["lr"]) == (1, 1, 0.01)

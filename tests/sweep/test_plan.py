@@ -4,15 +4,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from headsweep.config import config_root
+from headsweep.config import TABLES, OptimConfig, config_root
 from headsweep.errors import UserError
 from headsweep.identity import identity
+from headsweep.sweep.compose import Job, open_sweep, tuned_rate
 from headsweep.sweep.overrides import sweep_name
-from headsweep.sweep.plan import Plan, distinct, make_plan, open_sweep
+from headsweep.sweep.plan import Plan, distinct, make_plan
 from helpers.own_head import write_head
 
 
@@ -38,6 +40,14 @@ main()
 """
 
 
+def by_hydra(config: Any, job: Job) -> dict[str, Any]:
+    """Hydra's configuration of a job, with the learning rate that the table gives it."""
+    kept = {key: value for key, value in config.items() if key not in TABLES}
+    if kept["optim"]["lr"] == "???":
+        kept["optim"]["lr"] = job.config.optim.lr
+    return kept
+
+
 def test_the_grid_is_what_hydra_runs(tmp_path: Path) -> None:
     overrides = [
         "sweeps=smoke",
@@ -58,7 +68,8 @@ def test_the_grid_is_what_hydra_runs(tmp_path: Path) -> None:
     theirs = [json.loads(line) for line in run.stdout.splitlines()]
     ours = sweep(*overrides)
     assert [number for number, _, _ in theirs] == list(range(8))
-    assert [config for _, _, config in theirs] == [job.resolved for job in ours.jobs]
+    for (_, _, config), job in zip(theirs, ours.jobs, strict=True):
+        assert by_hydra(config, job) == job.resolved
     runtime = ("sweeps=", "name=", "root=", "hydra/")
     for (_, task, _), job in zip(theirs, ours.jobs, strict=True):
         assert [o for o in task if not o.startswith(runtime)] == job.overrides
@@ -75,15 +86,15 @@ def test_the_grid_is_what_hydra_runs(tmp_path: Path) -> None:
     ],
 )
 def test_jobs_of_a_sweep_are_composed_as_by_hydra(overrides: list[str]) -> None:
-    overrides = ["sweeps=optuna", *overrides]
-    with open_sweep(["name=s", "sweeps=optuna"], None) as found:
+    overrides = ["sweeps=search", *overrides]
+    with open_sweep(["name=s", "sweeps=search"], None) as found:
         for _ in range(2):  # the second from what the first has kept
             job = found.compose(overrides)
             theirs = found.loader.load_sweep_config(found.master, overrides)
             assert job.labels["head"] == theirs.hydra.runtime.choices.head
             with open_dict(theirs):
                 del theirs["hydra"]
-            assert job.resolved == OmegaConf.to_container(theirs, resolve=True)
+            assert job.resolved == by_hydra(OmegaConf.to_container(theirs, resolve=True), job)
         with pytest.raises(UserError, match="dropot"):
             found.compose([*overrides, "head.dropot=0.1"])
         with pytest.raises(UserError, match="lr"):
@@ -176,15 +187,15 @@ def test_the_specification_numbers_the_jobs() -> None:
 
 
 def test_the_specification_of_a_search_has_its_sampler() -> None:
-    spec = sweep("sweeps=optuna").spec
+    spec = sweep("sweeps=search").spec
     assert spec["search"]["head.dropout"] == "interval(0.0, 0.4)"
     assert spec["search_seed"] == 0
     assert spec["lag"] == 4
-    more = sweep("sweeps=optuna", "hydra.sweeper.n_trials=70").spec
+    more = sweep("sweeps=search", "hydra.sweeper.n_trials=70").spec
     assert more == spec | {"n_trials": 70}
     for override in ("hydra.sweeper.sampler.seed=1", "head.dropout=0.1", "optim.lr=0.1"):
-        assert sweep("sweeps=optuna", override).spec != spec
-    assert sweep("sweeps=optuna", "workers=3").spec == spec
+        assert sweep("sweeps=search", override).spec != spec
+    assert sweep("sweeps=search", "workers=3").spec == spec
 
 
 @pytest.mark.parametrize("override", ["seed=0,1,2", "seed=range(3)", "seeds=1,2"])
@@ -196,8 +207,8 @@ def test_a_grid_over_seeds_is_refused(override: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
-        (["sweeps=lr"], "lr"),
-        (["sweeps=lr", "name=mine"], "mine"),
+        (["sweeps=preset_rates"], "preset_rates"),
+        (["sweeps=preset_rates", "name=mine"], "mine"),
         (["name=mine", "head=a,b"], "mine"),
     ],
 )
@@ -214,7 +225,7 @@ def test_an_ad_hoc_name_follows_what_is_set() -> None:
     assert sweep_name(["head=a,b", "optim.lr=0.2"]) != name
 
 
-@pytest.mark.parametrize("override", ["name=a,b", "root=a,b", "sweeps=lr,smoke", "name=../x"])
+@pytest.mark.parametrize("override", ["name=a,b", "root=a,b", "sweeps=presets,smoke", "name=../x"])
 def test_names_that_cannot_be(override: str) -> None:
     with pytest.raises(UserError, match=override.partition("=")[0]):
         sweep(override)
@@ -238,7 +249,7 @@ def test_only_the_jobs_of_a_grid_need_to_be_valid() -> None:
 
 
 def test_a_search_is_checked_at_the_ends_of_its_ranges() -> None:
-    plan = sweep("sweeps=optuna")
+    plan = sweep("sweeps=search")
     assert plan.trials == 60
     assert "search" in plan.spec
     heads = [job.config.head for job in plan.jobs]
@@ -272,7 +283,7 @@ def test_a_search_is_checked_at_the_ends_of_its_ranges() -> None:
 )
 def test_mistakes_of_a_search(override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        sweep("sweeps=optuna", override)
+        sweep("sweeps=search", override)
 
 
 @pytest.fixture
@@ -315,3 +326,34 @@ def test_it_works_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     assert len(sweep("sweeps=presets").jobs) == 4
     assert config_root().is_absolute()
+
+
+def test_a_cross_validated_grid_has_all_folds_of_its_split_seeds() -> None:
+    acts = ["data=acts", "data.source.path=x"]
+    found = sweep("sweeps=presets", *acts)
+    blocks = {(j.config.data.split.fold, j.config.data.split.seed) for j in found.jobs}
+    assert blocks == {(fold, seed) for fold in range(5) for seed in range(10)}
+    assert len(found.jobs) == 4 * len(blocks)
+    first = [job.labels["head"] for job in found.jobs[:50]]
+    assert set(first) == {"conservative"}
+    assert {job.config.seeds for job in found.jobs} == {1}
+    assert {job.config.seeds for job in sweep("sweeps=presets", *acts, "seeds=3").jobs} == {3}
+    assert len(sweep("sweeps=presets", *acts, "data.repeats=2").jobs) == 40
+    assert len(sweep("sweeps=presets", *acts, "data.split.fold=1").jobs) == 4
+    assert len(sweep("sweeps=presets", *acts, "data.split.folds=null").jobs) == 4
+    assert {job.config.design.split for job in sweep("sweeps=claims", *acts).jobs} == {"dev"}
+
+
+def test_rates_come_from_the_table_unless_they_are_given() -> None:
+    table = {"default": {"head": {"h": 1.0}, "arm": {"a": 2.0}}, "acts": {"head": {"h": 3.0}}}
+    for data, arm, head, rate in (
+        ("spectrometer", "a", "h", 2.0),
+        ("spectrometer", "b", "h", 1.0),
+        ("acts", "a", "h", 3.0),
+        ("acts", "a", "other", OptimConfig.lr),
+    ):
+        assert tuned_rate(table, {"data": data, "arm": arm, "head": head}) == rate
+    rates = [job.config.optim.lr for job in sweep("sweeps=path").jobs]
+    assert len(set(rates)) > 1
+    given = sweep("sweeps=path", "optim.lr=0.3").jobs
+    assert {job.config.optim.lr for job in given} == {0.3}

@@ -20,8 +20,7 @@ from headsweep.events import spectrometer as events_spectrometer
 from headsweep.events.hepattn_files import write_hepattn
 from headsweep.events.simulation import simulate
 from headsweep.sweep import worker
-from headsweep.sweep.plan import open_sweep
-from headsweep.sweep.worker_pool import Crew
+from headsweep.sweep.worker_pool import WorkerPool
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -100,17 +99,16 @@ def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Those of ``trained`` have workers, as those of tests/sweep/test_runner.py.
     """
 
-    def run(crew: Crew) -> None:
+    def run(pool: WorkerPool) -> None:
         hydra = GlobalHydra.instance()
         command = hydra.hydra
         hydra.clear()  # a process has one, and here it is the worker's for a while
         try:
-            with open_sweep(crew.order["overrides"], crew.order["config_dir"]) as sweep:
-                worker._work(dict(crew.order), sweep, threading.Event())
+            worker.work(pool.order, threading.Event())
         finally:
             hydra.hydra = command
 
-    monkeypatch.setattr(Crew, "run", run)
+    monkeypatch.setattr(WorkerPool, "run", run)
 
 
 @pytest.mark.parametrize("line", commands())

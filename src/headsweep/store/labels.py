@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from headsweep.config import RUNTIME_KEYS
+from headsweep.config import RUNTIME_KEYS, override_key
 from headsweep.errors import DataError
 from headsweep.store import runs
 
@@ -119,7 +119,7 @@ def choices_only(job: Job) -> Job:
 
 def _overridden(about: Mapping[str, Any]) -> list[str]:
     """Keys of a job's overrides that decide results and choose no group."""
-    keys = (override.lstrip("+~").partition("=")[0] for override in about["overrides"])
+    keys = (override_key(override) for override in about["overrides"])
     ignored = (*about["labels"], *RUNTIME_KEYS, "seed", "seeds")
     return [key for key in keys if key not in ignored]
 

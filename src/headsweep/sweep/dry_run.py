@@ -1,4 +1,4 @@
-"""What jobs will cost, before anything is made: parameters and time."""
+"""Dry run of a command: its jobs with parameters and expected time, before anything is made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from rich.table import Table
 from headsweep.config import TracksConfig, config_root
 from headsweep.events.hepattn import FEATURES
 from headsweep.identity import stable_hash
-from headsweep.sweep.job import find_inputs
-from headsweep.sweep.plan import Job, Plan, distinct, make_plan
+from headsweep.sweep.compose import Job
+from headsweep.sweep.inputs import find_inputs
+from headsweep.sweep.plan import Plan, distinct, make_plan
 from headsweep.terminal import console, duration, preparing
 from headsweep.training.builder import member_builder, population_builder
 from headsweep.training.size import parameter_counts
@@ -22,8 +23,8 @@ from headsweep.training.timing import estimate_seconds
 
 
 @dataclass(frozen=True)
-class Row:
-    """One job of the dry run; seconds of training."""
+class JobCost:
+    """Cost of one job: steps, seeds, trained parameters, and seconds of training."""
 
     label: str
     steps: int
@@ -32,10 +33,10 @@ class Row:
     seconds: float
 
 
-def show_rows(rows: Sequence[Row], console: Console) -> None:
+def print_costs(costs: Sequence[JobCost], console: Console) -> None:
     """Print what would run."""
     table = Table("job", "overrides", "steps", "seeds", "parameters", "time", box=None)
-    for number, row in enumerate(rows):
+    for number, row in enumerate(costs):
         counts = (f"{row.steps:,}", str(row.seeds), f"{row.parameters:,}")
         table.add_row(str(number), row.label, *counts, duration(row.seconds))
     console.print(table, highlight=False)
@@ -46,8 +47,8 @@ def dry_run(plan: Plan) -> int:
     terminal = console()
     with preparing(terminal) as report:
         report("timing a few steps", 0.0)
-        found = rows(plan)
-    show_rows(found, terminal)
+        found = job_costs(plan)
+    print_costs(found, terminal)
     total = sum(row.seconds for row in found)
     if plan.trials is not None:
         print(f"a search of {plan.trials} trials; above, its fixed part and the ends of its ranges")
@@ -74,7 +75,7 @@ def preset_parameters() -> dict[str, dict[str, int]]:
     }
 
 
-def rows(plan: Plan) -> list[Row]:
+def job_costs(plan: Plan) -> list[JobCost]:
     """Budget, parameters and expected training time of each job of a plan."""
     torch.set_num_threads(plan.jobs[0].config.threads)
     times: dict[str, float] = {}
@@ -88,7 +89,7 @@ def rows(plan: Plan) -> list[Row]:
             build = population_builder(job.resolved, *sizes)
             times[key] = estimate_seconds(build, seeds, *sizes, optim)
         total = _parameters(job)["total"]
-        found.append(Row(label, optim.steps, len(seeds), total, times[key]))
+        found.append(JobCost(label, optim.steps, len(seeds), total, times[key]))
     return found
 
 

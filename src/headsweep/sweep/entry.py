@@ -9,7 +9,7 @@ from headsweep.sweep.internals import argument_parser
 
 
 def train(arguments: Sequence[str]) -> int:
-    """Run, preview or show what a command line asks for.
+    """Run a command line of ``train``: a single run, a sweep, a dry run, or Hydra's help.
 
     Args:
         arguments: Those of Hydra, and ``--dry-run``.
@@ -41,6 +41,6 @@ def train(arguments: Sequence[str]) -> int:
         rest = [a for a in argv if a not in ("-m", "--multirun")]
         start(["--multirun", f"name={sweep_name(args.overrides)}", *rest])
         return 0
-    from headsweep.sweep.single_run import launch
+    from headsweep.sweep.single_run import train_single
 
-    return launch(make_plan(args.overrides, False, args.config_dir), argv)
+    return train_single(make_plan(args.overrides, False, args.config_dir), argv)

@@ -1,4 +1,4 @@
-"""A list of jobs as a queue; a job is done when its folder has all its members."""
+"""Queue of the jobs of a grid; a job is done when its folder has all its members."""
 
 import shutil
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from headsweep.identity import member_key
 from headsweep.store.outcome import OUTCOME, Outcome
 from headsweep.store.runs import read_result, read_results
 from headsweep.sweep.leases import Lease, Leases
-from headsweep.sweep.queue import Task, Turn, attempt_folder, drop_attempts, move
+from headsweep.sweep.queue import NoTask, Task, attempt_folder, drop_attempts, move
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One job of the list.
+    """One job of a grid.
 
     Attributes:
-        overrides: What tells it from the others.
+        overrides: Those that make it from the sweep's configuration.
         key: Key of the job.
-        seeds: Those that it shall have.
+        seeds: Seeds of its members.
     """
 
     overrides: list[str]
@@ -29,7 +29,14 @@ class Entry:
 
 
 class GridQueue:
-    """The jobs of a grid; arguments as for ``queue.SearchQueue``."""
+    """Queue of the jobs of a grid.
+
+    Args:
+        folder: The sweep's folder, ``root/sweeps/<name>``.
+        entries: Its jobs, by number.
+        leases: Those of this process.
+        max_retries: So many deaths of its worker a job survives.
+    """
 
     def __init__(
         self, folder: Path, entries: Sequence[Entry], leases: Leases, max_retries: int
@@ -49,18 +56,18 @@ class GridQueue:
         ]
 
     def job_folder(self, number: int) -> Path:
-        """Where a job's results are."""
+        """Folder of a job."""
         return self.folder / "jobs" / str(number)
 
     def reset(self) -> None:
-        """Let the jobs be tried again that an earlier command could not train."""
+        """Allow another attempt at the jobs that an earlier command could not train."""
         with self.leases.lock():
             if all(self.leases.is_dead(lease) for lease in self.leases.all()):
                 for number in range(len(self.entries)):
                     (self.job_folder(number) / OUTCOME).unlink(missing_ok=True)
 
-    def take(self) -> Task | Turn:
-        """The next job that nobody works on."""
+    def take(self) -> Task | NoTask:
+        """Take the next job that nobody works on."""
         with self.leases.lock():
             waiting = False
             for number, entry in enumerate(self.entries):
@@ -72,8 +79,8 @@ class GridQueue:
                 elif self._survives(lease):
                     lease = self.leases.claim(number)
                     folder = attempt_folder(self.folder, lease)
-                    return Task(number, entry.overrides, folder, lease)
-            return Turn.WAIT if waiting else Turn.DONE
+                    return Task(number, entry.overrides, folder, lease, self.missing(number))
+            return NoTask.WAIT if waiting else NoTask.DONE
 
     def hand_in(self, task: Task, outcome: Outcome) -> bool:
         """Add the members of an attempt to the job's folder; False where the lease was lost."""
@@ -96,13 +103,13 @@ class GridQueue:
         return True
 
     def give_back(self, task: Task) -> None:
-        """Leave a job that was broken off on purpose."""
+        """Put back a job that was broken off on purpose."""
         with self.leases.lock():
             if self.leases.is_mine(task.lease):
                 self.leases.free(task.lease)
 
     def collect(self) -> None:
-        """Count the deaths of workers, and fail what killed them too often."""
+        """Count the deaths of workers; fail the jobs that killed a worker too often."""
         with self.leases.lock():
             for lease in self.leases.all():
                 if not self.leases.is_dead(lease):

@@ -1,10 +1,9 @@
-"""Hydra's application: it serves `--cfg`, `--help` and multiruns."""
+"""Hydra's application: it serves ``--cfg``, ``--help`` and multiruns."""
 
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,24 +14,26 @@ from yaml import YAMLError
 
 from headsweep.config import config_root, register
 from headsweep.errors import UserError
-from headsweep.sweep.job import run_job
-
-if TYPE_CHECKING:
-    pass
-
 
 register()
 
 
 @hydra.main(config_path=str(config_root() / "conf"), config_name="config")
 def main(cfg: DictConfig) -> float:
-    """Hydra's task: validate the configuration and run it."""
-    from headsweep.sweep.plan import validate
+    """Train one job of a multirun of Hydra's own sweepers; ours starts workers instead.
+
+    Returns:
+        The objective, which those sweepers are told.
+    """
+    from headsweep.sweep.compose import validate
+    from headsweep.sweep.inputs import find_inputs
+    from headsweep.sweep.job import objective, run_job
 
     context = HydraConfig.get()
     job = validate(cfg, context.runtime.choices, context.overrides.task)
-    in_sweep = context.mode == hydra.types.RunMode.MULTIRUN
-    return run_job(job, Path(context.runtime.output_dir) if in_sweep else None)
+    folder = Path(context.runtime.output_dir)
+    run_job(job, find_inputs(job), folder)
+    return objective(job, folder)
 
 
 def start(argv: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Who works on what: a lease for each job of a sweep, so that several commands can share one.
+"""Leases: which worker trains which job, so that several commands can share one sweep.
 
 Every change is made while the sweep's lock is held. The lock is the kernel's and goes with its
 process; a lease outlives its owner, and says whether the work was lost or is still going on.
@@ -21,7 +21,7 @@ from filelock import FileLock
 from headsweep.files import write_atomic
 
 BEAT_SECONDS = 5.0
-"""How often a live worker raises the counter of its lease."""
+"""Seconds between two times that a live worker raises the counter of its lease."""
 
 SILENT_SECONDS = 60.0
 """A worker on another host is taken for dead when its counter has not changed for this long."""
@@ -32,11 +32,11 @@ START_TOLERANCE = 2.0
 
 @dataclass(frozen=True)
 class Process:
-    """A process, told apart from later ones with the same number.
+    """A process, distinct from later ones with the same number.
 
     Attributes:
         host: Host, and the space of its process numbers.
-        boot: What changes with every start of the host.
+        boot: Identifier of the host's present boot.
         pid: Its number.
         start: When it started, seconds since the host did.
     """
@@ -52,11 +52,11 @@ class Process:
         return cls(*_here(), pid, _start(psutil.Process(pid)))
 
     def is_local(self) -> bool:
-        """Whether it ran on this host."""
+        """True for a process of this host."""
         return self.host == _here()[0]
 
     def is_alive(self) -> bool:
-        """Whether it still runs; known of a process of this host only."""
+        """True for a process of this host that still runs."""
         if self.boot != _here()[1]:
             return False
         try:
@@ -113,7 +113,7 @@ class Leases:
             yield
 
     def all(self) -> list[Lease]:
-        """Every lease that there is, by number."""
+        """All leases, by number."""
         files = self.folder.glob("*.json")
         found = [lease for file in files if (lease := self.read(int(file.stem)))]
         return sorted(found, key=lambda lease: lease.number)
@@ -138,12 +138,12 @@ class Leases:
         return lease
 
     def is_mine(self, lease: Lease) -> bool:
-        """Whether the job is still this owner's; another may have taken it for dead."""
+        """True while no other worker has taken the job over."""
         now = self.read(lease.number)
         return now is not None and (now.worker, now.attempt) == (lease.worker, lease.attempt)
 
     def beat(self, lease: Lease) -> bool:
-        """Say that the owner lives; False where the job is not its own any more."""
+        """Raise the counter of a lease; False where another worker has it."""
         now = self.read(lease.number)
         if now is None or not self.is_mine(lease):
             return False
@@ -160,7 +160,7 @@ class Leases:
         self._file(number).unlink(missing_ok=True)
 
     def is_dead(self, lease: Lease) -> bool:
-        """Whether a lease's owner is gone: at once on this host, after a silence elsewhere."""
+        """True when the owner is gone: at once on this host, after ``SILENT_SECONDS`` elsewhere."""
         if lease.worker is None or lease.worker.is_local():
             return lease.worker is None or not lease.worker.is_alive()
         now, what = time.monotonic(), (lease.worker, lease.attempt, lease.counter)
@@ -169,9 +169,9 @@ class Leases:
         return known == what and now - since > SILENT_SECONDS
 
     def died_alone(self, lease: Lease) -> bool:
-        """Whether the command of a dead worker lives on, so that the work itself may have killed.
+        """True when a dead worker's command lives on, so that the job may have killed the worker.
 
-        Of a command on another host nothing is known, which does not count.
+        False for a command on another host, of which nothing is known.
         """
         command = lease.command
         return command is not None and command.is_local() and command.is_alive()

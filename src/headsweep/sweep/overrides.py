@@ -1,4 +1,4 @@
-"""The words of a command line: parsed by Hydra, told apart by what they do, with short errors."""
+"""Overrides of a command line, as Hydra parses them, with short error messages."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,16 +13,16 @@ from hydra.errors import HydraException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from headsweep.config import GROUPS, RUNTIME_KEYS
+from headsweep.config import GROUPS, RUNTIME_KEYS, override_key
 from headsweep.errors import UserError
 from headsweep.identity import stable_hash
 
-NOISE = ("Config search path", "To append to your config", "See https://")
-"""Starts of lines in Hydra's messages that do not help here: ``+`` is refused, for example."""
+USELESS_ADVICE = ("Config search path", "To append to your config", "See https://")
+"""Starts of lines of Hydra's messages that do not hold here: ``+`` is refused, for example."""
 
 
 def is_sweep(overrides: Sequence[str]) -> bool:
-    """Whether the overrides choose a file of ``sweeps``, which makes them a multirun."""
+    """True for overrides that choose a file of ``sweeps``, which makes them a multirun."""
     return runtime_values(overrides).get("sweeps") is not None
 
 
@@ -59,9 +59,9 @@ def short_errors() -> Iterator[None]:
 
 
 def short_message(error: Exception) -> str:
-    """What an error of Hydra says, without its advice that does not hold here."""
+    """Message of an error of Hydra, without the advice that does not hold here."""
     lines = str(error).strip().splitlines()
-    end = next((i for i, line in enumerate(lines) if line.startswith(NOISE)), len(lines))
+    end = next((i for i, line in enumerate(lines) if line.startswith(USELESS_ADVICE)), len(lines))
     if isinstance(error.__cause__, OmegaConfBaseException):
         lines[end:] = str(error.__cause__).splitlines()[:1]
         end = len(lines)
@@ -81,7 +81,7 @@ def parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[
 
 @lru_cache(maxsize=1000)
 def parsed(override: str) -> Override:
-    """One override, as the jobs of a sweep share most of theirs."""
+    """One override; kept, as the jobs of a sweep share most of theirs."""
     [parsed] = parse([override])
     return parsed
 
@@ -103,7 +103,7 @@ def runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def only_sets_a_value(override: Override) -> bool:
-    """Whether an override such as ``optim.lr=0.1`` can be applied to what the others compose."""
+    """True for an override such as ``optim.lr=0.1``, which chooses no file."""
     key = override.key_or_group
     return (
         override.type == OverrideType.CHANGE
@@ -116,8 +116,8 @@ def only_sets_a_value(override: Override) -> bool:
 
 
 def is_runtime(override: str) -> bool:
-    """Whether an override says how and where to run, or what is compared, and never what runs."""
-    key = override.lstrip("+~").partition("=")[0]
+    """True for an override that does not change results."""
+    key = override_key(override)
     return key.partition(".")[0] in RUNTIME_KEYS or key.startswith(
         ("hydra.launcher", "hydra/launcher")
     )

@@ -1,7 +1,7 @@
-"""What training needs before it begins, the dry run, and the training of one configuration."""
+"""Preparation of a sweep or a single run: inputs, feature caches and databases."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -9,46 +9,71 @@ from typing import Any
 
 from headsweep.errors import UserError
 from headsweep.identity import NUMERICS
+from headsweep.sweep.inputs import (
+    Inputs,
+    build_features,
+    check_device,
+    check_test,
+    find_inputs,
+)
 from headsweep.sweep.plan import Plan
 
 Progress = Callable[[str, float], None]
 
 
-def prepare(plan: Plan, report: Progress) -> tuple[list[str], dict[str, Any]]:
-    """Everything that jobs share, made before any of them starts.
+def prepare(plan: Plan, report: Progress) -> list[Inputs]:
+    """Make everything that jobs share, before any of them starts.
 
     Args:
         plan: The validated jobs.
         report: Told what is done and its share.
 
     Returns:
-        The key of each job, and what identifies their inputs.
+        The inputs of each job.
 
     Raises:
         UserError: The data, the device or the folder cannot be used.
     """
     logging.disable(logging.INFO)  # messages of Hydra and Optuna would break the display
     report("starting", 0.0)
-    from headsweep.features.extract import cache_key
-    from headsweep.store.tracking import mlflow_client
-    from headsweep.sweep import job as sweep_job
-
     config = plan.jobs[0].config
-    _claim_root(Path(config.root))
+    root = Path(config.root)
+    _claim_root(root)
     if plan.search is not None and plan.search.storage is not None:
         from headsweep.sweep.search.storage import open_database
 
-        open_database(plan.search.storage, Path(config.root))  # a wrong one is found now
+        open_database(plan.search.storage, root)  # a wrong one is found now
     for device in {job.config.device for job in plan.jobs}:
-        sweep_job.check_device(device)
-    inputs = [sweep_job.find_inputs(job) for job in plan.jobs]
-    keys = [found.job_key for found in inputs]
+        check_device(device)
+    inputs = [find_inputs(job) for job in plan.jobs]
     if plan.finalists is not None:
         assert plan.folder is not None
-        seeds = range(config.seed, config.seed + config.seeds)
-        plan.finalists.check_fresh(plan.folder, Path(config.root), keys, seeds)
+        keys = [found.job_key for found in inputs]
+        plan.finalists.check_fresh(plan.folder, root, keys, plan.jobs[0].seeds)
     if config.design.split == "test":
-        sweep_job.check_test(plan.jobs, inputs)
+        check_test(plan.jobs, inputs)
+    _build_caches(plan, inputs, report)
+    if config.tracking and config.tracking_uri is None:
+        from headsweep.store.tracking import mlflow_client
+
+        report("MLflow", 1.0)
+        mlflow_client.init(root)
+    return inputs
+
+
+def inputs_spec(inputs: Sequence[Inputs]) -> dict[str, Any]:
+    """Keys of the inputs of all jobs, for a sweep's ``spec.yaml``."""
+    return {
+        "data": sorted({found.data_key for found in inputs}),
+        "checkpoints": sorted({found.checkpoint for found in inputs}),
+        "numerics": NUMERICS,
+    }
+
+
+def _build_caches(plan: Plan, inputs: Sequence[Inputs], report: Progress) -> None:
+    """Build each feature cache once, whatever number of jobs uses it."""
+    from headsweep.features.extract import cache_key
+
     caches = {}
     for job, found in zip(plan.jobs, inputs, strict=True):
         data, what = job.config.data, job.config.features
@@ -56,15 +81,7 @@ def prepare(plan: Plan, report: Progress) -> tuple[list[str], dict[str, Any]]:
         caches[key] = (job, found)
     for number, (job, found) in enumerate(caches.values(), start=1):
         place = f"cache {number} of {len(caches)}" if len(caches) > 1 else "cache"
-        sweep_job.build_features(job, found, partial(_report_at, report, place))
-    if config.tracking and config.tracking_uri is None:
-        report("MLflow", 1.0)
-        mlflow_client.init(Path(config.root))
-    return keys, {
-        "data": sorted({found.data_key for found in inputs}),
-        "checkpoints": sorted({found.checkpoint for found in inputs}),
-        "numerics": NUMERICS,
-    }
+        build_features(job, found, partial(_report_at, report, place))
 
 
 def _claim_root(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""How far a grid is, read from its queue and folders."""
+"""Progress of a single run and of a grid, read from their folders."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from headsweep.sweep.grid_queue import GridQueue
 from headsweep.terminal import State
 
 
-class GridState:
-    """State of a grid.
+class GridProgress:
+    """Progress of a grid.
 
     Args:
         grid: Its queue.
-        labels: What each job is called.
+        labels: Name of each job.
     """
 
     def __init__(self, grid: GridQueue, labels: Sequence[str]) -> None:
@@ -42,8 +42,8 @@ class GridState:
         """Jobs that are not complete."""
         return len(self.seeds) - len(self.complete)
 
-    def look(self) -> State:
-        """For the live display."""
+    def state(self) -> State:
+        """State for the progress bar."""
         done, total = self._done(), sum(self.seeds)
         at_work = running(self.grid.folder)
         work = sum(self._missing(n) * share for n, share, _ in at_work)
@@ -54,7 +54,7 @@ class GridState:
         return State(summary, (done + work) / total, lines)
 
     def words(self) -> str:
-        """What is done, as one clause."""
+        """Counts of members as one clause."""
         done, total = self._done(), sum(self.seeds)
         failed = sum(
             result["status"] == "failed"
@@ -66,7 +66,7 @@ class GridState:
         return f"{words}; {failed} of them failed" if failed else words
 
     def conclude(self) -> int:
-        """Print what is done, what failed and where to look; the exit code."""
+        """Print what is done, what failed and the next command; returns the exit code."""
         print(self.words())
         code = 0
         for number, entry in enumerate(self.grid.entries):
@@ -84,7 +84,7 @@ class GridState:
 
 
 def running(folder: Path) -> list[tuple[int, float, dict[str, Any]]]:
-    """Number, share of the steps and progress of each job that somebody works on."""
+    """Number, share of the steps and ``progress.json`` of each job that a worker trains."""
     found = []
     for attempt in sorted((folder / "attempts").glob("*-*")):
         progress = read_progress(attempt)
@@ -95,49 +95,43 @@ def running(folder: Path) -> list[tuple[int, float, dict[str, Any]]]:
 
 
 @dataclass
-class Followed:
-    """A job whose folder is watched.
+class JobProgress:
+    """Progress of a single run.
 
     Attributes:
         folder: Its folder, which may not exist yet.
-        label: What it is called.
-        seeds: The seeds that it is to have.
-        job_key: Its key; None for a trial of a search, whose parameters are not known before.
+        seeds: Seeds of its members.
+        job_key: Its key.
     """
 
     folder: Path
-    label: str
     seeds: Sequence[int]
-    job_key: str | None = None
+    job_key: str
     _done: set[int] = field(default_factory=set, init=False, repr=False)
 
     def done(self) -> int:
-        """Members that have a result of this very job."""
+        """Number of members that have a result of this very job."""
         self._done |= {seed for seed in self.seeds if seed not in self._done and self._has(seed)}
         return len(self._done)
 
     def _has(self, seed: int) -> bool:
         result = read_result(self.folder / f"seed_{seed}")
-        if result is None or self.job_key is None:
-            return result is not None
-        return bool(result.get("member_key") == member_key(self.job_key, seed))
+        return result is not None and result.get("member_key") == member_key(self.job_key, seed)
 
+    def state(self, since: float) -> State:
+        """State for the progress bar.
 
-def look(job: Followed, since: float) -> State:
-    """Read the state of a job from its folder.
-
-    Args:
-        job: The job.
-        since: Progress that was written before this time belongs to an earlier, broken run.
-    """
-    done, total = job.done(), len(job.seeds)
-    work = float(done)
-    running = []
-    progress = read_progress(job.folder) if done < total else None
-    if progress is not None and progress["updated"] >= since:
-        work += (total - done) * progress["step"] / progress["steps"]
-        running.append(progress_line(job.label, progress))
-    return State(f"{done} of {total} members done", work / total, running)
+        Args:
+            since: Time of the start; an older ``progress.json`` belongs to a broken run.
+        """
+        done, total = self.done(), len(self.seeds)
+        work = float(done)
+        running = []
+        progress = read_progress(self.folder) if done < total else None
+        if progress is not None and progress["updated"] >= since:
+            work += (total - done) * progress["step"] / progress["steps"]
+            running.append(progress_line("run", progress))
+        return State(f"{done} of {total} members done", work / total, running)
 
 
 def progress_line(label: str, progress: Mapping[str, Any]) -> str:

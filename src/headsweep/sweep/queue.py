@@ -1,4 +1,4 @@
-"""What a worker takes and hands in, whether the jobs come from a list or from a search."""
+"""The queue that workers take their tasks from; a grid and a search each have one."""
 
 import os
 import shutil
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 
-class Turn(Enum):
-    """What a queue says when it has no task to give."""
+class NoTask(Enum):
+    """Answer of a queue that has no task to give."""
 
     WAIT = "others still work on what comes before, or may leave work undone"
     DONE = "nothing is left"
@@ -29,51 +29,53 @@ class Task:
 
     Attributes:
         number: Its number in the sweep.
-        overrides: What tells it from the sweep's other jobs.
+        overrides: Those that make it from the sweep's configuration.
         folder: Where to write; becomes the job's folder when it is handed in.
         lease: The right to work on it.
-        trial: Of a search, what its pruner is asked with.
+        seeds: Those to train; None for all of the job.
+        trial: Of a search, Optuna's trial, which its pruner is asked with.
     """
 
     number: int
     overrides: list[str]
     folder: Path
     lease: Lease
+    seeds: list[int] | None = None
     trial: "Trial | None" = None
 
 
 class Queue(Protocol):
-    """Where workers get their tasks, and bring what came of them."""
+    """Tasks of one sweep, given to workers and handed in by them."""
 
-    def take(self) -> Task | Turn:
-        """The next task, or why there is none."""
+    def take(self) -> Task | NoTask:
+        """Give the next task, or say why there is none."""
         ...
 
     def hand_in(self, task: Task, outcome: Outcome) -> bool:
-        """Take over what was trained; False where somebody else has the task by now."""
+        """Take over a trained task; False where another worker has the task by now."""
         ...
 
     def give_back(self, task: Task) -> None:
-        """Leave a task that was broken off, to be begun anew by anybody."""
+        """Put back a task that was broken off; any worker may begin it anew."""
         ...
 
     def collect(self) -> None:
-        """Requeue what dead workers left, and fail what killed them too often."""
+        """Requeue the tasks of dead workers; fail those that killed a worker too often."""
         ...
 
 
 Compose = Callable[[list[str]], Mapping[str, Any]]
-"""The resolved configuration that some overrides of a sweep's jobs give."""
+"""From the overrides of a job to its resolved configuration."""
 
 
 def attempt_folder(sweep: Path, lease: Lease) -> Path:
-    """Where one attempt at a job writes; what earlier attempts left is removed."""
+    """Folder of a new attempt at a job; those of earlier attempts are removed."""
     drop_attempts(sweep, lease.number)
     return sweep / "attempts" / f"{lease.number}-{lease.attempt}"
 
 
 def drop_attempts(sweep: Path, number: int) -> None:
-    """Remove what attempts at a job have left.
+    """Remove the folders of all attempts at a job.
 
     A worker that lives on without its lease loses its folder here, and its result.
     """
@@ -82,7 +84,7 @@ def drop_attempts(sweep: Path, number: int) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Give a folder its final name; what stands there is replaced."""
+    """Give a folder its final name, in place of an older folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         shutil.rmtree(target)

@@ -5,31 +5,32 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from headsweep.config import Config
 from headsweep.errors import UserError
 from headsweep.store.runs import claim_sweep, write_command
 from headsweep.store.tracking.sync import Tracker
+from headsweep.sweep.compose import Sweep
 from headsweep.sweep.grid_queue import Entry, GridQueue
+from headsweep.sweep.inputs import Inputs
 from headsweep.sweep.leases import Leases, Process
-from headsweep.sweep.plan import Plan, Sweep, distinct, plan_sweep
-from headsweep.sweep.prepare import prepare
-from headsweep.sweep.progress import GridState
+from headsweep.sweep.order import Order
+from headsweep.sweep.plan import Plan, distinct, plan_sweep
+from headsweep.sweep.prepare import inputs_spec, prepare
+from headsweep.sweep.progress import GridProgress
 from headsweep.sweep.queue import Queue
-from headsweep.sweep.worker import search_queue
-from headsweep.sweep.worker_pool import Crew
+from headsweep.sweep.worker_pool import WorkerPool
 from headsweep.terminal import console, following, preparing
 
 if TYPE_CHECKING:
-    from headsweep.sweep.search.progress import SearchState
+    from headsweep.sweep.search.progress import SearchProgress
 
 PASSWORD = re.compile(r"(://[^:/]*):.*@")
-"""Of a URL, with the user before it; PGPASSWORD or ~/.pgpass gives one to PostgreSQL."""
+"""Password of a URL, with the user before it; PGPASSWORD or ~/.pgpass gives one to PostgreSQL."""
 
 
 def run_sweep(loader: ConfigLoader, master: DictConfig) -> None:
@@ -54,56 +55,54 @@ def run_sweep(loader: ConfigLoader, master: DictConfig) -> None:
     plan = plan_sweep(sweep)
     assert plan.folder is not None
     with preparing(console()) as report:
-        keys, inputs = prepare(plan, report)
-    config = plan.jobs[0].config
-    claim_sweep(plan.folder, {**plan.spec, "inputs": inputs})
+        inputs = prepare(plan, report)
+    claim_sweep(plan.folder, {**plan.spec, "inputs": inputs_spec(inputs)})
     write_command(plan.folder, _command(master))
-    code = _run(sweep, plan, config, keys)
+    code = _train(sweep, plan, plan.folder, inputs)
     if code:
         raise SystemExit(code)
 
 
-def _run(sweep: Sweep, plan: Plan, config: Config, keys: Sequence[str]) -> int:
-    folder = plan.folder
-    assert folder is not None
+def _train(sweep: Sweep, plan: Plan, folder: Path, inputs: Sequence[Inputs]) -> int:
+    """Let workers train all that is missing; returns the exit code."""
     command = Process.of(os.getpid())
     leases = Leases(folder, command, command)
-    entries: list[dict[str, Any]] | None = None
-    queue: Queue
-    state: GridState | SearchState
-    if plan.search is None:
-        found = _entries(plan, keys)
-        entries = [asdict(entry) for entry in found]
-        grid = GridQueue(folder, found, leases, config.worker.max_retries)
-        grid.reset()
-        queue, state = grid, GridState(grid, distinct(plan.jobs))
-    else:
-        from headsweep.sweep.search import progress
-
-        study = search_queue(folder, plan.search, leases, sweep)
-        queue, state = study, progress.SearchState(study)
-    order = {
-        "overrides": _overrides(sweep.master),
-        "config_dir": _config_dir(sweep.master),
-        "folder": str(folder),
-        "entries": entries,
-        "command": asdict(command),
-    }
-    workers = min(config.workers, state.left())
+    entries = None if plan.search is not None else _entries(plan, inputs)
+    queue, progress = _open(sweep, plan, folder, leases, entries)
+    order = Order(_overrides(sweep.master), _config_dir(sweep.master), folder, entries, command)
+    config = plan.jobs[0].config
+    workers = min(config.workers, progress.left())
     try:
-        with Tracker(config, folder), following(state.look, console()):
-            Crew(order, workers, leases, queue.collect).run()
+        with Tracker(config, folder), following(progress.state, console()):
+            WorkerPool(order, workers, leases, queue.collect).run()
     except KeyboardInterrupt:
-        print(f"{state.words()}; go on with:", file=sys.stderr)
+        print(f"{progress.words()}; go on with:", file=sys.stderr)
         print(f"  {_command(sweep.master)}", file=sys.stderr)
         raise
-    return state.conclude()
+    return progress.conclude()
 
 
-def _entries(plan: Plan, keys: Sequence[str]) -> list[Entry]:
+def _open(
+    sweep: Sweep, plan: Plan, folder: Path, leases: Leases, entries: Sequence[Entry] | None
+) -> "tuple[Queue, GridProgress | SearchProgress]":
+    """The queue of a grid or a search, and its progress."""
+    if plan.search is None:
+        assert entries is not None
+        grid = GridQueue(folder, entries, leases, sweep.master.worker.max_retries)
+        grid.reset()
+        return grid, GridProgress(grid, distinct(plan.jobs))
+    from headsweep.sweep.search.progress import SearchProgress
+    from headsweep.sweep.search.queue import SearchQueue
+
+    study = SearchQueue.of(sweep, plan.search, folder, leases)
+    return study, SearchProgress(study)
+
+
+def _entries(plan: Plan, inputs: Sequence[Inputs]) -> list[Entry]:
+    """The jobs of a grid, as its queue has them."""
     return [
-        Entry(batch, key, list(range(job.config.seed, job.config.seed + job.config.seeds)))
-        for batch, job, key in zip(plan.batches, plan.jobs, keys, strict=True)
+        Entry(batch, found.job_key, list(job.seeds))
+        for batch, job, found in zip(plan.batches, plan.jobs, inputs, strict=True)
     ]
 
 
@@ -115,7 +114,7 @@ def _config_dir(master: DictConfig) -> str | None:
 
 
 def _overrides(master: DictConfig) -> list[str]:
-    """What the command line set, as a worker composes it again."""
+    """Overrides of the command line, from which a worker composes the sweep again."""
     hydra = [o for o in master.hydra.overrides.hydra if not o.startswith("hydra.mode=")]
     return [*master.hydra.overrides.task, *hydra]
 

@@ -1,4 +1,4 @@
-"""Training of one configuration: cache, training, and what was done."""
+"""Training of one configuration: its cache, its members, and what was done."""
 
 import shlex
 import sys
@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 
 from headsweep.store.runs import read_results
-from headsweep.sweep.hydra_app import start
+from headsweep.sweep.job import run_job
 from headsweep.sweep.plan import Plan
 from headsweep.sweep.prepare import prepare
-from headsweep.sweep.progress import Followed, look
+from headsweep.sweep.progress import JobProgress
 from headsweep.terminal import console, following, preparing
 
 
-def launch(plan: Plan, argv: Sequence[str]) -> int:
-    """Train one configuration: build its cache and the database, train, say what was done.
+def train_single(plan: Plan, argv: Sequence[str]) -> int:
+    """Train one configuration: build its cache, train its missing seeds, say what was done.
 
     Args:
         plan: The validated job.
-        argv: The arguments of ``train``.
+        argv: The arguments of ``train``, to say how to go on.
 
     Returns:
         The exit code: 0, or 1 where no member finished.
@@ -32,28 +32,28 @@ def launch(plan: Plan, argv: Sequence[str]) -> int:
     terminal = console()
     [job] = plan.jobs
     with preparing(terminal) as report:
-        [key], _ = prepare(plan, report)
-    seeds = range(job.config.seed, job.config.seed + job.config.seeds)
-    followed = Followed(Path(job.config.root) / "runs" / key, "run", seeds, key)
-    before = followed.done()
+        [inputs] = prepare(plan, report)
+    folder = Path(job.config.root) / "runs" / inputs.job_key
+    progress = JobProgress(folder, job.seeds, inputs.job_key)
+    before = progress.done()
     try:
-        with following(partial(look, followed, time.time()), terminal):
-            start(argv)
+        with following(partial(progress.state, time.time()), terminal):
+            run_job(job, inputs, folder)
     except KeyboardInterrupt:
-        print(f"{_counts(followed, before)}; go on with:", file=sys.stderr)
+        print(f"{_counts(progress, before)}; go on with:", file=sys.stderr)
         print(f"  {shlex.join(['headsweep', 'train', *argv])}", file=sys.stderr)
         raise
-    print(_counts(followed, before))
-    results = [r for s, r in read_results(followed.folder).items() if s in seeds]
+    print(_counts(progress, before))
+    results = [r for seed, r in read_results(folder).items() if seed in job.seeds]
     failed = [result["reason"] for result in results if result["status"] == "failed"]
     for reason in failed:
         print(reason, file=sys.stderr)
-    print(f"results: {followed.folder}")
-    print(f"report: headsweep report {key}")
+    print(f"results: {folder}")
+    print(f"report: headsweep report {inputs.job_key}")
     return int(len(failed) == len(results))
 
 
-def _counts(job: Followed, before: int) -> str:
+def _counts(job: JobProgress, before: int) -> str:
     results = [r for seed, r in read_results(job.folder).items() if seed in job.seeds]
     failed = sum(result["status"] == "failed" for result in results)
     words = f"{job.done()} of {len(job.seeds)} members are done, {before} of them were there before"

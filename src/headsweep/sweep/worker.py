@@ -1,10 +1,9 @@
-"""A worker of a sweep: takes a job, trains it, hands it in, until nothing is left.
+"""A worker of a sweep: takes a task, trains it, hands it in, until nothing is left.
 
-The sweep command starts it with a line of JSON on its standard input, which then stays open: the
-line ``stop`` asks it to break off cleanly, and its end says that the command has died.
+The sweep command starts it with an ``Order`` on its standard input, which then stays open: the line
+``stop`` asks it to break off cleanly, and its end says that the command has died.
 """
 
-import json
 import math
 import os
 import shutil
@@ -15,31 +14,29 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
 
 from headsweep import files
 from headsweep.errors import UserError
 from headsweep.store import runs
 from headsweep.store.outcome import COUNTS, Outcome
-from headsweep.sweep.grid_queue import Entry, GridQueue
-from headsweep.sweep.job import find_inputs, train_into
+from headsweep.sweep.compose import Sweep, open_sweep
+from headsweep.sweep.grid_queue import GridQueue
+from headsweep.sweep.inputs import find_inputs
+from headsweep.sweep.job import Hooks, train_into
 from headsweep.sweep.leases import BEAT_SECONDS, Leases, Process
-from headsweep.sweep.plan import Job, Sweep, open_sweep
-from headsweep.sweep.queue import Queue, Task, Turn
+from headsweep.sweep.order import FATAL, STOPPED, Order
+from headsweep.sweep.queue import NoTask, Queue, Task
 
 if TYPE_CHECKING:
-    from headsweep.sweep.search.queue import SearchQueue
     from headsweep.sweep.search.rules import Search
 
 WAIT_SECONDS = 0.05
-"""How often a worker asks again while there is nothing to take."""
-
-FATAL, STOPPED = 2, 3
-"""Exit codes: no worker can do this work; this one was asked to stop."""
+"""Seconds between two questions of a worker while there is nothing to take."""
 
 CURVES = ("val_loss", "val_qoverpt_r68")
-"""Objectives that every evaluation holds."""
+"""Objectives that every evaluation takes."""
 
 
 class Stopped(Exception):
@@ -53,13 +50,12 @@ class TimeLimitError(Exception):
 def main() -> None:
     """Work on the sweep that standard input describes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command, which says stop
-    order = json.loads(sys.stdin.readline())
+    order = Order.from_json(sys.stdin.readline())
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_listen, args=(stop,), daemon=True).start()
     try:
-        with open_sweep(order["overrides"], order["config_dir"]) as sweep:
-            _work(order, sweep, stop)
+        work(order, stop)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(FATAL)
@@ -73,85 +69,95 @@ def _listen(stop: threading.Event) -> None:
     os._exit(1)  # the command is dead; what this worker has begun will be begun anew
 
 
-def _work(order: dict[str, Any], sweep: Sweep, stop: threading.Event) -> None:
+def work(order: Order, stop: threading.Event) -> None:
+    """Compose the sweep of an order, and train its tasks until none is left.
+
+    Args:
+        order: What to work on.
+        stop: When it is set, the running task is put back and the work ends.
+
+    Raises:
+        UserError: The sweep cannot be worked on at all.
+    """
     # Imported before any time limit runs.
     from headsweep.features import extract  # noqa: F401
     from headsweep.training import loop, pooling  # noqa: F401
 
-    if sweep.master.device == "cpu":
-        pooling.compile_kernels()
-    folder = Path(order["folder"])
-    leases = Leases(folder, Process.of(os.getpid()), Process(**order["command"]))
-    retries = sweep.master.worker.max_retries
-    search = None if order["entries"] is not None else sweep.search()
+    with open_sweep(order.overrides, order.config_dir) as sweep:
+        if sweep.master.device == "cpu":
+            pooling.compile_kernels()
+        worker = _Worker.of(order, sweep, stop)
+        while not stop.is_set():
+            task = worker.queue.take()
+            if task is NoTask.DONE:
+                return
+            if isinstance(task, NoTask):
+                stop.wait(WAIT_SECONDS)
+            else:
+                worker.run(task)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A sweep as one worker sees it."""
+
+    sweep: Sweep
+    search: "Search | None"
     queue: Queue
-    if search is None:
-        queue = GridQueue(folder, [Entry(**e) for e in order["entries"]], leases, retries)
-    else:
-        queue = search_queue(folder, search, leases, sweep)
-    while not stop.is_set():
-        task = queue.take()
-        if task is Turn.DONE:
+    leases: Leases
+    stop: threading.Event
+
+    @classmethod
+    def of(cls, order: Order, sweep: Sweep, stop: threading.Event) -> "_Worker":
+        """The worker of this process."""
+        leases = Leases(order.folder, Process.of(os.getpid()), order.command)
+        if order.entries is not None:
+            retries = sweep.master.worker.max_retries
+            return cls(
+                sweep, None, GridQueue(order.folder, order.entries, leases, retries), leases, stop
+            )
+        from headsweep.sweep.search.queue import SearchQueue
+
+        search = sweep.search()
+        return cls(sweep, search, SearchQueue.of(sweep, search, order.folder, leases), leases, stop)
+
+    def run(self, task: Task) -> None:
+        """Train one task and hand it in; an error in it ends this task and no other."""
+        watch = _Watch(task, self.search, self.stop)
+        limit = self.sweep.master.worker.time_limit
+        try:
+            with _beating(self.leases, task, watch.lost), _limited(limit):
+                outcome = self._train(task, watch)
+        except Stopped:
+            self.queue.give_back(task)
+            shutil.rmtree(task.folder, ignore_errors=True)
             return
-        if isinstance(task, Turn):
-            stop.wait(WAIT_SECONDS)
-        else:
-            _run(task, queue, leases, sweep, search, stop)
+        except Exception as error:
+            outcome = watch.outcome("failed", _reason(error, task))
+        (task.folder / "progress.json").unlink(missing_ok=True)
+        if not self.queue.hand_in(task, outcome):
+            shutil.rmtree(task.folder, ignore_errors=True)
+
+    def _train(self, task: Task, watch: "_Watch") -> Outcome:
+        job = self.sweep.compose(task.overrides)
+        seeds = list(job.seeds) if task.seeds is None else task.seeds
+        train_into(job, find_inputs(job), task.folder, seeds, watch.hooks())
+        if self.search is None:
+            return watch.outcome("complete")
+        return _trial_outcome(task, self.search, watch)
 
 
-def search_queue(folder: Path, search: "Search", leases: Leases, sweep: Sweep) -> "SearchQueue":
-    """The trials of a sweep's search."""
-    from headsweep.sweep.search.queue import SearchQueue
-
-    def compose(overrides: list[str]) -> dict[str, Any]:
-        return sweep.compose(overrides).resolved
-
-    return SearchQueue(folder, search, leases, sweep.master.worker.max_retries, compose)
-
-
-def _run(
-    task: Task,
-    queue: Queue,
-    leases: Leases,
-    sweep: Sweep,
-    search: "Search | None",
-    stop: threading.Event,
-) -> None:
-    """Train one task; whatever goes wrong in it ends this task and no other."""
-    watch = _Watch(task, search, stop)
-    try:
-        with _beating(leases, task, watch.lost), _limited(sweep.master.worker.time_limit):
-            outcome = _train(task, queue, sweep, search, watch)
-    except Stopped:
-        queue.give_back(task)
-        shutil.rmtree(task.folder, ignore_errors=True)
-        return
-    except Exception as error:
-        task.folder.mkdir(parents=True, exist_ok=True)
-        if not isinstance(error, UserError | TimeLimitError):
-            text = traceback.format_exc().encode()
-            files.write_atomic(task.folder / "traceback.txt", text)
-        name = "" if isinstance(error, UserError | TimeLimitError) else f"{type(error).__name__}: "
-        outcome = watch.outcome("failed", f"{name}{error}")
-    (task.folder / "progress.json").unlink(missing_ok=True)
-    if not queue.hand_in(task, outcome):
-        shutil.rmtree(task.folder, ignore_errors=True)
+def _reason(error: Exception, task: Task) -> str:
+    """Reason of a failed task; the traceback of an error of ours is kept in its folder."""
+    task.folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(error, UserError | TimeLimitError):
+        return str(error)
+    files.write_atomic(task.folder / "traceback.txt", traceback.format_exc().encode())
+    return f"{type(error).__name__}: {error}"
 
 
-def _train(
-    task: Task, queue: Queue, sweep: Sweep, search: "Search | None", watch: "_Watch"
-) -> Outcome:
-    job = sweep.compose(task.overrides)
-    config = job.config
-    seeds = list(range(config.seed, config.seed + config.seeds))
-    if isinstance(queue, GridQueue):
-        seeds = queue.missing(task.number)
-    train_into(job, find_inputs(job), task.folder, seeds, watch)
-    return watch.outcome("complete") if search is None else _judge(job, task, search, watch)
-
-
-def _judge(job: Job, task: Task, search: "Search", watch: "_Watch") -> Outcome:
-    """The outcome of a trial, from what its members left in the folder."""
+def _trial_outcome(task: Task, search: "Search", watch: "_Watch") -> Outcome:
+    """Outcome of a trial, from what its members left in the folder."""
     results = runs.read_results(task.folder)
     for result in results.values():
         if result["status"] == "failed":
@@ -176,28 +182,36 @@ def _judge(job: Job, task: Task, search: "Search", watch: "_Watch") -> Outcome:
 
 
 class _Watch:
-    """Asks the pruner at every evaluation, and breaks off when told to (``job.Watcher``)."""
+    """Hooks of one task: asks the pruner at every evaluation, and breaks off when told to."""
 
     def __init__(self, task: Task, search: "Search | None", stop: threading.Event) -> None:
         self.trial, self.stop, self.lost = task.trial, stop, threading.Event()
         self.objective = search.objectives[0] if search is not None else None
         self.single = search is not None and len(search.objectives) == 1
-        self.also: Sequence[str] = []
-        if self.objective is not None and self.objective not in CURVES:
-            self.also = [self.objective.removeprefix("val_")]
         self.reason: str | None = None
         self.last = math.nan
         self.intermediate: dict[int, float] = {}
 
+    def hooks(self) -> Hooks:
+        """Hooks for the training."""
+        if self.objective is None:
+            return Hooks(self.step)
+        also = () if self.objective in CURVES else (self.objective.removeprefix("val_"),)
+        return Hooks(self.step, self.evaluation, also)
+
     def step(self) -> None:
-        """Break off where the work is not wanted any more."""
+        """Break off where the work is not wanted any more.
+
+        Raises:
+            Stopped: The command asked for it, or another worker has the lease.
+        """
         if self.stop.is_set() or self.lost.is_set():
             raise Stopped
 
     def evaluation(self, step: int, points: list[dict[str, float]]) -> str | None:
-        """Report the mean over the seeds, and ask whether to go on."""
-        if self.trial is None or self.objective is None:
-            return None
+        """Report the mean over the seeds; a returned reason ends the training."""
+        assert self.trial is not None
+        assert self.objective is not None
         values = [point.get(self.objective, math.nan) for point in points]
         self.last = math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
         if math.isnan(self.last):
@@ -238,7 +252,7 @@ class _Watch:
 
 @contextmanager
 def _beating(leases: Leases, task: Task, lost: threading.Event) -> Iterator[None]:
-    """Say in regular intervals that this worker lives; notice when its lease is gone."""
+    """Renew a lease in regular intervals; set ``lost`` when another worker has it."""
     done = threading.Event()
 
     def beat() -> None:
@@ -259,7 +273,7 @@ def _beating(leases: Leases, task: Task, lost: threading.Event) -> Iterator[None
 
 @contextmanager
 def _limited(seconds: float | None) -> Iterator[None]:
-    """Raise in the main thread when a block takes too long."""
+    """Raise ``TimeLimitError`` in the main thread when a block takes too long."""
 
     def end(*_: object) -> NoReturn:
         raise TimeLimitError(f"took longer than worker.time_limit={seconds:g} s")

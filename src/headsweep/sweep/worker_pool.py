@@ -1,50 +1,48 @@
-"""The workers of a sweep command: local processes that are started, watched and replaced."""
+"""Pool of the local workers of a sweep: started, watched, and replaced when they die."""
 
-import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from headsweep.errors import UserError
 from headsweep.sweep.leases import Leases
-from headsweep.sweep.worker import FATAL, STOPPED
+from headsweep.sweep.order import FATAL, STOPPED, Order
 
 POLL_SECONDS = 0.05
 
 PATIENCE_SECONDS = 30.0
-"""How long workers may take to break off cleanly."""
+"""Time that workers have to break off cleanly."""
 
 MAX_FALSE_STARTS = 3
-"""So many workers in a row may die before they take anything."""
+"""Largest number of workers in a row that may die before they take a task."""
 
 MALLOC = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824"
     ":glibc.malloc.trim_threshold=4294967296"
 }
-"""Environment of workers where there is none of its own: glibc then keeps the memory that a step
-gives back, in huge pages. Without it every step of a large head pays thousands of page faults."""
+"""Environment of workers, unless the user has set one: glibc keeps the memory that a step frees, in
+huge pages. Without it every step of a large head pays thousands of page faults."""
 
 TAIL = 15
 """Lines of a worker's log that are shown when none can work."""
 
 
-class Crew:
-    """Local workers of one sweep.
+class WorkerPool:
+    """Local worker processes of one sweep.
 
     Args:
-        order: What each worker is told (``worker.main``).
-        workers: How many there are at a time.
-        leases: To find out whether a dead worker had work.
-        collect: Called after a death, to requeue what was left.
+        order: Sent to each worker.
+        workers: Number of workers at a time.
+        leases: Of the sweep, to find out whether a dead worker had a task.
+        collect: Called after a death, to requeue the task.
     """
 
     def __init__(
-        self, order: Mapping[str, Any], workers: int, leases: Leases, collect: Callable[[], None]
+        self, order: Order, workers: int, leases: Leases, collect: Callable[[], None]
     ) -> None:
         self.order, self.leases, self.collect = order, leases, collect
         self.logs = leases.folder.parent / "logs"
@@ -84,7 +82,7 @@ class Crew:
             )
         assert process.stdin is not None
         with suppress(BrokenPipeError):  # it has died already, which will be seen
-            process.stdin.write(json.dumps(self.order).encode() + b"\n")
+            process.stdin.write(self.order.to_json().encode() + b"\n")
             process.stdin.flush()
         return process
 

@@ -26,7 +26,7 @@ from headsweep.errors import UserError
 from headsweep.identity import stable_hash
 from headsweep.store.outcome import Outcome
 from headsweep.sweep.leases import Leases
-from headsweep.sweep.queue import Task, Turn
+from headsweep.sweep.queue import NoTask, Task
 from headsweep.sweep.search.queue import STATES, SearchQueue, tell
 from headsweep.sweep.search.rules import Search
 from helpers.killable import Killed, World, world
@@ -167,7 +167,7 @@ class Worker:
         leases = Leases(self.here.folder, hand.leases.worker, hand.leases.command)
         self.queue = SearchQueue(self.here.folder, search, leases, 1000, compose)
 
-    def take(self) -> Task | Turn:
+    def take(self) -> Task | NoTask:
         found = self.queue.take()
         if isinstance(found, Task):
             assert not (self.here.folder / f"jobs/{found.number}/outcome.json").exists()
@@ -183,9 +183,9 @@ class Worker:
         """Until nothing is left; what is waited for is dead, and elsewhere it takes a silence."""
         for _ in range(20 * TRIALS):
             match self.take():
-                case Turn.DONE:
+                case NoTask.DONE:
                     return
-                case Turn.WAIT:
+                case NoTask.WAIT:
                     self.here.clock.now += 61
                 case _:
                     assert self.finish()
@@ -329,9 +329,9 @@ def test_no_number_is_given_twice_and_nobody_runs_ahead() -> None:
         first, *others = (Worker(here, make_search(lag=2)) for _ in range(4))
         taken = [worker.take() for worker in (first, *others)]
         assert [task.number for task in taken[:3] if isinstance(task, Task)] == [0, 1, 2]
-        assert taken[3] is Turn.WAIT
+        assert taken[3] is NoTask.WAIT
         assert others[0].finish()
-        assert others[2].take() is Turn.WAIT  # trial 3 wants to know trial 0
+        assert others[2].take() is NoTask.WAIT  # trial 3 wants to know trial 0
         assert first.finish()
         found = others[2].take()
         assert isinstance(found, Task)
@@ -343,7 +343,7 @@ def test_who_waits_for_the_last_trial_gets_it_when_its_worker_dies() -> None:
         first, second = (Worker(here, make_search(n_trials=1)) for _ in range(2))
         begun = first.take()
         assert isinstance(begun, Task)
-        assert second.take() is Turn.WAIT
+        assert second.take() is NoTask.WAIT
         first.hand.die()
         again = second.take()
         assert isinstance(again, Task)
@@ -352,7 +352,7 @@ def test_who_waits_for_the_last_trial_gets_it_when_its_worker_dies() -> None:
         assert begun.trial is not None
         assert again.trial.params == begun.trial.params
         assert second.finish()
-        assert first.take() is second.take() is Turn.DONE
+        assert first.take() is second.take() is NoTask.DONE
 
 
 def test_a_stale_worker_discards_its_result() -> None:
@@ -412,7 +412,7 @@ def test_deaths_count_only_while_the_command_lives() -> None:
         assert outcome is not None
         assert "killed 3 times" in str(outcome.reason)
         assert outcome.params == task.trial.params
-        assert command.take() is Turn.DONE
+        assert command.take() is NoTask.DONE
         assert not list((here.folder / "attempts").glob("*"))
 
 
@@ -457,7 +457,7 @@ def test_what_the_storage_has_lost_is_told_again_from_the_folders(lost: str) -> 
         else:
             journal.write_bytes(journal.read_bytes()[: journal.stat().st_size * 2 // 3])
         worker = Worker(here, search)
-        assert worker.take() is Turn.DONE
+        assert worker.take() is NoTask.DONE
         assert stored(here.folder) == in_folders(here.folder) == uninterrupted(2, TPESampler)[:5]
 
 

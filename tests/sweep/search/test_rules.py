@@ -22,8 +22,9 @@ from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
 from headsweep.stats.metrics import METRICS
 from headsweep.store.outcome import COUNTS
+from headsweep.sweep.compose import Sweep, open_sweep
 from headsweep.sweep.internals import search_space
-from headsweep.sweep.plan import Sweep, make_plan, open_sweep
+from headsweep.sweep.plan import make_plan
 from headsweep.sweep.search.rules import Search, read_search
 
 LAYERS, WIDTH, DROPOUT = (

@@ -1,6 +1,6 @@
-"""What a confirmation trains beside the presets: a finished search's best trials, frozen.
+"""Finalists: the best trials of a finished search, which a confirmation trains on fresh seeds.
 
-They are taken once, when the sweep begins, and stand in its specification.
+They are chosen once, when the confirmation begins, and stand in its specification.
 """
 
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headsweep import files
+from headsweep.config import override_key
 from headsweep.errors import UserError
 from headsweep.identity import identity
 from headsweep.store import runs
@@ -17,7 +18,7 @@ from headsweep.store.outcome import best_trials
 from headsweep.store.trials import Trials
 
 PRESET = ("head", "arm", "optim.lr")
-"""What a preset keeps for itself, whatever the search had fixed."""
+"""Keys of a preset that the fixed overrides of the search do not replace."""
 
 SEEDS = ("seed", "seeds")
 
@@ -60,7 +61,7 @@ class Finalists:
     best: list[Finalist]
 
     def spec(self, first: int) -> dict[str, Any]:
-        """What is frozen in the specification of the confirmation.
+        """The finalists as plain values, for the specification of the confirmation.
 
         Args:
             first: Number of the first job that trains a trial.
@@ -79,8 +80,8 @@ class Finalists:
             own: Overrides that all jobs of the command line share, which come last.
         """
         first = self.best[0]
-        fixed = [o for o in first.overrides if _key(o) not in first.searched]
-        common = [o for o in fixed if not _key(o).startswith(PRESET)]
+        fixed = [o for o in first.overrides if override_key(o) not in first.searched]
+        common = [o for o in fixed if not override_key(o).startswith(PRESET)]
         return [
             *(_merged(common, preset) for preset in presets),
             *(_merged(finalist.overrides, own) for finalist in self.best),
@@ -188,7 +189,7 @@ def _read(folder: Path, trials: Trials) -> Finalist:
         raise UserError(f"{folder}/job.json is damaged; the search must train this trial again")
     return Finalist(
         number=int(folder.name),
-        overrides=[o for o in about["overrides"] if _key(o) not in SEEDS],
+        overrides=[o for o in about["overrides"] if override_key(o) not in SEEDS],
         searched=list(outcome.params),
         config=runs.read_config(folder),
         job_key=about["job_key"],
@@ -196,11 +197,7 @@ def _read(folder: Path, trials: Trials) -> Finalist:
     )
 
 
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
-
-
 def _merged(first: Sequence[str], last: Sequence[str]) -> list[str]:
     """All overrides; of a key that both have, that of ``last``."""
-    keys = {_key(override) for override in last}
-    return [*(o for o in first if _key(o) not in keys), *last]
+    keys = {override_key(override) for override in last}
+    return [*(o for o in first if override_key(o) not in keys), *last]

@@ -1,4 +1,4 @@
-"""How far a search is, for the progress bar and the last words of a command."""
+"""Progress of a search, for the progress bar and the last lines of a command."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from headsweep.sweep.search.queue import SearchQueue
 
 
-class SearchState:
-    """State of a search.
+class SearchProgress:
+    """Progress of a search.
 
     Args:
         study: Its queue.
@@ -25,12 +25,12 @@ class SearchState:
         self.before = len(self.finished.read())
 
     def left(self) -> int:
-        """Trials that are not finished, as the storage says: a kill may leave it to be told."""
+        """Number of unfinished trials in the storage; a kill may have come before it was told."""
         begun = self.study.trials()[: self.search.n_trials]
         return self.search.n_trials - sum(trial.state.is_finished() for trial in begun)
 
-    def look(self) -> State:
-        """For the live display."""
+    def state(self) -> State:
+        """State for the progress bar."""
         outcomes, at_work = self.finished.read(), running(self.study.folder)
         best = best_trials(outcomes, self.search.directions)
         words = f", best {outcomes[best[0]].values[0]:.4f} (trial {best[0]})" if best else ""
@@ -40,13 +40,13 @@ class SearchState:
         return State(summary, min(work / self.search.n_trials, 1.0), lines)
 
     def words(self) -> str:
-        """What is done, as one clause."""
+        """Counts of trials as one clause."""
         done = len(self.finished.read())
         total = max(done, self.search.n_trials)  # an earlier command may have asked for more
         return f"{done} of {total} trials are done, {self.before} were there before"
 
     def conclude(self) -> int:
-        """Print what is done, what failed and where to look; the exit code."""
+        """Print what is done, what failed and the next command; returns the exit code."""
         outcomes, names = self.finished.read(), self.search.objectives
         print(self.words())
         print(usable(outcomes))

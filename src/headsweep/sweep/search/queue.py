@@ -1,4 +1,4 @@
-"""A search as a queue: which trial is next, what it is made of, and what came of it.
+"""Queue of the trials of a search.
 
 The run folders are the truth. A trial's folder appears whole, by one rename, with its outcome in
 it; then the storage is told. After a kill in between, the folder is found and told again.
@@ -7,7 +7,7 @@ it; then the storage is told. After a kill in between, the folder is found and t
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -16,9 +16,12 @@ from headsweep.errors import UserError
 from headsweep.store.outcome import Outcome
 from headsweep.store.runs import root_id
 from headsweep.sweep.leases import Lease, Leases
-from headsweep.sweep.queue import Compose, Task, Turn, attempt_folder, drop_attempts, move
+from headsweep.sweep.queue import Compose, NoTask, Task, attempt_folder, drop_attempts, move
 from headsweep.sweep.search.rules import Search
 from headsweep.sweep.search.storage import Storage
+
+if TYPE_CHECKING:
+    from headsweep.sweep.compose import Sweep
 
 STATES = {
     "complete": TrialState.COMPLETE,
@@ -28,8 +31,8 @@ STATES = {
 
 
 def tell(trial: Trial, state: str, values: Sequence[float] | None) -> dict[str, Any]:
-    """End a replica's trial, and take what its sampler and pruner noted for later trials."""
-    # What a pruned trial is worth Optuna takes from its last report.
+    """End a replica's trial; returns the notes of its sampler and pruner for later trials."""
+    # The value of a pruned trial Optuna takes from its last report.
     given = list(values) if values and state == "complete" else None
     frozen = trial.study.tell(trial, given, state=STATES[state])
     return dict(frozen.system_attrs)
@@ -55,6 +58,15 @@ class SearchQueue:
             self.storage = Storage(folder, search.storage, folder.parents[1])
             self._id = self._find_study()
 
+    @classmethod
+    def of(cls, sweep: "Sweep", search: Search, folder: Path, leases: Leases) -> "SearchQueue":
+        """The queue of a composed sweep's search."""
+
+        def compose(overrides: list[str]) -> dict[str, Any]:
+            return sweep.compose(overrides).resolved
+
+        return cls(folder, search, leases, sweep.master.worker.max_retries, compose)
+
     def _find_study(self) -> int:
         name = self.folder.name
         if self.search.storage is not None:  # others may keep their searches there too
@@ -74,11 +86,11 @@ class SearchQueue:
             yield
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials that have begun, by number; may be read without the lock."""
+        """All trials that have begun, by number; the lock is not needed."""
         return self.storage.optuna.get_all_trials(self._id, deepcopy=False)
 
-    def take(self) -> Task | Turn:
-        """The next trial whose turn it is, or why there is none."""
+    def take(self) -> Task | NoTask:
+        """Take the next trial that may begin, or say why there is none."""
         with self._locked():
             self._collect()
             while True:
@@ -87,9 +99,9 @@ class SearchQueue:
                 number = _next(trials)
                 if number >= self.search.n_trials or self.search.broken(number, trials):
                     running = [t for t in unfinished if t.state == TrialState.RUNNING]
-                    return Turn.WAIT if running else Turn.DONE
+                    return NoTask.WAIT if running else NoTask.DONE
                 if any(t.number < self.search.horizon(number) for t in unfinished):
-                    return Turn.WAIT
+                    return NoTask.WAIT
                 task = self._begin(number, trials)
                 if Outcome.read(self._folder(number)) is None:
                     return task
@@ -113,16 +125,17 @@ class SearchQueue:
                     f"another name, such as name={self.folder.name}-2"
                 )
             self.storage.optuna.set_trial_state_values(self._trial(number), TrialState.RUNNING)
-        return Task(number, overrides, attempt_folder(self.folder, lease), lease, trial)
+        folder = attempt_folder(self.folder, lease)
+        return Task(number, overrides, folder, lease, trial=trial)
 
     def broken(self) -> str | None:
-        """Why the search ended before its last trial, if it did."""
+        """Reason why the search ended before its last trial; None where it did not."""
         trials = self.trials()
         number = _next(trials)
         return None if number >= self.search.n_trials else self.search.broken(number, trials)
 
     def hand_in(self, task: Task, outcome: Outcome) -> bool:
-        """Take over what a trial left in its folder; False where the lease was lost."""
+        """Take over the folder of a trained trial; False where the lease was lost."""
         outcome.write(task.folder)
         with self._locked():
             if not self.leases.is_mine(task.lease):
@@ -132,13 +145,13 @@ class SearchQueue:
         return True
 
     def give_back(self, task: Task) -> None:
-        """Requeue a trial that was broken off on purpose."""
+        """Put back a trial that was broken off on purpose."""
         with self._locked():
             if self.leases.is_mine(task.lease):
                 self._requeue(task.lease)
 
     def collect(self) -> None:
-        """Requeue the trials of dead workers, and fail what killed them too often."""
+        """Requeue the trials of dead workers; fail those that killed a worker too often."""
         with self._locked():
             self._collect()
 
@@ -170,7 +183,7 @@ class SearchQueue:
         self.storage.optuna.set_trial_state_values(self._trial(lease.number), TrialState.WAITING)
 
     def _finish(self, number: int) -> None:
-        """Tell the storage what the folder of a trial says."""
+        """Write the outcome in a trial's folder into the storage."""
         outcome = Outcome.read(self._folder(number))
         assert outcome is not None
         storage, trial = self.storage.optuna, self._trial(number)

@@ -1,4 +1,4 @@
-"""A search: its space, its rules, and every decision as a pure function of earlier results.
+"""Rules of a search: its space, and every decision as a pure function of earlier results.
 
 Trial k is decided in a private study in memory, the replica. It holds the finished trials numbered
 below k - lag and nothing else, with a sampler seeded from the search's seed and k. Timings and the
@@ -37,12 +37,12 @@ STEPS = ("optim.steps", "optim.batch_size")
 """Keys that decide at which steps a training is evaluated."""
 
 LOSSES = ("val_loss",)
-"""Objectives in the loss's own units, which depend on the target and on every loss weight."""
+"""Objectives in units of the loss, which depend on the target."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """What identifies a search, and its length.
+    """Rules and length of a search.
 
     Attributes:
         space: Distribution of each searched key.
@@ -72,11 +72,11 @@ class Search:
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
-        """Whether each objective is to be small or large."""
+        """Direction of each objective."""
         return [_direction(name) for name in self.objectives]
 
     def spec(self) -> dict[str, Any]:
-        """What must be the same for two commands to go on with one search."""
+        """Rules as plain values, equal for all commands that go on with one search."""
         return {
             "search": {key: _as_override(value) for key, value in self.space.items()},
             "custom_search_space": self.custom,
@@ -108,11 +108,11 @@ class Search:
         return study.ask()
 
     def horizon(self, number: int) -> int:
-        """How many trials must be finished before trial ``number`` may begin."""
+        """Number of trials that are finished before trial ``number`` may begin."""
         return max(number - self.lag, 0)
 
     def suggest(self, trial: Trial, config: Compose) -> list[str]:
-        """Choose a trial's parameters; what has no effect with the others is left out.
+        """Choose the parameters of a trial; those without effect beside the others are left out.
 
         Args:
             trial: Of a replica.
@@ -136,7 +136,7 @@ class Search:
         return [*self.fixed, *_overrides(trial.params)]
 
     def broken(self, number: int, trials: Sequence[FrozenTrial]) -> str | None:
-        """Why trial ``number`` shall not begin: all of the last trials it knows of failed."""
+        """Reason why trial ``number`` may not begin: the last trials that it knows all failed."""
         known, most = trials[: self.horizon(number)], self.max_failures
         if most is None or len(known) < most:
             return None
@@ -151,7 +151,7 @@ class _Shared(FrozenTrial):
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> FrozenTrial:
-        """The same trial, to be given to a replica."""
+        """The trial as a shared one."""
         shared = object.__new__(cls)
         shared.__dict__.update(trial.__dict__)
         return shared
@@ -180,34 +180,14 @@ def read_search(sweeper: DictConfig, arguments: Sequence[str], explicit: Sequenc
         space, fixed = search_space(list(arguments))
     except ValueError as error:  # such as a log scale that begins at 0
         raise UserError(f"a range of the search cannot be used: {error}") from error
-    sampler, pruner = dict(plain["sampler"]), plain["pruner"]
-    objectives = plain["objective"]
-    if not isinstance(objectives, str | list):
-        raise UserError(f"hydra.sweeper.objective={objectives}: one metric or several")
-    objectives = [objectives] if isinstance(objectives, str) else objectives
-    seed = sampler.pop("seed", None)
-    if sampler.pop("_partial_", False):
-        raise UserError("hydra/sweeper/sampler=grid: a grid needs no search; use -m key=a,b")
-    if (custom := plain["custom_search_space"]) is not None:
-        try:
-            resolve_name(custom)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UserError(
-                f"hydra.sweeper.custom_search_space={custom}: cannot be imported ({error})"
-            ) from error
-    if sampler["_target_"].endswith("QMCSampler"):
-        raise UserError(
-            "hydra/sweeper/sampler=qmc: its points follow from how many were taken before, not "
-            "from a trial's number; use random or tpe"
-        )
-    if sampler["_target_"].endswith("CmaEsSampler") and find_spec("cmaes") is None:
-        raise UserError("hydra/sweeper/sampler=cmaes: pip install 'headsweep[cmaes]' first")
     if not space and plain["custom_search_space"] is None:
         raise UserError("hydra.sweeper.params: nothing to search; give a range such as interval")
     _check_official(plain)
-    pruner = _chosen_pruner(pruner, objectives, explicit)
-    _check_objectives(objectives, space)
     _check_numbers(plain)
+    _check_custom(plain["custom_search_space"])
+    seed, sampler = _sampler(plain["sampler"])
+    objectives = _objectives(plain["objective"], space)
+    pruner = _pruner(plain["pruner"], objectives, explicit)
     if pruner is not None and (swept := [key for key in STEPS if key in space]):
         raise UserError(
             f"{swept[0]}: trials of unequal length cannot be compared by a pruner; fix it, or "
@@ -217,10 +197,10 @@ def read_search(sweeper: DictConfig, arguments: Sequence[str], explicit: Sequenc
         space=space,
         fixed=fixed,
         objectives=objectives,
-        sampler={k: v for k, v in sampler.items() if v is not None},
+        sampler=sampler,
         pruner=pruner,
         custom=plain["custom_search_space"],
-        seed=seed or 0,
+        seed=seed,
         lag=plain["lag"],
         n_trials=plain["n_trials"],
         max_failures=plain["max_failures"],
@@ -228,6 +208,38 @@ def read_search(sweeper: DictConfig, arguments: Sequence[str], explicit: Sequenc
     )
     search.replica(0, [])  # refuses wrong arguments of sampler and pruner now
     return search
+
+
+def _sampler(node: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Seed and arguments of a sampler.
+
+    Raises:
+        UserError: The sampler cannot be used here.
+    """
+    sampler = {str(key): value for key, value in node.items() if value is not None}
+    seed = sampler.pop("seed", 0)
+    if sampler.pop("_partial_", False):
+        raise UserError("hydra/sweeper/sampler=grid: a grid needs no search; use -m key=a,b")
+    if sampler["_target_"].endswith("QMCSampler"):
+        raise UserError(
+            "hydra/sweeper/sampler=qmc: its points follow from how many were taken before, not "
+            "from a trial's number; use random or tpe"
+        )
+    if sampler["_target_"].endswith("CmaEsSampler") and find_spec("cmaes") is None:
+        raise UserError("hydra/sweeper/sampler=cmaes: pip install 'headsweep[cmaes]' first")
+    return seed, sampler
+
+
+def _check_custom(function: str | None) -> None:
+    """Refuse a custom search space that cannot be imported."""
+    if function is None:
+        return
+    try:
+        resolve_name(function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"hydra.sweeper.custom_search_space={function}: cannot be imported ({error})"
+        ) from error
 
 
 def _check_official(plain: Mapping[str, Any]) -> None:
@@ -252,10 +264,14 @@ def _check_numbers(plain: Mapping[str, Any]) -> None:
             raise UserError(f"hydra.sweeper.{key}={value}: must be a whole number from {least}")
 
 
-def _chosen_pruner(
+def _pruner(
     node: Mapping[str, Any] | None, objectives: Sequence[str], explicit: Sequence[str]
 ) -> dict[str, Any] | None:
-    """The pruner in effect: several objectives have none, and none may be asked for."""
+    """Pruner in effect; a search of several objectives has none.
+
+    Raises:
+        UserError: One was asked for beside several objectives.
+    """
     if node is None or node["_target_"] == "optuna.pruners.NopPruner":
         return None
     if len(objectives) == 1:
@@ -272,11 +288,19 @@ def _chosen_pruner(
     return None
 
 
-def _check_objectives(objectives: Sequence[str], space: Mapping[str, object]) -> None:
+def _objectives(node: Any, space: Mapping[str, object]) -> list[str]:
+    """Names of the objectives.
+
+    Raises:
+        UserError: One is unknown, or means something else in each trial.
+    """
+    if not isinstance(node, str | list):
+        raise UserError(f"hydra.sweeper.objective={node}: one metric or several")
+    objectives = [node] if isinstance(node, str) else node
     ranked = [f"val_{m.name}" for m in METRICS.values() if m.better in ("lower", "higher")]
     known = [*LOSSES, *ranked, *COUNTS]
     if not objectives or len(set(objectives)) < len(objectives):
-        raise UserError(f"hydra.sweeper.objective={list(objectives)}: one metric or several")
+        raise UserError(f"hydra.sweeper.objective={objectives}: one metric or several")
     for name in objectives:
         if name.startswith(("dev_", "test_")):
             raise UserError(
@@ -294,6 +318,7 @@ def _check_objectives(objectives: Sequence[str], space: Mapping[str, object]) ->
             )
     if objectives[0] in COUNTS:
         raise UserError(f"hydra.sweeper.objective={objectives[0]}: name a metric first")
+    return objectives
 
 
 def _direction(objective: str) -> Literal["minimize", "maximize"]:

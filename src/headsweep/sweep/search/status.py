@@ -1,4 +1,4 @@
-"""``headsweep study``: what is known of a search, at any time, without touching it."""
+"""Status of a search for ``headsweep study``, read without changing it."""
 
 from pathlib import Path
 

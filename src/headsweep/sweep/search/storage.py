@@ -1,4 +1,4 @@
-"""Where a search keeps its trials: Optuna's journal file in the sweep's folder, or a database.
+"""Storage of a search: Optuna's journal file in the sweep's folder, or a database.
 
 All calls are made while the sweep's lock is held (sweep/leases.py), so what another process of
 ours has left unfinished can only be what a kill or a full disk has cut off.
@@ -19,13 +19,13 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from headsweep.errors import UserError
 
 FILE = "journal.log"
-"""In a sweep's folder."""
+"""File name of the journal in a sweep's folder."""
 
 FOREIGN_SECONDS = 0.2
-"""How long another program, such as optuna-dashboard, may hold the journal's own lock."""
+"""Time that another program, such as optuna-dashboard, may hold the journal's own lock."""
 
 CREATION_SECONDS = 0.2
-"""Before another attempt to open a database whose tables are being created."""
+"""Pause before another attempt to open a database whose tables are being created."""
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Storage:
         return nullcontext() if self._journal is None else self._journal.together()
 
     def repair(self) -> None:
-        """Cut off what was not written to its end, and take away the lock of a dead owner."""
+        """Cut off an unfinished last line, and remove the lock of a dead owner."""
         lock = self.path.with_name(f"{self.path.name}.lock")
         if lock.is_symlink():
             time.sleep(FOREIGN_SECONDS)

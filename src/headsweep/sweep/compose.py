@@ -1,0 +1,227 @@
+"""Composition of jobs: from overrides to validated configurations.
+
+Wrong keys, types and values are found here, before anything is written.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import initialize_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from headsweep.config import (
+    GROUPS,
+    TABLES,
+    Config,
+    OptimConfig,
+    TruthConfig,
+    config_root,
+    override_key,
+    register,
+)
+from headsweep.errors import UserError
+from headsweep.files import flat
+from headsweep.instantiate import check_node
+from headsweep.sweep.internals import set_values
+from headsweep.sweep.overrides import is_runtime, only_sets_a_value, parsed, short_errors
+
+if TYPE_CHECKING:
+    from headsweep.sweep.search.rules import Search
+
+ARGUMENTS_OF_CODE = {"head": 2}
+"""Number of leading arguments of a class that the code gives (in_dim, out_dim)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One validated configuration.
+
+    Attributes:
+        overrides: What the command line sets, without runtime keys.
+        labels: The chosen file of each of ``GROUPS``.
+        config: The configuration; a head of the user's own is a plain mapping in it.
+        resolved: The same as plain values, as it is stored and hashed; without ``TABLES``.
+    """
+
+    overrides: list[str]
+    labels: dict[str, str]
+    config: Config
+    resolved: dict[str, Any]
+
+    @property
+    def seeds(self) -> range:
+        """Seeds of its members."""
+        return range(self.config.seed, self.config.seed + self.config.seeds)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's configuration, from which its jobs are composed."""
+
+    loader: ConfigLoader
+    master: DictConfig
+    _known: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def compose(self, overrides: Sequence[str]) -> Job:
+        """The validated job that some overrides make.
+
+        Raises:
+            UserError: They do not make one.
+        """
+        values = [o for o in overrides if only_sets_a_value(parsed(o))]
+        others = tuple(o for o in overrides if o not in values)
+        with short_errors():
+            known, choices = self._files(others)
+            cfg = copy.deepcopy(known)
+            set_values(cfg, [parsed(o) for o in values])
+        return validate(cfg, choices, overrides)
+
+    def _files(self, overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any]]:
+        """Composed once, as reading and merging all files takes Hydra 0.1 s; with its choices."""
+        if overrides not in self._known:
+            cfg = self.loader.load_sweep_config(self.master, list(overrides))
+            choices = dict(cfg.hydra.runtime.choices)
+            with open_dict(cfg):
+                del cfg["hydra"]
+            self._known[overrides] = (cfg, choices)
+        return self._known[overrides]
+
+    def arguments(self) -> list[str]:
+        """``key=value`` of the sweep's arms, of the sweeper's parameters, and of the command line.
+
+        Raises:
+            UserError: ``arms`` of the sweep's file are no mapping.
+        """
+        params = self.master.hydra.sweeper.params or {}
+        given = [
+            *(f"{key}={value}" for key, value in params.items()),
+            *self.master.hydra.overrides.task,
+        ]
+        arms = self.master.arms
+        if arms is None or "arm" in map(override_key, given):
+            return given
+        if not isinstance(arms, DictConfig) or not arms:
+            raise UserError("arms: must name each arm with its keys, or with null for its file")
+        return [f"arm={','.join(map(str, arms))}", *given]
+
+    def search(self) -> "Search":
+        """The search that it describes.
+
+        Raises:
+            UserError: Something cannot be searched, or not so.
+        """
+        from headsweep.sweep.search.rules import read_search
+
+        hydra = self.master.hydra
+        return read_search(hydra.sweeper, self.arguments(), hydra.overrides.hydra)
+
+
+@contextmanager
+def open_sweep(overrides: Sequence[str], config_dir: str | None) -> Iterator[Sweep]:
+    """Load a sweep's configuration once, to compose its jobs from."""
+    with open_loader(config_dir) as loader:
+        yield load_sweep(loader, overrides)
+
+
+def load_sweep(loader: ConfigLoader, overrides: Sequence[str]) -> Sweep:
+    """The sweep of some overrides; ``name`` and ``sweeps`` are among them."""
+    with short_errors():
+        return Sweep(loader, loader.load_configuration("config", [*overrides], RunMode.MULTIRUN))
+
+
+def validate(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> Job:
+    """Check a composed configuration, ranges and constructors' arguments included.
+
+    Args:
+        cfg: As Hydra gives it to a job, without the node ``hydra``.
+        choices: Hydra's choices.
+        overrides: Hydra's task overrides.
+
+    Raises:
+        UserError: Something does not fit; the message names the key.
+    """
+    with short_errors():
+        if OmegaConf.is_missing(cfg.optim, "lr"):
+            with read_write(cfg):
+                cfg.optim.lr = tuned_rate(cfg.rates or {}, choices)
+        config = OmegaConf.to_object(cfg)
+        resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, Config)
+    assert isinstance(resolved, dict)
+    plain = {str(key): value for key, value in resolved.items() if key not in TABLES}
+    added = sorted(flat(plain).keys() - flat(asdict(config)).keys())
+    if added:
+        raise UserError(f"{added[0]}: no such key")
+    for key, node in (
+        ("data.source", config.data.source),
+        ("backbone", config.backbone),
+        ("head", config.head),
+    ):
+        check_node(key, node, ARGUMENTS_OF_CODE.get(key, 0))
+    if isinstance(config.backbone, TruthConfig) and not config.pooling.raw:
+        raise UserError(
+            "pooling.raw=false: not applicable with backbone=truth, whose query and encoded "
+            "vectors are zero; nothing else would be left to learn from"
+        )
+    return Job(
+        overrides=[o for o in overrides if not is_runtime(o)],
+        labels={group: str(choices[group]) for group in GROUPS},
+        config=config,
+        resolved=plain,
+    )
+
+
+def tuned_rate(table: Mapping[str, Any], choices: Mapping[str, Any]) -> float:
+    """Learning rate of ``conf/rates``: of the arm, else of the head, else ``OptimConfig.lr``.
+
+    Args:
+        table: By data set, with ``default`` for all others; there by ``arm`` and ``head``.
+        choices: The chosen file of each group.
+    """
+    own = table.get(choices["data"], table.get("default")) or {}
+    for group in ("arm", "head"):
+        rate = (own.get(group) or {}).get(choices[group])
+        if rate is not None:
+            return float(rate)
+    return OptimConfig.lr
+
+
+@contextmanager
+def open_loader(config_dir: str | None) -> Iterator[ConfigLoader]:
+    """Hydra's loader with the search path that ``hydra.main`` builds.
+
+    Raises:
+        UserError: A folder of configuration is missing.
+    """
+    register()
+    folders = [config_root() / "conf", *([Path(config_dir).absolute()] if config_dir else [])]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder of configuration")
+    with initialize_config_search_path([f"file://{f}" for f in folders], job_name="run"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def compose_single(loader: ConfigLoader, overrides: Sequence[str]) -> Job:
+    """The validated job of a command line that is no sweep.
+
+    Raises:
+        UserError: A key, a type or a value is wrong; the message names the key.
+    """
+    with short_errors():
+        cfg = loader.load_configuration("config", list(overrides), RunMode.RUN)
+    if cfg.study is not None:
+        raise UserError(f"study={cfg.study}: goes with sweeps=confirm")
+    hydra = cfg.hydra
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return validate(cfg, hydra.runtime.choices, hydra.overrides.task)

@@ -1,0 +1,132 @@
+"""Inputs of a job: its source of events, its frozen transformer, its cached features.
+
+Torch is imported where it is used, so that ``--cfg job`` and ``--help`` are quick.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headsweep.errors import UserError
+from headsweep.identity import run_key
+from headsweep.instantiate import make
+
+if TYPE_CHECKING:
+    from headsweep.backbone.base import Backbone
+    from headsweep.events.base import Source
+    from headsweep.features.cache import FeatureSet
+    from headsweep.sweep.compose import Job
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Source and backbone of a job, and the keys that identify them.
+
+    Attributes:
+        source: The events.
+        backbone: The frozen transformer, or its stand-in.
+        data_key: Key of the source.
+        checkpoint: Key of the backbone.
+        job_key: Key of the job.
+    """
+
+    source: "Source"
+    backbone: "Backbone"
+    data_key: str
+    checkpoint: str
+    job_key: str
+
+
+def find_inputs(job: "Job") -> Inputs:
+    """Source, backbone and keys of a job; reads no events and writes nothing.
+
+    Raises:
+        UserError: A file that the configuration names is missing or is not what it should be, or
+            the backbone was trained on events of another split of the same data.
+    """
+    source = find_source(job)
+    backbone: Backbone = _make(json.dumps(job.resolved["backbone"]))
+    data_key, checkpoint = source.key(), backbone.key()
+    facts = getattr(backbone, "facts", {})  # a backbone of a user's own may know none
+    if facts.get("data_key") == data_key and facts.get("split") != asdict(job.config.data.split):
+        raise UserError(
+            f"backbone: it was trained on events of these very data (key {data_key}) under another "
+            "data.split, so some that it knows would be among those that judge it; use other "
+            "events, or train one with `headsweep backbone` and this data.split"
+        )
+    return Inputs(
+        source=source,
+        backbone=backbone,
+        data_key=data_key,
+        checkpoint=checkpoint,
+        job_key=run_key(job.resolved, data_key, checkpoint),
+    )
+
+
+def find_source(job: "Job") -> "Source":
+    """The source of a job's events."""
+    source: Source = _make(json.dumps(job.resolved["data"]["source"]))
+    return source
+
+
+@lru_cache(maxsize=8)
+def _make(node: str) -> Any:
+    """Build a node once for all jobs of a grid that share it."""
+    return make(json.loads(node))
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that torch cannot use here.
+
+    Raises:
+        UserError: The message says why torch refuses it.
+    """
+    if name == "cpu":
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device={name}: {reason}; device=cpu works everywhere") from error
+
+
+def check_test(jobs: "Sequence[Job]", inputs: Sequence[Inputs]) -> None:
+    """Refuse data without a test split for a report that reads it.
+
+    Raises:
+        UserError: A job's data have none; the message says how to set one aside.
+    """
+    for job, found in zip(jobs, inputs, strict=True):
+        split = job.config.data.split
+        if found.source.test_sample() is None and (split.folds is not None or split.test == 0):
+            raise UserError(
+                "data.split.test: these data have no test split to confirm on; search and confirm "
+                "with data.split.test=0.2, and without data.split.folds"
+            )
+
+
+def build_features(
+    job: "Job", inputs: Inputs, progress: Callable[[str, float], None] | None = None
+) -> "FeatureSet":
+    """The frozen features of a job, from the cache or made now.
+
+    Raises:
+        DataError: The events cannot be used.
+    """
+    from headsweep.features.extract import build
+
+    config = job.config
+    return build(
+        inputs.source,
+        inputs.backbone,
+        config.data.split,
+        config.features,
+        Path(config.root),
+        progress,
+        config.data.selection,
+    )

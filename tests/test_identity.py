@@ -1,0 +1,115 @@
+"""Identity of runs: short names in place of module paths, for good."""
+
+import json
+import re
+
+import pytest
+
+from headsweep.identity import identity, member_key, run_key
+from headsweep.sweep.compose import Job
+from headsweep.sweep.plan import make_plan
+
+
+def compose(*overrides: str) -> Job:
+    return make_plan(overrides, multirun=False).jobs[0]
+
+
+@pytest.fixture(scope="module")
+def default() -> Job:
+    return compose()
+
+
+CHOICES = [
+    [],
+    ["head=direct_projection"],
+    ["backbone=truth"],
+    ["data=hepattn", "data.source.path=x"],
+    ["data=acts", "data.source.path=x"],
+]
+
+
+@pytest.mark.parametrize("overrides", CHOICES)
+def test_no_module_path_is_part_of_an_identity(overrides: list[str]) -> None:
+    job = compose(*overrides)
+    assert "headsweep." in json.dumps(job.resolved)
+    assert "headsweep." not in json.dumps(identity(job.resolved))
+
+
+def test_the_key_of_the_default_run_never_changes() -> None:
+    """A release that changes it makes all finished runs anew: raise NUMERICS instead."""
+    job = compose()
+    assert run_key(job.resolved, "data", "checkpoint") == "cd91d62bc4acce28"
+
+
+def test_a_head_of_a_user_is_known_by_its_path() -> None:
+    job = compose()
+    own = job.resolved | {"head": {"_target_": "mine.heads.Head"}}
+    assert identity(own)["head"] == {"_target_": "mine.heads.Head"}
+    assert identity(job.resolved)["head"]["_target_"] == "mlp"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "same"),
+    [
+        (["root=elsewhere", "workers=1", "threads=2", "tracking=false"], True),
+        (["seeds=8"], True),
+        (["seed=3"], True),
+        (["head=conservative", "arm=baseline", "head.dropout=0.1"], True),
+        (["head.dropout=0.2"], False),
+        (["target=log_pt"], False),
+        (["data.source.seed=2"], False),
+        (["data.split.seed=2"], False),
+        (["data.selection.min_pt=5"], False),
+        (["data/selection=quality"], False),
+        (["data/selection=all_tracks", "data.selection.min_hits=0"], True),
+    ],
+)
+def test_run_key(overrides: list[str], same: bool, default: Job) -> None:
+    other = compose(*overrides)
+    keys = [run_key(job.resolved, "data", "checkpoint") for job in (default, other)]
+    assert (keys[0] == keys[1]) is same
+
+
+def test_width_and_dropout_of_one_layer_are_no_identity() -> None:
+    jobs = [
+        compose("optim.lr=0.1", *overrides)
+        for overrides in (
+            ["head=direct_projection"],
+            ["head=direct_projection", "head.dropout=0.3", "head.regression_hidden_dim=7"],
+            ["arm=direct_head"],
+        )
+    ]
+    assert len({run_key(job.resolved, "d", "c") for job in jobs}) == 1
+    head = identity(jobs[0].resolved)["head"]
+    assert head["regression_hidden_dim"] == head["dropout"] == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "changed", "same"),
+    [
+        ([], ["pooling.activation=swiglu"], True),
+        (["pooling.projection=mlp"], ["pooling.activation=swiglu"], False),
+        ([], ["backbone.checkpoint=copy.safetensors"], True),
+        (["backbone=truth"], ["backbone.purity=0.9"], False),
+        ([], ["data.selection.min_station_hits=4"], True),
+        (["data/selection=quality"], ["data.selection.min_station_hits=4"], False),
+        (["data=acts"], ["data.source.path=there"], True),
+        (["data=acts"], ["data.source.pt_edges=[1,2,3]"], False),
+        (["data=acts"], ["data.split.fold=1"], False),
+        (["data=acts"], ["data.source.plane=rz"], False),
+    ],
+)
+def test_places_bins_and_what_is_inert_are_no_identity(
+    overrides: list[str], changed: list[str], same: bool
+) -> None:
+    base = ["data.source.path=here"] if "data=acts" in overrides else []
+    found = [identity(compose(*overrides, *base, *more).resolved) for more in ([], changed)]
+    assert (found[0] == found[1]) is same
+
+
+def test_keys_depend_on_data_checkpoint_and_seed(default: Job) -> None:
+    key = run_key(default.resolved, "data", "checkpoint")
+    assert key != run_key(default.resolved, "other", "checkpoint")
+    assert key != run_key(default.resolved, "data", "other")
+    assert re.fullmatch(r"[0-9a-f]{16}", key)
+    assert member_key(key, 0) != member_key(key, 1)
