@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from headsweep.events.hepattn_files import write_hepattn
-from headsweep.events.simulation import simulate
+from headsweep.events.simulation import simulate_chunks
 from headsweep.report import scoring
 from headsweep.report.comparisons import event_means
 from headsweep.report.predictions import Row, Sample
@@ -86,7 +86,7 @@ def members(folders: list[Path], seed: int, events: int) -> list[Tracks]:
     """Predictions of every member for newly simulated events, head by head."""
     torch.set_num_threads(1)
     with TemporaryDirectory() as temporary:
-        write_hepattn(Path(temporary), simulate(events, seed))
+        write_hepattn(Path(temporary), simulate_chunks(events, seed))
         return [t for job in folders for t in scoring.apply(job, Path(temporary)).values()]
 
 

@@ -59,7 +59,7 @@ def simulate(
     from headsweep.config import SpectrometerConfig
     from headsweep.errors import UserError
     from headsweep.events.hepattn_files import write_hepattn
-    from headsweep.events.simulation import simulate as simulated
+    from headsweep.events.simulation import simulate_chunks
     from headsweep.files import atomic_dir
 
     if folder.exists():
@@ -68,7 +68,7 @@ def simulate(
     with atomic_dir(folder) as temporary:
         write_hepattn(
             temporary,
-            simulated(
+            simulate_chunks(
                 default.events if events is None else events,
                 default.seed if seed is None else seed,
             ),

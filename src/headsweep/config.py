@@ -30,6 +30,12 @@ GROUPS = (
 )
 """The groups whose chosen files label a job."""
 
+STATISTICS = ("avg", "sum", "max", "min")
+"""The statistics that pooling takes over the hits of a track, in their default order."""
+
+TARGETS = ("plain", "log_pt", "inverse_pt", "q_over_pt")
+"""The parametrisations of the target."""
+
 
 def _check(ok: bool, key: str, value: object, must: str) -> None:
     if not ok:
@@ -37,11 +43,18 @@ def _check(ok: bool, key: str, value: object, must: str) -> None:
 
 
 def _at_least(group: str, node: object, **least: int) -> None:
-    """Check the lower limit of each of some numbers."""
+    """Check the lower limit of each of some numbers, which must be finite."""
     for name, limit in least.items():
+        value, key = getattr(node, name), f"{group}.{name}".lstrip(".")
+        finite = "" if isinstance(value, int) else " and finite"
+        _check(value is None or limit <= value < math.inf, key, value, f"at least {limit}{finite}")
+
+
+def _positive(group: str, node: object, *names: str) -> None:
+    for name in names:
         value = getattr(node, name)
-        key = f"{group}.{name}" if group else name
-        _check(value is None or value >= limit, key, value, f"at least {limit}")
+        ok = value in (None, MISSING) or 0 < value < math.inf
+        _check(ok, f"{group}.{name}", value, "above 0 and finite")
 
 
 def _one_of(key: str, value: str, known: Sequence[str]) -> None:
@@ -94,9 +107,7 @@ class SelectionConfig:
 
     def __post_init__(self) -> None:
         _at_least("data.selection", self, min_hits=0, min_stations=0, min_station_hits=1)
-        for name in ("min_abs_eta", "min_pt"):
-            value = getattr(self, name)
-            _check(0 <= value < math.inf, f"data.selection.{name}", value, "at least 0 and finite")
+        _at_least("data.selection", self, min_abs_eta=0, min_pt=0)
         low, high = self.min_abs_eta, self.max_abs_eta
         if high is not None:
             must = "above data.selection.min_abs_eta and finite"
@@ -107,12 +118,8 @@ class SelectionConfig:
 class DataConfig:
     """A source of events (``_target_`` and its arguments), its split, and the tracks that count.
 
-    Attributes:
-        source: The class to build, and its arguments.
-        split: Shares of training, validation, dev and test.
-        selection: Cuts on true tracks.
-        repeats: Split seeds of a cross-validated grid: with ``split.folds`` it trains every
-            configuration on all folds of so many splits, unless fold or split seed are given.
+    A grid with ``split.folds`` trains every configuration on all folds of ``repeats`` split seeds,
+    unless fold or split seed are given.
     """
 
     source: Any = MISSING
@@ -153,9 +160,9 @@ class HepattnConfig:
 
 @dataclass
 class TracksConfig:
-    """A directory of Parquet tracks, ``events/tracks.py``."""
+    """A directory of Parquet tracks, ``events/parquet_tracks.py``."""
 
-    _target_: str = "headsweep.events.tracks.Tracks"
+    _target_: str = "headsweep.events.parquet_tracks.ParquetTracks"
     path: str = MISSING
     features: list[str] = MISSING
     scales: dict[str, float] = field(default_factory=dict)
@@ -204,8 +211,8 @@ class FeaturesConfig:
 
     def __post_init__(self) -> None:
         _one_of("features.name", self.name, ("document", "bending"))
-        threshold = self.assignment_threshold
-        _check(0 < threshold < 1, "features.assignment_threshold", threshold, "in (0, 1)")
+        p = self.assignment_threshold
+        _check(0 < p < 1, "features.assignment_threshold", p, "in (0, 1)")
 
 
 @dataclass
@@ -218,16 +225,17 @@ class PoolingConfig:
     query: bool = True
     raw: bool = True
     encoded: bool = True
-    statistics: list[str] = field(default_factory=lambda: ["avg", "sum", "max", "min"])
+    statistics: list[str] = field(default_factory=lambda: [*STATISTICS])
 
     def __post_init__(self) -> None:
         _one_of("pooling.width", self.width, ("full", "half"))
         _one_of("pooling.projection", self.projection, ("linear", "mlp"))
         _one_of("pooling.activation", self.activation, ("silu", "swiglu"))
-        known, chosen = ("avg", "sum", "max", "min"), self.statistics
-        ok = 0 < len(set(chosen)) == len(chosen) and set(chosen) <= set(known)
-        must = f"a non-empty list out of {', '.join(known)}, each once"
-        _check(ok, "pooling.statistics", chosen, must)
+        ok = 0 < len(set(self.statistics)) == len(self.statistics)
+        must = f"a non-empty list out of {', '.join(STATISTICS)}, each once"
+        _check(
+            ok and {*self.statistics} <= {*STATISTICS}, "pooling.statistics", self.statistics, must
+        )
         some = self.raw or self.encoded or self.query
         _check(some, "pooling", "nothing", "query, raw or encoded")
 
@@ -243,10 +251,8 @@ class MLPHeadConfig:
     layer_norm: bool = True
 
     def __post_init__(self) -> None:
-        _at_least("head", self, regression_num_layers=1)
+        _at_least("head", self, regression_num_layers=1, regression_hidden_dim=1)
         _check(0 <= self.dropout < 1, "head.dropout", self.dropout, "in [0, 1)")
-        if self.regression_num_layers >= 2:
-            _at_least("head", self, regression_hidden_dim=1)
 
 
 @dataclass
@@ -257,7 +263,7 @@ class TargetConfig:
     relative: bool = False
 
     def __post_init__(self) -> None:
-        _one_of("target.name", self.name, ("plain", "log_pt", "inverse_pt", "q_over_pt"))
+        _one_of("target.name", self.name, TARGETS)
 
 
 @dataclass
@@ -276,12 +282,8 @@ class OptimConfig:
     clip: float = 1.0
 
     def __post_init__(self) -> None:
-        _at_least("optim", self, steps=1, batch_size=1, patience=1)
-        for name, value in (("lr", self.lr), ("clip", self.clip)):
-            known = value != MISSING
-            _check(not known or 0 < value < math.inf, f"optim.{name}", value, "above 0 and finite")
-        decay = self.weight_decay
-        _check(0 <= decay < math.inf, "optim.weight_decay", decay, "at least 0 and finite")
+        _at_least("optim", self, steps=1, batch_size=1, patience=1, weight_decay=0)
+        _positive("optim", self, "lr", "clip")
         _one_of("optim.schedule", self.schedule, ("onecycle", "constant", "plateau"))
         if self.schedule == "plateau" and self.patience is None:
             raise UserError("optim.patience is missing: optim.schedule=plateau needs it")
@@ -297,13 +299,11 @@ class WorkerConfig:
     """Limits of each worker of a sweep; ``workers`` is their number."""
 
     max_retries: int = 2
-    time_limit: float | None = None
+    time_limit: float | None = None  # seconds of a job
 
     def __post_init__(self) -> None:
         _at_least("worker", self, max_retries=0)
-        if self.time_limit is not None:
-            limit = self.time_limit
-            _check(0 < limit < math.inf, "worker.time_limit", limit, "seconds above 0, or null")
+        _positive("worker", self, "time_limit")
 
 
 @dataclass
@@ -368,9 +368,8 @@ class Config:
 
     def __post_init__(self) -> None:
         _at_least("", self, seed=0, seeds=1, workers=1, threads=1)
-        uri = self.tracking_uri
-        web = uri is None or uri.startswith(("http://", "https://"))
-        _check(web, "tracking_uri", uri, "the http(s) address of a server, or null")
+        web = (self.tracking_uri or "http://").startswith(("http://", "https://"))
+        _check(web, "tracking_uri", self.tracking_uri, "the http(s) address of a server, or null")
 
 
 SCHEMAS: tuple[tuple[str, str, Any], ...] = (
@@ -393,11 +392,6 @@ def register() -> None:
     store.store(name="schema", node=Config, replace=True)
     for group, name, node in SCHEMAS:
         store.store(group=group, name=f"schema_{name}", node=node, replace=True)
-
-
-def override_key(override: str) -> str:
-    """Key of an override such as ``head.dropout=0.1`` or ``+head=mine``."""
-    return override.lstrip("+~").partition("=")[0]
 
 
 def config_root() -> Path:

@@ -84,3 +84,8 @@ def recipe_key(resolved: Mapping[str, Any], cache_key: str) -> str:
 def member_key(job_key: str, seed: int) -> str:
     """Key of one member: its job and its seed."""
     return stable_hash([job_key, seed])
+
+
+def override_key(override: str) -> str:
+    """Key of an override such as ``head.dropout=0.1`` or ``+head=mine``."""
+    return override.lstrip("+~").partition("=")[0]

@@ -1,4 +1,4 @@
-"""Objects from configuration: a ``_target_`` is imported, its keys checked, and called."""
+"""Objects from configuration: a ``_target_`` is imported, its keys are checked, it is called."""
 
 import inspect
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from headsweep.errors import UserError
 
 
 def check_node(key: str, node: Any, leading: int = 0) -> None:
-    """Check the YAML keys of something to be built against the arguments that it takes.
+    """Check the keys of a node against the arguments of its ``_target_``.
 
     Args:
-        key: Where the node stands, for messages.
+        key: Key of the node in the configuration, for messages.
         node: A dataclass of the schema, or the mapping that a user wrote.
-        leading: How many leading arguments do not come from the YAML.
+        leading: Number of leading arguments that do not come from the node.
 
     Raises:
         UserError: An argument is unknown, missing or of another type; the message names its key.
@@ -49,7 +49,7 @@ def check_node(key: str, node: Any, leading: int = 0) -> None:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value fits a plain annotation; any value fits an annotation that is not."""
+    """True if a value fits an annotation; every value fits an annotation that is no plain type."""
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, choice) for choice in get_args(hint))
     if hint is None or hint is type(None):
@@ -60,7 +60,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def locate(target: str) -> Any:
-    """The class or function behind a ``_target_``.
+    """Import the class or function that a ``_target_`` names.
 
     Raises:
         UserError: The module or the name in it does not exist.
@@ -75,6 +75,6 @@ def locate(target: str) -> Any:
 
 
 def make(node: Mapping[str, Any], *args: Any) -> Any:
-    """Call a node's ``_target_`` with the given arguments and the node's other keys."""
+    """Call the ``_target_`` of a node with the given arguments and the node's other keys."""
     keys = {str(key): value for key, value in node.items() if key != "_target_"}
     return locate(node["_target_"])(*args, **keys)

@@ -1,3 +1,5 @@
+"""Matching and assignment against permutations and a loop over tracks."""
+
 from itertools import permutations
 
 import numpy as np
@@ -30,7 +32,9 @@ def random_case(seed: int, tracks: int, queries: int, hits: int) -> tuple[np.nda
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 999), st.integers(1, 4), st.integers(1, 4), st.integers(0, 12))
-def test_match_is_the_best_of_all_permutations(seed, tracks, queries, hits):
+def test_match_is_the_best_of_all_permutations(
+    seed: int, tracks: int, queries: int, hits: int
+) -> None:
     p, truth = random_case(seed, tracks, queries, hits)
     cost = mask_cost(p, truth)
     if hits:
@@ -50,7 +54,7 @@ def test_match_is_the_best_of_all_permutations(seed, tracks, queries, hits):
         assert sum(cost[t, q] for t, q in pairs) == pytest.approx(best, abs=1e-5)
 
 
-def test_a_track_without_query_or_shared_hit_is_unmatched():
+def test_a_track_without_query_or_shared_hit_is_unmatched() -> None:
     truth = np.array([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=bool)
     p = np.array([[0, 0, 0.9, 0], [0.4, 0.4, 0, 0]], dtype=np.float32)
     np.testing.assert_array_equal(match(p, truth), [-1, 0, -1])
@@ -58,7 +62,7 @@ def test_a_track_without_query_or_shared_hit_is_unmatched():
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 999), st.integers(1, 4), st.sampled_from([0.1, 0.5, 0.9]))
-def test_assign_equals_a_loop_over_tracks(seed, queries, threshold):
+def test_assign_equals_a_loop_over_tracks(seed: int, queries: int, threshold: float) -> None:
     events = toy_events(7, seed, most_tracks=3, noise=4)
     rng = np.random.default_rng(seed)
     lengths = np.diff(events.hit_offsets)
@@ -99,7 +103,7 @@ def test_assign_equals_a_loop_over_tracks(seed, queries, threshold):
         np.testing.assert_array_equal(found.correct[part], events.hit_track[found.hit[part]] == k)
 
 
-def test_the_threshold_does_not_change_which_tracks_are_found():
+def test_the_threshold_does_not_change_which_tracks_are_found() -> None:
     events = toy_events(20, 3)
     rng = np.random.default_rng(0)
     lengths = np.diff(events.hit_offsets)

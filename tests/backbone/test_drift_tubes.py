@@ -1,10 +1,13 @@
+"""Tangent support of tubes against a loop over pairs and their tangents."""
+
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
 import pytest
 
-from headsweep.backbone.drift_tubes import COLUMNS, CROWDED, N_VALUES, WIDTHS, tangent_support
+from headsweep.backbone.drift_tubes import COLUMNS, CROWDED, N_VALUES, TOUCH_WIDTHS, tangent_support
 from headsweep.events.base import Events
 
 
@@ -47,7 +50,7 @@ def six_tubes(slope: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.4, -2.0])
-def test_a_hidden_tube_loses_its_support(slope):
+def test_a_hidden_tube_loses_its_support(slope: float) -> None:
     wires, drift = six_tubes(slope)
     good = tangent_support(chamber(wires, drift))
     # Of the ten pairs of other tubes at most two are too far away; each has a right tangent.
@@ -59,7 +62,9 @@ def test_a_hidden_tube_loses_its_support(slope):
     assert (np.delete(spoilt[:, 0], 1) > spoilt[1, 0] + 0.5).all()
 
 
-def tangents(c1, r1, c2, r2):
+def tangents(
+    c1: np.ndarray, r1: float, c2: np.ndarray, r2: float
+) -> Iterator[tuple[np.ndarray, float]]:
     """Common tangents n.x = c of two circles, by solving for the angle of the normal."""
     gap = c2 - c1
     for s1, s2 in product((-1, 1), repeat=2):
@@ -70,7 +75,7 @@ def tangents(c1, r1, c2, r2):
             yield normal, normal @ c1 - s1 * r1
 
 
-def test_it_equals_a_loop_over_pairs_and_their_tangents():
+def test_it_equals_a_loop_over_pairs_and_their_tangents() -> None:
     rng = np.random.default_rng(4)
     wires = np.stack([rng.uniform(5, 5.3, 7), rng.uniform(2, 2.1, 7)], 1)
     drift = rng.uniform(0, 0.015, 7)
@@ -90,12 +95,12 @@ def test_it_equals_a_loop_over_pairs_and_their_tangents():
             want[i, -1] += 1
             for normal, c in tangents(wires[j], radius[j], wires[k], radius[k]):
                 miss = (abs(normal @ wires[i] - c) - radius[i]) / lever
-                want[i, :-1] += np.exp(-0.5 * (miss / np.array(WIDTHS)) ** 2)
+                want[i, :-1] += np.exp(-0.5 * (miss / np.array(TOUCH_WIDTHS)) ** 2)
     assert want[:, -1].min() > 0
     np.testing.assert_allclose(tangent_support(events), np.log1p(want), rtol=1e-4, atol=1e-6)
 
 
-def test_only_tubes_of_the_same_chamber_and_event_count():
+def test_only_tubes_of_the_same_chamber_and_event_count() -> None:
     wires, drift = six_tubes(0.3)
     alone = tangent_support(chamber(wires, drift))
     twice, radii = np.tile(wires, (2, 1)), np.tile(drift, 2)
@@ -113,7 +118,7 @@ def test_only_tubes_of_the_same_chamber_and_event_count():
     assert not trigger[6:].any()
 
 
-def test_few_many_or_no_tubes_say_nothing():
+def test_few_many_or_no_tubes_say_nothing() -> None:
     wires, drift = six_tubes(0.3)
     assert not tangent_support(chamber(wires[:2], drift[:2])).any()
     crowd = np.random.default_rng(0).uniform(1, 2, (CROWDED + 1, 2))
@@ -124,7 +129,7 @@ def test_few_many_or_no_tubes_say_nothing():
     assert np.isfinite(same_place).all()
 
 
-def test_the_order_of_the_hits_does_not_matter():
+def test_the_order_of_the_hits_does_not_matter() -> None:
     wires, drift = six_tubes(0.3)
     order = np.random.default_rng(0).permutation(6)
     events = chamber(wires, drift)

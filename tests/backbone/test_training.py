@@ -1,3 +1,7 @@
+"""Training of the transformer: it learns, repeats bit for bit, and writes its facts."""
+
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +20,7 @@ def coloured_events(n: int, seed: int) -> Events:
     return events
 
 
-def test_it_learns_to_tell_hits_from_noise():
+def test_it_learns_to_tell_hits_from_noise() -> None:
     torch.set_num_threads(1)
     reports = []
     model = fit_backbone(
@@ -35,11 +39,11 @@ def test_it_learns_to_tell_hits_from_noise():
 
 
 @pytest.mark.parametrize("steps", [1, 2, 20])
-def test_few_steps_are_enough_to_run(steps):
+def test_few_steps_are_enough_to_run(steps: int) -> None:
     assert fit_backbone(toy_events(3), steps=steps, seed=0, queries=2).key()
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_does_not():
+def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
     events = toy_events(40)
     state = torch.random.get_rng_state()
     keys = [fit_backbone(events, steps=2, seed=s, queries=2).key() for s in (0, 0, 1)]
@@ -47,7 +51,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not():
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_train_checkpoint_measures_on_validation_and_writes_facts(tmp_path):
+def test_train_checkpoint_measures_on_validation_and_writes_facts(tmp_path: Path) -> None:
     source, split = ToySource(toy_events(60, most_tracks=3)), SplitConfig(val=0.3, dev=0.1)
     path = tmp_path / "deep" / "a.safetensors"
     model = train_checkpoint(

@@ -1,4 +1,7 @@
+"""The transformer: padding, masks, checkpoints, and the shipped one."""
+
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from headsweep.backbone.transformer import (
 )
 from headsweep.config import SpectrometerConfig
 from headsweep.errors import UserError
+from headsweep.events.base import Events
 from headsweep.events.spectrometer import Spectrometer
 from helpers.toy_events import FEATURES, toy_events
 
@@ -31,7 +35,7 @@ def model() -> HitTransformer:
     return model.freeze()
 
 
-def drop_hits(events, event):
+def drop_hits(events: Events, event: int) -> Events:
     """The same events, one of them without hits."""
     offsets = events.hit_offsets
     keep = np.ones(len(events.hits), bool)
@@ -46,7 +50,7 @@ def drop_hits(events, event):
     )
 
 
-def test_numbers_of_features_and_queries_follow_the_architecture(model):
+def test_numbers_of_features_and_queries_follow_the_architecture(model: HitTransformer) -> None:
     (batch,) = model.run(toy_events(10))
     assert batch.query.shape == (10, 3, 8)
     assert batch.p.shape == (10, 3, batch.encoded.shape[1])
@@ -56,7 +60,7 @@ def test_numbers_of_features_and_queries_follow_the_architecture(model):
     }
 
 
-def test_padding_and_company_do_not_change_an_event(model):
+def test_padding_and_company_do_not_change_an_event(model: HitTransformer) -> None:
     events = drop_hits(toy_events(12, seed=5), event=4)
     (together,) = model.run(events)
     for event in range(12):
@@ -73,7 +77,7 @@ def test_padding_and_company_do_not_change_an_event(model):
         assert np.isfinite(together.query[event]).all()
 
 
-def test_the_order_of_the_hits_only_orders_the_output(model):
+def test_the_order_of_the_hits_only_orders_the_output(model: HitTransformer) -> None:
     events = toy_events(1, seed=2)
     order = np.random.default_rng(0).permutation(len(events.hits))
     shuffled = replace(events, hits=events.hits[order], hit_track=events.hit_track[order])
@@ -82,7 +86,7 @@ def test_the_order_of_the_hits_only_orders_the_output(model):
     np.testing.assert_allclose(a.query, b.query, atol=2e-6)
 
 
-def test_inputs_are_standardised_with_z_and_eta():
+def test_inputs_are_standardised_with_z_and_eta() -> None:
     events = toy_events(100)
     model = HitTransformer(Architecture(FEATURES, queries=1))
     inputs = model.prepare(events)
@@ -95,7 +99,7 @@ def test_inputs_are_standardised_with_z_and_eta():
     np.testing.assert_allclose(scaled.std(0), 1, atol=1e-4)
 
 
-def test_a_constant_feature_is_harmless():
+def test_a_constant_feature_is_harmless() -> None:
     events = toy_events(5)
     events.hits[:, FEATURES.index("t")] = 0.1
     model = HitTransformer(Architecture(FEATURES, queries=2))
@@ -105,7 +109,7 @@ def test_a_constant_feature_is_harmless():
     assert (model.std > 0).all()
 
 
-def test_drift_tubes_bring_their_tangent_support():
+def test_drift_tubes_bring_their_tangent_support() -> None:
     names = (*drift_tubes.COLUMNS, "r", "theta", "phi")
     events = toy_events(5)
     hits = np.abs(np.random.default_rng(0).normal(size=(len(events.hits), len(names)))) + 0.1
@@ -117,7 +121,7 @@ def test_drift_tubes_bring_their_tangent_support():
     np.testing.assert_array_equal(inputs[:, len(names) : -2], drift_tubes.tangent_support(events))
 
 
-def test_queries_look_only_at_the_hits_they_claimed(model):
+def test_queries_look_only_at_the_hits_they_claimed(model: HitTransformer) -> None:
     """A hit that no query claims can be changed without moving the decoder's next query."""
     generator = torch.Generator().manual_seed(0)
     encoded = torch.randn(1, 30, 8, generator=generator)
@@ -128,7 +132,7 @@ def test_queries_look_only_at_the_hits_they_claimed(model):
     np.testing.assert_array_equal(before, layer.to_hits(query, encoded, mask[:, None]))
 
 
-def test_a_checkpoint_comes_back_whole(model, tmp_path):
+def test_a_checkpoint_comes_back_whole(model: HitTransformer, tmp_path: Path) -> None:
     facts = {"purity": 0.5, "command": "headsweep backbone"}
     saved = HitTransformer(model.shape, facts)
     saved.load_state_dict(model.state_dict())
@@ -144,7 +148,7 @@ def test_a_checkpoint_comes_back_whole(model, tmp_path):
     np.testing.assert_array_equal(a.p, b.p)
 
 
-def test_every_weight_and_the_scale_are_in_the_key(model):
+def test_every_weight_and_the_scale_are_in_the_key(model: HitTransformer) -> None:
     keys = {model.key()}
     for name in model.state_dict():
         other = HitTransformer(model.shape)
@@ -154,7 +158,7 @@ def test_every_weight_and_the_scale_are_in_the_key(model):
     assert len(keys) == 1 + len(model.state_dict())
 
 
-def test_unsuitable_checkpoints_are_refused(model, tmp_path):
+def test_unsuitable_checkpoints_are_refused(model: HitTransformer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such file; train one with `headsweep backbone`"):
         load(str(tmp_path / "nothing"))
     (tmp_path / "text").write_text("not tensors")
@@ -171,7 +175,7 @@ def test_unsuitable_checkpoints_are_refused(model, tmp_path):
         load(str(tmp_path / "future"))
 
 
-def test_other_features_are_refused_by_name(model):
+def test_other_features_are_refused_by_name(model: HitTransformer) -> None:
     events = toy_events(2)
     with pytest.raises(UserError, match=r"trained on .*theta.* the data have .*width.*headsweep"):
         list(model.run(replace(events, features=("width", *FEATURES[1:]))))
@@ -181,14 +185,14 @@ def test_other_features_are_refused_by_name(model):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 200))
-def test_chunks_hold_each_event_once_within_the_budget(lengths, budget):
+def test_chunks_hold_each_event_once_within_the_budget(lengths: list[int], budget: int) -> None:
     chunks = list(chunks_by_length(np.array(lengths, dtype=np.int64), budget))
     assert sorted(i for chunk in chunks for i in chunk) == list(range(len(lengths)))
     for chunk in chunks:
         assert len(chunk) == 1 or len(chunk) * max(lengths[i] for i in chunk) <= budget
 
 
-def test_the_shipped_checkpoint_keeps_its_promises(tmp_path):
+def test_the_shipped_checkpoint_keeps_its_promises(tmp_path: Path) -> None:
     model = load("shipped")
     assert SHIPPED.stat().st_size < 1_000_000
     assert len(model.shape.features) == 23
@@ -202,7 +206,7 @@ def test_the_shipped_checkpoint_keeps_its_promises(tmp_path):
     assert efficiency > 0.95
 
 
-def test_the_shipped_checkpoint_never_saw_the_default_data(tmp_path):
+def test_the_shipped_checkpoint_never_saw_the_default_data(tmp_path: Path) -> None:
     events, seed = 16_000, 1001
     assert load("shipped").facts["data_key"] == Spectrometer(events, seed).key()
     default = SpectrometerConfig()

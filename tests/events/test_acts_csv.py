@@ -1,12 +1,15 @@
 """The converter on hand-written Acts CSV files."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from headsweep.errors import DataError, UserError
 from headsweep.events.acts_csv import convert
-from headsweep.events.tracks import Tracks
+from headsweep.events.base import Events
+from headsweep.events.parquet_tracks import ParquetTracks
 
 MUON, OTHER, NEUTRAL, UNSEEN = ((1 << 52) + (n << 24) for n in (1, 2, 3, 4))
 DISK = (8 << 56) | (2 << 36) | (77 << 8)
@@ -27,17 +30,17 @@ PARTICLES = f"""particle_id,particle_type,process,vx,vy,vz,vt,px,py,pz,m,q
 """
 
 
-def write(folder, **files):
+def write(folder: Path, **files: str) -> Path:
     folder.mkdir(exist_ok=True)
     for name, text in files.items():
         (folder / f"{name.replace('__', '-')}.csv").write_text(text)
     return folder
 
 
-def converted(source, target):
+def converted(source: Path, target: Path) -> Events:
     convert(source, target)
     tables = [pd.read_parquet(target / f"{name}.parquet") for name in ("hits", "particles")]
-    events = Tracks(
+    events = ParquetTracks(
         path=str(target),
         features=["x", "y", "z", "t", "volume_id", "layer_id", "module_id"],
         scales={"x": 1e-3, "y": 1e-3, "z": 1e-3},
@@ -50,13 +53,13 @@ def converted(source, target):
     return *tables, events
 
 
-def shifted(text, event):
+def shifted(text: str, event: int) -> str:
     """The table with an event_id column."""
     head, *rows = text.splitlines()
     return "\n".join([f"event_id,{head}", *(f"{event},{row}" for row in rows)]) + "\n"
 
 
-def split_ids(text):
+def split_ids(text: str) -> str:
     """particle_id in five columns, as newer versions write it."""
     head, *rows = text.splitlines()
     parts = ["particle_id_pv", "particle_id_sv", "particle_id_part", "particle_id_gen"]
@@ -68,7 +71,7 @@ def split_ids(text):
     return "\n".join(lines) + "\n"
 
 
-def check(hits, particles, event=0):
+def check(hits: str, particles: str, event: int = 0) -> None:
     assert hits["event"].tolist() == [event] * 5
     assert hits["particle"].tolist() == [0, 1, 0, -1, -1]
     np.testing.assert_allclose(hits[["x", "y", "z"]].iloc[0], [30, 40, 120])
@@ -83,7 +86,7 @@ def check(hits, particles, event=0):
     assert particles["q"].tolist() == [1, -1]
 
 
-def test_plain_pair_of_one_event(tmp_path):
+def test_plain_pair_of_one_event(tmp_path: Path) -> None:
     source = write(tmp_path / "csv", hits=HITS, particles=PARTICLES)
     hits, particles, events = converted(source, tmp_path / "out")
     check(hits, particles)
@@ -91,7 +94,7 @@ def test_plain_pair_of_one_event(tmp_path):
     np.testing.assert_allclose(events.column("r")[0], 0.05)
 
 
-def test_plain_pair_with_event_numbers(tmp_path):
+def test_plain_pair_with_event_numbers(tmp_path: Path) -> None:
     two = [shifted(t, 6) + shifted(t, 3).split("\n", 1)[1] for t in (HITS, PARTICLES)]
     source = write(tmp_path / "csv", hits=two[0], particles=two[1])
     hits, particles, events = converted(source, tmp_path / "out")
@@ -101,7 +104,7 @@ def test_plain_pair_with_event_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("stem", ["particles_simulated", "particles_initial", "particles"])
-def test_one_file_per_event(tmp_path, stem):
+def test_one_file_per_event(tmp_path: Path, stem: str) -> None:
     """Files of an event that nobody is kept of do no harm, nor does a less exact particle file."""
     wrong = PARTICLES.replace(",3,4,12,", ",9,9,9,")
     files = {"event000000004__particles": wrong, "hits": "junk"}
@@ -114,7 +117,7 @@ def test_one_file_per_event(tmp_path, stem):
     check(hits, particles, 4)
 
 
-def test_split_particle_numbers_and_time_in_mm(tmp_path):
+def test_split_particle_numbers_and_time_in_mm(tmp_path: Path) -> None:
     """Newer versions: five columns for the particle, and the time times the speed of light."""
     table = pd.read_csv(write(tmp_path / "old", hits=HITS) / "hits.csv")
     table["tt"] *= 299.792458
@@ -125,7 +128,7 @@ def test_split_particle_numbers_and_time_in_mm(tmp_path):
     check(hits, particles)
 
 
-def without(text, column):
+def without(text: str, column: str) -> str:
     lines = [line.split(",") for line in text.splitlines()]
     drop = lines[0].index(column)
     return "\n".join(",".join(line[:drop] + line[drop + 1 :]) for line in lines) + "\n"
@@ -148,7 +151,9 @@ def without(text, column):
         ("", PARTICLES, r"hits\.csv: not a readable CSV"),
     ],
 )
-def test_bad_input_is_refused_and_nothing_is_written(tmp_path, hits, particles, message):
+def test_bad_input_is_refused_and_nothing_is_written(
+    tmp_path: Path, hits: str | None, particles: str, message: str
+) -> None:
     files = {"hits": hits, "particles": particles}
     source = write(tmp_path / "csv", **{k: v for k, v in files.items() if v is not None})
     with pytest.raises(DataError, match=message):
@@ -156,7 +161,7 @@ def test_bad_input_is_refused_and_nothing_is_written(tmp_path, hits, particles, 
     assert [path.name for path in tmp_path.iterdir()] == ["csv"]
 
 
-def test_an_existing_target_is_kept(tmp_path):
+def test_an_existing_target_is_kept(tmp_path: Path) -> None:
     source = write(tmp_path / "csv", hits=HITS, particles=PARTICLES)
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match="exists already"):

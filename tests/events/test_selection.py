@@ -19,7 +19,7 @@ from headsweep.events.base import Events
 from headsweep.events.hepattn import read_hepattn
 from headsweep.events.hepattn_files import write_hepattn
 from headsweep.events.selection import selected, true_hits, words
-from headsweep.events.simulation import simulate
+from headsweep.events.simulation import simulate_chunks
 from headsweep.features import cache
 from helpers.toy_events import passes, toy_events, with_stations
 
@@ -28,6 +28,7 @@ LIMIT = st.floats(0, 2.5, width=32)
 
 
 def by_loop(events: Events, cuts: SelectionConfig) -> list[bool]:
+    """True for each track that passes."""
     return [
         passes(events, event, number, cuts)
         for event in range(len(events))
@@ -54,7 +55,7 @@ def test_the_selection_is_that_of_a_loop_over_tracks(seed: int, cuts: SelectionC
 
 
 def test_simulated_muons(tmp_path: Path) -> None:
-    write_hepattn(tmp_path, simulate(200, 3))
+    write_hepattn(tmp_path, simulate_chunks(200, 3))
     events = read_hepattn(tmp_path)
     kept = selected(events, QUALITY)
     assert kept.tolist() == by_loop(events, QUALITY)
@@ -88,7 +89,10 @@ def test_a_bound_belongs_to_what_is_kept(cuts: SelectionConfig, kept: list[bool]
 def test_stations_need_a_column_that_tells_them_apart() -> None:
     with pytest.raises(UserError, match=r"data\.selection\.min_stations=3.*'stationIndex'.*=0, or"):
         selected(toy_events(5), QUALITY)
-    assert selected(toy_events(5), replace(QUALITY, min_stations=0)).shape
+    events, without = toy_events(20), replace(QUALITY, min_stations=0)
+    kept = selected(events, without)
+    assert kept.tolist() == by_loop(events, without)
+    assert 0 < kept.sum() < len(kept)
 
 
 def test_true_hits_are_those_of_each_track() -> None:
@@ -129,7 +133,7 @@ def test_from_the_command_line_to_predictions(
     assert code == 0, err
     [job] = (tmp_path / "runs/runs").iterdir()
     key = json.loads((job / "job.json").read_text())["cache_key"]
-    meta = cache.load(tmp_path / "runs", key).meta
+    meta = cache.open_cache(tmp_path / "runs", key).meta
     assert meta.selection == QUALITY
     said = " ".join(command("report", job.name)[1].split())
     assert (
@@ -137,7 +141,7 @@ def test_from_the_command_line_to_predictions(
     )
 
     (tmp_path / "same").mkdir()
-    write_hepattn(tmp_path / "same", simulate(60, 1))
+    write_hepattn(tmp_path / "same", simulate_chunks(60, 1))
     code, _, err = command("predict", str(job), "same")
     assert code == 0, err
     n_kept = sum(by_loop(read_hepattn(tmp_path / "same"), QUALITY))

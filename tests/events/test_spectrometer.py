@@ -1,4 +1,4 @@
-"""The simulated spectrometer against closed forms, the stated figures, and its own cache."""
+"""The spectrometer as a source: events against the stated figures, and the cache."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -8,38 +8,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from headsweep.backbone.transformer import load
+from headsweep.config import TEST_SEED
+from headsweep.errors import UserError
 from headsweep.events.base import Events, check_events
 from headsweep.events.detector import (
     STATIONS,
-    Array,
-    Crossings,
-    Field,
-    Muons,
-    lose_energy,
-    propagate,
-    toroid,
 )
-from headsweep.events.hepattn_files import HITS, MDT, RPC, TGC, Chunk, write_hepattn
+from headsweep.events.hepattn_files import MDT, RPC, TGC, write_hepattn
 from headsweep.events.simulation import (
-    DELTA_RAY,
-    DRIFT_SIGMA,
-    EFFICIENCY,
-    MASKED,
-    SURFACES,
-    TUBE,
-    VERSION,
-    draw_muons,
-    measure,
-    simulate,
+    EVENTS_PER_SEED,
+    simulate_chunks,
 )
-from headsweep.events.spectrometer import Spectrometer
-
-BARREL = [0, 1, 2]
-
-
-@pytest.fixture(scope="module")
-def chunk() -> Chunk:
-    return next(simulate(500, seed=5))
+from headsweep.events.spectrometer import TEST_EVENTS, Spectrometer
+from headsweep.sweep.plan import make_plan
 
 
 @pytest.fixture(scope="module")
@@ -47,162 +29,11 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> Events:
     return Spectrometer(events=2000, seed=5).load(tmp_path_factory.mktemp("root"))
 
 
-def muons_at(pt: float, q: float, eta: float, phi: Array) -> Muons:
-    """One muon from the origin for each phi."""
-    full = np.full(len(phi), 1.0)
-    return Muons(eta * full, phi, pt * full, q * full, np.zeros((3, len(phi))))
-
-
-def uniform(tesla: float, r_from: float = 0.0) -> Field:
-    return lambda r, phi, z: np.where(r > r_from, tesla, 0.0)
-
-
-def chord(crossings: Crossings) -> Array:
-    """Length of the straight line between the inner and the outer barrel crossing, in m [N]."""
-    inner, _, outer = crossings.along[BARREL]
-    length: Array = np.hypot(10.0 - 5.0, outer - inner)
-    return length
-
-
-def sagitta(crossings: Crossings) -> Array:
-    """Distance of the middle barrel crossing from the chord, positive for positive charge [N]."""
-    inner, middle, outer = crossings.along[BARREL]
-    height: Array = ((outer - inner) * 2.5 - (middle - inner) * 5.0) / chord(crossings)
-    return height
-
-
 def owners(events: Events) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     """The true hits and the row in ``events.tracks`` of each."""
     event = np.repeat(np.arange(len(events)), np.diff(events.hit_offsets))
     true = np.flatnonzero(events.hit_track >= 0)
     return true, events.track_offsets[event[true]] + events.hit_track[true]
-
-
-@pytest.mark.parametrize("pt", [5.0, 10.0, 50.0, 100.0, 200.0])
-@pytest.mark.parametrize("q", [-1.0, 1.0])
-def test_sagitta_follows_the_formula_in_a_uniform_field(pt: float, q: float) -> None:
-    crossings = propagate(muons_at(pt, q, 0.0, np.zeros(1)), field=uniform(0.5))
-    expected = 0.3 * 0.5 * chord(crossings)[0] ** 2 / (8 * pt)
-    assert sagitta(crossings)[0] == pytest.approx(q * expected, rel=0.005)
-
-
-def test_path_in_a_uniform_field_is_a_circle() -> None:
-    pt, tesla = 3.0, 0.5
-    crossings = propagate(muons_at(pt, 1.0, 0.0, np.zeros(1)), field=uniform(tesla))
-    radius = pt / (0.299792458 * tesla)
-    # The field acts from the calorimeter at r = 3 m: centre (3, R) in the (r, z) plane.
-    for index in BARREL:
-        arm = STATIONS[index].at - 3.0
-        z = radius - np.sqrt(radius**2 - arm**2)
-        slope = arm / np.sqrt(radius**2 - arm**2)
-        assert crossings.along[index, 0] == pytest.approx(z, abs=2e-5)
-        assert crossings.slope[index, 0] == pytest.approx(slope, rel=1e-3)
-        assert crossings.curve[index, 0] == pytest.approx((1 + slope**2) ** 1.5 / radius, rel=1e-2)
-
-
-def test_without_a_field_tracks_are_straight_lines_from_the_vertex() -> None:
-    muons = draw_muons(500, np.random.default_rng(0))
-    crossings = propagate(muons, field=uniform(0.0))
-    for index, station in enumerate(STATIONS):
-        seen = crossings.seen[index]
-        assert seen.any()
-        eta, z0 = muons.eta[seen], muons.vertex[2, seen]
-        if station.barrel:
-            expected = z0 + station.at * np.sinh(eta)
-        else:
-            expected = (np.sign(eta) * station.at - z0) / np.sinh(eta)
-        np.testing.assert_allclose(crossings.along[index, seen], expected, atol=1e-3)
-        turn = np.angle(np.exp(1j * (crossings.phi[index, seen] - muons.phi[seen])))
-        np.testing.assert_allclose(turn, 0, atol=1e-4)
-
-
-def test_field_is_modulated_by_the_eight_coils() -> None:
-    phi = np.linspace(-np.pi, np.pi, 33)
-    at = np.full_like(phi, 7.5)
-    np.testing.assert_allclose(toroid(at, phi, 0 * at), 0.5 * (1 + 0.3 * np.cos(8 * phi)))
-    weak_and_strong = sagitta(propagate(muons_at(100.0, 1.0, 0.2, np.array([np.pi / 8, 0.0]))))
-    assert weak_and_strong[1] / weak_and_strong[0] == pytest.approx(1.3 / 0.7, rel=0.01)
-
-
-def test_field_fills_barrel_and_end_caps_and_nothing_else() -> None:
-    def at(r: float, z: float) -> float:
-        return float(toroid(np.array(r), np.array(np.pi / 16), np.array(z)))
-
-    assert at(7.5, 0) == pytest.approx(0.5)
-    assert at(3.0, 10.0) == pytest.approx(0.5)
-    assert 0.1 < at(1.0, -10.0) < at(2.0, -10.0) < 0.5
-    for r, z in ((3.0, 0.0), (12.0, 0.0), (3.0, 7.0), (3.0, 14.0), (12.0, 10.0)):
-        assert at(r, z) == 0
-
-
-def test_charges_bend_apart_and_the_same_way_in_all_of_the_detector() -> None:
-    for eta, station in ((0.3, 2), (2.0, 5), (-2.0, 5)):
-        plus = propagate(muons_at(50.0, 1.0, eta, np.zeros(1)))
-        minus = propagate(muons_at(50.0, -1.0, eta, np.zeros(1)))
-        assert plus.seen[station, 0]
-        assert minus.seen[station, 0]
-        # Towards +z: to larger z in the barrel, to smaller r where z > 0, to larger r elsewhere.
-        sign = 1 if station == 2 else -np.sign(eta)
-        assert sign * (plus.along - minus.along)[station, 0] > 0.01
-
-
-def test_about_3_gev_are_lost_in_the_calorimeter() -> None:
-    rng = np.random.default_rng(1)
-    loss = 50 - lose_energy(np.full(100_000, 50.0), rng)
-    euler_gamma = 0.5772156649
-    assert loss.mean() == pytest.approx(2.8 + 0.2 * (euler_gamma + np.log(2)), abs=0.01)
-    assert loss.min() > 2
-    # Seen from outside: the sagitta measures the momentum behind the calorimeter.
-    muons = muons_at(20.0, 1.0, 0.0, np.full(3000, 0.1))
-    straight = sagitta(propagate(muons, field=uniform(0.5, 5.0)))
-    real = sagitta(propagate(muons, field=uniform(0.5, 5.0), rng=rng))
-    assert np.median(20 * (1 - straight / real)) == pytest.approx(2.96, abs=0.1)
-
-
-def test_scattering_has_highlands_width_and_falls_with_momentum() -> None:
-    rng = np.random.default_rng(2)
-    for pt in (20.0, 200.0):
-        muons = muons_at(pt, 1.0, 0.0, np.zeros(4000))
-        crossings = propagate(muons, field=uniform(0.0), rng=rng)
-        thickness = 100.0
-        width = 0.0136 / pt * np.sqrt(thickness) * (1 + 0.038 * np.log(thickness))
-        # Scattered at r = 3 m, seen at 5 m; the loss of energy makes the angle a little larger.
-        assert crossings.along[0].std() == pytest.approx(2.0 * width, rel=0.12)
-        assert crossings.slope[0].std() == pytest.approx(width, rel=0.12)
-        assert crossings.phi[0].std() == pytest.approx(2.0 / 5.0 * width, rel=0.12)
-
-
-def test_drift_radius_is_the_smeared_distance_of_wire_and_track() -> None:
-    rng = np.random.default_rng(3)
-    muons = draw_muons(3000, rng)
-    crossings = propagate(muons, field=uniform(0.0))
-    hits = measure(crossings, rng)
-    hits = hits[(SURFACES.technology[hits["surface"]] == MDT) & (hits["link"] == 0)]
-    station = SURFACES.station[hits["surface"]]
-    barrel = np.array([s.barrel for s in STATIONS])[station]
-    depth = np.array([s.at for s in STATIONS])[station] + SURFACES.depth[hits["surface"]]
-    r, z = np.where(barrel, (depth, hits["along"]), (hits["along"], hits["side"] * depth))
-    theta = 2 * np.arctan(np.exp(-muons.eta[hits["owner"]]))
-    z0 = muons.vertex[2, hits["owner"]]
-    distance = np.abs(r * np.cos(theta) - (z - z0) * np.sin(theta))
-    assert distance.max() < TUBE / 2 + 1e-4
-    pull = (hits["drift"] - distance)[(distance > 1e-3) & (distance < TUBE / 2 - 1e-3)]
-    assert pull.std() == pytest.approx(DRIFT_SIGMA, rel=0.03)
-    assert pull.mean() == pytest.approx(0, abs=5e-6)
-
-
-def test_efficiency_and_delta_rays() -> None:
-    rng = np.random.default_rng(4)
-    crossings = propagate(muons_at(100.0, 1.0, 0.3, rng.uniform(-3, 3, 2000)))
-    hits = measure(crossings, rng)
-    tube = SURFACES.technology[hits["surface"]] == MDT
-    assert tube.sum() / (18 * 2000) == pytest.approx(EFFICIENCY, abs=0.005)
-    masked = hits["link"] == DELTA_RAY
-    assert masked[tube].mean() == pytest.approx(MASKED, abs=0.005)
-    assert not masked[~tube].any()
-    # Nearer to the wire: uniform between 0 and the hidden radius, hence half of it on average.
-    hidden, true = hits["drift"][masked], hits["drift"][tube & ~masked]
-    assert hidden.mean() == pytest.approx(true.mean() / 2, rel=0.05)
 
 
 def test_hits_per_event_and_per_track_are_as_stated(events: Events) -> None:
@@ -277,42 +108,6 @@ def test_features_have_their_meaning_and_units(events: Events) -> None:
     assert (events.column("stationPhi")[~tube] == sector).mean() > 0.999
 
 
-def test_true_trigger_hits_measure_phi_to_a_centimetre() -> None:
-    rng = np.random.default_rng(6)
-    muons = muons_at(200.0, 1.0, 0.2, np.full(3000, 0.5))
-    hits = measure(propagate(muons), rng)
-    hits = hits[SURFACES.technology[hits["surface"]] == RPC]
-    r = np.array([s.at for s in STATIONS])[SURFACES.station[hits["surface"]]]
-    r = r + SURFACES.depth[hits["surface"]]
-    assert ((hits["phi"] - 0.5) * r).std() == pytest.approx(0.01, rel=0.05)
-
-
-def test_same_seed_same_events_bit_for_bit(chunk: Chunk) -> None:
-    again = next(simulate(500, seed=5))
-    other = next(simulate(500, seed=6))
-    for name in ("hits", "hit_offsets", "tracks", "track_offsets", "numbers"):
-        assert np.array_equal(getattr(chunk, name), getattr(again, name))
-    assert not np.array_equal(chunk.tracks[:100], other.tracks[:100])
-    assert len(np.intersect1d(chunk.numbers, other.numbers)) == 0
-
-
-def test_hit_order_tells_nothing(chunk: Chunk) -> None:
-    event = np.repeat(np.arange(len(chunk.numbers)), np.diff(chunk.hit_offsets))
-    number = np.arange(len(event)) - chunk.hit_offsets[event]
-    place = number / np.diff(chunk.hit_offsets)[event]
-    true = chunk.hits[:, HITS.index("truthLink")] >= 0
-    assert place[true].mean() == pytest.approx(place[~true].mean(), abs=0.01)
-
-
-def test_version_is_raised_when_the_events_change() -> None:
-    """Not a measure of right or wrong: whoever changes these numbers must raise ``VERSION``."""
-    small = next(simulate(50, seed=1))
-    assert VERSION == 1
-    assert len(small.hits) == 4177
-    assert small.tracks[:, 0].mean() == pytest.approx(83.87686, rel=1e-5)
-    assert small.hits[:, HITS.index("driftR")].mean() == pytest.approx(5.563871, rel=1e-4)
-
-
 def test_key_names_everything_that_decides_the_events() -> None:
     key = Spectrometer(200, 1).key()
     assert len(key) == 16
@@ -357,7 +152,7 @@ def test_cache_with_other_events_is_made_again(
     source = Spectrometer(events=60, seed=3)
     folder = tmp_path / "cache" / "data" / source.key()
     folder.mkdir(parents=True)
-    write_hepattn(folder, simulate(40, seed=3))
+    write_hepattn(folder, simulate_chunks(40, seed=3))
     assert len(source.load(tmp_path)) == 60
     assert "40 events instead of 60" in caplog.text
 
@@ -369,3 +164,22 @@ def test_two_at_once_get_the_same(tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "cache" / "data").iterdir()}
     key = Spectrometer(60, 4).key()
     assert names == {key, f"{key}.lock"}
+
+
+def test_no_seed_of_a_configuration_reaches_a_test_sample() -> None:
+    sample = Spectrometer(500, 1).test_sample()
+    assert sample.events == TEST_EVENTS >= 10_000
+    assert sample.key() == Spectrometer(15_000, 1).test_sample().key()
+    assert sample.key() != Spectrometer(500, 2).test_sample().key()
+    assert sample.seed == TEST_SEED + 1
+    for seed in (-1, TEST_SEED):
+        with pytest.raises(UserError, match=r"data.source.seed=.*: must be in \[0, 1,000,000\)"):
+            make_plan([f"data.source.seed={seed}"], multirun=False)
+    trained_on = str(load("shipped").facts["command"])
+    assert "data.source.seed=1001" in trained_on
+
+
+def test_event_numbers_of_the_sample_are_its_own(tmp_path: Path) -> None:
+    ids = [Spectrometer(30, seed).load(tmp_path).ids for seed in (1, TEST_SEED - 1, TEST_SEED + 1)]
+    assert len(np.unique(np.concatenate(ids))) == 90
+    np.testing.assert_array_equal(ids[2], (TEST_SEED + 1) * EVENTS_PER_SEED + np.arange(30))

@@ -1,25 +1,22 @@
 """The analytic estimates against exact helices, toy stations, the simulation and Acts muons."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headsweep.errors import UserError
-from headsweep.events.base import ragged_rows
+from headsweep.events.base import Events, ragged_rows
 from headsweep.events.spectrometer import Spectrometer
-from headsweep.events.tracks import Tracks
 from headsweep.features.analytic import FEWEST_TRACKS, Estimator, circle, sagitta
-from headsweep.features.bending import Selection
+from headsweep.features.bending import TrackHits
+from helpers.acts import ACTS, NEEDS_ACTS, parquet_source
 
-ACTS = Path(__file__).parents[3] / "shared/data/acts_muons"
 XYZ = ("x", "y", "z")
 TESLA = 2.0
 
 
-def true_hits(events):
+def true_hits(events: Events) -> tuple[TrackHits, np.ndarray]:
     """The true hits of every track, and its truth."""
     of_event = np.repeat(np.arange(len(events)), np.diff(events.hit_offsets))
     track = events.track_offsets[of_event] + events.hit_track
@@ -27,25 +24,27 @@ def true_hits(events):
     rows = rows[np.argsort(track[rows], kind="stable")]
     counts = np.bincount(track[rows], minlength=len(events.tracks))
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    return Selection(events.hits[rows], events.features, offsets), events.tracks
+    return TrackHits(events.hits[rows], events.features, offsets), events.tracks
 
 
-def pick(selection, tracks):
-    rows, offsets = ragged_rows(selection.offsets, np.asarray(tracks))
-    return Selection(selection.hits[rows], selection.features, offsets)
+def pick(track_hits: TrackHits, tracks: np.ndarray) -> TrackHits:
+    rows, offsets = ragged_rows(track_hits.offsets, np.asarray(tracks))
+    return TrackHits(track_hits.hits[rows], track_hits.features, offsets)
 
 
-def relative(estimate, truth):
+def relative(estimate: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """q/pt relative to the truth, minus one, of the usable tracks."""
     kappa = estimate[:, 3] / estimate[:, 2] * truth[:, 2] / truth[:, 3] - 1
     return kappa[np.isfinite(kappa)]
 
 
-def core(values):
+def core(values: np.ndarray) -> float:
     return np.diff(np.quantile(values, [0.15865, 0.84135]))[0] / 2
 
 
-def helices(eta, phi, pt, q, n_hits=8):
+def helices(
+    eta: np.ndarray, phi: np.ndarray, pt: np.ndarray, q: np.ndarray, n_hits: int = 8
+) -> TrackHits:
     """Exact hits of helices from the origin in a field along +z, where q > 0 turns right."""
     radius = pt / (0.299792458 * TESLA)
     arc = np.linspace(0.05, 1.0, n_hits)[None] * np.minimum(radius, 1)[:, None]
@@ -54,10 +53,10 @@ def helices(eta, phi, pt, q, n_hits=8):
     chord = 2 * radius[:, None] * np.sin(arc / radius[:, None] / 2)
     x, y, z = chord * np.cos(angle), chord * np.sin(angle), arc * np.sinh(eta)[:, None]
     hits = np.stack([x, y, z], 2).reshape(-1, 3).astype(np.float32)
-    return Selection(hits, XYZ, np.arange(len(eta) + 1) * n_hits)
+    return TrackHits(hits, XYZ, np.arange(len(eta) + 1) * n_hits)
 
 
-def draw(n, rng):
+def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     return (
         rng.uniform(-2.5, 2.5, n),
         rng.uniform(-np.pi, np.pi, n),
@@ -68,7 +67,7 @@ def draw(n, rng):
 
 @given(st.integers(0, 2**31))
 @settings(max_examples=20, deadline=None)
-def test_circle_is_exact_on_helices(seed):
+def test_circle_is_exact_on_helices(seed: int) -> None:
     eta, phi, pt, q = draw(20, np.random.default_rng(seed))
     measured = circle(helices(eta, phi, pt, q))
     np.testing.assert_allclose(measured.eta, eta, atol=1e-4)
@@ -76,43 +75,43 @@ def test_circle_is_exact_on_helices(seed):
     np.testing.assert_allclose(measured.bend, q * 0.299792458 * TESLA / pt, rtol=1e-3, atol=1e-5)
 
 
-def test_xy_estimate_learns_the_field():
+def test_xy_estimate_learns_the_field() -> None:
     rng = np.random.default_rng(0)
     truth = np.stack(draw(2 * FEWEST_TRACKS, rng), 1)
-    selection = helices(*truth.T)
+    track_hits = helices(*truth.T)
     train, rest = np.arange(FEWEST_TRACKS), np.arange(FEWEST_TRACKS, 2 * FEWEST_TRACKS)
-    estimator = Estimator("xy").fit(pick(selection, train), truth[train].astype(np.float32))
+    estimator = Estimator("xy").fit(pick(track_hits, train), truth[train].astype(np.float32))
     np.testing.assert_allclose(
-        estimator.predict(pick(selection, rest)), truth[rest], rtol=1e-3, atol=1e-3
+        estimator.predict(pick(track_hits, rest)), truth[rest], rtol=1e-3, atol=1e-3
     )
 
 
-def test_unusable_tracks_are_rows_of_nan():
+def test_unusable_tracks_are_rows_of_nan() -> None:
     rng = np.random.default_rng(1)
     truth = np.stack(draw(FEWEST_TRACKS + 4, rng), 1).astype(np.float32)
     full = helices(*truth.T)
     estimator = Estimator("xy").fit(full, truth)
     counts = np.array([0, 1, 2, 3])
     hits = np.concatenate([full.hits[8 * t : 8 * t + n] for t, n in enumerate(counts)])
-    short = Selection(hits, XYZ, np.concatenate([[0], np.cumsum(counts)]))
+    short = TrackHits(hits, XYZ, np.concatenate([[0], np.cumsum(counts)]))
     estimate = estimator.predict(short)
     assert np.isnan(estimate[:3]).all()
     assert np.isfinite(estimate[3]).all()
-    nothing = Selection(np.empty((0, 3), np.float32), XYZ, np.zeros(1, np.int64))
+    nothing = TrackHits(np.empty((0, 3), np.float32), XYZ, np.zeros(1, np.int64))
     assert estimator.predict(nothing).shape == (0, 4)
 
 
-def test_too_few_training_tracks_leave_every_track_unusable():
+def test_too_few_training_tracks_leave_every_track_unusable() -> None:
     truth = np.stack(draw(FEWEST_TRACKS - 1, np.random.default_rng(2)), 1).astype(np.float32)
-    selection = helices(*truth.T)
-    assert np.isnan(Estimator("xy").fit(selection, truth).predict(selection)).all()
+    track_hits = helices(*truth.T)
+    assert np.isnan(Estimator("xy").fit(track_hits, truth).predict(track_hits)).all()
     with pytest.raises(UserError, match="'technology'"):
-        Estimator("rz").fit(selection, truth)
+        Estimator("rz").fit(track_hits, truth)
 
 
 @pytest.mark.parametrize("direction", [-0.9, -0.2, 0.5])
 @pytest.mark.parametrize("radius", [-50.0, 30.0, 400.0])
-def test_sagitta_of_an_arc_is_its_curvature(direction, radius):
+def test_sagitta_of_an_arc_is_its_curvature(direction: float, radius: float) -> None:
     """Tubes with exact drift radii on an arc in (r, z) that turns right for a positive radius."""
     path = np.concatenate([at + np.linspace(-0.15, 0.15, 5) for at in (5.0, 7.5, 10.0)])
     angle = direction - path / radius / 2
@@ -127,27 +126,27 @@ def test_sagitta_of_an_arc_is_its_curvature(direction, radius):
     trigger = [r[7] * np.cos(0.7), r[7] * np.sin(0.7), z[7], 0, 2, 0.2]
     hits = np.vstack([rows, trigger]).astype(np.float32)
     features = (*XYZ, "driftR", "technology", "stationIndex")
-    measured = sagitta(Selection(hits, features, np.array([0, 16])))
+    measured = sagitta(TrackHits(hits, features, np.array([0, 16])))
     np.testing.assert_allclose(measured.bend, 1 / radius, rtol=0.02)
     np.testing.assert_allclose(measured.eta, np.arcsinh(z[2] / r[2]), atol=1e-3)
     np.testing.assert_allclose(measured.phi, 0.7, atol=1e-6)
     np.testing.assert_allclose(measured.stations, [[0.1, 0.2, 0.3]], atol=1e-6)
-    without = sagitta(Selection(hits[:15], features, np.array([0, 15])))
+    without = sagitta(TrackHits(hits[:15], features, np.array([0, 15])))
     assert np.isnan(without.phi).all()
 
 
 @pytest.fixture(scope="module")
-def spectrometer(tmp_path_factory):
+def spectrometer(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrackHits, np.ndarray]:
     events = Spectrometer(events=2500, seed=11).load(tmp_path_factory.mktemp("runs"))
     return true_hits(events)
 
 
-def test_classical_reference_of_the_simulation(spectrometer):
-    selection, truth = spectrometer
+def test_classical_reference_of_the_simulation(spectrometer: tuple[TrackHits, np.ndarray]) -> None:
+    track_hits, truth = spectrometer
     cut = int(0.7 * len(truth))
     rest = np.arange(cut, len(truth))
-    estimator = Estimator("rz").fit(pick(selection, np.arange(cut)), truth[:cut])
-    estimate = estimator.predict(pick(selection, rest))
+    estimator = Estimator("rz").fit(pick(track_hits, np.arange(cut)), truth[:cut])
+    estimate = estimator.predict(pick(track_hits, rest))
     truth = truth[rest]
     quoted = (truth[:, 2] >= 5) & (truth[:, 2] < 200)
     assert np.isfinite(estimate[quoted]).all(1).mean() > 0.85
@@ -161,31 +160,23 @@ def test_classical_reference_of_the_simulation(spectrometer):
     assert np.quantile(np.abs(turned), 0.6827) < 0.008
 
 
-def test_a_track_does_not_depend_on_its_neighbours(spectrometer):
-    selection, truth = spectrometer
-    estimator = Estimator("rz").fit(selection, truth)
+def test_a_track_does_not_depend_on_its_neighbours(
+    spectrometer: tuple[TrackHits, np.ndarray],
+) -> None:
+    track_hits, truth = spectrometer
+    estimator = Estimator("rz").fit(track_hits, truth)
     some = np.random.default_rng(0).permutation(len(truth))[:300]
     np.testing.assert_allclose(
-        estimator.predict(pick(selection, some)), estimator.predict(selection)[some], rtol=1e-4
+        estimator.predict(pick(track_hits, some)), estimator.predict(track_hits)[some], rtol=1e-4
     )
 
 
-@pytest.mark.skipif(not ACTS.is_dir(), reason="a checkout without the Acts muons")
-def test_circle_reference_of_acts_muons():
-    source = Tracks(
-        path=str(ACTS),
-        features=["x", "y", "z", "t"],
-        scales={"x": 1e-3, "y": 1e-3, "z": 1e-3},
-        derived=[],
-        position=["x", "y", "z"],
-        plane="xy",
-        pt_edges=[0.5, 2, 5, 10, 20, 35, 50],
-        min_bin_tracks=80,
-    )
-    selection, truth = true_hits(source.load(ACTS))
+@NEEDS_ACTS
+def test_circle_reference_of_acts_muons() -> None:
+    track_hits, truth = true_hits(parquet_source(ACTS).load(ACTS))
     half = np.arange(len(truth)) % 2 == 0
-    estimator = Estimator("xy").fit(pick(selection, np.flatnonzero(half)), truth[half])
-    estimate = estimator.predict(pick(selection, np.flatnonzero(~half)))
+    estimator = Estimator("xy").fit(pick(track_hits, np.flatnonzero(half)), truth[half])
+    estimate = estimator.predict(pick(track_hits, np.flatnonzero(~half)))
     assert np.isfinite(estimate).all()
     assert core(relative(estimate, truth[~half])) < 0.02
     assert (estimate[:, 3] == truth[~half, 3]).all()

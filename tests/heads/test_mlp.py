@@ -17,7 +17,7 @@ PRESETS = {
 }
 
 
-def test_layers_of_the_document():
+def test_layers_of_the_document() -> None:
     head = MLPHead(288, 4, None, 3, 0.1, True)
     assert [type(layer) for layer in head] == [
         *(nn.Linear, nn.ReLU, nn.LayerNorm, nn.Dropout) * 2,
@@ -30,7 +30,7 @@ def test_layers_of_the_document():
     ]
 
 
-def test_without_normalisation_the_layers_keep_their_numbers():
+def test_without_normalisation_the_layers_keep_their_numbers() -> None:
     head = MLPHead(8, 2, 4, 3, 0.1, layer_norm=False)
     assert not any(isinstance(layer, nn.LayerNorm) for layer in head)
     assert [n for n, _ in head.named_parameters() if n.endswith("weight")] == [
@@ -41,12 +41,14 @@ def test_without_normalisation_the_layers_keep_their_numbers():
     torch.testing.assert_close(head.stacked(params, x, lambda v, p: v)[0], head.eval()(x[0]))
 
 
-def test_one_layer_is_a_direct_projection():
+def test_one_layer_is_a_direct_projection() -> None:
     assert [type(layer) for layer in MLPHead(288, 4, 99, 1, 0.5, True)] == [nn.Linear]
 
 
 @pytest.mark.parametrize(("hidden", "layers", "dropout"), PRESETS.values(), ids=PRESETS)
-def test_stacked_equals_the_module_in_evaluation(hidden, layers, dropout):
+def test_stacked_equals_the_module_in_evaluation(
+    hidden: int | None, layers: int, dropout: float
+) -> None:
     heads = [MLPHead(288, 4, hidden, layers, dropout, True).double().eval() for _ in range(3)]
     x = torch.randn(3, 11, 288, dtype=torch.float64)
     params = {
@@ -58,7 +60,7 @@ def test_stacked_equals_the_module_in_evaluation(hidden, layers, dropout):
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_dropout_follows_every_hidden_layer():
+def test_dropout_follows_every_hidden_layer() -> None:
     seen = []
     head = MLPHead(8, 2, 4, 4, 0.3, True)
     params = {name: value[None] for name, value in head.named_parameters()}
@@ -75,20 +77,20 @@ def test_dropout_follows_every_hidden_layer():
         ("direct_projection", (768, 1056, 1156, 2980, 288)),
     ],
 )
-def test_parameter_counts(preset, expected):
+def test_parameter_counts(preset: str, expected: tuple[int, ...]) -> None:
     """The reference table, worked out by hand from the architecture."""
     pooling = PoolingConfig()
     member = build_member(pooling, 23, 32, 4, lambda a, o: MLPHead(a, o, *PRESETS[preset], True))
     assert tuple(parameter_counts(member, pooling, 32).values()) == expected
 
 
-def test_parameter_counts_before_the_change():
+def test_parameter_counts_before_the_change() -> None:
     pooling = PoolingConfig(width="half")
     member = build_member(pooling, 23, 32, 4, lambda a, o: MLPHead(a, o, None, 1, 0.0, True))
     assert tuple(parameter_counts(member, pooling, 32).values()) == (384, 528, 644, 1556, 160)
 
 
-def test_counts_of_parts_that_are_switched_off():
+def test_counts_of_parts_that_are_switched_off() -> None:
     pooling = PoolingConfig(encoded=False, query=False)
     member = build_member(pooling, 23, 32, 4, lambda a, o: MLPHead(a, o, 144, 3, 0.1, True))
     counts = parameter_counts(member, pooling, 32)
@@ -97,8 +99,8 @@ def test_counts_of_parts_that_are_switched_off():
     assert counts["total"] == counts["raw_projection"] + counts["head"]
 
 
-def test_the_control_of_half_projections_has_as_many_parameters():
-    def total(width, hidden):
+def test_the_control_of_half_projections_has_as_many_parameters() -> None:
+    def total(width: str, hidden: int | None) -> int:
         pooling = PoolingConfig(width=width)
         member = build_member(pooling, 23, 32, 4, lambda a, o: MLPHead(a, o, hidden, 3, 0.1, True))
         return parameter_counts(member, pooling, 32)["total"]

@@ -1,30 +1,36 @@
 """Ragged toy tracks, and pooling written from the document's formulas over a dense mask."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from headsweep.config import PoolingConfig
+from headsweep.features.cache import Features
 
 F, D = 5, 4
 
 
-def ragged(lengths: list[int], seed: int = 0) -> SimpleNamespace:
+def ragged(lengths: list[int], seed: int = 0) -> Features:
+    """Random tracks with the given numbers of hits; their truth is zero."""
     rng = np.random.default_rng(seed)
-    n = sum(lengths)
-    return SimpleNamespace(
+    n, n_tracks = sum(lengths), len(lengths)
+    nothing = np.zeros((n_tracks, 4), np.float32)
+    return Features(
         raw=rng.normal(size=(n, F)).astype(np.float32),
         encoded=rng.normal(size=(n, D)).astype(np.float32),
         p=rng.uniform(0.1, 1, n).astype(np.float32),
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        query=rng.normal(size=(len(lengths), D)).astype(np.float32),
+        query=rng.normal(size=(n_tracks, D)).astype(np.float32),
+        truth=nothing,
+        event=np.arange(n_tracks),
+        axis=nothing[:, :2],
+        analytic=nothing,
+        classical=nothing,
     )
 
 
 def dense(
-    config: PoolingConfig, params: dict[str, Tensor], split: SimpleNamespace, dtype: torch.dtype
+    config: PoolingConfig, params: dict[str, Tensor], split: Features, dtype: torch.dtype
 ) -> Tensor:
     """One member: every formula written over a dense [T, M] mask, as upstream does."""
     T, M = len(split.query), len(split.p)

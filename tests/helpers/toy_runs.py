@@ -185,7 +185,7 @@ def toy_score(
     about, result = runs.read_job(job_folder), runs.read_result(job_folder / f"seed_{seed}")
     assert about is not None
     assert result is not None
-    part = cache.load(root, about["cache_key"]).load(split)
+    part = cache.open_cache(root, about["cache_key"]).load(split)
     estimate = smear(part.truth, result["width"], seed)
     tracks = Tracks.from_estimate(part.event, part.truth, estimate).take(
         np.arange(len(part))[:limit]

@@ -46,7 +46,7 @@ def sweep(tmp_path: Path) -> Path:
         config["data"]["source"] = {**asdict(source["source"])}
         about = runs.read_job(job) or {}
         runs.write_job(job, config, {**about, "data_key": "d" * 16})
-        val = cache.load(tmp_path, "cache").load("val")
+        val = cache.open_cache(tmp_path, "cache").load("val")
         for seed, width in widths.items():
             tracks = Tracks.from_estimate(val.event, val.truth, smear(val.truth, width, seed))
             file = job / f"seed_{seed}" / "predictions_val.parquet"
@@ -93,7 +93,7 @@ def test_the_shift_is_that_of_the_same_heads_and_knows_the_scatter_of_events(swe
     found = build(sweep).confirmation
     assert found is not None
     assert found.events
-    part = cache.load(sweep.parents[1], "cache").load("test")
+    part = cache.open_cache(sweep.parents[1], "cache").load("test")
     for row, widths in zip(found.rows, WIDTHS.values(), strict=True):
         values = [
             metrics.qoverpt_r68(

@@ -8,8 +8,8 @@ import pytest
 
 from headsweep.errors import UserError
 from headsweep.events.hepattn_files import write_hepattn
-from headsweep.events.simulation import simulate
-from headsweep.features import cache, extract
+from headsweep.events.simulation import simulate_chunks
+from headsweep.features import cache, other_events
 from headsweep.report import scoring
 from headsweep.store import runs
 from headsweep.sweep.inputs import find_inputs
@@ -46,7 +46,7 @@ def test_saved_weights_give_the_saved_predictions(trained):
 def test_other_events_are_treated_as_the_cache_was(trained, tmp_path):
     """The very events of the training, read from a folder, give the very predictions."""
     folder, root = trained
-    write_hepattn(tmp_path, simulate(EVENTS, SEED))
+    write_hepattn(tmp_path, simulate_chunks(EVENTS, SEED))
     found = scoring.apply(folder, tmp_path)
     assert list(found) == [0, 1]
     for seed, tracks in found.items():
@@ -88,9 +88,9 @@ def test_a_folder_that_is_no_job(tmp_path):
 
 def test_another_checkpoint_is_refused(trained, tmp_path):
     folder, root = trained
-    meta = cache.load(root, runs.read_job(folder)["cache_key"]).meta
+    meta = cache.open_cache(root, runs.read_job(folder)["cache_key"]).meta
     other = make_plan([*OVERRIDES, "backbone=truth"], multirun=False).jobs[0]
     inputs = find_inputs(other)
     events = inputs.source.load(tmp_path)
     with pytest.raises(UserError, match="not the one that the head was trained on"):
-        extract.of_other_events(meta, inputs.backbone, events)
+        other_events.features_of_events(meta, inputs.backbone, events)

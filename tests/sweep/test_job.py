@@ -1,6 +1,6 @@
 """One job: which backbone it may use, and what its folder says when it is used again."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,13 @@ import torch
 from headsweep.backbone.transformer import SHIPPED, Architecture, HitTransformer, load, save
 from headsweep.errors import UserError
 from headsweep.events.hepattn import FEATURES
+from headsweep.features.cache import Features, FeatureSet
 from headsweep.store.runs import read_config, read_results
 from headsweep.sweep.compose import Job
-from headsweep.sweep.inputs import find_inputs, find_source
+from headsweep.sweep.inputs import check_test, find_inputs, find_source
 from headsweep.sweep.job import run_job
 from headsweep.sweep.plan import make_plan
+from helpers.toy_events import ToySource, toy_events
 
 SMALL = [
     *("data=tiny", "data.source.events=60", "backbone=truth", "tracking=false"),
@@ -81,3 +83,36 @@ def test_results_of_another_job_in_the_folder_stop_counting(root: Path, tmp_path
     assert list(read_results(tmp_path)) == [1]
     config = read_config(tmp_path)
     assert (config["seed"], config["seeds"], config["optim"]["lr"]) == (1, 1, 0.01)
+
+
+def test_training_never_opens_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, load_split = [], FeatureSet.load
+
+    def load_and_tell(self: FeatureSet, split: str) -> Features:
+        opened.append(split)
+        return load_split(self, split)
+
+    monkeypatch.setattr(FeatureSet, "load", load_and_tell)
+    job = compose(*SMALL, f"root={tmp_path}", "data.split.test=0.1")
+    run_job(job, find_inputs(job), tmp_path / "run")
+    assert set(opened) == {"train", "val"}
+    assert not list(tmp_path.glob("cache/features/*-test"))
+    assert find_inputs(job).source.test_sample() is not None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "ok"),
+    [([], False), (["data.split.test=0.1"], True), (["data.split.folds=5"], False)],
+)
+def test_data_that_are_no_simulation_need_a_test_split(overrides: list[str], ok: bool) -> None:
+    job = compose("backbone=truth", *overrides)
+    simulated = find_inputs(job)
+    check_test([job], [simulated])
+    given = replace(simulated, source=ToySource(toy_events(20)))
+    if ok:
+        check_test([job], [given])
+    else:
+        with pytest.raises(
+            UserError, match=r"no test split to confirm on; .*data\.split\.test=0\.2"
+        ):
+            check_test([job], [given])

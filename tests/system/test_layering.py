@@ -40,9 +40,23 @@ ROOT = {
 """Every module of the root, and what it may import."""
 
 PLACES = {
-    "hydra": {"config", "sweep.entry", "sweep.hydra_app", "sweep.internals", "sweep.overrides"}
+    "hydra": {
+        "config",
+        "sweep.compose",
+        "sweep.entry",
+        "sweep.hydra_app",
+        "sweep.internals",
+        "sweep.overrides",
+    }
     | {"sweep.plan", "sweep.runner"},
-    "omegaconf": {"config", "sweep.hydra_app", "sweep.internals", "sweep.overrides", "sweep.plan"}
+    "omegaconf": {
+        "config",
+        "sweep.compose",
+        "sweep.hydra_app",
+        "sweep.internals",
+        "sweep.overrides",
+        "sweep.plan",
+    }
     | {"sweep.runner", "sweep.search.rules"},
     "mlflow": {"store.tracking.mlflow_client"},
     "optuna": {"report.importance", "store.trials", "sweep.internals", "sweep.queue"}

@@ -1,21 +1,29 @@
 """The training loop: schedules, curves, kept weights, early stopping, failures that stay alone."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from headsweep.config import OptimConfig, PoolingConfig, TargetConfig
+from headsweep.features.cache import Features
 from headsweep.heads.mlp import MLPHead
-from headsweep.training.loop import Split, evaluation_steps, fit, losses, onecycle
+from headsweep.training.loop import MemberResult, Split, fit, losses
 from headsweep.training.members import Population, build_member
 from headsweep.training.targets import Target
 from helpers.dense import ragged
 
+Head = Callable[[int, int], nn.Module]
+
+
 POOLING = PoolingConfig()
 
 
-def features(n: int, seed: int):
+def features(n: int, seed: int) -> Features:
     """Toy tracks whose truth follows from the mean of their hits."""
     rng = np.random.default_rng(seed)
     split = ragged(rng.integers(0, 8, n).tolist(), seed)
@@ -26,35 +34,35 @@ def features(n: int, seed: int):
             mean[t] = hits.mean(0)
     pt = np.exp(2 + mean[:, 2])
     q = np.where(mean[:, 3] >= 0, 1.0, -1.0)
-    split.truth = np.stack([mean[:, 0], mean[:, 1], pt, q], 1).astype(np.float32)
-    split.axis = np.zeros((n, 2), dtype=np.float32)
-    split.event = np.arange(n)
-    return split
+    truth = np.stack([mean[:, 0], mean[:, 1], pt, q], 1).astype(np.float32)
+    return replace(split, truth=truth)
 
 
-def problem(n: int = 256):
+def problem(n: int = 256) -> tuple[Split, Split, Target]:
     train, val = features(n, 1), features(128, 2)
     target = Target.fit(TargetConfig("log_pt"), train.truth, train.axis)
     return Split.of(train, target), Split.of(val, target), target
 
 
-def population(head=None):
+def population(head: Head | None = None) -> Callable[[Sequence[int]], Population]:
     head = head or (lambda a, o: MLPHead(a, o, 24, 2, 0.1, True))
     return lambda seeds: Population(lambda: build_member(POOLING, 5, 4, 4, head), POOLING, seeds)
 
 
-def run(seeds, optim, head=None, **keys):
+def run(
+    seeds: Sequence[int], optim: OptimConfig, head: Head | None = None, **keys: Any
+) -> list[MemberResult]:
     train, val, target = problem()
     return fit(population(head), seeds, train, val, target, optim, **keys)
 
 
-def short(**keys) -> OptimConfig:
+def short(**keys: Any) -> OptimConfig:
     return OptimConfig(**{"steps": 60, "batch_size": 32, **keys})
 
 
-def test_it_learns_and_records():
+def test_it_learns_and_records() -> None:
     seen = []
-    (result,) = run([3], short(steps=200), on_progress=lambda *a: seen.append(a))
+    (result,) = run([3], short(steps=200), on_step=lambda *a: seen.append(a))
     assert result.status == "finished"
     curve = result.history
     assert curve["step"].iloc[0] == 0
@@ -65,7 +73,7 @@ def test_it_learns_and_records():
     assert len(result.predictions) == 128
 
 
-def test_kept_weights_are_those_of_the_lowest_validation_loss():
+def test_kept_weights_are_those_of_the_lowest_validation_loss() -> None:
     train, val, target = problem()
     (result,) = fit(population(), [3], train, val, target, short(lr=0.05, schedule="constant"))
     best = result.history.loc[result.history["val_loss"].idxmin()]
@@ -78,7 +86,7 @@ def test_kept_weights_are_those_of_the_lowest_validation_loss():
     assert not all(torch.equal(result.weights[n], result.last_weights[n]) for n in result.weights)
 
 
-def test_same_seed_same_result_in_any_company():
+def test_same_seed_same_result_in_any_company() -> None:
     together = run([5, 1, 8], short())
     for result in together:
         (alone,) = run([result.seed], short())
@@ -104,7 +112,7 @@ class Fuse(nn.Module):
         return self.linear(x) * torch.where(broken, torch.nan, 1.0)
 
 
-def test_a_member_that_diverges_fails_alone():
+def test_a_member_that_diverges_fails_alone() -> None:
     seeds = [0, 1, 2, 3, 4, 5]
     results = run(seeds, short(), head=Fuse)
     failed = [r for r in results if r.status == "failed"]
@@ -119,20 +127,20 @@ def test_a_member_that_diverges_fails_alone():
         assert result.metrics == reference.metrics
 
 
-def test_all_members_may_fail():
+def test_all_members_may_fail() -> None:
     results = run([0, 1], short(lr=1e30, schedule="constant", clip=1e30))
     assert {r.status for r in results} == {"failed"}
     assert all("loss is" in r.reason for r in results)
 
 
-def test_an_update_that_breaks_a_member_in_the_last_step_is_seen():
+def test_an_update_that_breaks_a_member_in_the_last_step_is_seen() -> None:
     """The loss before the step is fine; the validation loss after it is not."""
     (result,) = run([0], short(steps=1, lr=1e38, schedule="constant", clip=1e38))
     assert result.status == "failed"
     assert result.reason.startswith("seed 0: validation loss is")
 
 
-def test_patience_ends_a_constant_rate():
+def test_patience_ends_a_constant_rate() -> None:
     (patient,) = run([1], short(steps=400, schedule="constant", lr=0.02, patience=3))
     assert patient.status == "finished"
     assert patient.steps < 400
@@ -140,7 +148,7 @@ def test_patience_ends_a_constant_rate():
     assert len(after) == 3
 
 
-def test_plateau_halves_the_rate_of_each_member_alone():
+def test_plateau_halves_the_rate_of_each_member_alone() -> None:
     results = run([1, 2], short(steps=300, schedule="plateau", lr=0.02, patience=2))
     for result in results:
         rates = result.history["lr"].iloc[1:].to_numpy()
@@ -151,29 +159,7 @@ def test_plateau_halves_the_rate_of_each_member_alone():
     assert results[0].history["lr"].tolist() != results[1].history["lr"].tolist()
 
 
-def test_onecycle_equals_torch():
-    parameter = nn.Parameter(torch.zeros(1))
-    optimiser = torch.optim.SGD([parameter], lr=1.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=3e-3, total_steps=101, pct_start=0.1, cycle_momentum=False
-    )
-    for step in range(100):
-        expected = schedule.get_last_lr()[0]
-        assert onecycle(step, 101, 3e-3) == pytest.approx(expected)
-        optimiser.step()
-        schedule.step()
-
-
-def test_evaluation_steps():
-    points = evaluation_steps(500, 50)
-    assert points[:4] == [0, 5, 10, 15]
-    assert points[points.index(100) :] == [100, 150, 200, 250, 300, 350, 400, 450, 500]
-    assert evaluation_steps(7, 50) == [0, 5, 7]
-    assert evaluation_steps(130, 50)[-2:] == [100, 130]
-    assert evaluation_steps(3, 1) == [0, 1, 2, 3]
-
-
-def test_loss_is_smooth_l1_per_member():
+def test_loss_is_smooth_l1_per_member() -> None:
     outputs, targets = torch.randn(3, 7, 4), torch.randn(3, 7, 4)
     expected = [nn.functional.smooth_l1_loss(o, t) for o, t in zip(outputs, targets, strict=True)]
     torch.testing.assert_close(losses(outputs, targets), torch.stack(expected))

@@ -1,5 +1,7 @@
 """A member gives the same result alone and in any company, and AdamW is torch's AdamW."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,9 @@ from headsweep.training.loop import losses
 from headsweep.training.members import AdamW, Batches, Population, build_member, clip_rows
 from headsweep.training.pooling import to_hits
 from helpers.dense import dense, ragged
+
+Head = Callable[[int, int], nn.Module]
+
 
 PLAIN = PoolingConfig()
 
@@ -40,7 +45,14 @@ HEADS = {
 }
 
 
-def train(head, seeds, steps, leave_at=None, dtype=torch.float32, batch=16):
+def train(
+    head: Head,
+    seeds: list[int],
+    steps: int,
+    leave_at: tuple[int, list[int]] | None = None,
+    dtype: torch.dtype = torch.float32,
+    batch: int = 16,
+) -> Population:
     """Plain loop over the parts; ``leave_at`` = (step, places that stay)."""
     split = ragged([5, 0, 3, 9, 1, 4, 4, 2] * 8)
     hits = to_hits(split, dtype=dtype)
@@ -61,7 +73,7 @@ def train(head, seeds, steps, leave_at=None, dtype=torch.float32, batch=16):
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
-def test_alone_and_in_any_stack_bit_for_bit(head):
+def test_alone_and_in_any_stack_bit_for_bit(head: Head) -> None:
     together = train(head, [7, 1, 9, 4, 2], 6)
     for place, seed in enumerate(together.seeds):
         alone = train(head, [seed], 6).member_weights(0)
@@ -70,7 +82,7 @@ def test_alone_and_in_any_stack_bit_for_bit(head):
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
-def test_compaction_changes_nothing(head):
+def test_compaction_changes_nothing(head: Head) -> None:
     compacted = train(head, [7, 1, 9], 6, leave_at=(3, [0, 2]))
     assert compacted.seeds == [7, 9]
     for place, seed in enumerate(compacted.seeds):
@@ -79,7 +91,7 @@ def test_compaction_changes_nothing(head):
             assert torch.equal(value, alone[name]), name
 
 
-def test_seeds_differ_in_everything_random():
+def test_seeds_differ_in_everything_random() -> None:
     split = ragged([3] * 64)
     a, b = (train(HEADS["mlp"], [s], 0).weights for s in (0, 1))
     assert not torch.equal(a, b)
@@ -90,7 +102,7 @@ def test_seeds_differ_in_everything_random():
     assert not torch.equal(masks[0], masks[1])
 
 
-def test_every_track_once_an_epoch():
+def test_every_track_once_an_epoch() -> None:
     batches = Batches([3, 4], 20, 5)
     epoch = torch.cat([batches.next() for _ in range(batches.per_epoch)], dim=1)
     for row in epoch:
@@ -98,7 +110,7 @@ def test_every_track_once_an_epoch():
 
 
 @pytest.mark.parametrize("probability", [0.05, 0.1, 0.5, 0.9])
-def test_dropout_rate_and_expectation(probability):
+def test_dropout_rate_and_expectation(probability: float) -> None:
     population = train(HEADS["mlp"], [0], 0)
     dropped = population._drop(torch.ones((1, 500, 400)), probability)
     assert abs((dropped == 0).double().mean() - probability) < 4 * (0.25 / 200_000) ** 0.5
@@ -106,7 +118,7 @@ def test_dropout_rate_and_expectation(probability):
     np.testing.assert_allclose(kept, 1 / (1 - probability), rtol=2e-4)
 
 
-def test_thirty_steps_equal_torch_in_double_precision():
+def test_thirty_steps_equal_torch_in_double_precision() -> None:
     """Against torch.optim.AdamW and the ordinary module, within 1e-12."""
     split = ragged([5, 0, 3, 9, 1, 4, 4, 2] * 8)
     head = lambda a, o: MLPHead(a, o, 12, 3, 0.0, True)  # noqa: E731
@@ -128,7 +140,7 @@ def test_thirty_steps_equal_torch_in_double_precision():
         torch.testing.assert_close(value, own[name].detach(), rtol=0, atol=1e-12)
 
 
-def test_members_have_their_own_rates_and_clipping():
+def test_members_have_their_own_rates_and_clipping() -> None:
     weights = torch.ones((2, 64))
     AdamW(weights, 0.0).step(weights, torch.ones((2, 64)), torch.tensor([0.0, 0.1]))
     assert (weights[0] == 1).all()
@@ -139,7 +151,7 @@ def test_members_have_their_own_rates_and_clipping():
     torch.testing.assert_close(grads.norm(dim=1), torch.tensor([1.0, 8e-3]))
 
 
-def test_load_gives_back_what_was_saved():
+def test_load_gives_back_what_was_saved() -> None:
     trained = train(HEADS["unstacked"], [1, 2], 3)
     saved = [trained.member_weights(k) for k in range(2)]
     fresh = train(HEADS["unstacked"], [8, 9], 0)

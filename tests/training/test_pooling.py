@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from headsweep.config import PoolingConfig
 from headsweep.heads.mlp import MLPHead
 from headsweep.training import pooling
-from headsweep.training.members import Population, build_member
+from headsweep.training.members import Member, Population, build_member
 from headsweep.training.pooling import Hits, aggregated_dim, pool, to_hits
 from helpers.dense import D, F, dense, ragged
 
 
 def stack(config: PoolingConfig, K: int, dtype: torch.dtype) -> Population:
-    def build():
+    def build() -> Member:
         return build_member(config, F, D, 3, lambda a, o: MLPHead(a, o, 8, 2, 0.0, True))
 
     return Population(build, config, range(K), dtype=dtype)
@@ -33,7 +33,9 @@ CONFIGS = {
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_values_and_gradients_equal_the_dense_formulation(config, dtype):
+def test_values_and_gradients_equal_the_dense_formulation(
+    config: PoolingConfig, dtype: torch.dtype
+) -> None:
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
     split = ragged([3, 0, 1, 7, 0, 20, 2])
     hits = to_hits(split, dtype=dtype)
@@ -58,7 +60,7 @@ def test_values_and_gradients_equal_the_dense_formulation(config, dtype):
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=12), st.integers(0, 2**16))
-def test_any_ragged_shape(lengths, seed):
+def test_any_ragged_shape(lengths: list[int], seed: int) -> None:
     config = PoolingConfig()
     split = ragged(lengths, seed)
     population = stack(config, 2, torch.float64)
@@ -73,7 +75,7 @@ def test_any_ragged_shape(lengths, seed):
         torch.testing.assert_close(got[k], want, rtol=1e-10, atol=1e-10)
 
 
-def test_a_track_without_hits_gets_zeros():
+def test_a_track_without_hits_gets_zeros() -> None:
     hits = to_hits(ragged([0, 0]))
     population = stack(PoolingConfig(), 1, torch.float32)
     pooled = pool(
@@ -83,7 +85,7 @@ def test_a_track_without_hits_gets_zeros():
     assert (pooled[0, :, D:] == 0).all()
 
 
-def test_compiled_and_padded_agree(monkeypatch):
+def test_compiled_and_padded_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """The padded way is what other devices and MLP projections take."""
     from headsweep.training import pooling
 
@@ -98,7 +100,7 @@ def test_compiled_and_padded_agree(monkeypatch):
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_a_split_without_any_hit(config):
+def test_a_split_without_any_hit(config: PoolingConfig) -> None:
     population = stack(config, 2, torch.float32)
     rows = torch.tensor([[0, 1], [1, 0]])
     pooled = pool(config, population.named(population.weights), to_hits(ragged([0, 0])), rows)
@@ -106,7 +108,7 @@ def test_a_split_without_any_hit(config):
     assert (pooled[:, :, config.query * D :] == 0).all()
 
 
-def test_a_nan_weight_is_seen():
+def test_a_nan_weight_is_seen() -> None:
     hits = to_hits(ragged([3]))
     population = stack(PoolingConfig(), 1, torch.float32)
     population.weights.detach().fill_(torch.nan)
@@ -120,11 +122,11 @@ def test_a_nan_weight_is_seen():
 @pytest.mark.parametrize(
     ("width", "expected"), [("full", 288), ("half", 160)], ids=["full", "half"]
 )
-def test_aggregated_dim_of_the_document(width, expected):
+def test_aggregated_dim_of_the_document(width: str, expected: int) -> None:
     assert aggregated_dim(PoolingConfig(width=width), 32) == expected
 
 
-def test_sums_are_taken_once():
+def test_sums_are_taken_once() -> None:
     split = ragged([2, 0, 3])
     hits: Hits = to_hits(split)
     for t, (a, b) in enumerate([(0, 2), (2, 2), (2, 5)]):
@@ -134,7 +136,7 @@ def test_sums_are_taken_once():
         np.testing.assert_allclose(hits.weight[t], split.p[a:b].sum(), rtol=1e-6)
 
 
-def test_kernels_are_compiled_for_what_a_training_calls_them_with():
+def test_kernels_are_compiled_for_what_a_training_calls_them_with() -> None:
     pooling.compile_kernels()
     config, hits = PoolingConfig(), to_hits(ragged([3, 0, 2]))
     population = stack(config, 2, torch.float32)

@@ -6,11 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from headsweep.config import TargetConfig
+from headsweep.config import TARGETS, TargetConfig
 from headsweep.stats import metrics
-from headsweep.training.targets import MIN_PT, Target
-
-NAMES = ["plain", "log_pt", "inverse_pt", "q_over_pt"]
+from headsweep.training.targets import MIN_PT, MOMENTA, Target
 
 
 def truth(n: int, seed: int = 0) -> np.ndarray:
@@ -27,8 +25,8 @@ def truth(n: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("relative", [False, True])
-@pytest.mark.parametrize("name", NAMES)
-def test_decoding_the_encoded_truth_is_perfect(name, relative):
+@pytest.mark.parametrize("name", TARGETS)
+def test_decoding_the_encoded_truth_is_perfect(name: str, relative: bool) -> None:
     true = truth(500)
     axis = true[:, :2] + np.random.default_rng(1).normal(0, 0.1, (500, 2))
     axis[:, 1] = metrics.wrap_phi(axis[:, 1])
@@ -65,21 +63,23 @@ def decode_pt(name: str, last_two: list[list[float]]) -> metrics.Tracks:
         ("inverse_pt", [-1.0, 0.001, 0.1, 20.0], [500, 500, 10, MIN_PT], [1, 1, 0, 1]),
     ],
 )
-def test_pt_is_clipped(name, outputs, pt, clipped):
+def test_pt_is_clipped(
+    name: str, outputs: list[float], pt: list[float], clipped: list[int]
+) -> None:
     tracks = decode_pt(name, [[value, -0.3] for value in outputs])
     np.testing.assert_allclose(tracks.pt, pt)
     np.testing.assert_allclose(tracks.kappa, -1 / np.array(pt))
     assert tracks.clipped.tolist() == [bool(c) for c in clipped]
 
 
-def test_q_over_pt_keeps_kappa_unclipped():
+def test_q_over_pt_keeps_kappa_unclipped() -> None:
     tracks = decode_pt("q_over_pt", [[1e-5], [-0.1], [40.0]])
     np.testing.assert_allclose(tracks.kappa, [1e-5, -0.1, 40.0])
     np.testing.assert_allclose(tracks.pt, [500, 10, MIN_PT])
     assert tracks.clipped.tolist() == [True, False, True]
 
 
-def test_relative_phi_crosses_the_wrap():
+def test_relative_phi_crosses_the_wrap() -> None:
     true = np.array([[0.0, 3.1, 10, 1], [0.0, -3.1, 20, -1], [0, 0.5, 30, 1]])
     axis = np.array([[0.0, -3.1], [0.0, 3.1], [0.0, 0.4]])
     target = Target.fit(TargetConfig("plain", True), true, axis)
@@ -89,10 +89,16 @@ def test_relative_phi_crosses_the_wrap():
 
 
 @settings(max_examples=50, deadline=None)
-@given(arrays(np.float32, (3, 4), elements=st.floats(-1e6, 1e6, width=32)), st.sampled_from(NAMES))
-def test_any_output_is_a_finite_momentum(outputs, name):
+@given(
+    arrays(np.float32, (3, 4), elements=st.floats(-1e6, 1e6, width=32)), st.sampled_from(TARGETS)
+)
+def test_any_output_is_a_finite_momentum(outputs: np.ndarray, name: str) -> None:
     true = truth(3)
     target = Target.fit(TargetConfig(name), true, np.zeros((3, 2)))
     tracks = target.decode(outputs[:, : target.outputs], true, np.zeros((3, 2)), np.arange(3))
     assert ((tracks.pt >= MIN_PT) & (tracks.pt <= target.max_pt)).all()
     assert np.isfinite(tracks.kappa).all()
+
+
+def test_the_schema_knows_every_parametrisation() -> None:
+    assert set(MOMENTA) == set(TARGETS)

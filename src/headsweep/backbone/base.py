@@ -1,4 +1,4 @@
-"""What every backbone gives, and how its queries are matched to the true tracks."""
+"""The interface of a backbone, and the matching of its queries to the true tracks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from headsweep.events.base import Events, ragged_rows
 
 Progress = Callable[[str, float], None]
-"""Called with what is being done and the share of it that is done."""
+"""Progress callback: what is being done, and the share of it that is done."""
+
+EVENTS_PER_BATCH = 1024
 
 MATCH_THRESHOLD = 0.5
 """A matched query shares at least one hit of this p with its track. Fixed, and not the
@@ -19,7 +21,7 @@ assignment threshold, so that every threshold scores the same tracks."""
 
 @dataclass(frozen=True)
 class BackboneBatch:
-    """What a backbone says about a slice of consecutive events, padded to the largest.
+    """Output of a backbone for a slice of consecutive events, padded to the largest.
 
     Attributes:
         events: Which events: ``slice(start, stop)``, E of them.
@@ -37,7 +39,7 @@ class BackboneBatch:
 
 
 class Backbone(Protocol):
-    """A frozen hit transformer, or what stands in for one.
+    """A frozen hit transformer, or a stand-in for one.
 
     Attributes:
         dim: D, the width of queries and encoded hits.
@@ -46,17 +48,17 @@ class Backbone(Protocol):
     dim: int
 
     def key(self) -> str:
-        """Hash (16 hex) of all that determines its output."""
+        """Hash (16 hex) of everything that determines the output."""
         ...
 
     def run(self, events: Events) -> Iterator[BackboneBatch]:
-        """All events once, in order."""
+        """Yield the output for all events once, in order."""
         ...
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """The hits that a batch assigns to the T true tracks it found, H hits in all, ragged.
+    """Assigned hits of the T true tracks that a batch found, H hits in all, ragged.
 
     Attributes:
         track: Row of each found track in ``Events.tracks``, int64 [T].
@@ -79,8 +81,14 @@ class Assignment:
     correct: NDArray[np.bool_]
 
 
+def event_slices(n_events: int) -> Iterator[slice]:
+    """Slices of consecutive events, ``EVENTS_PER_BATCH`` at a time."""
+    for start in range(0, n_events, EVENTS_PER_BATCH):
+        yield slice(start, min(start + EVENTS_PER_BATCH, n_events))
+
+
 def join(parts: Sequence[Assignment]) -> Assignment:
-    """Assignments of consecutive batches as one."""
+    """Join the assignments of consecutive batches."""
     counts = np.concatenate([np.diff(part.offsets) for part in parts])
     return Assignment(
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
@@ -113,7 +121,7 @@ def mask_cost(p: NDArray[np.float32], truth_mask: NDArray[np.bool_]) -> NDArray[
 
 
 def match(p: NDArray[np.float32], truth_mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The query of every true track of one event: least total mask cost, one query a track.
+    """Match each true track of one event to a query, with the least total mask cost.
 
     Args:
         p: Assignment probabilities, [N, M].
@@ -133,7 +141,7 @@ def match(p: NDArray[np.float32], truth_mask: NDArray[np.bool_]) -> NDArray[np.i
 
 
 def truth_masks(events: Events, event: int) -> NDArray[np.bool_]:
-    """Which hits of an event belong to which of its tracks, bool [T, M]."""
+    """Masks of the true hits of each track of one event, bool [T, M]."""
     hit_track = events.hit_track[events.hit_offsets[event] : events.hit_offsets[event + 1]]
     n_tracks = events.track_offsets[event + 1] - events.track_offsets[event]
     return np.equal(hit_track, np.arange(n_tracks)[:, None])

@@ -1,4 +1,4 @@
-"""How well each drift tube agrees with the other tubes of its chamber, before any track is known.
+"""Agreement of each drift tube with the other tubes of its chamber, before any track is known.
 
 A muon's line touches the drift circles of all tubes that it crosses. A tube that a delta ray hid
 lies where the muon passed, but its circle is too small: only the other tubes of the chamber can
@@ -23,12 +23,12 @@ COLUMNS = (
     "stationIndex",
     "technology",
 )
-"""What is needed; as in the ATLAS-muon layout: m, drift radius in mm, technology 0 for tubes."""
+"""Hit features read, as in the ATLAS-muon layout: m, drift radius in mm, technology 0 for tubes."""
 
-WIDTHS = (0.1e-3, 0.4e-3, 1e-3)
-"""Within how many metres a circle counts as touched; the finest is about the resolution."""
+TOUCH_WIDTHS = (0.1e-3, 0.4e-3, 1e-3)
+"""Distances in m within which a tangent touches a circle; the finest is about the resolution."""
 
-N_VALUES = len(WIDTHS) + 1
+N_VALUES = len(TOUCH_WIDTHS) + 1
 CROWDED = 24
 """A chamber with more hit tubes says nothing, and would cost too much."""
 SHORTEST = 0.02
@@ -48,8 +48,8 @@ def tangent_support(events: Events) -> NDArray[np.float32]:
         events: Events with the hit features ``COLUMNS``.
 
     Returns:
-        float32 [H, N_VALUES]: ln(1 + sum) for each of ``WIDTHS``, then ln(1 + number of pairs).
-        Zero for hits that are not tubes, and in chambers of fewer than 3 tubes or a crowd.
+        float32 [H, N_VALUES]: ln(1 + sum) for each of ``TOUCH_WIDTHS``, then ln(1 + number of
+        pairs). Zero for hits that are not tubes, and in chambers of fewer than 3 tubes or a crowd.
     """
     values = np.zeros((len(events.hits), N_VALUES))
     x, y, z, drift, sector, side, station, technology = (
@@ -98,6 +98,6 @@ def _support(
         distance += (side_1 * radius[:, first])[:, None]
         miss = (np.abs(distance) - radius[..., None]) / lever
         exists = counts & (np.abs(sine) < 1)[:, None]
-        for column, width in enumerate(WIDTHS):
+        for column, width in enumerate(TOUCH_WIDTHS):
             result[..., column] += (exists * np.exp(-0.5 * (miss / width) ** 2)).sum(-1)
     return result

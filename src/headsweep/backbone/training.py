@@ -1,4 +1,4 @@
-"""Train a hit transformer for hit assignment and track validity, and measure how good it is."""
+"""Training of a hit transformer for hit assignment and track validity, and its quality."""
 
 import math
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def fit_backbone(
         steps: Batches of ``BATCH`` events.
         seed: Of the weights and of the batch order.
         queries: N; at least the most tracks of any event.
-        progress: Told the loss and the share that is done.
+        progress: Called with the loss and the share that is done.
 
     Returns:
         The frozen transformer, without facts.
@@ -82,7 +82,7 @@ def assignment_quality(backbone: Backbone, events: Events, threshold: float) -> 
     """Hit-weighted purity and efficiency of the assignment, background included.
 
     Args:
-        backbone: What assigns.
+        backbone: The backbone that assigns.
         events: Events it was not trained on.
         threshold: A hit is assigned where p is at least this.
 
@@ -120,8 +120,8 @@ def train_checkpoint(
         steps: Batches of ``BATCH`` events.
         seed: Of the weights and of the batch order.
         threshold: Of the measured purity and efficiency.
-        command: What makes this checkpoint again; kept in it.
-        progress: Told how far it is.
+        command: The command that makes this checkpoint again; kept in it.
+        progress: Called with the loss and the share that is done.
 
     Raises:
         DataError: The events cannot be used.
@@ -148,7 +148,7 @@ def train_checkpoint(
 
 
 def _batches(lengths: NDArray[np.int64], rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Batches of event indices without end, each epoch in another order."""
+    """Yield batches of event indices without end, each epoch in another order."""
     while True:
         order = rng.permutation(len(lengths))
         for start in range(0, len(order), POOL * BATCH):

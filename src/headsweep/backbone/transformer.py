@@ -1,4 +1,4 @@
-"""A small hit transformer with mask attention: which hits belong to which track.
+"""A small hit transformer with mask attention, which assigns hits to tracks.
 
 Its build is that of MaskFormer-like trackers (arXiv:2112.01527, arXiv:2411.07149): an input net
 with positional encoding, encoder layers over the hits of an event, and decoder layers in which a
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headsweep.backbone import drift_tubes
-from headsweep.backbone.base import BackboneBatch
+from headsweep.backbone.base import BackboneBatch, event_slices
 from headsweep.errors import UserError
 from headsweep.events.base import Events, ragged_rows
 from headsweep.files import write_atomic
@@ -32,13 +32,12 @@ POSITION = ("r", "theta", "phi")
 CLAIMED = 0.1
 """A query looks at hits that it gave at least this probability one layer before."""
 FREQUENCIES = 6
-EVENTS_PER_BATCH = 1024
 HITS_PER_PASS = 16384
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that shapes the network; stored in the checkpoint.
+    """Sizes and inputs of the network; stored in the checkpoint.
 
     Attributes:
         features: Names of the hit features, in order.
@@ -60,7 +59,7 @@ class Architecture:
 
     @property
     def tubes(self) -> bool:
-        """Whether the features describe drift tubes, whose tangent support is an input too."""
+        """True if the features describe drift tubes; their tangent support is then an input too."""
         return set(drift_tubes.COLUMNS) <= set(self.features)
 
     @property
@@ -71,7 +70,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Output:
-    """What the network says after the last decoder layer or before any of them.
+    """Output of the network before the first decoder layer or after any of them.
 
     Attributes:
         query: Track queries, [E, N, D].
@@ -144,11 +143,11 @@ class DecoderLayer(nn.Module):
 
 
 class HitTransformer(nn.Module):
-    """Encodes hits and assigns them to track queries; a ``Backbone``.
+    """Backbone that encodes hits and assigns them to track queries.
 
     Attributes:
-        shape: Its architecture.
-        facts: What the checkpoint says about its training.
+        shape: The architecture.
+        facts: Facts about its training that the checkpoint holds.
         dim: D.
     """
 
@@ -184,7 +183,7 @@ class HitTransformer(nn.Module):
         self.validity_net = nn.Linear(dim, 1)
 
     def prepare(self, events: Events) -> NDArray[np.float32]:
-        """The inputs of all hits, not standardised: float32 [H, ``shape.inputs``].
+        """Inputs of all hits, not standardised, float32 [H, ``shape.inputs``].
 
         Raises:
             UserError: The events have other hit features than the checkpoint.
@@ -201,7 +200,7 @@ class HitTransformer(nn.Module):
         return np.concatenate([events.hits, *support, *position], axis=1).astype(np.float32)
 
     def set_scale(self, inputs: NDArray[np.float32]) -> None:
-        """Take the standardisation from the prepared inputs of the training hits."""
+        """Set the standardisation from the prepared inputs of the training hits."""
         mean, std = (f(inputs, axis=0, dtype=np.float64) for f in (np.mean, np.std))
         self.mean.copy_(torch.from_numpy(mean))
         self.std.copy_(torch.from_numpy(np.where(std > 1e-6 * np.abs(mean), std, 1.0)))
@@ -211,7 +210,7 @@ class HitTransformer(nn.Module):
 
         Args:
             inputs: Prepared inputs, [E, M, I]; anything finite where padded.
-            present: Which are hits and not padding, bool [E, M].
+            present: True for hits, False for padding, bool [E, M].
 
         Returns:
             Encoded hits [E, M, D], and the output before the first decoder layer and after each.
@@ -241,19 +240,18 @@ class HitTransformer(nn.Module):
         return digest.hexdigest()[:16]
 
     def freeze(self) -> "HitTransformer":
-        """No parameter takes a gradient from now on."""
+        """Stop all gradients and switch to evaluation; returns itself."""
         self.requires_grad_(False)
         return self.eval()
 
     def run(self, events: Events) -> Iterator[BackboneBatch]:
-        """All events once, in order.
+        """Yield the output for all events once, in order.
 
         Raises:
             UserError: The events have other hit features than the checkpoint.
         """
         inputs = self.prepare(events)
-        for start in range(0, len(events), EVENTS_PER_BATCH):
-            rows = slice(start, min(start + EVENTS_PER_BATCH, len(events)))
+        for rows in event_slices(len(events)):
             yield self._run_slice(inputs, events.hit_offsets, rows)
 
     @torch.inference_mode()
@@ -286,7 +284,7 @@ class HitTransformer(nn.Module):
         return torch.cat([waves.sin(), waves.cos()], -1)
 
     def _read(self, query: Tensor, encoded: Tensor, present: Tensor) -> Output:
-        """Logits of the queries; padding gets a finite one whose sigmoid is exactly 0."""
+        """Read logits off the queries; padding gets a finite one whose sigmoid is exactly 0."""
         normed = self.query_norm(query)
         logits = self.mask_net(normed) @ encoded.transpose(-1, -2) / self.dim**0.5
         assignment = logits.masked_fill(~present[:, None, :], -1e4)
@@ -296,7 +294,7 @@ class HitTransformer(nn.Module):
 def pad(
     inputs: NDArray[np.float32], offsets: NDArray[np.int64], chosen: NDArray[np.int64]
 ) -> tuple[Tensor, Tensor]:
-    """Inputs [E, M, I] of the chosen events, zero where padded, and which are hits, bool [E, M].
+    """Pad the inputs of the chosen events to [E, M, I]; also the mask of hits, bool [E, M].
 
     M is at least 1.
     """
@@ -309,7 +307,7 @@ def pad(
 
 
 def chunks_by_length(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
-    """Indices in the order of their lengths, in chunks of at most ``budget`` padded elements."""
+    """Yield indices by rising length, in chunks of at most ``budget`` padded elements."""
     order = np.argsort(lengths, kind="stable")
     while len(order):
         padded = lengths[order] * np.arange(1, len(order) + 1)
@@ -326,7 +324,7 @@ def save(model: HitTransformer, path: Path) -> None:
 
 
 def load(checkpoint: str) -> HitTransformer:
-    """A frozen transformer from a checkpoint.
+    """Load a frozen transformer from a checkpoint.
 
     Args:
         checkpoint: A file that ``headsweep backbone`` wrote, or ``shipped`` for the one that was

@@ -6,17 +6,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.backbone.base import BackboneBatch, truth_masks
+from headsweep.backbone.base import BackboneBatch, event_slices, truth_masks
 from headsweep.errors import UserError
 from headsweep.events.base import Events
 from headsweep.identity import stable_hash
 
-EVENTS_PER_BATCH = 512
-
 
 @dataclass(frozen=True)
 class TruthBackbone:
-    """Assigns each track its true hits with p = 1; query and encoded vectors are zero.
+    """Backbone that assigns each track its true hits; query and encoded vectors are zero.
 
     Attributes:
         purity: Share of true hits among the hits of a track; the rest is noise of its event.
@@ -36,7 +34,9 @@ class TruthBackbone:
         return stable_hash(["truth", asdict(self)])
 
     def run(self, events: Events) -> Iterator[BackboneBatch]:
-        """All events once, in order; as many queries as the largest event has tracks.
+        """Yield the output for all events once, in order.
+
+        There are as many queries as the largest event has tracks.
 
         Raises:
             UserError: A purity below 1 is asked of events that have no noise.
@@ -47,13 +47,12 @@ class TruthBackbone:
             )
         n_queries = int(np.diff(events.track_offsets).max(initial=0))
         n_hits = np.diff(events.hit_offsets)
-        for start in range(0, len(events), EVENTS_PER_BATCH):
-            rows = slice(start, min(start + EVENTS_PER_BATCH, len(events)))
-            n_rows, width = rows.stop - start, int(n_hits[rows].max(initial=0))
+        for rows in event_slices(len(events)):
+            n_rows, width = rows.stop - rows.start, int(n_hits[rows].max(initial=0))
             p = np.zeros((n_rows, n_queries, width), dtype=np.float32)
             valid = np.zeros((n_rows, n_queries), dtype=np.float32)
             for row in range(n_rows):
-                chosen = self._choose(events, start + row)
+                chosen = self._choose(events, rows.start + row)
                 p[row, : len(chosen), : chosen.shape[1]] = chosen
                 valid[row, : len(chosen)] = 1
             yield BackboneBatch(

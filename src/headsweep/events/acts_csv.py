@@ -1,4 +1,4 @@
-"""Acts CSV files to Parquet tracks (``events/tracks.py``).
+"""Conversion of Acts CSV files to Parquet tracks (``events/parquet_tracks.py``).
 
 The columns and units are those of the CSV writers of the Acts examples framework
 (``Examples/Io/Csv``): positions in mm, momenta in GeV.
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from headsweep.errors import DataError, UserError
-from headsweep.events.tracks import HITS, NOISE, PARTICLES
+from headsweep.events.parquet_tracks import HITS_FILE, NOISE_PARTICLE, PARTICLES_FILE
 from headsweep.files import atomic_dir
 
 PARTICLE_FILES = ("particles_simulated", "particles_initial", "particles")
@@ -53,12 +53,12 @@ def convert(source: Path, target: Path) -> None:
     particles = pd.concat([_read(file, event) for event, _, file in pairs], ignore_index=True)
     hits, particles = _number(source, hits, particles)
     with atomic_dir(target) as folder:
-        _hit_columns(source, hits).to_parquet(folder / HITS, index=False)
-        _particle_columns(source, particles).to_parquet(folder / PARTICLES, index=False)
+        _hit_columns(source, hits).to_parquet(folder / HITS_FILE, index=False)
+        _particle_columns(source, particles).to_parquet(folder / PARTICLES_FILE, index=False)
 
 
 def _pairs(source: Path) -> list[tuple[int, Path, Path]]:
-    """Event number, hit file and particle file; the number is 0 for a plain pair."""
+    """List event number, hit file and particle file; the number is 0 for a plain pair."""
     files = {path.name: path for path in source.glob("*.csv")}
     prefixes = sorted(m[0] for name in files if (m := re.match(r"event\d+-(?=hits\.csv$)", name)))
     if not prefixes and "hits.csv" not in files:
@@ -78,7 +78,7 @@ def _pairs(source: Path) -> list[tuple[int, Path, Path]]:
 
 
 def _read(file: Path, event: int) -> pd.DataFrame:
-    """One CSV file, with the event number in column ``event``."""
+    """Read one CSV file; the event number is in column ``event``."""
     try:
         table = pd.read_csv(file, dtype=dict.fromkeys(IDENTIFIERS, "uint64"))
     except (OSError, ValueError) as error:
@@ -105,7 +105,7 @@ def _require(source: Path, kind: str, table: pd.DataFrame, columns: tuple[str, .
 def _number(
     source: Path, hits: pd.DataFrame, particles: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables with a column ``particle``: 0, 1, .. in each event for kept particles."""
+    """Add a column ``particle`` to both tables: 0, 1, .. in each event for kept particles."""
     number = ("particle_id",) if "particle_id" in hits else SPLIT_ID
     _require(source, "hits", hits, ("event", *number))
     _require(source, "particles", particles, ("event", *number, "q"))
@@ -120,7 +120,7 @@ def _number(
     particles = particles.sort_values(pair)
     particles["particle"] = particles.groupby("event").cumcount()
     hits = hits.merge(particles[[*pair, "particle"]], on=pair, how="left")
-    hits["particle"] = hits["particle"].fillna(NOISE)
+    hits["particle"] = hits["particle"].fillna(NOISE_PARTICLE)
     return hits[hits["event"].isin(particles["event"])], particles
 
 

@@ -1,5 +1,6 @@
-"""Columnar ragged events, the one in-memory form of every data source."""
+"""Events in memory: the columnar ragged form that every data source gives."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
+
+Floats = NDArray[np.float64]
 
 TRACK_COLUMNS = ("eta", "phi", "pt", "q")
 """Columns of ``Events.tracks``, in the order of the head's outputs; pt in GeV, q = +-1."""
@@ -62,13 +65,13 @@ class Events:
 
 
 class Source(Protocol):
-    """A data set that can be loaded; one file and one YAML each.
+    """Interface of a data set; each has one file and one YAML.
 
     Attributes:
-        plane: Where tracks bend: ``"rz"`` (toroid) or ``"xy"`` (solenoid).
+        plane: Bending plane: ``"rz"`` (toroid) or ``"xy"`` (solenoid).
         pt_edges: Quoted pT bins in GeV; under- and overflow are always shown besides.
         min_bin_tracks: A bin with fewer tracks never gets a verdict.
-        not_modelled: What the sample leaves out, for the report; empty if nothing is known.
+        not_modelled: Effects that the sample leaves out, for the report; empty if none are known.
     """
 
     plane: str
@@ -81,7 +84,7 @@ class Source(Protocol):
         ...
 
     def test_sample(self) -> "Source | None":
-        """Independent events of the same kind, to be made for a test; None where there are none."""
+        """Source of independent events of the same kind, for a test; None if there is none."""
         ...
 
     def load(self, root: Path) -> Events:
@@ -96,10 +99,23 @@ class Source(Protocol):
         ...
 
 
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
 def ragged_rows(
     offsets: NDArray[np.int64], groups: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Flat rows of the given groups of a ragged array, and the offsets of the result."""
+    """Find the flat rows of the given groups of a ragged array, and the offsets of the result."""
     lengths = offsets[groups + 1] - offsets[groups]
     new_offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rows = np.arange(new_offsets[-1]) + np.repeat(offsets[groups] - new_offsets[:-1], lengths)
@@ -109,7 +125,7 @@ def ragged_rows(
 def derive(
     name: str, x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """A feature that follows from a position: r, s, theta, phi or eta.
+    """Compute a feature from the position: r, s, theta, phi or eta.
 
     r = hypot(x, y), s = |(x, y, z)|, theta = arccos(z / s), phi = atan2(y, x),
     eta = -ln tan(theta / 2). Computed in float64: float32 loses eta close to the beam.
@@ -129,10 +145,10 @@ def derive(
 
 
 def check_events(events: Events, where: str) -> Events:
-    """Refuse events that would poison a training; returns them unchanged.
+    """Check events and return them unchanged.
 
     Args:
-        events: What a source read.
+        events: The events that a source read.
         where: The file or folder, for the message.
 
     Raises:
@@ -193,7 +209,7 @@ def split_events(
     folds: int | None = None,
     fold: int = 0,
 ) -> dict[str, NDArray[np.int64]]:
-    """Disjoint event indices of each split, the same for the same seed.
+    """Draw disjoint event indices for each split, the same for the same seed.
 
     Without ``folds`` the fractions cut one permutation. With ``folds``, dev is the held-out
     fold and val is the fraction ``val`` of the rest (for early stopping inside the fold).

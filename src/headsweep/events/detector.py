@@ -1,4 +1,4 @@
-"""Muons on their way through the simulated spectrometer: field, material and stepping.
+"""The simulated spectrometer: its stations, field and material, and the path of muons.
 
 Cylindrical coordinates r, phi, z in metres, momenta in GeV, fields in tesla. The detector is
 described here once; ``events/simulation.py`` turns the crossings of its stations into hits.
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Field = Callable[[Array, Array, Array], Array]
+from headsweep.events.base import Floats
+
+Field = Callable[[Floats, Floats, Floats], Floats]
 """B_phi in tesla at (r, phi, z)."""
 
 GEV_PER_TESLA_METRE = 0.299792458
@@ -30,8 +31,8 @@ class Station:
     Attributes:
         name: B or E for barrel or end-cap; I, M or O for inner, middle or outer.
         at: Its surface: r of a cylinder, |z| of the wheels, in metres.
-        low: Where it begins along its tubes' measured coordinate: |z| or r, in metres.
-        high: Where it ends, likewise.
+        low: Lower bound of the coordinate that its tubes measure: |z| or r, in metres.
+        high: Upper bound, likewise.
         trigger: Offsets of its trigger planes from the surface, in metres.
     """
 
@@ -43,11 +44,11 @@ class Station:
 
     @property
     def barrel(self) -> bool:
-        """Whether the surface is a cylinder; otherwise two wheels."""
+        """True if the surface is a cylinder, False for two wheels."""
         return self.name.startswith("B")
 
-    def holds(self, along: Array) -> NDArray[np.bool_]:
-        """Whether a coordinate along the surface is within the station."""
+    def holds(self, along: Floats) -> NDArray[np.bool_]:
+        """True where a coordinate along the surface is within the station."""
         return (np.abs(along) >= self.low) & (np.abs(along) < self.high)
 
 
@@ -89,11 +90,11 @@ class Muons:
         vertex: x, y, z in metres [3, N].
     """
 
-    eta: Array
-    phi: Array
-    pt: Array
-    q: Array
-    vertex: Array
+    eta: Floats
+    phi: Floats
+    pt: Floats
+    q: Floats
+    vertex: Floats
 
     def __len__(self) -> int:
         return len(self.pt)
@@ -101,13 +102,13 @@ class Muons:
 
 @dataclass(frozen=True)
 class Crossings:
-    """Where N muons cross each of the S ``STATIONS``; every array is [S, N].
+    """Crossings of N muons with each of the S ``STATIONS``; every array is [S, N].
 
     Near the surface a track is a parabola in the station's own coordinates: ``along`` is z in
     the barrel and r in the end-caps, ``depth`` is r - at or |z| - at.
 
     Attributes:
-        seen: Whether the muon crosses the station within its bounds; elsewhere the rest is 0.
+        seen: True if the muon crosses the station within its bounds; elsewhere the rest is 0.
         along: Coordinate along the surface at depth 0, in metres.
         slope: d along / d depth.
         curve: Second derivative of ``along`` by depth, in 1/m.
@@ -117,15 +118,15 @@ class Crossings:
     """
 
     seen: NDArray[np.bool_]
-    along: Array
-    slope: Array
-    curve: Array
-    phi: Array
-    phi_slope: Array
-    side: Array
+    along: Floats
+    slope: Floats
+    curve: Floats
+    phi: Floats
+    phi_slope: Floats
+    side: Floats
 
 
-def toroid(r: Array, phi: Array, z: Array) -> Array:
+def toroid(r: Floats, phi: Floats, z: Floats) -> Floats:
     """B_phi of the air-core toroids, in tesla.
 
     The barrel coil fills r = 5-10 m up to |z| = 7.5 m with 0.5 T. The end-cap coil fills
@@ -141,8 +142,8 @@ def toroid(r: Array, phi: Array, z: Array) -> Array:
     return PEAK_TESLA * strength * (1 + SECTOR_MODULATION * np.cos(8 * phi))
 
 
-def _inside(depth: Array) -> Array:
-    """0 outside an edge, 1 inside, and a ramp of length ``EDGE`` centred on it."""
+def _inside(depth: Floats) -> Floats:
+    """Ramp from 0 outside an edge to 1 inside, of length ``EDGE`` and centred on the edge."""
     return np.clip(depth / EDGE + 0.5, 0.0, 1.0)
 
 
@@ -190,8 +191,8 @@ def propagate(
     return Crossings(seen, *found)
 
 
-def lose_energy(p: Array, rng: np.random.Generator) -> Array:
-    """Momentum behind the calorimeter; 3.05 GeV less on average.
+def lose_energy(p: Floats, rng: np.random.Generator) -> Floats:
+    """Momentum in GeV behind the calorimeter; on average 3.05 GeV less.
 
     The loss has Moyal's approximation to the Landau distribution: if x is Moyal, exp(-x) is chi2
     with one degree of freedom.
@@ -200,7 +201,7 @@ def lose_energy(p: Array, rng: np.random.Generator) -> Array:
     return p - LOSS_GEV - LOSS_SPREAD_GEV * moyal
 
 
-def _at_calorimeter(muons: Muons) -> tuple[Array, Array]:
+def _at_calorimeter(muons: Muons) -> tuple[Floats, Floats]:
     """State and momentum in GeV of muons where they meet the calorimeter.
 
     A state [6, n] is the position (r, phi, z) and the unit vector of the direction along the
@@ -216,7 +217,7 @@ def _at_calorimeter(muons: Muons) -> tuple[Array, Array]:
     return np.stack([r, np.arctan2(y, x), z, radial, sideways, u[2]]), muons.pt / sin
 
 
-def _derivative(state: Array, bend: Array, field: Field) -> Array:
+def _derivative(state: Floats, bend: Floats, field: Field) -> Floats:
     """Change of a state per metre: velocity, Lorentz force, and the turning of the axes."""
     r, phi, z, radial, sideways, forward = state
     kappa = bend * field(r, phi, z)
@@ -233,7 +234,7 @@ def _derivative(state: Array, bend: Array, field: Field) -> Array:
     )
 
 
-def _step(state: Array, bend: Array, field: Field) -> Array:
+def _step(state: Floats, bend: Floats, field: Field) -> Floats:
     """One midpoint step; the direction stays a unit vector."""
     middle = state + STEP / 2 * _derivative(state, bend, field)
     new = state + STEP * _derivative(middle, bend, field)
@@ -241,19 +242,19 @@ def _step(state: Array, bend: Array, field: Field) -> Array:
     return new
 
 
-def _normalise(state: Array) -> None:
+def _normalise(state: Floats) -> None:
     state[3:] /= np.sqrt((state[3:] ** 2).sum(axis=0))
 
 
-def _inside_detector(state: Array) -> NDArray[np.bool_]:
-    """Whether a muon can still meet a station farther out."""
+def _inside_detector(state: Floats) -> NDArray[np.bool_]:
+    """True for muons that can still meet a station farther out."""
     r, height = state[0], np.abs(state[2])
     inside: NDArray[np.bool_] = (height < 21.6) & (r < np.where(height < 14.1, 11.8, 13.8))
     return inside
 
 
-def _cross(station: Station, last: Array, state: Array) -> tuple[NDArray[np.int64], Array]:
-    """Which muons cross a station in one step, and the fields of ``Crossings`` but ``seen``.
+def _cross(station: Station, last: Floats, state: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Find the muons that cross a station in one step, and their ``Crossings`` but ``seen``.
 
     Inside the step the direction changes linearly with the path.
     """
@@ -282,7 +283,7 @@ def _cross(station: Station, last: Array, state: Array) -> tuple[NDArray[np.int6
     return crossed[through], values[:, through]
 
 
-def _scatter(state: Array, p: Array, thickness: float, rng: np.random.Generator) -> None:
+def _scatter(state: Floats, p: Floats, thickness: float, rng: np.random.Generator) -> None:
     """Turn directions, in place, by a Gaussian angle of Highland's width (PDG review).
 
     Args:

@@ -1,4 +1,4 @@
-"""Source of events: directories in the ATLAS-muon HDF5 layout (``hepattn_files.py``)."""
+"""Source of events: a directory in the ATLAS-muon HDF5 layout (``hepattn_files.py``)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError
-from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive
+from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive, file_hash
 from headsweep.events.hepattn_files import (
     FILE_INDEX,
     HIT_PREFIX,
@@ -31,7 +31,7 @@ SCALES = dict.fromkeys(HITS[:-1], 1.0) | {
     "channel": 1e-3,
     "stationIndex": 0.1,
 }
-"""What each hit feature on disk is multiplied by. driftR stays in mm; positions become metres."""
+"""Factor of each hit feature on reading. driftR stays in mm; positions become metres."""
 
 DERIVED = ("r", "s", "theta", "phi", "eta")
 FEATURES = (*SCALES, *DERIVED)
@@ -53,7 +53,7 @@ class Hepattn:
         self.min_bin_tracks = min_bin_tracks
 
     def key(self) -> str:
-        """Hash of the names and contents of all files of the directory that are read."""
+        """Hash (16 hex) of the names and contents of all files of the directory that are read."""
         return self._key
 
     @cached_property
@@ -61,16 +61,11 @@ class Hepattn:
         digest = hashlib.sha256()
         names = (self.path / name for name in (METADATA, FILE_INDEX, ROW_INDEX))
         for path in (*names, *data_files(self.path)):
-            try:
-                with open(path, "rb") as file:
-                    content = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise DataError(f"{path}: cannot be read ({error})") from error
-            digest.update(f"{path.relative_to(self.path)} {content}\n".encode())
+            digest.update(f"{path.relative_to(self.path)} {file_hash(path)}\n".encode())
         return digest.hexdigest()[:16]
 
     def test_sample(self) -> None:
-        """None: its test split is a part of the events."""
+        """Return None: its test split is a part of the events."""
 
     def load(self, root: Path) -> Events:
         """Read the directory; nothing is cached under ``root``.
@@ -110,7 +105,7 @@ def read_hepattn(folder: Path) -> Events:
 
 
 def _to_events(chunk: Chunk, path: Path) -> Events:
-    """Scales, derived features, and truthLinks as track rows; checked."""
+    """Scale a chunk, derive features, turn truthLinks into track rows, and check the result."""
     scales = np.array(list(SCALES.values()), np.float32)
     with np.errstate(invalid="ignore"):  # what is not finite is reported below
         values = chunk.hits[:, : len(SCALES)] * scales
@@ -129,7 +124,7 @@ def _to_events(chunk: Chunk, path: Path) -> Events:
 
 
 def _track_rows(chunk: Chunk, path: Path) -> NDArray[np.int32]:
-    """For each hit the rank of its truthLink among its event's non-negative ones, -1 for noise."""
+    """Rank of each hit's truthLink among the non-negative ones of its event, -1 for noise."""
     links = chunk.hits[:, HITS.index(LINK)]
     event = np.repeat(np.arange(len(chunk.numbers)), np.diff(chunk.hit_offsets))
     odd = ~(np.abs(links) <= LARGEST_LINK) | (links != np.round(links))

@@ -1,8 +1,8 @@
-"""The files of the ATLAS-muon HDF5 layout, which the upstream framework reads and writes.
+"""Writer and reader of the ATLAS-muon HDF5 layout, the one of the upstream framework.
 
-A directory holds ``metadata.yaml`` (feature names, list of HDF5 files), two index arrays that say
-in which file and row an event is, and the HDF5 files with padded hits and tracks. Here are the
-names, the writer, and a reader that leaves units and meaning alone; ``hepattn.py`` makes events.
+A directory holds ``metadata.yaml`` (feature names, list of HDF5 files), two index arrays with
+the file and the row of each event, and the HDF5 files with padded hits and tracks. The reader
+leaves units and meaning alone; ``hepattn.py`` makes events.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -82,7 +82,7 @@ def write_hepattn(folder: Path, chunks: Iterable[Chunk]) -> None:
     The datasets carry Fletcher-32 checksums, so that damage is an error on reading.
 
     Args:
-        folder: Where to write; see ``files.atomic_dir`` for a write that is all or nothing.
+        folder: The folder to write to; see ``files.atomic_dir`` for a write that is all or nothing.
         chunks: At least one, none empty. May be a generator: only one is held at a time.
     """
     summary, files, rows = [], [], []
@@ -120,7 +120,7 @@ def _write_chunk(path: Path, chunk: Chunk) -> None:
 
 
 def data_files(folder: Path) -> list[Path]:
-    """The HDF5 files that the metadata lists.
+    """List the HDF5 files that the metadata names.
 
     Raises:
         DataError: The metadata cannot be read or lists none.
@@ -187,7 +187,7 @@ def _chunk_files(folder: Path, metadata: dict[str, Any]) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Names of all columns of a dataset, and where those that are kept are among them."""
+    """Names of all columns of a dataset, and the places of the kept ones among them."""
 
     names: list[str]
     kept: list[int]
@@ -225,7 +225,7 @@ def _check_range(values: NDArray[np.int64], limit: int, where: str, what: str) -
 
 
 def _read_chunk(path: Path, rows: NDArray[np.int64], hits: _Columns, tracks: _Columns) -> Chunk:
-    """The given rows of one HDF5 file."""
+    """Read the given rows of one HDF5 file."""
     arrays = _read_arrays(path)
     numbers = arrays["event_numbers"]
     for kind, columns in (("hits", hits), ("tracks", tracks)):
@@ -237,7 +237,7 @@ def _read_chunk(path: Path, rows: NDArray[np.int64], hits: _Columns, tracks: _Co
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """All ``DATASETS`` of a file, with the right number of dimensions."""
+    """Read all ``DATASETS`` of a file and check their dimensions and kinds of number."""
     try:
         with h5py.File(path, "r") as file:
             arrays = {name: np.asarray(file[name][()]) for name in DATASETS if name in file}
@@ -264,7 +264,7 @@ def _check_padded(
     n_events: int,
     names: Sequence[str],
 ) -> None:
-    """A padded dataset [E, M, F], its counts [E] and its F names must agree."""
+    """Check that a padded dataset [E, M, F], its counts [E] and its F names agree."""
     if not n_events == len(values) == len(counts):
         raise DataError(
             f"{path}: {n_events} event_numbers, but {len(values)} rows in {kind!r} and "
@@ -287,7 +287,7 @@ def _check_padded(
 def _ragged(
     padded: NDArray[Any], counts: NDArray[Any], rows: NDArray[np.int64], columns: Sequence[int]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The valid entries of the given rows, float32 [sum of counts, F], and their offsets."""
+    """Take the valid entries of the given rows, float32 [sum of counts, F], and their offsets."""
     counts = counts[rows].astype(np.int64)
     event, slot = np.nonzero(np.arange(padded.shape[1]) < counts[:, None])
     with np.errstate(over="ignore"):  # an infinity is reported with its event and column later

@@ -1,4 +1,4 @@
-"""The quality selection: which true tracks count at all."""
+"""The selection of true tracks: cuts on pT, eta, hits and stations."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def true_hits(events: Events) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def selected(events: Events, cuts: SelectionConfig) -> NDArray[np.bool_]:
-    """Whether each true track passes the selection, from its truth and its true hits, bool [T].
+    """True for tracks whose truth and true hits pass all cuts, bool [T].
 
     Raises:
         UserError: Stations are asked for, but the hits have none.
@@ -49,7 +49,7 @@ def selected(events: Events, cuts: SelectionConfig) -> NDArray[np.bool_]:
 
 
 def words(cuts: SelectionConfig) -> str:
-    """The selection in words, ``at least 9 hits, pT ≥ 5 GeV``; empty where it keeps every track."""
+    """Describe a selection in words, ``at least 9 hits, pT ≥ 5 GeV``; empty without cuts."""
     low = f"{cuts.min_abs_eta:g} ≤ " if cuts.min_abs_eta > 0 else ""
     high = "" if cuts.max_abs_eta is None else f" ≤ {cuts.max_abs_eta:g}"
     stations = f"at least {cuts.min_stations} stations with at least {cuts.min_station_hits} hits"

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.events.detector import STATIONS, Array, Crossings, Muons, propagate
+from headsweep.events.base import Floats
+from headsweep.events.detector import STATIONS, Crossings, Muons, propagate
 from headsweep.events.hepattn_files import HITS, LINK, MDT, RPC, TGC, Chunk
 
-VERSION = 1
+SIMULATION_VERSION = 1
 """Raised by hand when the same seed gives other events; part of the data key."""
 
-CHUNK = 2500
+EVENTS_PER_CHUNK = 2500
 """Events simulated together; each chunk has its own generator."""
 EVENTS_PER_SEED = 10_000_000
 """Event numbers of a seed start at this times the seed: no two seeds share one."""
@@ -54,7 +55,7 @@ class _Surfaces:
     """All sensitive surfaces: the tube layers and trigger planes of every station; arrays [L]."""
 
     station: NDArray[np.int64]
-    depth: Array
+    depth: Floats
     layer: NDArray[np.int64]
     technology: NDArray[np.int64]
 
@@ -92,16 +93,16 @@ _HIT = np.dtype(
 )
 
 
-def simulate(events: int, seed: int) -> Iterator[Chunk]:
-    """Simulate events, chunk by chunk; the same for the same arguments, bit for bit."""
-    for index, start in enumerate(range(0, events, CHUNK)):
+def simulate_chunks(events: int, seed: int) -> Iterator[Chunk]:
+    """Simulate events, chunk by chunk; the same arguments give the same bits."""
+    for index, start in enumerate(range(0, events, EVENTS_PER_CHUNK)):
         rng = np.random.default_rng([seed, index])
-        numbers = seed * EVENTS_PER_SEED + np.arange(start, min(start + CHUNK, events))
+        numbers = seed * EVENTS_PER_SEED + np.arange(start, min(start + EVENTS_PER_CHUNK, events))
         yield _simulate_chunk(numbers, rng)
 
 
 def draw_muons(n: int, rng: np.random.Generator) -> Muons:
-    """Muons from the beam spot: log pT, eta, phi uniform, charge +-1."""
+    """Draw muons from the beam spot: uniform in log pT, eta and phi, charge +-1."""
     low, high = np.log(PT_GEV)
     return Muons(
         eta=rng.uniform(-MAX_ETA, MAX_ETA, n),
@@ -136,7 +137,7 @@ def _simulate_chunk(numbers: NDArray[np.int64], rng: np.random.Generator) -> Chu
 def _visible_muons(
     n: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.void]]:
-    """Tracks [n, 4] as ``TRACKS``, and their hits; each leaves ``FEWEST_HITS`` at least."""
+    """Draw tracks [n, 4] (``TRACKS``) with at least ``FEWEST_HITS`` hits each; also the hits."""
     tracks = np.empty((n, 4))
     parts = []
     missing = np.arange(n)
@@ -155,7 +156,9 @@ def _visible_muons(
 
 
 def measure(crossings: Crossings, rng: np.random.Generator) -> NDArray[np.void]:
-    """Hits of muons, dtype ``_HIT`` [H]; ``owner`` is the muon, ``link`` 0 or ``DELTA_RAY``.
+    """Measure the hits of muons, dtype ``_HIT`` [H].
+
+    ``owner`` is the muon, ``link`` is 0 or ``DELTA_RAY``.
 
     In each tube layer the tube nearest to the track is hit. Its drift radius is the distance of
     the wire from the track, smeared, without a sign.
@@ -189,7 +192,7 @@ def measure(crossings: Crossings, rng: np.random.Generator) -> NDArray[np.void]:
 
 
 def _background(n_events: int, rng: np.random.Generator) -> NDArray[np.void]:
-    """Hits spread evenly over all surfaces, and over each surface's length."""
+    """Draw background hits, spread evenly over all surfaces and over the length of each."""
     counts = rng.poisson(BACKGROUND_HITS, n_events)
     n = counts.sum()
     surface = rng.integers(0, len(SURFACES.station), n)
@@ -206,20 +209,20 @@ def _background(n_events: int, rng: np.random.Generator) -> NDArray[np.void]:
     return hits
 
 
-def _centre(surface: NDArray[np.int64], along: Array) -> Array:
+def _centre(surface: NDArray[np.int64], along: Floats) -> Floats:
     """Centre of the nearest wire or strip; every second layer is shifted by half a pitch."""
     shift = SURFACES.layer[surface] % 2 / 2
     return (np.round(along / TUBE - shift) + shift) * TUBE
 
 
-def _time(drift: Array, tube: NDArray[np.bool_], rng: np.random.Generator) -> Array:
-    """Drift time of a tube, which grows faster than the radius; of a trigger chamber, its noise."""
+def _time(drift: Floats, tube: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
+    """Time in ns: of a tube, grows faster than the drift radius; of a trigger chamber, noise."""
     drift_time = DRIFT_TIME_NS * (drift / (TUBE / 2)) ** 1.5
     return np.where(tube, drift_time, TRIGGER_TIME_NS * rng.standard_normal(len(drift)))
 
 
 def _disk_columns(hits: NDArray[np.void]) -> NDArray[np.float32]:
-    """``HITS`` of hits, float32 [H, 19].
+    """Hits in the columns ``HITS`` of the layout, float32 [H, 19].
 
     The edges of a tube are the ends of its wire, an arc over its sector at fixed r and z; those of
     a trigger strip are half a pitch before and behind its centre at the measured azimuth.

@@ -1,4 +1,4 @@
-"""The embedded default data set: a simulated muon spectrometer, made once and cached."""
+"""Source of events: the simulated muon spectrometer, made once and cached."""
 
 import hashlib
 import logging
@@ -12,17 +12,17 @@ from headsweep.errors import DataError
 from headsweep.events.base import Events
 from headsweep.events.hepattn import read_hepattn
 from headsweep.events.hepattn_files import write_hepattn
-from headsweep.events.simulation import VERSION, simulate
+from headsweep.events.simulation import SIMULATION_VERSION, simulate_chunks
 from headsweep.files import atomic_dir
 
 TEST_EVENTS = 10_000
-"""Size of every test sample."""
+"""Number of events of every test sample."""
 
 log = logging.getLogger(__name__)
 
 
 class Spectrometer:
-    """Simulated muons in an air-core toroid spectrometer; see ``simulation.py`` for the physics.
+    """Simulated muons in an air-core toroid spectrometer; ``simulation.py`` has the physics.
 
     Args:
         events: Number of events, with one or two muons each.
@@ -39,12 +39,12 @@ class Spectrometer:
         self.seed = seed
 
     def key(self) -> str:
-        """Hash of the arguments and ``VERSION``."""
-        text = f"spectrometer version {VERSION} events {self.events} seed {self.seed}"
+        """Hash (16 hex) of the arguments and ``SIMULATION_VERSION``."""
+        text = f"spectrometer version {SIMULATION_VERSION} events {self.events} seed {self.seed}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def test_sample(self) -> "Spectrometer":
-        """The one test sample that belongs to the seed, so that its readings can be counted."""
+        """Source of the test sample of this seed; one only, so that its readings can be counted."""
         return Spectrometer(TEST_EVENTS, TEST_SEED + self.seed)
 
     def load(self, root: Path) -> Events:
@@ -63,7 +63,7 @@ class Spectrometer:
                 except DataError as error:
                     log.warning("simulating again, the cached events are damaged: %s", error)
             with atomic_dir(folder) as temporary:
-                write_hepattn(temporary, simulate(self.events, self.seed))
+                write_hepattn(temporary, simulate_chunks(self.events, self.seed))
             return self._read(folder)
 
     def _read(self, folder: Path) -> Events:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.features.bending import Floats, Selection, segments
+from headsweep.events.base import Floats
+from headsweep.features.bending import TrackHits, segments
+from headsweep.stats.metrics import CENTRAL
 
 FEWEST_TRACKS = 100
 """Training tracks below which a combination of stations is not calibrated, hence unusable."""
@@ -20,21 +22,19 @@ TRACKS_PER_NODE, MOST_NODES = 50, 20
 COILS = 8
 """A toroid's field repeats this often in phi: its response has the harmonics 8 and 16."""
 
-
 ROUNDS = 4
 """Rounds of the fit, each with weights and cuts from the one before."""
 
-OUTLIER = 4.0
+OUTLIER_FACTOR = 4.0
 """Tracks farther off than this times the 68.27% quantile of the relative deviation are cut."""
 
-CORE = 0.6827
 SINGULAR = 1e-10
 """Directions of the normal equations weaker than this times the strongest are left at zero."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a formula makes of T tracks before calibration; NaN where a track is unusable.
+    """Result of a formula for T tracks before calibration; NaN where a track is unusable.
 
     Attributes:
         eta: Pseudorapidity at the origin, float64 [T].
@@ -50,15 +50,15 @@ class Measured:
     stations: Floats
 
 
-def circle(selection: Selection) -> Measured:
-    """A circle in (x, y) and a straight line in (arc length, z); needs three hits.
+def circle(track_hits: TrackHits) -> Measured:
+    """Fit a circle in (x, y) and a straight line in (arc length, z); needs three hits.
 
     The circle is V. Karimäki's explicit solution, Nucl. Instrum. Meth. A305 (1991) 187, with unit
     weights: curvature rho, distance d from the origin and direction phi at the nearest point. It
     needs no start value and has no bias for flat arcs. Positive bend turns to the right.
     """
-    x, y, z = selection.position()
-    track, count = selection.track(), np.diff(selection.offsets)
+    x, y, z = track_hits.position()
+    track, count = track_hits.track(), np.diff(track_hits.offsets)
     with np.errstate(divide="ignore", invalid="ignore"):
 
         def mean(values: Floats) -> Floats:
@@ -88,8 +88,10 @@ def circle(selection: Selection) -> Measured:
     return Measured(eta, phi, rho, np.where(usable[:, None], np.zeros(3), np.nan))
 
 
-def sagitta(selection: Selection) -> Measured:
-    """Three segments in (r, z); needs three stations with enough tubes and a trigger hit.
+def sagitta(track_hits: TrackHits) -> Measured:
+    """Measure the sagitta of three segments in (r, z).
+
+    A track needs three stations with enough tubes, and a trigger hit.
 
     The bend is 2 h / (l1 l2): h is the signed distance of the middle segment's centre from the
     chord between the first and the last one, l1 and l2 are the parts of the chord on both sides;
@@ -97,8 +99,8 @@ def sagitta(selection: Selection) -> Measured:
     nearest to half the way. eta is that of the first segment's centre, phi the circular mean of
     the trigger hits. Positive bend turns to the right.
     """
-    found = segments(selection)
-    n_tracks = len(selection)
+    found = segments(track_hits)
+    n_tracks = len(track_hits)
     number = np.bincount(found.track, minlength=n_tracks)
     tracks = np.flatnonzero(number >= 3)
     away = np.hypot(found.r, found.z)
@@ -122,10 +124,10 @@ def sagitta(selection: Selection) -> Measured:
     stations = np.full((n_tracks, 3), np.nan)
     stations[tracks] = found.station[np.stack([first, middle, last], axis=1)]
 
-    x, y, _ = selection.position()
-    trigger = np.flatnonzero(selection.column("technology") != 0)
+    x, y, _ = track_hits.position()
+    trigger = np.flatnonzero(track_hits.column("technology") != 0)
     away = np.hypot(x, y)[trigger]
-    of_track = selection.track()[trigger]
+    of_track = track_hits.track()[trigger]
     mean_x = np.bincount(of_track, x[trigger] / away, n_tracks)
     mean_y = np.bincount(of_track, y[trigger] / away, n_tracks)
     phi = np.where(
@@ -139,7 +141,7 @@ MEASURE = {"rz": sagitta, "xy": circle}
 
 @dataclass(frozen=True)
 class _Response:
-    """pt x |bend| of one combination of stations, a linear function of the terms of ``_terms``."""
+    """pt |bend| of one combination of stations, a linear function of ``Estimator._terms``."""
 
     sign: float
     nodes: Floats
@@ -147,7 +149,7 @@ class _Response:
 
 
 class Estimator:
-    """Turns a bend into pt and charge, with a response learned from training tracks.
+    """Analytic estimate of pt and charge, with a response learned from training tracks.
 
     For ``xy`` the response pt |bend| = 0.3 B is one number. For ``rz`` it is learned for each
     combination of stations: for the field's map, piecewise linear in |eta| times 1, cos and sin of
@@ -156,7 +158,7 @@ class Estimator:
     detector is taken to be symmetric in z. Fitted by least squares of the relative deviation,
     where outliers are cut.
 
-    Selections hold the source's own columns, not those of ``bending_hits``; ``fit`` and
+    Track hits hold the source's own columns, not those of ``bending_hits``; ``fit`` and
     ``predict`` raise UserError where one that the plane needs is missing.
 
     Args:
@@ -167,16 +169,16 @@ class Estimator:
         self.plane = plane
         self._responses: dict[tuple[float, ...], _Response] = {}
 
-    def fit(self, selection: Selection, truth: NDArray[np.float32]) -> "Estimator":
+    def fit(self, track_hits: TrackHits, truth: NDArray[np.float32]) -> "Estimator":
         """Learn the response from training tracks; returns itself.
 
         A combination of stations with fewer than ``FEWEST_TRACKS`` tracks is left out.
 
         Args:
-            selection: Hits of T training tracks.
+            track_hits: Hits of T training tracks.
             truth: eta, phi, pt, q of the same tracks, [T, 4].
         """
-        measured = MEASURE[self.plane](selection)
+        measured = MEASURE[self.plane](track_hits)
         usable = np.isfinite(measured.bend) & np.isfinite(measured.phi)
         self._responses = {}
         for combination in np.unique(measured.stations[usable], axis=0):
@@ -185,10 +187,10 @@ class Estimator:
                 self._responses[tuple(combination)] = self._respond(measured, rows, truth)
         return self
 
-    def predict(self, selection: Selection) -> NDArray[np.float32]:
-        """eta, phi, pt (GeV) and q (+-1) of each track, [T, 4]; a row of NaN where unusable."""
-        measured = MEASURE[self.plane](selection)
-        result = np.full((len(selection), 4), np.nan)
+    def predict(self, track_hits: TrackHits) -> NDArray[np.float32]:
+        """Estimate eta, phi, pt (GeV) and q (+-1), float32 [T, 4]; rows of NaN where unusable."""
+        measured = MEASURE[self.plane](track_hits)
+        result = np.full((len(track_hits), 4), np.nan)
         for combination, response in self._responses.items():
             rows = np.flatnonzero((measured.stations == combination).all(1))
             bend = measured.bend[rows]
@@ -221,7 +223,7 @@ class Estimator:
             )[0]
             expected = terms @ coefficients
             deviation = np.abs(product / expected - 1)
-            kept = deviation < OUTLIER * np.quantile(deviation, CORE)
+            kept = deviation < OUTLIER_FACTOR * np.quantile(deviation, CENTRAL)
         return _Response(sign, nodes, coefficients)
 
     def _terms(

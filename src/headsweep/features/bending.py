@@ -1,4 +1,4 @@
-"""Track-relative residuals: what pooling needs to see the bending of a track.
+"""Residuals of hits to a straight line through their track, which show its bending to pooling.
 
 The bending is a small difference of large coordinates, which pooling destroys. The ``bending``
 features therefore replace one hit column by the signed distance of each hit to a straight line
@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import UserError
+from headsweep.events.base import Floats
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 REPLACED = {"rz": "driftR", "xy": "t"}
-"""The hit column that the residual takes the place of, by bending plane."""
+"""Hit column that the residual replaces, by bending plane."""
 
 SCALE = {"rz": 0.3e-3, "xy": 0.1e-3}
 """Residual in m at which the feature turns from linear to logarithmic, by bending plane."""
@@ -41,16 +41,16 @@ FEWEST_TUBES = 3
 ROAD = 0.15
 """Half width in m of the road through a station, towards its median tube, in which tubes count."""
 
-CHUNK = 4096
+STATIONS_PER_CHUNK = 4096
 """Stations fitted at once: keeps the combinations in the processor's cache."""
 
-OUTLIER = 25 * 0.08e-3**2
+OUTLIER_SQUARES = 25 * 0.08e-3**2
 """Drop in the sum of squares (m^2) that excludes one tube: 5 standard deviations of 80 um."""
 
 
 @dataclass(frozen=True)
-class Selection:
-    """The hits of T tracks, raw (scaled on reading, not standardised), hits of a track adjacent.
+class TrackHits:
+    """Hits of T tracks, scaled on reading but not standardised; hits of one track are adjacent.
 
     Attributes:
         hits: float32 [H, F].
@@ -93,12 +93,12 @@ class Selection:
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
 
-def bending_hits(plane: str, selection: Selection) -> NDArray[np.float32]:
-    """The hits with column ``REPLACED[plane]`` replaced by asinh(residual / ``SCALE[plane]``).
+def bending_hits(plane: str, track_hits: TrackHits) -> NDArray[np.float32]:
+    """Replace column ``REPLACED[plane]`` of the hits by asinh(residual / ``SCALE[plane]``).
 
     Args:
         plane: ``"rz"`` or ``"xy"``, the source's bending plane.
-        selection: The assigned hits of each track.
+        track_hits: The assigned hits of each track.
 
     Returns:
         float32 [H, F], a copy.
@@ -106,13 +106,13 @@ def bending_hits(plane: str, selection: Selection) -> NDArray[np.float32]:
     Raises:
         UserError: A column that the plane needs is missing.
     """
-    hits = selection.hits.copy()
-    column = selection.index(REPLACED[plane])
-    hits[:, column] = np.arcsinh(residuals(plane, selection) / SCALE[plane])
+    hits = track_hits.hits.copy()
+    column = track_hits.index(REPLACED[plane])
+    hits[:, column] = np.arcsinh(hit_residuals(plane, track_hits) / SCALE[plane])
     return hits
 
 
-def residuals(plane: str, selection: Selection) -> Floats:
+def hit_residuals(plane: str, track_hits: TrackHits) -> Floats:
     """Signed distance of each hit to the straight line of its track, in m, float64 [H].
 
     ``xy``: the line is the orthogonal least-squares line through all hits of the track.
@@ -126,12 +126,12 @@ def residuals(plane: str, selection: Selection) -> Floats:
     ``FEWEST_TUBES``.
     """
     if plane == "xy":
-        x, y, _ = selection.position()
-        return line_distance(x, y, selection.track(), len(selection))
-    found = segments(selection)
-    result = np.zeros(len(selection.hits))
+        x, y, _ = track_hits.position()
+        return line_distance(x, y, track_hits.track(), len(track_hits))
+    found = segments(track_hits)
+    result = np.zeros(len(track_hits.hits))
     result[found.tube] = line_distance(
-        found.tube_r, found.tube_z, found.track[found.segment], len(selection)
+        found.tube_r, found.tube_z, found.track[found.segment], len(track_hits)
     )
     return result
 
@@ -195,21 +195,21 @@ class Segments:
     tube_z: Floats
 
 
-def segments(selection: Selection) -> Segments:
+def segments(track_hits: TrackHits) -> Segments:
     """Fit a segment to the drift tubes of each station of each track that has enough of them.
 
     The line of a segment is a tangent to its drift circles; on which side it passes each wire is
     not measured. All combinations of sides (at most 64) are fitted by least squares, and the
     best one counts. One tube may be excluded from four or more where that lowers the sum of
-    squares by more than ``OUTLIER``. Left out from the start are tubes outside of a road of half
-    width ``ROAD`` around the station's median polar angle, and of more than ``MOST_TUBES`` tubes
-    those farthest from it.
+    squares by more than ``OUTLIER_SQUARES``. Left out from the start are tubes outside of a road
+    of half width ``ROAD`` around the station's median polar angle, and of more than
+    ``MOST_TUBES`` tubes those farthest from it.
     """
-    tube = np.flatnonzero(selection.column("technology") == 0)
-    x, y, z = (axis[tube] for axis in selection.position())
+    tube = np.flatnonzero(track_hits.column("technology") == 0)
+    x, y, z = (axis[tube] for axis in track_hits.position())
     r = np.hypot(x, y)
-    stations, station = np.unique(selection.column("stationIndex")[tube], return_inverse=True)
-    group = selection.track()[tube] * len(stations) + station
+    stations, station = np.unique(track_hits.column("stationIndex")[tube], return_inverse=True)
+    group = track_hits.track()[tube] * len(stations) + station
     groups, group = np.unique(group, return_inverse=True)
     chosen = _nearest(np.arctan2(r, z), np.hypot(r, z), group)
     size = np.bincount(group[chosen], minlength=len(groups))
@@ -217,10 +217,10 @@ def segments(selection: Selection) -> Segments:
 
     lines = np.full((len(groups), 4), np.nan)
     touch = np.full((2, len(tube)), np.nan)
-    radius = selection.column("driftR")[tube] * 1e-3
+    radius = track_hits.column("driftR")[tube] * 1e-3
     for n in range(FEWEST_TUBES, MOST_TUBES + 1):
         of_size = np.flatnonzero(size == n)
-        for part in np.array_split(of_size, len(of_size) // CHUNK + 1):
+        for part in np.array_split(of_size, len(of_size) // STATIONS_PER_CHUNK + 1):
             rows = chosen[start[part, None] + np.arange(n)]
             lines[part], touch[:, rows] = _tangent(r[rows], z[rows], radius[rows])
 
@@ -245,7 +245,7 @@ def segments(selection: Selection) -> Segments:
 
 
 def _nearest(theta: Floats, away: Floats, group: Integers) -> Integers:
-    """Rows of the tubes to fit, group after group, the one nearest to the median angle first."""
+    """Rows of the tubes to fit, by group, the one nearest to the median angle first."""
     order = np.lexsort((theta, group))
     size = np.bincount(group)
     start = np.cumsum(size) - size
@@ -287,8 +287,8 @@ def _tangent(r: Floats, z: Floats, radius: Floats) -> tuple[Floats, Floats]:
     # Without tube i the sum of squares falls by error_i^2 / (1 - leverage_i).
     fall = error**2 / np.maximum(1 - 1 / n - du**2 / lever, 1e-9)[:, None]
     worst = fall.max(-1)
-    exclude = (worst > OUTLIER) & (n > FEWEST_TUBES)
-    best = np.where(exclude, square - worst + OUTLIER, square).argmin(1)[:, None, None]
+    exclude = (worst > OUTLIER_SQUARES) & (n > FEWEST_TUBES)
+    best = np.where(exclude, square - worst + OUTLIER_SQUARES, square).argmin(1)[:, None, None]
 
     slope = np.take_along_axis(slope[..., 0], best[..., 0], 1)
     height, fall = (np.take_along_axis(w, best, 1)[:, 0] for w in (height, fall))

@@ -1,13 +1,14 @@
-"""Frozen features as they lie on disk: ragged, memory-mapped, checksummed, shared by all runs.
+"""The cache of frozen features on disk: ragged, memory-mapped, checksummed, shared by all runs.
 
 The cache of one combination of data, split, selection, backbone, hit features and threshold is a
 folder, ``root/cache/features/<key>``, with ``meta.json`` and a folder of arrays for each split. It
-is made by ``extract.py``. A simulated test sample is made later, in a folder ``<key>-test`` beside.
+is made by ``extract.py``. A simulated test sample is made later by ``other_events.py``, in a folder
+``<key>-test`` beside it.
 """
 
-import hashlib
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,16 @@ from numpy.typing import NDArray
 
 from headsweep.config import SelectionConfig
 from headsweep.errors import DataError, UserError
+from headsweep.events.base import file_hash
+from headsweep.files import write_atomic
 
 REBUILD = "run the training command again: it rebuilds the cache and keeps finished members"
-"""What mends a cache that is gone or damaged."""
+"""Advice for a cache that is gone or damaged."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """One split: T tracks with H assigned hits in all; memory-mapped and read-only.
+    """One split: T tracks with H assigned hits in all; memory-mapped and read-only if loaded.
 
     Attributes:
         raw: Hit features, standardised, float32 [H, F].
@@ -55,22 +58,22 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Scale:
+class ColumnScale:
     """Mean and standard deviation of each column on the training split; std 0 for a constant."""
 
     mean: list[float]
     std: list[float]
 
     @classmethod
-    def of(cls, values: NDArray[np.float32]) -> "Scale":
-        """Statistics over the rows of ``values`` [n, C], n at least 1."""
+    def of(cls, values: NDArray[np.float32]) -> "ColumnScale":
+        """Compute the statistics over the rows of ``values`` [n, C], n at least 1."""
         mean = values.mean(axis=0, dtype=np.float64)
         std = values.std(axis=0, dtype=np.float64)
         std[std <= 1e-6 * np.abs(mean)] = 0.0  # all that rounding leaves of a constant column
         return cls(mean.tolist(), std.tolist())
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Standardised columns of ``values`` [n, C]; a constant column becomes 0."""
+        """Standardise the columns of ``values`` [n, C]; a constant column becomes 0."""
         std = np.array(self.std)
         inverse = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
         scaled: NDArray[np.float32] = ((values - np.array(self.mean)) * inverse).astype(np.float32)
@@ -79,7 +82,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Meta:
-    """What is known of a cache, ``meta.json``.
+    """Facts about a cache, ``meta.json``.
 
     Attributes:
         key: Its key, and the name of its folder.
@@ -91,17 +94,17 @@ class Meta:
         plane: Bending plane of the source, ``rz`` or ``xy``.
         pt_edges: Quoted pT bins of the source, GeV.
         min_bin_tracks: Least tracks of a bin with a verdict.
-        not_modelled: What the sample leaves out.
-        selection: Which true tracks count; the others are in no figure here but ``selected``.
-        selected: Share of the true tracks that count, of each split.
-        n_events: Events of each split that have a track that counts.
-        n_tracks: Tracks of each split that the backbone found: those in the cache.
-        efficiency: Share of true tracks that were found, of each split.
-        by_abs_eta: Of each split, found and all true tracks in each bin of ``bins.ABS_ETA``.
+        not_modelled: Effects that the sample leaves out.
+        selection: Cuts on true tracks; tracks that fail count in no figure but ``selected``.
+        selected: Share of the true tracks that pass the cuts, by split.
+        n_events: Events with a track that passes the cuts, by split.
+        n_tracks: Tracks that the backbone found, which are those in the cache, by split.
+        efficiency: Share of the true tracks that were found, by split.
+        by_abs_eta: Found and all true tracks in each bin of ``bins.ABS_ETA``, by split.
         hit_purity: Share of the assigned hits that truly belong to their track, on val.
         hit_efficiency: Share of the hits of true tracks that are assigned to them, on val.
         bytes_per_track: Size of the arrays over the number of tracks.
-        scales: ``Scale`` of raw, encoded and query, from the training split.
+        scales: ``ColumnScale`` of raw, encoded and query, from the training split.
         files: Size in bytes and sha256 of each array file, by path in the folder.
     """
 
@@ -125,7 +128,7 @@ class Meta:
     hit_purity: float
     hit_efficiency: float
     bytes_per_track: float
-    scales: dict[str, Scale]
+    scales: dict[str, ColumnScale]
     files: dict[str, tuple[int, str]]
 
 
@@ -133,8 +136,8 @@ class FeatureSet:
     """A cache of frozen features, verified when it is opened.
 
     Attributes:
-        folder: Where it is.
-        meta: What is known of it.
+        folder: Its folder.
+        meta: Facts about it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -146,7 +149,7 @@ class FeatureSet:
         self.folder = folder
         try:
             content = json.loads((folder / "meta.json").read_bytes())
-            scales = {name: Scale(**scale) for name, scale in content.pop("scales").items()}
+            scales = {name: ColumnScale(**scale) for name, scale in content.pop("scales").items()}
             selection = SelectionConfig(**content.pop("selection"))
             self.meta = Meta(**content, scales=scales, selection=selection)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -155,20 +158,20 @@ class FeatureSet:
             raise DataError(f"{folder}: its key is {self.meta.key}; {REBUILD}")
         for name, (size, digest) in self.meta.files.items():
             path = folder / name
-            if not path.is_file() or path.stat().st_size != size or sha256(path) != digest:
+            if not path.is_file() or path.stat().st_size != size or file_hash(path) != digest:
                 raise DataError(f"{path} is missing or not what was written; {REBUILD}")
 
     def beside(self, split: str) -> Path:
-        """Where a split lies that was made after the others, such as a new test sample."""
+        """Folder of a split that was made after the others, such as a new test sample."""
         return self.folder.with_name(f"{self.folder.name}-{split}")
 
     def holding(self, split: str) -> "FeatureSet":
-        """The cache that has a split: this one, or the one that was made for it later."""
+        """Cache with the given split: this one, or the one that was made for it later."""
         later = self.beside(split)
         return FeatureSet(later) if later.is_dir() else self
 
     def load(self, split: str) -> Features:
-        """The features of ``train``, ``val``, ``dev`` or ``test``.
+        """Load the features of ``train``, ``val``, ``dev`` or ``test``.
 
         Raises:
             UserError: The cache has no such split.
@@ -188,7 +191,7 @@ class FeatureSet:
         )
 
 
-def load(root: Path, key: str) -> FeatureSet:
+def open_cache(root: Path, key: str) -> FeatureSet:
     """Open the cache of a run, by the key in its ``job.json``.
 
     Raises:
@@ -197,7 +200,18 @@ def load(root: Path, key: str) -> FeatureSet:
     return FeatureSet(root / "cache" / "features" / key)
 
 
-def sha256(path: Path) -> str:
-    """Checksum of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def save_splits(folder: Path, splits: Mapping[str, Features]) -> dict[str, tuple[int, str]]:
+    """Write the arrays of each split into a new cache's folder; returns ``Meta.files``."""
+    for name, split in splits.items():
+        (folder / name).mkdir()
+        for f in fields(split):
+            np.save(folder / name / f"{f.name}.npy", getattr(split, f.name), allow_pickle=False)
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, file_hash(path))
+        for path in sorted(folder.glob("*/*.npy"))
+    }
+
+
+def save_meta(folder: Path, meta: Meta) -> None:
+    """Write ``meta.json`` into a cache's folder."""
+    write_atomic(folder / "meta.json", json.dumps(asdict(meta), indent=1).encode())

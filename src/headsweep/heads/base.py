@@ -1,4 +1,4 @@
-"""What a regression head is, and how K of them run at once.
+"""The interface of a regression head, and the run of K heads at once.
 
 A head is any ``nn.Module`` built as ``Head(in_dim, out_dim, **keys of its YAML)`` that maps
 [B, in_dim] to [B, out_dim]. A head may also offer ``stacked``, which runs K members in one call;
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 Dropout = Callable[[Tensor, float], Tensor]
-"""Drops entries of a stacked tensor [K, ...] with a probability, each member its own."""
+"""Drops entries of a stacked tensor [K, ...] with a probability; each member has its own mask."""
 
 
 @runtime_checkable
 class StackedHead(Protocol):
-    """A head with a form for K members at once."""
+    """Head with a form for K members at once."""
 
     def stacked(self, params: Mapping[str, Tensor], x: Tensor, dropout: Dropout) -> Tensor:
         """Run K members.
@@ -41,7 +41,7 @@ def run_members(
     dropout: Dropout,
     rng_states: Sequence[Tensor],
 ) -> Tensor:
-    """Outputs [K, B, out] of K members of ``head`` for x [K, B, in].
+    """Run K members of ``head``: x [K, B, in] to outputs [K, B, out].
 
     A head without a stacked form runs member by member, each on its own state of torch's global
     random generator (``rng_states``, updated in place), so that a member's own dropout does not

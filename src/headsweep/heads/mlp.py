@@ -1,4 +1,4 @@
-"""The document's multi-layer regression head."""
+"""Multi-layer perceptron, the default regression head."""
 
 from collections.abc import Mapping
 
@@ -48,7 +48,7 @@ class MLPHead(nn.Sequential):
         super().__init__(*layers, nn.Linear(width, out_dim))
 
     def stacked(self, params: Mapping[str, Tensor], x: Tensor, dropout: Dropout) -> Tensor:
-        """K members at once, see ``heads.base.StackedHead``."""
+        """Run K members at once, see ``heads.base.StackedHead``."""
         for index, layer in enumerate(self):
             if isinstance(layer, nn.Linear):
                 bias = params[f"{index}.bias"].unsqueeze(1)

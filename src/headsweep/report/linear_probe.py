@@ -13,11 +13,11 @@ import torch
 from scipy import stats
 
 from headsweep.config import (
+    STATISTICS,
     FeaturesConfig,
     PoolingConfig,
     SelectionConfig,
     SplitConfig,
-    TargetConfig,
 )
 from headsweep.errors import UserError
 from headsweep.features import cache as features_cache
@@ -33,9 +33,6 @@ from headsweep.training.targets import Target
 
 RIDGES = tuple(float(value) for value in np.logspace(-3, 4, 15))
 """Strengths that are tried, in units of the mean squared weight of a track."""
-
-STATISTICS = ("avg", "sum", "max", "min")
-"""The order of ``pooled``."""
 
 PARTS = ("raw", "encoded")
 """What is pooled: the hit features, or what the transformer makes of them."""
@@ -60,7 +57,7 @@ def feature_sets(
     config, found = read_config(job_folder), {}
     for name in names:
         if name == config["features"]["name"]:
-            found[name] = features_cache.load(root, about["cache_key"])
+            found[name] = features_cache.open_cache(root, about["cache_key"])
             continue
         data = config["data"]
         found[name] = extract.build(
@@ -147,15 +144,13 @@ def read_out(cache: FeatureSet, part: str = "raw", split: str = "val") -> Tracks
     """
     train, other = cache.load("train"), cache.load(split)
     x, new = pooled(train, part), pooled(other, part)
-    scale = features_cache.Scale.of(x.astype(np.float32))
+    scale = features_cache.ColumnScale.of(x.astype(np.float32))
     x, new = (scale.apply(values.astype(np.float32)).astype(np.float64) for values in (x, new))
     pt, q = (np.asarray(train.truth[:, column], dtype=np.float64) for column in (2, 3))
     slope, level, _ = ridge(x, q / pt, pt**2)
     outputs = np.zeros((len(other), 3))
     outputs[:, 2] = new @ slope + level
-    physical = Target(
-        TargetConfig("q_over_pt", relative=True), np.zeros(3), np.ones(3), 5 * float(pt.max())
-    )
+    physical = Target("q_over_pt", True, np.zeros(3), np.ones(3), 5 * float(pt.max()))
     return physical.decode(outputs, other.truth, other.axis, other.event)
 
 

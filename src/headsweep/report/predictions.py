@@ -70,7 +70,7 @@ class Cache:
     @classmethod
     def open(cls, root: Path, key: str, split: str) -> "Cache":
         """Read the references of a cache under ``root`` on one split."""
-        cache = features_cache.load(root, key)
+        cache = features_cache.open_cache(root, key)
         scored, train = cache.load(split), cache.load("train")
         own = cache.holding(split).meta
         facts = ("selected", "n_events", "n_tracks", "efficiency", "by_abs_eta")

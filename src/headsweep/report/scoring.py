@@ -12,7 +12,7 @@ from headsweep.errors import UserError
 from headsweep.events.base import Source
 from headsweep.events.hepattn import Hepattn
 from headsweep.features import cache as features_cache
-from headsweep.features import extract
+from headsweep.features import other_events
 from headsweep.identity import stable_hash
 from headsweep.instantiate import make
 from headsweep.stats.metrics import Tracks
@@ -32,7 +32,7 @@ def _prepared(
     root: Path, cache_key: str, name: str, target: tuple[str, bool]
 ) -> tuple[Split, Target]:
     """One split and the target standardised on training; kept, for the next member needs them."""
-    cache = features_cache.load(root, cache_key)
+    cache = features_cache.open_cache(root, cache_key)
     train = cache.load("train")
     fitted = Target.fit(TargetConfig(*target), train.truth, train.axis)
     return Split.of(cache.load(name), fitted), fitted
@@ -81,12 +81,12 @@ def open_test(job_folder: Path, root: Path) -> tuple[str, str]:
         UserError: The data of the job have no test split.
     """
     config, about = _stored(job_folder)
-    cache = features_cache.load(root, about["cache_key"])
+    cache = features_cache.open_cache(root, about["cache_key"])
     source: Source = make(config["data"]["source"])
     sample = source.test_sample()
     split = config["data"]["split"]
     if sample is not None:
-        extract.build_test(cache, source, SplitConfig(**split), make(config["backbone"]), root)
+        other_events.build_test(cache, source, SplitConfig(**split), make(config["backbone"]), root)
         return sample.key(), "a new sample of the simulation"
     cache.load("test")
     return stable_hash([about["data_key"], split]), "the split test of these data"
@@ -126,11 +126,11 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
     seeds = [s for s, r in read_results(job_folder).items() if r["status"] == "finished"]
     if not seeds:
         raise UserError(f"{job_folder}: no finished member to predict with")
-    cache = features_cache.load(root, about["cache_key"])
+    cache = features_cache.open_cache(root, about["cache_key"])
     train = cache.load("train")
     target = Target.fit(TargetConfig(**config["target"]), train.truth, train.axis)
     events = _source_at(config["data"]["source"], data, cache.meta).load(root)
-    frozen = extract.of_other_events(cache.meta, make(config["backbone"]), events)
+    frozen = other_events.features_of_events(cache.meta, make(config["backbone"]), events)
     split = Split.of(frozen, target)
     population = _trained(job_folder, config, seeds, split, target, "head")
     outputs = population.predict(split.hits, torch.arange(len(split)))

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from headsweep.config import RUNTIME_KEYS, override_key
+from headsweep.config import RUNTIME_KEYS
 from headsweep.errors import DataError
+from headsweep.identity import override_key
 from headsweep.store import runs
 
 FOLD_KEYS = ("data.split.fold", "data.split.seed")

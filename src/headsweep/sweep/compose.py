@@ -23,11 +23,11 @@ from headsweep.config import (
     OptimConfig,
     TruthConfig,
     config_root,
-    override_key,
     register,
 )
 from headsweep.errors import UserError
 from headsweep.files import flat
+from headsweep.identity import override_key
 from headsweep.instantiate import check_node
 from headsweep.sweep.internals import set_values
 from headsweep.sweep.overrides import is_runtime, only_sets_a_value, parsed, short_errors

@@ -4,7 +4,7 @@ Torch is imported where it is used, so that ``--cfg job`` and ``--help`` are qui
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from headsweep.identity import run_key
 from headsweep.instantiate import make
 
 if TYPE_CHECKING:
-    from headsweep.backbone.base import Backbone
+    from headsweep.backbone.base import Backbone, Progress
     from headsweep.events.base import Source
     from headsweep.features.cache import FeatureSet
     from headsweep.sweep.compose import Job
@@ -110,9 +110,7 @@ def check_test(jobs: "Sequence[Job]", inputs: Sequence[Inputs]) -> None:
             )
 
 
-def build_features(
-    job: "Job", inputs: Inputs, progress: Callable[[str, float], None] | None = None
-) -> "FeatureSet":
+def build_features(job: "Job", inputs: Inputs, progress: "Progress | None" = None) -> "FeatureSet":
     """The frozen features of a job, from the cache or made now.
 
     Raises:

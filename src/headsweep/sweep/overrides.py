@@ -13,9 +13,9 @@ from hydra.errors import HydraException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from headsweep.config import GROUPS, RUNTIME_KEYS, override_key
+from headsweep.config import GROUPS, RUNTIME_KEYS
 from headsweep.errors import UserError
-from headsweep.identity import stable_hash
+from headsweep.identity import override_key, stable_hash
 
 USELESS_ADVICE = ("Config search path", "To append to your config", "See https://")
 """Starts of lines of Hydra's messages that do not hold here: ``+`` is refused, for example."""

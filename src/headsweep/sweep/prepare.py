@@ -1,12 +1,13 @@
 """Preparation of a sweep or a single run: inputs, feature caches and databases."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from headsweep.backbone.base import Progress
 from headsweep.errors import UserError
 from headsweep.identity import NUMERICS
 from headsweep.sweep.inputs import (
@@ -17,8 +18,6 @@ from headsweep.sweep.inputs import (
     find_inputs,
 )
 from headsweep.sweep.plan import Plan
-
-Progress = Callable[[str, float], None]
 
 
 def prepare(plan: Plan, report: Progress) -> list[Inputs]:

@@ -1,6 +1,6 @@
-"""From a stored configuration to the objects it names.
+"""Builders of members and populations from a resolved configuration.
 
-Torch is imported by what needs it: a sweep command whose caches are there does not.
+Torch is imported inside the functions: a sweep command whose caches exist does not need it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def member_builder(
     config: Mapping[str, Any], inputs: int, dim: int, outputs: int
 ) -> "Callable[[], Member]":
-    """What makes one member of a resolved configuration, with fresh weights.
+    """Return a function that builds one member with fresh weights.
 
     Args:
         config: The resolved configuration (its ``pooling`` and ``head`` are read).
@@ -53,7 +53,7 @@ def member_builder(
 def population_builder(
     config: Mapping[str, Any], inputs: int, dim: int, outputs: int, device: str = "cpu"
 ) -> "Callable[[Sequence[int]], Population]":
-    """What makes a population of given seeds; arguments as for ``member_builder``."""
+    """Return a function from seeds to a population; arguments as for ``member_builder``."""
     from headsweep.training.members import Population
 
     member = member_builder(config, inputs, dim, outputs)

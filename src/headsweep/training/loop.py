@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,52 +14,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headsweep.config import OptimConfig
+from headsweep.features.cache import Features
 from headsweep.stats import curves
 from headsweep.stats import metrics as stats_metrics
 from headsweep.stats.metrics import Tracks
 from headsweep.training.members import AdamW, Batches, Population, clip_rows
-from headsweep.training.pooling import FrozenTracks, Hits, to_hits
+from headsweep.training.pooling import Hits, to_hits
+from headsweep.training.schedule import EARLY_EPOCHS, evaluation_steps, onecycle
 from headsweep.training.targets import Target
 
 CURVE_TRACKS = 2000
 """Learning curves are evaluated on this many fixed validation tracks."""
 
-EARLY_EPOCHS = 2
-EARLY_EVALUATIONS = 10
-"""During the first epochs the curves get this many points an epoch, later one."""
-
-WARMUP = 0.1
-"""Share of the steps in which OneCycle's rate rises."""
-
 PLATEAU_FACTOR = 0.5
 PLATEAU_END = 0.01
 """On a plateau the rate is halved; below this share of the first rate a member stops."""
 
-Progress = Callable[[int, float | None], None]
-"""Called with the step and the mean validation r68 so far."""
+OnStep = Callable[[int, float | None], None]
+"""Called after a step with its number and the last mean validation r68."""
 
-Watch = Callable[[int, list[dict[str, float]]], str | None]
-"""Called after an evaluation with the step and the last point of every member's curves: a member
-that has stopped carries its last one, a failed member is an empty one. Says why to end, or None."""
-
-
-class FrozenSplit(FrozenTracks, Protocol):
-    """One split of frozen features with its truth (features.Features)."""
-
-    @property
-    def truth(self) -> NDArray[np.float32]:
-        """eta, phi, pt and q [T, 4]."""
-        ...
-
-    @property
-    def axis(self) -> NDArray[np.float32]:
-        """Mean eta and phi of the hits [T, 2]."""
-        ...
-
-    @property
-    def event(self) -> NDArray[np.int64]:
-        """Event number of each track [T]."""
-        ...
+OnEvaluation = Callable[[int, list[dict[str, float]]], str | None]
+"""Called after an evaluation with the step and the last point of every member's curves. A member
+that has stopped keeps its last point, a failed one has an empty point. Returns the reason to prune
+all members, or None to go on."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +50,8 @@ class Split:
     event: NDArray[Any]
 
     @classmethod
-    def of(cls, features: FrozenSplit, target: Target, device: str = "cpu") -> "Split":
-        """Copy a split of frozen features to a device."""
+    def of(cls, features: Features, target: Target, device: str = "cpu") -> "Split":
+        """Copy one split of frozen features to a device."""
         values = target.encode(features.truth, features.axis)
         return cls(
             hits=to_hits(features, device),
@@ -88,14 +65,14 @@ class Split:
         return len(self.truth)
 
     def tracks(self, target: Target, outputs: Tensor) -> Tracks:
-        """Physical predictions from outputs [T', O] for the first T' tracks."""
+        """Decode outputs [T', O] of the first T' tracks to physical predictions."""
         n = len(outputs)
         return target.decode(outputs.cpu().numpy(), self.truth[:n], self.axis[:n], self.event[:n])
 
 
 @dataclass
 class MemberResult:
-    """What one member leaves behind; field by field as in its run folder."""
+    """Result of one member; its fields are those of the run folder."""
 
     seed: int
     status: str
@@ -123,11 +100,11 @@ def update(
     rates: Sequence[float],
     clip: float,
 ) -> tuple[list[float], list[float]]:
-    """One step of every member.
+    """Update every member once.
 
     Args:
         population: The members.
-        optimiser: Theirs.
+        optimiser: Their optimiser.
         data: The training split.
         rows: Tracks of each member's batch [K, B].
         rates: Learning rate of each member [K].
@@ -147,31 +124,9 @@ def update(
     return loss.tolist(), norms.tolist()
 
 
-def evaluation_steps(steps: int, per_epoch: int) -> list[int]:
-    """Steps after which the curves are evaluated; 0 is before the first step."""
-    early = {
-        round(i * per_epoch / EARLY_EVALUATIONS)
-        for i in range(EARLY_EPOCHS * EARLY_EVALUATIONS + 1)
-    }
-    late = range(EARLY_EPOCHS * per_epoch, steps + 1, per_epoch)
-    return sorted(s for s in {*early, *late, 0, steps} if s <= steps)
-
-
-def onecycle(step: int, steps: int, lr: float) -> float:
-    """The 1cycle rate (Smith and Topin, 2018): cosine up from lr/25, cosine down to lr/250000."""
-    top = max(WARMUP * steps - 1, 1.0)
-    if step <= top:
-        return _cosine(lr / 25, lr, step / top)
-    return _cosine(lr, lr / 250_000, (step - top) / (steps - 1 - top))
-
-
-def _cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
-
-
 @dataclass
 class _Log:
-    """What is recorded of one member while it trains."""
+    """Record of one member during a training."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -184,7 +139,7 @@ class _Log:
 
 
 class _Fit:
-    """One training; ``alive`` are the members still in the stack, by their first place."""
+    """State of a training; ``alive`` are the members still in the stack, by their first place."""
 
     def __init__(
         self,
@@ -207,7 +162,7 @@ class _Fit:
         self.started = time.perf_counter()
 
     def step(self, step: int) -> None:
-        """One update of every member; members whose loss is not finite leave."""
+        """Update every member once; members whose loss is not finite leave the stack."""
         rows = self.batches.next().to(self.train.targets.device)
         loss, norms = update(
             self.population, self.optimiser, self.train, rows, self.rates(step), self.optim.clip
@@ -218,7 +173,7 @@ class _Fit:
         self.fail(step, "loss", loss)
 
     def fail(self, step: int, what: str, values: Sequence[float]) -> None:
-        """Let the members go whose value is not finite."""
+        """Members whose value is not finite fail and leave the stack."""
         bad = {k: v for k, v in zip(self.alive, values, strict=True) if not math.isfinite(v)}
         for k, value in bad.items():
             reason = f"seed {self.seeds[k]}: {what} is {value} at step {step}"
@@ -226,13 +181,13 @@ class _Fit:
         self.leave(list(bad))
 
     def rates(self, step: int) -> list[float]:
-        """The learning rate of each member still in the stack."""
+        """Learning rate of each member still in the stack."""
         if self.optim.schedule == "onecycle":
             return [onecycle(step - 1, self.optim.steps, self.optim.lr)] * len(self.alive)
         return [self.logs[k].rate for k in self.alive]
 
     def evaluate(self, step: int) -> float:
-        """Add a point to the curves; mean validation r68 of the members in the stack.
+        """Add a point to the curves, and return the mean validation r68 of the stack.
 
         A member whose validation loss is not finite fails: its last update broke it.
         """
@@ -266,7 +221,7 @@ class _Fit:
         return float(np.mean(r68))
 
     def stop_early(self, step: int) -> None:
-        """Apply the patience: lower the rate or let the member go."""
+        """Apply the patience: lower the rate of a member, or finish it."""
         patience = self.optim.patience
         if patience is None:
             return
@@ -283,13 +238,13 @@ class _Fit:
         self.finish(done, step)
 
     def finish(self, members: Sequence[int], step: int, pruned: str | None = None) -> None:
-        """Members end well, or are pruned for a reason, and leave the stack."""
+        """End members, as finished or as pruned for a reason; they leave the stack."""
         for k in members:
             self.results[k] = self.result(k, step, "pruned" if pruned else "finished", pruned)
         self.leave(members)
 
     def points(self) -> list[dict[str, float]]:
-        """The last point of every member's curves; empty for a failed one."""
+        """Last point of every member's curves; empty for a failed one."""
         failed = {k for k, result in self.results.items() if result.status == "failed"}
         return [{} if k in failed else log.rows[-1] for k, log in enumerate(self.logs)]
 
@@ -303,7 +258,7 @@ class _Fit:
                     part.keep(places)
 
     def result(self, k: int, step: int, status: str, reason: str | None) -> MemberResult:
-        """What is known of a member when it ends, but for its validation metrics."""
+        """Result of a member when it ends, without its validation metrics."""
         log = self.logs[k]
         last = self.population.member_weights(self.alive.index(k))
         return MemberResult(
@@ -321,7 +276,7 @@ class _Fit:
         )
 
     def curve_metrics(self, k: int) -> dict[str, float]:
-        """The metrics of a member's training curves (metrics.md)."""
+        """Metrics of a member's training curves, ``stats/curves.py``."""
         log, curve = self.logs[k], self.results[k].history
         steps, val = curve["step"].to_numpy(), curve["val_loss"].to_numpy()
         return {
@@ -334,7 +289,7 @@ class _Fit:
         }
 
     def score(self, build: Callable[[Sequence[int]], Population]) -> None:
-        """Validation metrics, on all of val, of members that did not fail at their kept weights."""
+        """Add metrics on the whole validation split to the results, at the kept weights."""
         finished = [k for k, r in sorted(self.results.items()) if r.status != "failed"]
         if not finished:
             return
@@ -361,11 +316,11 @@ def fit(
     val: Split,
     target: Target,
     optim: OptimConfig,
-    on_progress: Progress | None = None,
-    on_evaluation: Watch | None = None,
+    on_step: OnStep | None = None,
+    on_evaluation: OnEvaluation | None = None,
     also: Sequence[str] = (),
 ) -> list[MemberResult]:
-    """Train one member for each seed, together.
+    """Train one member per seed, all together.
 
     The weights with the lowest validation loss on the curve's tracks are kept. A member whose
     loss is not finite fails alone; the others go on as if it had never been there.
@@ -375,12 +330,12 @@ def fit(
         seeds: One for each member.
         train: The training split.
         val: The validation split.
-        target: How outputs are read.
+        target: The parametrisation of the outputs.
         optim: Budget, rate and schedule.
-        on_progress: Called after every step.
+        on_step: Called after every step.
         on_evaluation: Called after every evaluation but the one before the first step; all members
             end, with the status ``pruned``, when it gives a reason.
-        also: Metrics that the curves hold beside q/pT's resolution.
+        also: Metrics in the curves beside the resolution of q/pT.
 
     Returns:
         One result a seed, in the order of ``seeds``.
@@ -396,8 +351,8 @@ def fit(
             if pruned is not None:
                 run.finish(list(run.alive), step, pruned)
             run.stop_early(step)
-        if on_progress is not None:
-            on_progress(step, r68)
+        if on_step is not None:
+            on_step(step, r68)
         if not run.alive:
             break
     run.finish(list(run.alive), optim.steps)

@@ -1,4 +1,4 @@
-"""K members of one architecture trained at once: stacked weights, own seeds, own optimiser rates.
+"""K members of one architecture trained at once: stacked weights, own seeds, own rates.
 
 All weights of a member lie in one row of a [K, N] buffer, of which the named parameters are
 views. Whatever acts per member (norms, AdamW, stopping, compaction) acts on rows. Everything
@@ -23,7 +23,7 @@ _PURPOSES = ("init", "order", "dropout", "head")
 
 
 class Member(nn.Module):
-    """What is trained for one member: two projections and a head; others run it stacked."""
+    """Trained modules of one member: two projections and a head; ``Population`` runs K of them."""
 
     def __init__(self, raw: nn.Module | None, encoded: nn.Module | None, head: nn.Module) -> None:
         super().__init__()
@@ -63,10 +63,10 @@ class Population:
     """K members and the random streams that belong to them.
 
     Args:
-        build: Makes one member with fresh weights.
+        build: Builds one member with fresh weights.
         config: The pooling that feeds the heads.
         seeds: One seed for each member.
-        device: Where to train.
+        device: The device to train on.
         dtype: Precision of the weights.
     """
 
@@ -102,7 +102,7 @@ class Population:
         return len(self.seeds)
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
-        """Views [K, ...] of rows like ``weights`` (or their gradients), by parameter name."""
+        """Views [K, ...] by parameter name of rows like ``weights``, or of their gradients."""
         parts = torch.split(rows, self._sizes, dim=1)
         return {
             name: torch.unflatten(part, 1, shape)
@@ -135,7 +135,7 @@ class Population:
         return torch.cat(parts, dim=1)
 
     def _drop(self, x: Tensor, probability: float) -> Tensor:
-        """Dropout with a mask of each member's own, its probability in steps of 2**-16."""
+        """Apply dropout with a separate mask per member, its probability in steps of 2**-16."""
         threshold = min(round(probability * 2**16), 2**16 - 1)
         if not self.training or threshold == 0:
             return x
@@ -153,7 +153,7 @@ class Population:
         return {name: value[k].clone() for name, value in named.items()}
 
     def load(self, weights: Sequence[Mapping[str, Tensor]]) -> None:
-        """Take over the named weights and buffers of each member."""
+        """Set the named weights and buffers of each member."""
         named = self.named(self.weights.detach()) | self.buffers
         for k, own in enumerate(weights):
             for name, value in named.items():
@@ -173,7 +173,7 @@ def _generator(seed: int, purpose: str, device: str) -> torch.Generator:
 
 
 def _seeded(build: Callable[[], Member], seed: int) -> Member:
-    """A member whose initial weights depend on its seed alone."""
+    """Build a member whose initial weights depend on its seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(purpose_seed(seed, "init"))
         return build()
@@ -208,7 +208,7 @@ class Batches:
         return self._orders[:, start : start + self.size].contiguous()
 
     def keep(self, alive: Sequence[int]) -> None:
-        """Go on with the members at these places."""
+        """Keep the members at these places."""
         self._generators = [self._generators[k] for k in alive]
         self._orders = self._orders[list(alive)]
 
@@ -231,7 +231,7 @@ class AdamW:
         self._steps = 0
 
     def step(self, weights: Tensor, grads: Tensor, rates: Tensor) -> None:
-        """One update with rates [K]."""
+        """Update the rows once, with rates [K]."""
         self._steps += 1
         first, second = self.BETAS
         rate = rates.unsqueeze(1)
@@ -244,13 +244,17 @@ class AdamW:
         weights.addcmul_(update, rate / -(1 - first**self._steps))
 
     def keep(self, alive: Sequence[int]) -> None:
-        """Go on with the rows at these places."""
+        """Keep the rows at these places."""
         self._mean = self._mean[list(alive)]
         self._square = self._square[list(alive)]
 
 
 def clip_rows(grads: Tensor, largest: float) -> Tensor:
-    """Scale every row of gradients [K, N] to a norm of at most ``largest``; norms before, [K]."""
+    """Scale every row of gradients [K, N] to a norm of at most ``largest``.
+
+    Returns:
+        The norms before, [K].
+    """
     norms: Tensor = torch.linalg.vector_norm(grads, dim=1)
     grads.mul_((largest / (norms + 1e-6)).clamp_max(1).unsqueeze(1))
     return norms

@@ -8,7 +8,7 @@ per output that won.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numba
 import numpy as np
@@ -18,38 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headsweep.config import PoolingConfig
+from headsweep.features.cache import Features
 
 MIN_WEIGHT = 1e-8
-"""Smallest sum of weights an average is divided by (the document's formula)."""
-
-
-class FrozenTracks(Protocol):
-    """What pooling needs of one split of frozen features (features/cache.py); shapes as in Hits."""
-
-    @property
-    def raw(self) -> NDArray[np.float32]:
-        """Raw hit features [H, F]."""
-        ...
-
-    @property
-    def encoded(self) -> NDArray[np.float32]:
-        """Encoded hit features [H, D]."""
-        ...
-
-    @property
-    def p(self) -> NDArray[np.float32]:
-        """Assignment probability of each hit [H]."""
-        ...
-
-    @property
-    def offsets(self) -> NDArray[np.int64]:
-        """First hit of each track, and H [T+1]."""
-        ...
-
-    @property
-    def query(self) -> NDArray[np.float32]:
-        """Query embedding of each track [T, D]."""
-        ...
+"""Smallest sum of weights that an average is divided by."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +52,7 @@ class Hits:
         return len(self.query)
 
 
-def to_hits(split: FrozenTracks, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Hits:
+def to_hits(split: Features, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Hits:
     """Copy one split of frozen features to a device and sum its weighted hits once."""
     track = np.repeat(np.arange(len(split.query)), np.diff(split.offsets))
     p = np.asarray(split.p, dtype=np.float64)
@@ -106,18 +78,21 @@ def to_hits(split: FrozenTracks, device: str = "cpu", dtype: torch.dtype = torch
 
 
 def aggregated_dim(config: PoolingConfig, dim: int) -> int:
-    """Length of the pooled vector: D + 8P for the document's choice of everything."""
+    """Length of the pooled vector: D + 8P by default."""
     projections = config.raw + config.encoded
     return config.query * dim + projections * len(config.statistics) * projected_dim(config, dim)
 
 
 def projected_dim(config: PoolingConfig, dim: int) -> int:
-    """P: D for ``full``, D // 2 for ``half``."""
+    """Width P of a projection: D for ``full``, D // 2 for ``half``."""
     return dim if config.width == "full" else dim // 2
 
 
 class SwiGLU(nn.Module):
-    """Gated unit over halves (a, b) of the last axis: silu(a) * b."""
+    """Gated unit over halves (a, b) of the last axis: silu(a) * b.
+
+    The activation ``pooling.activation=swiglu``. No arm or sweep that is shipped uses it.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., 2n] to [..., n]."""
@@ -126,7 +101,12 @@ class SwiGLU(nn.Module):
 
 
 def build_projection(config: PoolingConfig, inputs: int, dim: int) -> nn.Module:
-    """One projection: Linear(inputs, P), or upstream's Dense with one hidden layer of 2 inputs."""
+    """Build one projection with fresh weights.
+
+    ``pooling.projection=linear`` is Linear(inputs, P). ``mlp`` is upstream's Dense, with one hidden
+    layer of 2 inputs and the activation ``silu`` or ``swiglu``: it is there for comparisons with
+    upstream, and no arm or sweep that is shipped uses it.
+    """
     outputs = projected_dim(config, dim)
     if config.projection == "linear":
         return nn.Linear(inputs, outputs)
@@ -137,14 +117,13 @@ def build_projection(config: PoolingConfig, inputs: int, dim: int) -> nn.Module:
 
 
 def pool(config: PoolingConfig, params: Mapping[str, Tensor], hits: Hits, rows: Tensor) -> Tensor:
-    """The aggregated features of a batch for K members at once.
+    """Pool the hits of a batch of tracks for K members at once.
 
     Query, then the statistics of the raw projection in the order of ``config.statistics``, then
-    those of the encoded one; the default is the document's order (avg, sum, max, min). Parts
-    switched off in ``config`` are left out.
+    those of the encoded one. Parts switched off in ``config`` are left out.
 
     Args:
-        config: What is projected and pooled.
+        config: The projections and statistics.
         params: Stacked weights ``raw.weight`` [K, P, F], ``raw.bias`` [K, P], ``encoded.weight``,
             .. (an MLP projection has ``raw.0.weight``, ..).
         hits: The split.
@@ -167,7 +146,7 @@ def pool(config: PoolingConfig, params: Mapping[str, Tensor], hits: Hits, rows: 
 def _pool_compiled(
     config: PoolingConfig, name: str, params: Mapping[str, Tensor], hits: Hits, rows: Tensor
 ) -> dict[str, Tensor]:
-    """Linear projection on the CPU: sums pooled before projecting, extremes by the kernel."""
+    """Pool a linear projection on the CPU: sums before projecting, extremes by the kernel."""
     weight, bias = params["weight"], params["bias"]
     x, total = getattr(hits, name), getattr(hits, f"{name}_sum")
     pooled: dict[str, Tensor] = {}
@@ -185,7 +164,7 @@ def _pool_compiled(
 def _pool_padded(
     config: PoolingConfig, name: str, params: Mapping[str, Tensor], hits: Hits, rows: Tensor
 ) -> dict[str, Tensor]:
-    """Any projection on any device: the batch's hits padded to its longest track."""
+    """Pool any projection on any device, with hits padded to the longest track."""
     members, batch = rows.shape
     if len(hits.p) == 0:
         last_bias = params["bias" if config.projection == "linear" else "2.bias"]
@@ -208,7 +187,7 @@ def _pool_padded(
 
 
 def _project(config: PoolingConfig, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """Stacked projection of hits [K, N, F] to [K, N, P]."""
+    """Project hits [K, N, F] to [K, N, P], each member with its own weights."""
     if config.projection == "linear":
         return torch.baddbmm(params["bias"].unsqueeze(1), x, params["weight"].mT)
     hidden = torch.baddbmm(params["0.bias"].unsqueeze(1), x, params["0.weight"].mT)

@@ -1,4 +1,4 @@
-"""True parameter counts and operations, taken from the built modules."""
+"""Parameter counts and operations of a member, taken from the built modules."""
 
 from torch import nn
 
@@ -8,12 +8,12 @@ from headsweep.training.pooling import aggregated_dim
 
 
 def count(module: nn.Module | None) -> int:
-    """Trained numbers of a module: weights, biases and LayerNorm."""
+    """Number of trained parameters of a module; 0 for None."""
     return sum(p.numel() for p in module.parameters()) if module is not None else 0
 
 
 def parameter_counts(member: Member, pooling: PoolingConfig, dim: int) -> dict[str, int]:
-    """Counts of one member by component, and the length of the vector its head reads.
+    """Parameter counts of one member by component, and the length of its pooled vector.
 
     Args:
         member: The built member.
@@ -40,6 +40,6 @@ def track_flops(member: Member, hits: float) -> float:
 
 
 def _weights(module: nn.Module | None) -> int:
-    """Entries of the matrices of all linear layers in a module."""
+    """Number of entries of the matrices of all linear layers in a module."""
     parts = module.modules() if module is not None else ()
     return sum(part.weight.numel() for part in parts if isinstance(part, nn.Linear))

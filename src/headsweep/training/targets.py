@@ -1,5 +1,6 @@
-"""What a head learns, and how its outputs become physics again."""
+"""Parametrisations of (eta, phi, pt, q) that a head learns, and their way back to physics."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,37 @@ from headsweep.config import TargetConfig
 from headsweep.stats.metrics import Array, Tracks, wrap_phi
 
 MIN_PT = 0.1
-"""Smallest pT an output is turned into, in GeV."""
+"""Smallest decoded pT in GeV."""
+
+
+@dataclass(frozen=True)
+class _Momentum:
+    """Outputs that stand for pt and q, after eta and phi.
+
+    Attributes:
+        encode: From pt and q [T] to the outputs, each [T].
+        decode_pt: From the first of them to pt in GeV, before clipping.
+        gives_kappa: True if the only output is kappa = q/pt itself; otherwise the last one is q.
+    """
+
+    encode: Callable[[Array, Array], tuple[Array, ...]]
+    decode_pt: Callable[[Array], Array]
+    gives_kappa: bool = False
+
+
+MOMENTA = {
+    "plain": _Momentum(lambda pt, q: (pt, q), lambda pt: pt),
+    "log_pt": _Momentum(lambda pt, q: (np.log(pt), q), np.exp),
+    "inverse_pt": _Momentum(
+        lambda pt, q: (1 / pt, q),
+        # An inverse at or below 0 lies beyond infinite pT: it is clipped from above.
+        lambda inverse: np.where(inverse > 0, 1 / inverse, np.inf),
+    ),
+    "q_over_pt": _Momentum(
+        lambda pt, q: (q / pt,), lambda kappa: 1 / np.abs(kappa), gives_kappa=True
+    ),
+}
+"""The parametrisations by ``target.name``; ``config.TARGETS`` lists them for the schema."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +49,15 @@ class Target:
     """One parametrisation of (eta, phi, pt, q), standardised on the training split.
 
     Attributes:
-        config: Which one.
+        name: Key of ``MOMENTA``.
+        relative: True if eta and phi are relative to the axis of the track's hits.
         mean: Mean of each output before standardisation [O].
         std: Its standard deviation [O].
-        max_pt: Largest pT an output is turned into, in GeV: 5 times the largest of training.
+        max_pt: Largest decoded pT in GeV: 5 times the largest of training.
     """
 
-    config: TargetConfig
+    name: str
+    relative: bool
     mean: Array
     std: Array
     max_pt: float
@@ -36,12 +69,13 @@ class Target:
         Args:
             config: The parametrisation.
             truth: eta, phi, pt [GeV], q of the training tracks [T, 4].
-            axis: eta and phi of the tracks' hits [T, 2], see features/cache.py.
+            axis: eta and phi of the tracks' hits [T, 2], see ``features.cache.Features``.
         """
-        values = _values(config, truth, axis)
+        values = _values(config.name, config.relative, truth, axis)
         std = values.std(axis=0)
         return cls(
-            config=config,
+            name=config.name,
+            relative=config.relative,
             mean=values.mean(axis=0),
             std=np.where(std > 0, std, 1.0),
             max_pt=5 * float(truth[:, 2].max()),
@@ -54,38 +88,29 @@ class Target:
 
     def encode(self, truth: NDArray[Any], axis: NDArray[Any]) -> Array:
         """Standardised targets [T, O] of true tracks [T, 4]."""
-        return (_values(self.config, truth, axis) - self.mean) / self.std
+        return (_values(self.name, self.relative, truth, axis) - self.mean) / self.std
 
     def decode(
         self, outputs: NDArray[Any], truth: NDArray[Any], axis: NDArray[Any], event: NDArray[Any]
     ) -> Tracks:
-        """Physical predictions beside the truth, for the metrics.
+        """Decode outputs to physical predictions beside the truth, for the metrics.
 
         pT is clipped to [``MIN_PT``, ``max_pt``] GeV. kappa = q/pT is sign(q)/pT with the clipped
-        pT, except for ``q_over_pt``, where it is the output itself.
+        pT, unless the output is kappa itself.
 
         Args:
-            outputs: What the head returned [T, O].
+            outputs: Outputs of the head [T, O].
             truth: eta, phi, pt, q [T, 4].
             axis: eta and phi of the hits [T, 2].
             event: Event number of each track [T].
         """
         values = np.asarray(outputs, dtype=np.float64) * self.std + self.mean
         eta, phi = values[:, 0], values[:, 1]
-        if self.config.relative:
+        if self.relative:
             eta, phi = eta + axis[:, 0], wrap_phi(phi + axis[:, 1])
-        last = values[:, -1]
+        last, momentum = values[:, -1], MOMENTA[self.name]
         with np.errstate(divide="ignore", over="ignore"):
-            match self.config.name:
-                case "plain":
-                    raw_pt = values[:, 2]
-                case "log_pt":
-                    raw_pt = np.exp(values[:, 2])
-                case "inverse_pt":
-                    # An inverse at or below 0 lies beyond infinite pT: it is clipped from above.
-                    raw_pt = np.where(values[:, 2] > 0, 1 / values[:, 2], np.inf)
-                case _:
-                    raw_pt = 1 / np.abs(last)
+            raw_pt = momentum.decode_pt(values[:, 2])
         pt = np.clip(raw_pt, MIN_PT, self.max_pt)
         true = np.asarray(truth, dtype=np.float64)
         return Tracks(
@@ -97,18 +122,15 @@ class Target:
             eta=eta,
             phi=phi,
             pt=pt,
-            kappa=last if self.config.name == "q_over_pt" else np.sign(last) / pt,
+            kappa=last if momentum.gives_kappa else np.sign(last) / pt,
             charge=last,
             clipped=(raw_pt < MIN_PT) | (raw_pt > self.max_pt),
         )
 
 
-def _values(config: TargetConfig, truth: NDArray[Any], axis: NDArray[Any]) -> Array:
+def _values(name: str, relative: bool, truth: NDArray[Any], axis: NDArray[Any]) -> Array:
     """Targets before standardisation [T, O]."""
     eta, phi, pt, q = np.asarray(truth, dtype=np.float64).T
-    if config.relative:
+    if relative:
         eta, phi = eta - axis[:, 0], wrap_phi(phi - axis[:, 1])
-    if config.name == "q_over_pt":
-        return np.stack([eta, phi, q / pt], axis=1)
-    momentum = {"plain": pt, "log_pt": np.log(pt), "inverse_pt": 1 / pt}[config.name]
-    return np.stack([eta, phi, momentum, q], axis=1)
+    return np.stack([eta, phi, *MOMENTA[name].encode(pt, q)], axis=1)

@@ -1,4 +1,4 @@
-"""How long a job will take here, from a few real steps on made-up hits."""
+"""Expected training time of a job on this machine, from a few real steps on random hits."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ HITS_PER_TRACK = 20
 """Typical of the simulated spectrometer (true hits of one muon)."""
 
 OVERHEAD = 1.15
-"""Evaluations of the curves and the last scoring, on top of the steps."""
+"""Factor for the evaluations of the curves and the last scoring."""
 
 
 def estimate_seconds(
@@ -27,10 +27,10 @@ def estimate_seconds(
     outputs: int,
     optim: OptimConfig,
 ) -> float:
-    """Expected training time of one job, without data and cache.
+    """Estimate the training time of one job in seconds, without data and cache.
 
     Args:
-        build: Makes the population of given seeds.
+        build: Builds the population of given seeds.
         seeds: The members.
         inputs: Number of raw hit features, F.
         dim: Width of the frozen transformer, D.

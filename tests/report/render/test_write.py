@@ -41,7 +41,7 @@ def built(root: Path) -> write.Report:
 
 
 def tracks_of(root: Path, width: float, seed: int) -> Tracks:
-    dev = cache.load(root, "cache").load("dev")
+    dev = cache.open_cache(root, "cache").load("dev")
     return Tracks.from_estimate(dev.event, dev.truth, smear(dev.truth, width, seed))
 
 
@@ -138,7 +138,7 @@ def test_what_the_backbone_lost_is_said(tmp_path: Path) -> None:
 
 
 def test_usable_share_of_the_reference_by_eta(root: Path, built: write.Report) -> None:
-    eta = np.abs(cache.load(root, "cache").load("dev").truth[:, 0])
+    eta = np.abs(cache.open_cache(root, "cache").load("dev").truth[:, 0])
     inside = (eta >= 0.9) & (eta < 1.4)
     value = built.get("classical reference", "usable", "abs_eta")[1]
     assert (value.bin, value.estimate.mean) == (
@@ -176,8 +176,8 @@ def test_references_have_their_usable_share(root: Path, built: write.Report) -> 
         0.05, rel=0.02
     )
     assert built.get("constant predictor", "charge_misid")[0].estimate.mean == 0.5
-    train = cache.load(root, "cache").load("train").truth
-    dev = cache.load(root, "cache").load("dev").truth
+    train = cache.open_cache(root, "cache").load("train").truth
+    dev = cache.open_cache(root, "cache").load("dev").truth
     expected = np.sqrt(np.mean((train[:, 2].mean(dtype=float) - dev[:, 2]) ** 2))
     assert built.get("constant predictor", "pt_rmse")[0].estimate.mean == pytest.approx(expected)
 
@@ -210,7 +210,7 @@ def test_bins_of_every_axis(root: Path, built: write.Report) -> None:
         "100–200",
         "≥ 200",
     ]
-    pt = cache.load(root, "cache").load("dev").truth[:, 2]
+    pt = cache.open_cache(root, "cache").load("dev").truth[:, 2]
     assert [v.tracks for v in values] == np.histogram(pt, [0, *PT_EDGES, np.inf])[0].tolist()
     assert [v.bin for v in built.get("simpler", "eta_abs68", "abs_eta")][-1] == "≥ 2.7"
     table = tables.binned_table(built, "pt", "qoverpt_r68")
@@ -323,7 +323,7 @@ def test_cross_validation_pools_folds_and_uses_nadeau_bengio(tmp_path: Path) -> 
                 split={"folds": 2, "fold": fold, "seed": seed},
                 cache_key=key,
             )
-            dev = cache.load(tmp_path, key).load("dev")
+            dev = cache.open_cache(tmp_path, key).load("dev")
             estimate = smear(dev.truth, width, 0)
             parts.append(Tracks.from_estimate(dev.event, dev.truth, estimate))
             values.append(metrics.qoverpt_r68(parts[-1]))

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from headsweep import files
-from headsweep.config import override_key
 from headsweep.errors import UserError
-from headsweep.identity import identity
+from headsweep.identity import identity, override_key
 from headsweep.store import runs
 from headsweep.store.outcome import best_trials
 from headsweep.store.trials import Trials

@@ -1,6 +1,8 @@
 """The Parquet layout: round trip, numbering, keys, and every bad input."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,33 +12,25 @@ from hypothesis import strategies as st
 
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import derive
-from headsweep.events.tracks import Tracks
+from helpers.acts import ACTS, NEEDS_ACTS, parquet_source
 
-ACTS = Path(__file__).parents[3] / "shared/data/acts_muons"
-ARGUMENTS = {
-    "features": ["x", "y", "z", "t"],
-    "scales": {"x": 1e-3, "y": 1e-3, "z": 1e-3},
-    "derived": ["r", "s", "theta", "phi", "eta"],
-    "position": ["x", "y", "z"],
-    "plane": "xy",
-    "pt_edges": [0.5, 2, 5],
-    "min_bin_tracks": 80,
-}
+Good = tuple[Path, pd.DataFrame, pd.DataFrame]
+"""The folder, its hits and its particles."""
+
+
 PARTICLE = {"pt": 3.0, "eta": 0.1, "phi": 0.2, "q": -1}
 
 
-def source(folder, **changes):
-    return Tracks(path=str(folder), **(ARGUMENTS | changes))
-
-
-def write(folder, hits, particles):
+def write(folder: Path, hits: pd.DataFrame, particles: pd.DataFrame) -> Path:
     folder.mkdir(exist_ok=True, parents=True)
     hits.to_parquet(folder / "hits.parquet")
     particles.to_parquet(folder / "particles.parquet")
     return folder
 
 
-def tables(particles, rng, n_hits=40):
+def tables(
+    particles: Iterable[tuple[int, int]], rng: np.random.Generator, n_hits: int = 40
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Hits, noise among them, of the given (event, particle) pairs, in random order."""
     truth = pd.DataFrame(sorted(particles), columns=["event", "particle"])
     truth["pt"] = rng.uniform(1, 9, len(truth))
@@ -50,7 +44,7 @@ def tables(particles, rng, n_hits=40):
 
 
 @pytest.fixture
-def good(tmp_path):
+def good(tmp_path: Path) -> Good:
     rng = np.random.default_rng(3)
     hits, particles = tables([(7, 1), (7, 4), (9, 0)], rng)
     return write(tmp_path / "data", hits, particles), hits, particles
@@ -61,11 +55,13 @@ def good(tmp_path):
     st.integers(0, 2**31),
 )
 @settings(max_examples=30, deadline=None)
-def test_every_hit_finds_its_particle(tmp_path_factory, pairs, seed):
+def test_every_hit_finds_its_particle(
+    tmp_path_factory: pytest.TempPathFactory, pairs: set[tuple[int, int]], seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     hits, particles = tables(pairs, rng)
     folder = write(tmp_path_factory.mktemp("data"), hits, particles.sample(frac=1, random_state=2))
-    events = source(folder).load(folder)
+    events = parquet_source(folder).load(folder)
 
     assert events.ids.tolist() == sorted(particles["event"].unique())
     assert events.features == ("x", "y", "z", "t", "r", "s", "theta", "phi", "eta")
@@ -88,11 +84,11 @@ def test_every_hit_finds_its_particle(tmp_path_factory, pairs, seed):
         np.testing.assert_array_equal(events.column(name), derive(name, x, y, z))
 
 
-def test_position_columns_are_called_xyz(good):
+def test_position_columns_are_called_xyz(good: Good) -> None:
     folder, hits, particles = good
     other = {"x": "gx", "y": "gy", "z": "gz"}
     write(folder, hits.rename(columns=other), particles)
-    events = source(
+    events = parquet_source(
         folder,
         features=["t", "gx", "gy", "gz"],
         scales={"gx": 1e-3},
@@ -105,26 +101,26 @@ def test_position_columns_are_called_xyz(good):
     )
 
 
-def test_event_without_hits_stays(good):
+def test_event_without_hits_stays(good: Good) -> None:
     folder, hits, particles = good
     write(folder, hits[hits["event"] != 9], particles)
-    events = source(folder).load(folder)
+    events = parquet_source(folder).load(folder)
     assert events.ids.tolist() == [7, 9]
     assert np.diff(events.hit_offsets)[1] == 0
     assert np.diff(events.track_offsets).tolist() == [2, 1]
 
 
-def test_key_follows_contents_and_reading_but_not_place(good, tmp_path):
+def test_key_follows_contents_and_reading_but_not_place(good: Good, tmp_path: Path) -> None:
     folder, hits, particles = good
-    key = source(folder).key()
+    key = parquet_source(folder).key()
     assert len(key) == 16
-    assert source(write(tmp_path / "copy", hits, particles)).key() == key
-    assert source(folder, pt_edges=[1, 2]).key() == key
-    assert source(folder, derived=["r"]).key() != key
-    assert source(folder, scales={}).key() != key
-    assert source(folder, plane="rz").key() != key
+    assert parquet_source(write(tmp_path / "copy", hits, particles)).key() == key
+    assert parquet_source(folder, pt_edges=[1, 2]).key() == key
+    assert parquet_source(folder, derived=["r"]).key() != key
+    assert parquet_source(folder, scales={}).key() != key
+    assert parquet_source(folder, plane="rz").key() != key
     write(folder, hits.assign(t=1.0), particles)
-    assert source(folder).key() != key
+    assert parquet_source(folder).key() != key
 
 
 BAD = {
@@ -217,27 +213,27 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_with_its_place(good, case):
+def test_bad_input_is_refused_with_its_place(good: Good, case: str) -> None:
     folder, hits, particles = good
     spoil, message = BAD[case]
     write(folder, *spoil(hits, particles))
     with pytest.raises(DataError, match=message):
-        source(folder).load(folder)
+        parquet_source(folder).load(folder)
 
 
 @pytest.mark.parametrize("name", ["hits.parquet", "particles.parquet"])
-def test_truncated_or_missing_files_are_named(good, name):
+def test_truncated_or_missing_files_are_named(good: Good, name: str) -> None:
     folder, _, _ = good
     content = (folder / name).read_bytes()
     for cut in (content[: len(content) // 2], b""):
         (folder / name).write_bytes(cut)
         with pytest.raises(DataError, match=name):
-            source(folder).load(folder)
+            parquet_source(folder).load(folder)
     (folder / name).unlink()
     with pytest.raises(DataError, match=name):
-        source(folder).load(folder)
+        parquet_source(folder).load(folder)
     with pytest.raises(DataError, match=name):
-        source(folder).key()
+        parquet_source(folder).key()
 
 
 @pytest.mark.parametrize(
@@ -251,14 +247,16 @@ def test_truncated_or_missing_files_are_named(good, name):
         ({"features": ["x", "y", "z", "r"]}, "'r' would appear twice"),
     ],
 )
-def test_contradicting_arguments_are_refused_at_once(tmp_path, changes, message):
+def test_contradicting_arguments_are_refused_at_once(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
-        source(tmp_path, **changes)
+        parquet_source(tmp_path, **changes)
 
 
-@pytest.mark.skipif(not ACTS.is_dir(), reason="a checkout without the Acts muons")
-def test_acts_muons():
-    events = source(ACTS, features=["x", "y", "z", "t", "volume_id", "layer_id"]).load(ACTS)
+@NEEDS_ACTS
+def test_acts_muons() -> None:
+    events = parquet_source(ACTS, features=["x", "y", "z", "t", "volume_id", "layer_id"]).load(ACTS)
     assert len(events) == 494
     assert events.hits.shape == (12095, 11)
     assert events.tracks.shape == (988, 4)

@@ -1,4 +1,4 @@
-"""Parquet tracks: the layout for any detector, described by a YAML alone.
+"""Source of events: Parquet tracks, the layout for any detector, described by a YAML alone.
 
 A folder with two files, in any row order and with any numbering of events and particles:
 
@@ -6,7 +6,6 @@ A folder with two files, in any row order and with any numbering of events and p
 - ``particles.parquet``: ``event``, ``particle``, ``pt`` (GeV), ``eta``, ``phi``, ``q`` (+-1).
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,17 +17,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
-from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive
+from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive, file_hash
 from headsweep.identity import stable_hash
 
-HITS, PARTICLES = "hits.parquet", "particles.parquet"
-NOISE = -1
+HITS_FILE, PARTICLES_FILE = "hits.parquet", "particles.parquet"
+NOISE_PARTICLE = -1
 XYZ = ("x", "y", "z")
 """Names of the position in ``Events``, whatever the file calls it."""
 
 
-class Tracks:
-    """A source of events in the Parquet layout.
+class ParquetTracks:
+    """A folder in the Parquet layout as a source of events.
 
     Args:
         path: The folder.
@@ -36,7 +35,7 @@ class Tracks:
         scales: Factor on reading by column; 1 where not named. Positions must come out in m.
         derived: Features computed from the scaled position: r, s, theta, phi, eta.
         position: The three of ``features`` that hold x, y, z; ``Events`` calls them x, y, z.
-        plane: Where tracks bend, ``"xy"`` or ``"rz"``.
+        plane: Bending plane, ``"xy"`` or ``"rz"``.
         pt_edges: Quoted pT bins in GeV.
         min_bin_tracks: A bin with fewer tracks never gets a verdict.
 
@@ -88,12 +87,12 @@ class Tracks:
 
     @cached_property
     def _key(self) -> str:
-        files = [_digest(self.path / name) for name in (HITS, PARTICLES)]
+        files = [file_hash(self.path / name) for name in (HITS_FILE, PARTICLES_FILE)]
         reading = [self.features, self.scales, self.derived, self.position, self.plane]
         return stable_hash([files, reading])
 
     def test_sample(self) -> None:
-        """None: its test split is a part of the events."""
+        """Return None: its test split is a part of the events."""
 
     def load(self, root: Path) -> Events:
         """Read both files; ``root`` is not used.
@@ -104,7 +103,7 @@ class Tracks:
         Raises:
             DataError: A file, column or row that cannot be used; names file, event and column.
         """
-        file = self.path / PARTICLES
+        file = self.path / PARTICLES_FILE
         table = _read(file, TRACK_COLUMNS)
         event, particle = _integers(file, table, "event"), _integers(file, table, "particle")
         order = np.lexsort((particle, event))
@@ -112,7 +111,7 @@ class Tracks:
         tracks = np.stack([_floats(file, table, name, 1.0) for name in TRACK_COLUMNS], 1)[order]
         _check_particles(file, event, particle)
 
-        file = self.path / HITS
+        file = self.path / HITS_FILE
         table = _read(file, self.features)
         hit_event = _integers(file, table, "event")
         hit_order = np.argsort(hit_event, kind="stable")
@@ -137,16 +136,8 @@ class Tracks:
         return check_events(events, str(self.path))
 
 
-def _digest(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-
-
 def _read(file: Path, names: Sequence[str]) -> pa.Table:
-    """The columns ``event``, ``particle`` and ``names`` of one file."""
+    """Read the columns ``event``, ``particle`` and ``names`` of one file."""
     wanted = ["event", "particle", *names]
     try:
         with pq.ParquetFile(file) as parquet:
@@ -223,14 +214,14 @@ def _link(
     known = (event[row] == hit_event) & (particle[row] == hit_particle)
     # A hit of an event without particles is left to check_events, which names that mistake.
     lonely = event[np.minimum(first, len(event) - 1)] != hit_event
-    wrong = ~known & (hit_particle != NOISE) & ~lonely
+    wrong = ~known & (hit_particle != NOISE_PARTICLE) & ~lonely
     if wrong.any():
         _unknown(file, hit_event[wrong], hit_particle[wrong])
-    return np.where(known, row - first, NOISE).astype(np.int32)
+    return np.where(known, row - first, NOISE_PARTICLE).astype(np.int32)
 
 
 def _unknown(file: Path, event: NDArray[np.int64], particle: NDArray[np.int64]) -> NoReturn:
     raise DataError(
-        f"{file}: event {event[0]}, column 'particle': {particle[0]} has no row in {PARTICLES} "
-        f"({len(event)} such hits); noise is -1"
+        f"{file}: event {event[0]}, column 'particle': {particle[0]} has no row in "
+        f"{PARTICLES_FILE} ({len(event)} such hits); noise is -1"
     )

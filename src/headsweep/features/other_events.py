@@ -1,0 +1,137 @@
+"""Frozen features of events that a cache does not hold: a new test sample, or a user's events."""
+
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from headsweep.backbone.base import Backbone
+from headsweep.config import SplitConfig
+from headsweep.errors import DataError, UserError
+from headsweep.events.base import Events, Source, split_events
+from headsweep.features.bending import REPLACED, TrackHits, bending_hits
+from headsweep.features.cache import Features, FeatureSet, Meta, save_meta, save_splits
+from headsweep.features.extract import (
+    TrackFormula,
+    calibrate,
+    count_by_abs_eta,
+    count_events,
+    find_tracks,
+    hits_of_tracks,
+    no_estimate,
+    select_tracks,
+    standardised,
+)
+from headsweep.files import atomic_dir
+
+log = logging.getLogger(__name__)
+
+
+def build_test(
+    cache: FeatureSet, source: Source, split: SplitConfig, backbone: Backbone, root: Path
+) -> FeatureSet:
+    """Open the test sample of a simulation's cache; it is made first if missing or damaged.
+
+    It is standardised with the cache's scales, and its references are calibrated on the cache's
+    training tracks. Its folder lies beside the cache; ``cache.load("test")`` then reads it.
+
+    Args:
+        cache: The cache that the heads were trained on.
+        source: The source of its events; its ``test_sample`` is not None.
+        split: Shares of its splits.
+        backbone: The backbone that made the cache.
+        root: The folder of all output.
+
+    Raises:
+        UserError: The backbone is another one, or no track passes the cache's selection.
+        DataError: The backbone finds nothing in the events.
+    """
+    sample = source.test_sample()
+    assert sample is not None
+    folder = cache.beside("test")
+    with FileLock(f"{folder}.lock"):
+        if folder.exists():
+            try:
+                found = FeatureSet(folder)
+                if found.meta.data_key == sample.key():
+                    return found
+                log.warning("building the test sample again: it is of another simulation")
+            except DataError as error:
+                log.warning("building the test sample again: %s", error)
+        events = source.load(root)
+        train = events.take(split_events(len(events), **asdict(split))["train"])
+        rows, truth = _rows(train, cache.load("train")), cache.load("train").truth
+        formula = calibrate(cache.meta.plane, hits_of_tracks(train, rows), truth)
+        fresh = sample.load(root)
+        counted, frozen = _apply(cache.meta, backbone, fresh, formula)
+        with atomic_dir(folder) as temporary:
+            files = save_splits(temporary, {"test": frozen})
+            meta = replace(
+                cache.meta,
+                key=folder.name,
+                data_key=sample.key(),
+                selected={"test": float(counted.mean())},
+                n_events={"test": count_events(fresh, counted)},
+                n_tracks={"test": len(frozen)},
+                efficiency={"test": len(frozen) / int(counted.sum())},
+                by_abs_eta={"test": count_by_abs_eta(frozen, fresh.tracks[counted])},
+                files=files,
+            )
+            save_meta(temporary, meta)
+        return FeatureSet(folder)
+
+
+def features_of_events(meta: Meta, backbone: Backbone, events: Events) -> Features:
+    """Frozen features of a user's events, standardised with the scales of a cache.
+
+    The references of these tracks are NaN: they are calibrated on a cache's training split. Tracks
+    that the cache's selection cuts are left out.
+
+    Args:
+        meta: Facts about the cache that a head was trained on.
+        backbone: The backbone that made it.
+        events: The events to apply the head to.
+
+    Raises:
+        UserError: The backbone or the hit features are others than the cache's, or no track passes
+            its selection.
+        DataError: The backbone finds nothing in the events.
+    """
+    return _apply(meta, backbone, events, no_estimate)[1]
+
+
+def _apply(
+    meta: Meta, backbone: Backbone, events: Events, formula: TrackFormula
+) -> tuple[NDArray[np.bool_], Features]:
+    """Mask of the true tracks that pass the cuts, and the features of those that are found."""
+    if backbone.key() != meta.backbone_key:
+        raise UserError(
+            f"the backbone's checkpoint ({backbone.key()}) is not the one that the head was "
+            f"trained on ({meta.backbone_key}); put that file back"
+        )
+    bent = meta.features == "bending"
+    names = [REPLACED[meta.plane] if n == "residual" else n for n in meta.feature_names]
+    if list(events.features) != names:
+        raise UserError(
+            f"the events have the hit features {', '.join(events.features)}, "
+            f"but the head was trained on {', '.join(names)}"
+        )
+    parts = {"other": events}
+    counted = select_tracks(parts, meta.selection)
+    found = find_tracks(parts, counted, backbone, meta.threshold, lambda what, share: None)["other"]
+    assigned = TrackHits(events.hits[found.hit], events.features, found.offsets)
+    raw = bending_hits(meta.plane, assigned) if bent else assigned.hits
+    analytic, classical = formula(assigned), formula(hits_of_tracks(events, found.track))
+    frozen = standardised(events, found, assigned, raw, meta.scales, analytic, classical)
+    return counted["other"], frozen
+
+
+def _rows(events: Events, frozen: Features) -> NDArray[np.int64]:
+    """Rows in ``Events.tracks`` of frozen tracks, found by event and truth."""
+    event = np.repeat(events.ids, np.diff(events.track_offsets)).tolist()
+    row = {(e, *t): i for i, (e, t) in enumerate(zip(event, events.tracks.tolist(), strict=True))}
+    own = zip(frozen.event.tolist(), frozen.truth.tolist(), strict=True)
+    return np.array([row[e, *t] for e, t in own], dtype=np.int64)

@@ -1,0 +1,205 @@
+"""The promises of every source, the checks of its events, and the splits."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headsweep.errors import DataError, UserError
+from headsweep.events.base import (
+    TRACK_COLUMNS,
+    Events,
+    Source,
+    check_events,
+    derive,
+    file_hash,
+    ragged_rows,
+    split_events,
+)
+from headsweep.events.hepattn import Hepattn
+from headsweep.events.hepattn_files import write_hepattn
+from headsweep.events.simulation import simulate_chunks
+from headsweep.events.spectrometer import Spectrometer
+from helpers.acts import ACTS, NEEDS_ACTS, parquet_source
+from helpers.toy_events import FEATURES, toy_events
+
+
+def spectrometer(folder: Path) -> Source:
+    return Spectrometer(events=30, seed=4)
+
+
+def hepattn(folder: Path) -> Source:
+    (folder / "layout").mkdir()
+    write_hepattn(folder / "layout", simulate_chunks(30, 4))
+    return Hepattn(str(folder / "layout"), [5.0, 20.0], 50)
+
+
+def parquet(folder: Path) -> Source:
+    rng = np.random.default_rng(0)
+    event, particle = np.repeat(np.arange(30), 2), np.tile([4, 9], 30)
+    tracks = pd.DataFrame({"event": event, "particle": particle, "pt": rng.uniform(1, 9, 60)})
+    tracks["eta"], tracks["phi"], tracks["q"] = 0.1, 0.2, np.tile([1, -1], 30)
+    tracks.to_parquet(folder / "particles.parquet")
+    hits = tracks.loc[tracks.index.repeat(5), ["event", "particle"]]
+    hits[["x", "y", "z", "t"]] = rng.normal(size=(300, 4))
+    hits.to_parquet(folder / "hits.parquet")
+    return parquet_source(folder)
+
+
+def acts(folder: Path) -> Source:
+    return parquet_source(ACTS)
+
+
+SOURCES = [spectrometer, hepattn, parquet, pytest.param(acts, marks=NEEDS_ACTS)]
+
+
+@pytest.mark.parametrize("make", SOURCES)
+def test_every_source_keeps_the_contract(make: Callable[[Path], Source], tmp_path: Path) -> None:
+    source = make(tmp_path)
+    events = source.load(tmp_path)
+    assert check_events(events, "contract") is events
+    assert source.plane in ("rz", "xy")
+    assert list(source.pt_edges) == sorted(source.pt_edges)
+    assert source.min_bin_tracks >= 1
+    assert all(isinstance(line, str) for line in source.not_modelled)
+    assert len(source.key()) == 16
+    assert events.hits.dtype == events.tracks.dtype == np.float32
+    assert events.tracks.shape[1] == len(TRACK_COLUMNS)
+    assert len(np.unique(events.ids)) == len(events)
+    assert {"eta", "phi", "r"} <= set(events.features)
+    assert events.hits.shape == (events.hit_offsets[-1], len(events.features))
+    # Every track has a hit, and hits point to tracks of their own event.
+    first = np.repeat(events.track_offsets[:-1], np.diff(events.hit_offsets))
+    on_track = events.hit_track >= 0
+    reached = np.unique((first + events.hit_track)[on_track])
+    np.testing.assert_array_equal(reached, np.arange(len(events.tracks)))
+
+
+@pytest.mark.parametrize("make", SOURCES)
+def test_same_events_and_key_again(make: Callable[[Path], Source], tmp_path: Path) -> None:
+    source = make(tmp_path)
+    first, second = source.load(tmp_path), source.load(tmp_path)
+    for name in ("hits", "hit_track", "hit_offsets", "tracks", "track_offsets", "ids"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    assert source.key() == source.key()
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=8), st.data())
+@settings(max_examples=40, deadline=None)
+def test_ragged_rows_are_those_of_a_loop(lengths: list[int], data: st.DataObject) -> None:
+    offsets = np.cumsum([0, *lengths])
+    groups = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=8))
+    rows, new_offsets = ragged_rows(offsets, np.array(groups, np.int64))
+    parts = [list(range(offsets[group], offsets[group + 1])) for group in groups]
+    assert [rows[a:b].tolist() for a, b in pairwise(new_offsets)] == parts
+    assert len(rows) == sum(map(len, parts))
+
+
+def test_taken_events_are_the_chosen_ones_in_the_given_order() -> None:
+    events, chosen = toy_events(9), np.array([7, 0, 7, 3])
+    taken = events.take(chosen)
+    assert taken.ids.tolist() == events.ids[chosen].tolist()
+    for place, event in enumerate(chosen):
+        for name, offsets in (("hits", "hit_offsets"), ("tracks", "track_offsets")):
+            new, old = (
+                getattr(e, offsets)[i : i + 2] for e, i in ((taken, place), (events, event))
+            )
+            np.testing.assert_array_equal(
+                getattr(taken, name)[slice(*new)], getattr(events, name)[slice(*old)]
+            )
+
+
+@given(st.floats(1e-3, 20), st.floats(-3.1, 3.1), st.floats(-5, 5))
+@settings(max_examples=60, deadline=None)
+def test_derived_features_are_those_of_polar_coordinates(r: float, phi: float, eta: float) -> None:
+    """The position is built from r, phi and eta, and gives them back."""
+    theta = 2 * np.arctan(np.exp(-eta))
+    x, y, z = (np.float32([v]) for v in (r * np.cos(phi), r * np.sin(phi), r / np.tan(theta)))
+    expected = {"r": r, "phi": phi, "theta": theta, "eta": eta, "s": r / np.sin(theta)}
+    for name, value in expected.items():
+        np.testing.assert_allclose(derive(name, x, y, z), value, rtol=1e-5, atol=1e-5)
+
+
+def test_an_unknown_feature_is_refused() -> None:
+    with pytest.raises(UserError, match="'rapidity'"):
+        derive("rapidity", *np.zeros((3, 1), np.float32))
+
+
+def put(events: Events, name: str, where: tuple[int, ...] | int, value: float) -> Events:
+    """The same events with one other number."""
+    array = getattr(events, name).copy()
+    array[where] = value
+    return replace(events, **{name: array})
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value", "said"),
+    [
+        ("hits", FEATURES.index("t"), np.nan, ["hit column 't'", "nan"]),
+        ("tracks", 1, np.inf, ["track column 'phi'", "inf"]),
+        ("tracks", 2, 0.0, ["track column 'pt'", "0.0"]),
+        ("tracks", 3, 2.0, ["track column 'q'", "2.0"]),
+        ("hit_track", None, 9, ["a hit belongs to track 9"]),
+        ("hit_track", None, -2, ["a hit belongs to track -2"]),
+    ],
+)
+def test_a_bad_value_is_named_with_its_event(
+    name: str, column: int | None, value: float, said: list[str]
+) -> None:
+    events = toy_events(6)
+    row = events.track_offsets[4] if name == "tracks" else events.hit_offsets[4]
+    spoilt = put(events, name, row if column is None else (row, column), value)
+    with pytest.raises(DataError) as caught:
+        check_events(spoilt, "somewhere")
+    for text in ("somewhere", f"event {events.ids[4]}", *said):
+        assert text in str(caught.value)
+
+
+def test_events_without_tracks_or_no_events_are_refused() -> None:
+    events = toy_events(6)
+    with pytest.raises(DataError, match="no events"):
+        check_events(events.take(np.zeros(0, np.int64)), "somewhere")
+    keep, offsets = ragged_rows(events.track_offsets, np.array([0, 1, 2]))
+    short = replace(
+        events.take(np.arange(4)),
+        tracks=events.tracks[keep],
+        track_offsets=np.append(offsets, offsets[-1]),
+    )
+    with pytest.raises(DataError, match=f"event {events.ids[3]} has no tracks"):
+        check_events(short, "somewhere")
+
+
+def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"hits" * 1000)
+    assert file_hash(file) == hashlib.sha256(b"hits" * 1000).hexdigest()
+    with pytest.raises(DataError, match="absent: cannot be read"):
+        file_hash(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("folds", [None, 5])
+def test_splits_are_disjoint_and_whole(folds: int | None) -> None:
+    fold = 0 if folds is None else 2
+    parts = split_events(103, val=0.2, dev=0.2, test=0.0, seed=3, folds=folds, fold=fold)
+    together = np.concatenate(list(parts.values()))
+    assert sorted(together) == list(range(103))
+
+
+def test_every_event_is_held_out_once() -> None:
+    held_out = [
+        split_events(53, val=0.15, dev=0.2, test=0.0, seed=1, folds=5, fold=fold)["dev"]
+        for fold in range(5)
+    ]
+    assert sorted(np.concatenate(held_out)) == list(range(53))
+
+
+def test_an_empty_split_is_refused() -> None:
+    with pytest.raises(UserError, match="'dev'"):
+        split_events(4, val=0.25, dev=0.05, test=0.0, seed=0)
