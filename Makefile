@@ -31,7 +31,7 @@ killmatrix: .venv/installed-dev ## Kill searches 50 times and compare them with 
 	$(BIN)/python tests/helpers/killing.py --kills 50
 
 docs: .venv/installed-dev ## Build the documentation into site/; open site/index.html.
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 ui: .venv/installed ## Open the runs in MLflow on 127.0.0.1.
 	$(BIN)/headsweep ui

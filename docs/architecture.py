@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from html import escape
-from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -30,8 +29,15 @@ GROUND = ("errors", "files", "config", "identity", "instantiate", "terminal")
 STYLE = """
 text { font: 13px sans-serif; fill: #222 } .name { font-weight: bold; font-size: 15px }
 rect { fill: #eef2fa; stroke: #3f51b5 } .ground { fill: #f4f4f4; stroke: #888 }
+.paper { fill: white; stroke: none }
 line { stroke: #666; stroke-width: 1.3; marker-end: url(#tip) }
 """
+
+TIP = (
+    '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
+    'orient="auto"><path d="M0 0 8 4 0 8z" fill="#666"/></marker></defs>'
+)
+"""The tip of an arrow."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +62,13 @@ class Box:
 
     def svg(self) -> str:
         """The box as SVG."""
-        lines = textwrap.wrap(self.words, 36)
-        texts = [
-            f'<text x="{self.x}" y="{self.y + 42 + 16 * i}" text-anchor="middle">{escape(line)}</text>'
-            for i, line in enumerate(lines)
-        ]
+        middle = f'x="{self.x}" text-anchor="middle"'
+        lines = [f'<text {middle} y="{self.y + 22}" class="name">{escape(self.name)}</text>']
+        for i, line in enumerate(textwrap.wrap(self.words, 36)):
+            lines.append(f'<text {middle} y="{self.y + 42 + 16 * i}">{escape(line)}</text>')
+        size = f'width="{WIDTH}" height="{HIGH}" rx="6"'
         left = self.x - WIDTH / 2
-        return (
-            f'<rect class="{self.kind}" x="{left}" y="{self.y}" width="{WIDTH}" height="{HIGH}" rx="6"/>'
-            f'<text class="name" x="{self.x}" y="{self.y + 22}" text-anchor="middle">'
-            f"{escape(self.name)}</text>{''.join(texts)}"
-        )
+        return f'<rect class="{self.kind}" x="{left}" y="{self.y}" {size}/>{"".join(lines)}'
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -148,10 +150,12 @@ def drawing(boxes: Mapping[str, Box], arrows: list[tuple[str, str]]) -> str:
     for start, end in sorted(arrows):
         a, b = boxes[start], boxes[end]
         lean = (b.x - a.x) * 0.12
-        lines.append(f'<line x1="{a.x + lean}" y1="{a.y + HIGH}" x2="{b.x - lean}" y2="{b.y - 2}"/>')
-    tip = '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8z" fill="#666"/></marker>'
+        lines.append(
+            f'<line x1="{a.x + lean}" y1="{a.y + HIGH}" x2="{b.x - lean}" y2="{b.y - 2}"/>'
+        )
+    lines += [box.svg() for box in boxes.values()]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}">'
-        f'<style>{STYLE}</style><defs>{tip}</defs><rect width="100%" height="100%" '
-        f'style="fill:white;stroke:none"/>{"".join(lines)}{"".join(b.svg() for b in boxes.values())}</svg>\n'
+        f"<style>{STYLE}</style>{TIP}<rect class='paper' width='100%' height='100%'/>"
+        f"{''.join(lines)}</svg>\n"
     )

@@ -6,11 +6,11 @@ MkDocs calls ``on_files``; ``pages`` gives the same text to the tests.
 import inspect
 import math
 import re
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
@@ -22,11 +22,11 @@ from headsweep.errors import UserError
 from headsweep.stats.curves import CURVES
 from headsweep.stats.metrics import METRICS
 from headsweep.stats.verdict import MARGINS
+from hydra_plugins.headsweep import sweeper
 
-HERE = Path(__file__).parent
-CONF, SWEEPS = config.config_root() / "conf", config.config_root() / "sweeps"
+ROOT = config.config_root()
 
-SECTIONS = {
+SECTIONS: dict[str, type] = {
     "": config.Config,
     "data": config.DataConfig,
     "data.split": config.SplitConfig,
@@ -43,24 +43,29 @@ SECTIONS = {
     "optim": config.OptimConfig,
     "design": config.DesignConfig,
     "worker": config.WorkerConfig,
+    "hydra.sweeper": sweeper.HeadsweepConf,
+    "hydra.sweeper.pruner (median)": sweeper.MedianConf,
 }
-"""Every part of the schema, by its place in the tree; in brackets the kind that is chosen."""
+"""Every part of the schema, by its place in the tree; in brackets which of several it is."""
+
+UNUSED = {"_target_", "defaults", "study_name", "n_jobs", "max_failure_rate"}
+"""Keys that say what is built, or that come with Hydra's own sweeper and do nothing here."""
 
 WRONG = (-1, 0, 1.5, math.inf, "?", "file://", [], ["?"], [2.0, 1.0])
-"""Values out of range: what the schema says about them is the range."""
+"""Values for every key: what the schema says when it refuses one is the range."""
 
 LOSSES = {
-    "dev_loss": "Loss on the scored split, at the weights of the lowest validation loss.",
-    "last_dev_loss": "Loss on the scored split, at the last step.",
-    "train_loss": "Loss on training tracks, at the last step.",
-    "last_val_loss": "Loss on validation, at the last step.",
+    "dev_loss": "Loss on the scored split, with the weights of the lowest validation loss.",
+    "last_dev_loss": "Loss on the scored split at the last step.",
+    "train_loss": "Loss on training tracks at the last step.",
+    "last_val_loss": "Loss on validation at the last step.",
 }
-"""Metrics that come from a training and are no function of its curve."""
+"""Metrics of a training that are no function of its curve."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages of the reference to the site."""
-    for name, text in pages().items():
+    """Add the pages of the reference, and those of the checkout, to the site."""
+    for name, text in (pages() | shared_pages()).items():
         files.append(File.generated(config, name, content=text))
     return files
 
@@ -76,43 +81,51 @@ def pages() -> dict[str, str]:
     }
 
 
+def shared_pages() -> dict[str, str]:
+    """Pages that lie at the top of the checkout, with links that hold in the site."""
+    names = {"contributing.md": "CONTRIBUTING.md", "changes.md": "CHANGELOG.md"}
+    return {
+        page: (ROOT / file).read_text().replace("](docs/", "](") for page, file in names.items()
+    }
+
+
 def questions() -> str:
     """The prepared sweeps, from the first lines of their files."""
-    parts = ["# Questions that are prepared", "Each is one file in `sweeps/`; its first lines say this."]
-    for path in sorted(SWEEPS.glob("*.yaml")):
+    parts = ["# Questions", "Each prepared sweep is one file in `sweeps/`, whose first lines say:"]
+    for path in sorted((ROOT / "sweeps").glob("*.yaml")):
         told = header(path)
-        parts += [f"## {path.stem}", told["Question"], f"```bash\n{told['Command']}\n```"]
+        parts += [f"## {path.stem}", told["Question"]]
+        parts.append(f"```bash\n{told['Command']}\n```")
         parts += [f"**{word}.** {told[word]}" for word in ("Time", "Result") if word in told]
     return "\n\n".join(parts) + "\n"
 
 
 def header(path: Path) -> dict[str, str]:
-    """Question, command, time and result of a sweep: the words of its first comment."""
-    lines = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
+    """Question, command, time and result of a sweep, from the comment that its file begins with."""
     found: dict[str, str] = {}
     word = ""
-    for line in lines[1:]:
-        starts = re.match(r"(Question|Command|Time|Result): (.*)", line)
-        if starts:
-            word, line = starts.groups()
-        elif word == "Command":
-            word = "More"
-        found[word] = f"{found[word]} {line}" if word in found else line
-    found["Question"] = found["Question"][0].upper() + found["Question"][1:]
-    return found
+    for line in comment(path):
+        if starts := re.match(r"(Question|Command|Time|Result): (.*)", line):
+            word = starts[1]
+            found[word] = starts[2]
+        elif word != "Command":  # what follows a command is for the reader of the file
+            found[word] += f" {line}"
+    question = found["Question"]
+    return {**found, "Question": question[0].upper() + question[1:]}
 
 
 def choices() -> str:
-    """Every group of ``conf/`` and its files, with the first words of each."""
+    """Every group of ``conf/`` with its files, and what each says of itself."""
     parts = [
         "# Choices",
-        "`headsweep train GROUP=CHOICE` takes a file of `conf/GROUP/`. A file of your own beside "
-        "them, or in `my_conf/GROUP/` with `--config-dir my_conf`, is a new choice.",
+        "`GROUP=CHOICE` takes a file of `conf/GROUP/`. A file of your own beside them is a new "
+        "choice, and so is one in `my_conf/GROUP/` with `--config-dir my_conf`.",
     ]
-    for folder in sorted({path.parent for path in CONF.rglob("*.yaml")} - {CONF}):
-        group = folder.relative_to(CONF).as_posix()
-        rows = [(f"`{path.stem}`", _comment(path)) for path in sorted(folder.glob("*.yaml"))]
-        parts += [f"## {group}", _table(("choice", "what it is"), rows)]
+    for folder in sorted({path.parent for path in (ROOT / "conf").glob("*/**/*.yaml")}):
+        files = sorted(folder.glob("*.yaml"))
+        parts.append(f"## {folder.relative_to(ROOT / 'conf').as_posix()}")
+        rows = [(f"`{path.stem}`", " ".join(comment(path))) for path in files]
+        parts.append(table(("choice", "what it is"), rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -122,54 +135,102 @@ def keys() -> str:
     Raises:
         ValueError: A key has no meaning in ``keys.yaml``, or a meaning has no key.
     """
-    meanings = yaml.safe_load((HERE / "keys.yaml").read_text())
+    meanings = yaml.safe_load((ROOT / "docs" / "keys.yaml").read_text())
     parts = [
         "# Keys",
-        "A key is set on the command line (`optim.steps=6400`) or in a file of `conf/` or `sweeps/`."
-        " A wrong key, type or value is refused before anything runs.",
+        "A key is set on the command line, as in `optim.steps=6400`, or in a file of `conf/` or "
+        "`sweeps/`. A wrong key, type or value is refused before anything runs.",
     ]
     for place, schema in SECTIONS.items():
         told = meanings.pop(place)
-        names = [f for f in fields(schema) if f.name != "_target_" and not is_dataclass(f.type)]
-        if missing := {f.name for f in names} ^ set(told):
+        path, _, kind = place.rstrip(")").partition(" (")
+        own = [f for f in fields(schema) if not is_section(path, f.name) and f.name not in UNUSED]
+        if missing := {f.name for f in own} ^ set(told):
             raise ValueError(f"docs/keys.yaml, {place or 'top'}: {', '.join(sorted(missing))}")
-        path = place.partition(" ")[0]
         rows = [
-            (f"`{path}.{f.name}`" if path else f"`{f.name}`", _type(f.type), _default(f))
-            + (_range(schema, f.name), told[f.name])
-            for f in names
+            (
+                f"`{path}.{f.name}`".replace("`.", "`"),
+                type_of(f),
+                default_of(f),
+                range_of(schema, f.name),
+                told[f.name],
+            )
+            for f in own
         ]
-        title = f"{path}, {place[len(path) + 2:-1]}" if "(" in place else path or "The run"
-        parts += [f"## {title}", inspect.getdoc(schema).partition("\n")[0]]
-        parts.append(_table(("key", "type", "default", "must be", "meaning"), rows))
+        title = f"{path}, {kind}" if kind else path or "The run"
+        columns = ("key", "type", "default", "must be", "meaning")
+        parts += [f"## {title}", plain(schema.__doc__), table(columns, rows)]
     if meanings:
         raise ValueError(f"docs/keys.yaml: no such part of the schema: {', '.join(meanings)}")
     return "\n\n".join(parts) + "\n"
 
 
+def is_section(path: str, name: str) -> bool:
+    """True for a key that has keys of its own."""
+    own = f"{path}.{name}".lstrip(".")
+    return own in {place.partition(" ")[0] for place in SECTIONS}
+
+
+def type_of(field: Field[Any]) -> str:
+    """The type of a key, as a user writes it."""
+    kind = field.type
+    simple = isinstance(kind, type) and "[" not in str(kind)
+    text = kind.__name__ if simple else str(kind)
+    return "any" if "Any" in text else text.replace(" | None", " or null")
+
+
+def default_of(field: Field[Any]) -> str:
+    """The default of a key, as a user writes it."""
+    factory: Any = field.default_factory
+    return written(field.default if factory is MISSING else factory())
+
+
+def written(value: Any) -> str:
+    """A value as in YAML; nothing for one that has to be given."""
+    if value in ("", REQUIRED):
+        return ""
+    words = {None: "null", True: "true", False: "false"}
+    text = words[value] if value is None or isinstance(value, bool) else value
+    return f"`{text}`".replace("'", "")
+
+
+def range_of(schema: Callable[..., object], name: str) -> str:
+    """The range of a key, in the words with which the schema refuses other values."""
+    found: dict[str, None] = {}
+    for value in WRONG:
+        try:
+            schema(**{name: value})
+        except UserError as error:
+            refused, _, must = str(error).partition(": must be ")
+            if must and refused.partition("=")[0].rpartition(".")[2] == name:
+                found[must] = None
+        except (TypeError, AttributeError):
+            continue  # a value of another type, which Hydra refuses
+    return "; ".join(found)
+
+
 def verbs() -> str:
     """Every command, with its arguments and options."""
-    parts = [
-        "# Commands",
-        "The keys of `headsweep train` are under [Keys](keys.md); `--help` says the same as here.",
-    ]
-    parts += _verbs(typer.main.get_command(commands.app), "headsweep")
+    parts = ["# Commands", "`headsweep train` takes the [keys](keys.md) as `key=value`."]
+    parts += verb_parts(typer.main.get_command(commands.app), "headsweep")
     return "\n\n".join(parts) + "\n"
 
 
-def _verbs(group: click.Command, path: str) -> list[str]:
+def verb_parts(group: Any, path: str) -> list[str]:
+    """The parts of the page on the commands below one command."""
     parts = []
     for name, verb in group.commands.items():
         if hasattr(verb, "commands"):
-            parts += _verbs(verb, f"{path} {name}")
+            parts += verb_parts(verb, f"{path} {name}")
             continue
-        rows = [
-            (_spelling(p), _plain(p.help or ""), "required" if p.required else _value(p.default))
-            for p in verb.params
-            if p.name != "help"
-        ]
+        rows = []
+        for given in (p for p in verb.params if p.name != "help"):
+            option = given.param_type_name == "option"
+            spelt = given.opts[-1] if option else given.human_readable_name.upper()
+            needed = "required" if given.required else written(given.default)
+            rows.append((f"`{spelt}`", plain(given.help), "" if needed == "`null`" else needed))
         parts += [f"## {path} {name}", inspect.cleandoc(verb.help)]
-        parts += [_table(("argument or option", "meaning", "default"), rows)] if rows else []
+        parts += [table(("argument or option", "meaning", "default"), rows)] if rows else []
     return parts
 
 
@@ -177,93 +238,55 @@ def metrics() -> str:
     """Every metric: unit, best value, margin and meaning.
 
     Raises:
-        ValueError: A metric that has a margin is told nowhere.
+        ValueError: A metric has a margin, and no meaning.
     """
-    told = {name: (m.unit, m.better, inspect.getdoc(m.function)) for name, m in METRICS.items()}
-    curves = {name: (m.unit, m.better, inspect.getdoc(m.function)) for name, m in CURVES.items()}
-    losses = {name: ("", "lower", text) for name, text in LOSSES.items()}
-    if unknown := set(MARGINS) - {*told, *curves, *losses, "sd_ratio"}:
+    tracks = [(m.name, m.unit, m.better, plain(m.function.__doc__)) for m in METRICS.values()]
+    training = [(m.name, m.unit, m.better, plain(m.function.__doc__)) for m in CURVES.values()]
+    training += [(name, "", "lower", text) for name, text in LOSSES.items()]
+    if unknown := set(MARGINS) - {name for name, *_ in (*tracks, *training)} - {"sd_ratio"}:
         raise ValueError(f"docs/reference.py tells nothing of {', '.join(sorted(unknown))}")
-    columns = ("metric", "unit", "best", "margin", "meaning")
     parts = [
         "# Metrics",
-        "kappa is q/pT, and rho = kappa_predicted / kappa_true - 1 its relative error. A wrong charge "
-        "gives rho of about -2; without information |rho| is about 1.\n\n"
+        "kappa is q/pT, and rho = kappa_predicted / kappa_true - 1 its relative error. A wrong "
+        "charge gives rho of about -2; without information |rho| is about 1.",
         "The margin is the largest difference that does not matter in a "
-        "[verdict](../concepts/verdict.md); a metric without one gets no verdict. `design.metrics` "
-        "takes any metric that has one.",
+        "[verdict](../concepts/verdict.md). `design.metrics` takes any metric that has one.",
     ]
-    for title, entries in (("Of tracks", told), ("Of a training", {**curves, **losses})):
-        rows = [
-            (f"`{name}`", unit, better, _margin(name), _plain(text.split("\n\n")[0]))
-            for name, (unit, better, text) in entries.items()
-        ]
-        parts += [f"## {title}", _table(columns, rows)]
+    columns = ("metric", "unit", "best", "margin", "meaning")
+    for title, entries in (("Of tracks", tracks), ("Of a training", training)):
+        rows = [(f"`{name}`", *told[:-1], margin(name), told[-1]) for name, *told in entries]
+        parts += [f"## {title}", table(columns, rows)]
     return "\n\n".join(parts) + "\n"
 
 
-def _margin(name: str) -> str:
-    margin = MARGINS.get(name)
-    if margin is None:
+def margin(name: str) -> str:
+    """The margin of a metric, as a share where it is compared as a logarithm; or nothing."""
+    if name not in MARGINS:
         return ""
-    return f"{math.expm1(margin.value):.0%}" if margin.scale == "log" else f"{margin.value:g}"
+    found = MARGINS[name]
+    return f"{math.expm1(found.value):.0%}" if found.scale == "log" else f"{found.value:g}"
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [columns, tuple("---" for _ in columns), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
 
 
-def _comment(path: Path) -> str:
-    """The first sentences of a file's comment, up to its first key."""
-    lines = []
+def comment(path: Path) -> list[str]:
+    """The lines of the comment that a file begins with."""
+    found = []
     for line in path.read_text().splitlines():
         if not line.startswith("#"):
             break
         if "@package" not in line:
-            lines.append(line[1:].strip())
-    return " ".join(lines)
+            found.append(line[1:].strip())
+    return found
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text.replace("``", "`"))
-
-
-def _spelling(parameter: click.Parameter) -> str:
-    if isinstance(parameter, click.Argument):
-        return f"`{parameter.make_metavar(click.Context(click.Command('')))}`"
-    return f"`{parameter.opts[-1]}`"
-
-
-def _type(annotation: Any) -> str:
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    if annotation is Any:
-        return "a choice"
-    return str(annotation).replace(" | None", " or null") if "|" in str(annotation) or "[" in str(annotation) else text
-
-
-def _value(value: Any) -> str:
-    if value is None or value in ("", REQUIRED):
-        return {None: "", "": "", REQUIRED: "required"}[value]
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-def _default(field: Any) -> str:
-    made = field.default_factory is not MISSING
-    value = field.default_factory() if made else field.default
-    return "`null`" if value is None else _value(value)
-
-
-def _range(schema: type, name: str) -> str:
-    """The range of a key, in the words with which the schema refuses a value."""
-    found: dict[str, None] = {}
-    for value in WRONG:
-        try:
-            schema(**{name: value})
-        except UserError as error:
-            key, _, must = str(error).partition(": must be ")
-            if must and key.partition("=")[0].rpartition(".")[2] == name:
-                found[must] = None
-        except (TypeError, AttributeError):
-            continue
-    return "; ".join(found)
+def plain(docstring: str | None) -> str:
+    """The first paragraph of a docstring, as Markdown."""
+    first = inspect.cleandoc(docstring or "").partition("\n\n")[0]
+    return " ".join(first.replace("``", "`").split())

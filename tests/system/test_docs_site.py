@@ -53,8 +53,10 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
 
 
 def test_the_reference_has_every_verb_key_and_sweep(site: Path) -> None:
-    told = {name: (site / "reference" / f"{name}.html").read_text() for name in
-            ("commands", "keys", "questions", "metrics")}
+    told = {
+        name: (site / "reference" / f"{name}.html").read_text()
+        for name in ("commands", "keys", "questions", "metrics")
+    }
     assert "headsweep data convert-acts" in told["commands"]
     assert "--tracking-uri" in told["commands"]
     assert re.search(r"head\.dropout.*?0\.1.*?in \[0, 1\)", told["keys"], re.S)
@@ -67,8 +69,12 @@ def test_the_reference_has_every_verb_key_and_sweep(site: Path) -> None:
 def test_pictures_of_the_architecture_show_the_packages() -> None:
     drawn = hook("architecture").pictures()
     folders = {path.parent.name for path in (ROOT / "src/headsweep").glob("*/__init__.py")}
-    words = {text.text for text in ElementTree.fromstring(drawn["packages"]).iter(
-        "{http://www.w3.org/2000/svg}text")}
+    words = {
+        text.text
+        for text in ElementTree.fromstring(drawn["packages"]).iter(
+            "{http://www.w3.org/2000/svg}text"
+        )
+    }
     assert folders <= words
     ElementTree.fromstring(drawn["sweep"])
 
