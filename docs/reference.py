@@ -226,7 +226,7 @@ def verb_parts(group: Any, path: str) -> list[str]:
         rows = []
         for given in (p for p in verb.params if p.name != "help"):
             option = given.param_type_name == "option"
-            spelt = given.opts[-1] if option else given.human_readable_name.upper()
+            spelt = given.opts[-1] if option else (given.metavar or given.name).upper()
             needed = "required" if given.required else written(given.default)
             rows.append((f"`{spelt}`", plain(given.help), "" if needed == "`null`" else needed))
         parts += [f"## {path} {name}", inspect.cleandoc(verb.help)]
