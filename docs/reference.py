@@ -6,7 +6,7 @@ MkDocs calls ``on_files``; ``pages`` gives the same text to the tests.
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,7 @@ def keys() -> str:
                 f"`{path}.{f.name}`".replace("`.", "`"),
                 type_of(f),
                 default_of(f),
-                range_of(schema, f.name),
+                range_of(schema, f),
                 told[f.name],
             )
             for f in own
@@ -194,15 +194,18 @@ def written(value: Any) -> str:
     return f"`{text}`".replace("'", "")
 
 
-def range_of(schema: Callable[..., object], name: str) -> str:
+def range_of(schema: type, field: Field[Any]) -> str:
     """The range of a key, in the words with which the schema refuses other values."""
     found: dict[str, None] = {}
+    whole = field.type in (int, int | None)
     for value in WRONG:
+        if whole and isinstance(value, float):
+            continue
         try:
-            schema(**{name: value})
+            schema(**{field.name: value})
         except UserError as error:
             refused, _, must = str(error).partition(": must be ")
-            if must and refused.partition("=")[0].rpartition(".")[2] == name:
+            if must and refused.partition("=")[0].rpartition(".")[2] == field.name:
                 found[must] = None
         except (TypeError, AttributeError):
             continue  # a value of another type, which Hydra refuses

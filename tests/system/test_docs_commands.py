@@ -19,7 +19,7 @@ from headsweep import cli
 from headsweep.events import spectrometer as events_spectrometer
 from headsweep.events.acts_csv import convert
 from headsweep.events.hepattn_files import write_hepattn
-from headsweep.events.simulation import simulate
+from headsweep.events.simulation import simulate_chunks
 from headsweep.sweep import worker
 from headsweep.sweep.worker_pool import WorkerPool
 from helpers import documents
@@ -77,7 +77,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages call FOLDER and CSV_FOLDER, for each kind of data."""
     root = tmp_path_factory.mktemp("folders")
     (root / "hepattn").mkdir()
-    write_hepattn(root / "hepattn", simulate(60, 5))
+    write_hepattn(root / "hepattn", simulate_chunks(60, 5))
     csv = root / "csv"
     csv.mkdir()
     rng = np.random.default_rng(0)
