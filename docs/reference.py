@@ -91,12 +91,16 @@ def shared_pages() -> dict[str, str]:
 
 def questions() -> str:
     """The prepared sweeps, from the first lines of their files."""
-    parts = ["# Questions", "Each prepared sweep is one file in `sweeps/`, whose first lines say:"]
-    for path in sorted((ROOT / "sweeps").glob("*.yaml")):
-        told = header(path)
-        parts += [f"## {path.stem}", told["Question"]]
-        parts.append(f"```bash\n{told['Command']}\n```")
-        parts += [f"**{word}.** {told[word]}" for word in ("Time", "Result") if word in told]
+    told = {path.stem: header(path) for path in sorted((ROOT / "sweeps").glob("*.yaml"))}
+    asked = [(t["Question"].split("?")[0] + "?", f"[{name}](#{name})") for name, t in told.items()]
+    parts = [
+        "# Questions",
+        "Each prepared sweep is one file in `sweeps/`, whose first lines say what stands here.",
+        table(("question", "sweep"), asked),
+    ]
+    for name, words in told.items():
+        parts += [f"## {name}", words["Question"], f"```bash\n{words['Command']}\n```"]
+        parts += [f"**{word}.** {words[word]}" for word in ("Time", "Result") if word in words]
     return "\n\n".join(parts) + "\n"
 
 
@@ -110,8 +114,10 @@ def header(path: Path) -> dict[str, str]:
             found[word] = starts[2]
         elif word != "Command":  # what follows a command is for the reader of the file
             found[word] += f" {line}"
-    question = found["Question"]
-    return {**found, "Question": question[0].upper() + question[1:]}
+    return {
+        word: text[0].upper() + text[1:] if word != "Command" else text
+        for word, text in found.items()
+    }
 
 
 def choices() -> str:

@@ -8,8 +8,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from selenium.common.exceptions import ElementNotInteractableException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
 from headsweep.config import config_root
+from helpers.browser import PROGRAMS, SECONDS, chromium
 from helpers.documents import hook
 
 ROOT = config_root()
@@ -50,6 +54,20 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
         assert [a for a in parser.addresses if re.match(r"(https?:)?//", a)] == [], page
     for sheet in site.rglob("*.css"):
         assert not re.search(r"url\(['\"]?(https?:)?//|@import", sheet.read_text()), sheet
+
+
+@pytest.mark.skipif(None in PROGRAMS, reason="Chromium is missing: apt-get install chromium")
+def test_search_works_on_pages_opened_from_the_disk(site: Path, tmp_path: Path) -> None:
+    with chromium(tmp_path) as browser:
+        browser.get((site / "tutorial.html").as_uri())
+        field = browser.find_element(By.CSS_SELECTOR, "input.md-search__input")
+        wait = WebDriverWait(browser, SECONDS, 0.2, [ElementNotInteractableException])
+        wait.until(lambda _: (field.click(), field.send_keys("margin")))
+        found = wait.until(
+            lambda b: b.find_elements(By.CSS_SELECTOR, "a.md-search-result__link[href*='#']")
+        )
+        assert any("concepts/verdict.html" in link.get_attribute("href") for link in found)
+        assert browser.get_log("browser") == []  # an address that does not resolve would be there
 
 
 def test_the_reference_has_every_verb_key_and_sweep(site: Path) -> None:
