@@ -3,21 +3,26 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help ablation test lint calibrate killmatrix docs ui screenshots
+.PHONY: help ablation test test-fast lint calibrate killmatrix docs ui screenshots
 # Where `make screenshots` finds a finished `sweeps=presets`.
 ROOT ?= runs
 # One more than there are cores: many tests wait for a process or a server.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+SUITE = $(BIN)/python tests/helpers/processor_time.py \
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 help: ## Show this list.
-	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 ablation: .venv/installed ## Compare the four presets: simulate, train 4 x 5 seeds, report.
 	$(BIN)/headsweep train sweeps=presets
 	$(BIN)/headsweep report presets
 
-test: .venv/installed-dev ## Run the whole suite.
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+test: .venv/installed-dev ## Run the whole suite, and print its processor minutes.
+	$(SUITE)
+
+test-fast: .venv/installed-dev ## Run the quick tests of every package, for daily work.
+	$(SUITE) -m "not slow"
 
 lint: .venv/installed-dev ## Check style, format and types.
 	$(BIN)/ruff check
@@ -28,7 +33,7 @@ calibrate: .venv/installed ## Count the wrong verdicts on real seeds; reads ../s
 	$(BIN)/python benchmarks/calibration/run.py --data ../shared/data
 
 killmatrix: .venv/installed-dev ## Kill searches 50 times and compare them with one left alone.
-	$(BIN)/python tests/helpers/killing.py --kills 50
+	PYTHONPATH=tests $(BIN)/python -m helpers.killing --kills 50
 
 docs: .venv/installed-dev ## Build the documentation into site/; open site/index.html.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -1,6 +1,7 @@
-"""What tests of the command line share."""
+"""Options, order and fixtures that tests of several packages share."""
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,9 @@ import pytest
 
 from headsweep import cli
 
+# Before torch is imported: there are as many test processes as cores, and commands inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # In a shell's background it is ignored, and would be in all commands that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -17,27 +21,24 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What ``make screenshots`` gives to ``tests/system/test_browser.py``."""
+    """Options of ``make screenshots`` for ``tests/system/test_browser.py``."""
     parser.addoption("--runs", type=Path, help="root with a sweep `presets`, to be shown")
     parser.addoption("--pictures", type=Path, help="where to write pictures of the pages")
 
 
-LONG = ("runner", "readme", "services", "browser", "notebooks", "cli", "server", "sync")
-"""Modules that start processes: begun first, so that no test process is left with one alone."""
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long modules before all others."""
-    places = {f"test_{name}": place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+    """Begin with the longest modules, so that no test process is left with one alone."""
+    items.sort(
+        key=lambda item: (not item.get_closest_marker("slow"), "system" not in item.path.parts)
+    )
 
 
 @pytest.fixture
 def command(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Command]:
-    """Runs ``headsweep`` in this process, in an empty folder: exit code, stdout, stderr."""
+    """A call of ``headsweep`` in this process, in an empty folder: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the command sets it; this takes it back
 

@@ -19,7 +19,8 @@ from headsweep import cli
 from headsweep.config import PoolingConfig, config_root
 from headsweep.errors import UserError
 from headsweep.training.builder import member_builder
-from helpers.own_head import write_head
+
+pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
 SMALL = [
@@ -28,10 +29,6 @@ SMALL = [
 ]
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-def snapshot(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("seed_*/*")}
 
 
 def test_the_verbs_are_those_of_typer() -> None:
@@ -99,88 +96,6 @@ def test_mistakes_end_with_one_message(
     assert message in err
     assert "Traceback" not in err
     assert not list(tmp_path.rglob("job.json"))
-
-
-def test_a_grid_trains_only_what_is_missing(command: Command, tmp_path: Path) -> None:
-    grid = ["train", "-m", "head=conservative,direct_projection", "name=grid", *SMALL]
-    code, out, _ = command(*grid)
-    assert code == 0
-    assert "2 of 2 members are done, 0 of them were there before" in out
-    assert "headsweep report grid" in out
-    folder = tmp_path / "runs/sweeps/grid"
-    first = snapshot(folder)
-    about = [json.loads((folder / f"jobs/{n}/job.json").read_text()) for n in (0, 1)]
-    assert [job["labels"]["head"] for job in about] == ["conservative", "direct_projection"]
-    result = json.loads((folder / "jobs/1/seed_0/result.json").read_text())
-    assert result["status"] == "finished"
-    assert result["parameters"]["head"] == 1156
-    assert result["metrics"]["val_qoverpt_r68"] > 0
-
-    code, out, _ = command(*grid)
-    assert code == 0
-    assert "2 of 2 members are done, 2 of them were there before" in out
-    assert snapshot(folder) == first
-
-    code, out, _ = command(*grid, "seeds=3")
-    assert "6 of 6 members are done, 2 of them were there before" in out
-    assert {path: at for path, at in snapshot(folder).items() if path in first} == first
-
-    code, _, err = command(*grid, "optim.clip=0.5")
-    assert code == 2
-    assert "config.optim.clip: 1.0 there, 0.5 here" in err
-    assert "name=grid-2" in err
-
-
-def test_one_run_is_kept_under_its_key(command: Command, tmp_path: Path) -> None:
-    code, out, _ = command("train", *SMALL, "seeds=2")
-    assert code == 0
-    [folder] = (tmp_path / "runs/runs").iterdir()
-    assert f"results: runs/runs/{folder.name}" in out
-    assert json.loads((folder / "job.json").read_text())["job_key"] == folder.name
-    before = snapshot(folder)
-    assert command("train", *SMALL, "seeds=2", "workers=1")[0] == 0
-    assert snapshot(folder) == before
-
-
-def test_a_head_from_one_file_and_one_yaml(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    conf = write_head(tmp_path)
-    grid = ["-m", "head=bottleneck", "head.width=4,8", "name=own", "seeds=2"]
-    code, out, _ = command("train", "--config-dir", str(conf), *grid, *SMALL)
-    assert code == 0
-    assert "4 of 4 members are done" in out
-    results = [
-        json.loads((tmp_path / f"runs/sweeps/own/jobs/{n}/seed_1/result.json").read_text())
-        for n in (0, 1)
-    ]
-    assert [r["parameters"]["head"] for r in results] == [w * 289 + (w + 1) * 4 for w in (4, 8)]
-
-
-def test_a_member_that_fails_is_named(command: Command) -> None:
-    code, out, err = command("train", *SMALL, "optim.lr=1e38", "optim.steps=30", "seeds=2")
-    assert code == 1
-    assert "loss is" in err
-    assert "2 of 2 members are done" in out
-
-
-def test_a_search_without_a_finished_trial_says_so(command: Command) -> None:
-    search = ["sweeps=optuna", "hydra.sweeper.n_trials=2", "optim.lr=1e38"]
-    code, out, err = command("train", *SMALL, *search, "optim.steps=30")
-    assert code == 1
-    assert "usable: 0 of 2, 2 failed" in out
-    assert "loss is nan at step" in err
-    assert "Traceback" not in err
-
-
-def test_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
-    code, out, _ = command("train", "sweeps=smoke", "backbone=truth", "--dry-run")
-    assert code == 0
-    assert "head=direct_projection" in out
-    assert "65,476" in out
-    assert "expected: " in out
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_params_are_the_true_ones(command: Command) -> None:

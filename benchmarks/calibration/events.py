@@ -1,4 +1,4 @@
-"""Whether the event layer of a verdict covers: V_ev against a sample of 200,000 events.
+"""Coverage of the event layer of a verdict: V_ev against a sample of 200,000 events.
 
 python benchmarks/calibration/events.py
 
@@ -21,7 +21,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from headsweep.events.hepattn_files import write_hepattn
@@ -30,12 +29,11 @@ from headsweep.report import scoring
 from headsweep.report.comparisons import event_means
 from headsweep.report.predictions import Row, Sample
 from headsweep.stats.intervals import wilson
-from headsweep.stats.metrics import METRICS, Tracks
-from headsweep.stats.verdict import MARGINS
+from headsweep.stats.margins import MARGINS
+from headsweep.stats.metrics import METRICS, Array, Tracks
 from headsweep.stats.welch import ALPHA, Moments, on_scale, welch
 from headsweep.store import runs
-
-Array = NDArray[np.float64]
+from headsweep.store.labels import Block
 
 HEADS = ("conservative", "simpler")
 """The control and the arm."""
@@ -94,7 +92,7 @@ def score(folders: list[Path], events: int, seed: int) -> Scored:
     """One sample: values, and resamples as the report takes them."""
     tracks = members(folders, seed, events)
     rows = [
-        Row(str(k), "head", None, [Sample(own, np.ones(len(own), bool), {}, (0, 0), k)])
+        Row(str(k), None, [Sample(own, np.ones(len(own), bool), {}, Block(0, 0), k)])
         for k, own in enumerate(tracks)
     ]
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""How often our verdicts are wrong on real seeds, and how often the naive ways are.
+"""Error rates of our verdicts on real seeds, beside those of naive ways to compare.
 
 python benchmarks/calibration/run.py --data ../shared/data
 
@@ -20,9 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from headsweep.stats.welch import Moments, read, welch
-
-Array = NDArray[np.float64]
+from headsweep.stats.metrics import Array
+from headsweep.stats.welch import Moments, classify, welch
 
 COLUMNS = ("model", "dataset", "seed", "test_rmse")
 SEEDS = (3, 5, 8)
@@ -102,19 +101,13 @@ def sample(values: Array, n: int, draws: int, few: int, rng: np.random.Generator
 Reading = Callable[[Moments, Moments], NDArray[np.str_]]
 
 
-def ours(arm: Moments, control: Moments) -> NDArray[np.str_]:
-    """The verdict of ``compare`` in a family of four."""
-    words: NDArray[np.str_] = read(*welch(arm, control).interval(ARMS), MARGIN)
-    return words
-
-
 def signs(low: Array, high: Array) -> NDArray[np.str_]:
     """Better or worse where the interval excludes 0, and no margin."""
     return np.select([high < 0, low > 0], ["better", "worse"], "undecided")
 
 
 READINGS: dict[str, Reading] = {
-    "ours": ours,
+    "ours": lambda a, b: classify(*welch(a, b).interval(ARMS), MARGIN),  # as ``compare``
     "Welch at 1 - 0.05/4, no margin": lambda a, b: signs(*welch(a, b).interval(ARMS)),
     "Welch, not adjusted": lambda a, b: signs(*welch(a, b).interval()),
     "higher mean wins": lambda a, b: signs(a.mean - b.mean, a.mean - b.mean),
@@ -239,9 +232,8 @@ def coverage(
         arm, control = both[rows].T
         ends = welch(drawn.at(arm, slice(None)), drawn.at(control, slice(None))).interval()
         held["ours"].append(_holds(*ends, truth[rows]))
-        held["percentile bootstrap"].append(
-            _holds(*percentile(drawn, arm, control, slice(None)), truth[rows])
-        )
+        ends = percentile(drawn, arm, control, slice(None))
+        held["percentile bootstrap"].append(_holds(*ends, truth[rows]))
     for name, parts in held.items():
         yield name, np.concatenate(parts)
 
@@ -291,7 +283,8 @@ def figure(sums: Array, counts: Array) -> Figure:
         sums: Of each data set.
         counts: Of each data set.
     """
-    weights = _weights(len(sums))
+    rng, equal = np.random.default_rng(0), np.full(len(sums), 1 / len(sums))
+    weights = rng.multinomial(len(sums), equal, size=2000).astype(np.float64)
     draws = (weights @ sums) / (weights @ counts)
     return Figure(float(sums.sum() / counts.sum()), *_ends(draws))
 
@@ -307,12 +300,6 @@ def figures_of_pairs(population: Population, shares: Array) -> tuple[Figure, Fig
         for chosen in rng.integers(population.datasets, size=(1000, population.datasets))
     ]
     return figure(sums, counts), Figure(float(np.quantile(shares, 0.05)), *_ends(np.array(draws)))
-
-
-def _weights(datasets: int) -> Array:
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(datasets, np.full(datasets, 1 / datasets), size=2000)
-    return drawn.astype(np.float64)
 
 
 def _ends(draws: Array) -> tuple[float, float]:
@@ -341,9 +328,8 @@ def calibrate(population: Population, draws: int, few: int, seed: int = 0) -> Re
         for name, what, sums, counts in real_families(population, n, draws, few, rng):
             result["real" if what == "wrong" else "power", name, n] = figure(sums, counts)
         for name, shares in coverage(population, n, draws, few, rng):
-            result["coverage", name, n], result["coverage 5%", name, n] = figures_of_pairs(
-                population, shares
-            )
+            both = figures_of_pairs(population, shares)
+            result["coverage", name, n], result["coverage 5%", name, n] = both
         for name, shares in replication(population, n, draws, rng):
             result["replication", name, n], _ = figures_of_pairs(population, shares)
     return result
@@ -356,15 +342,13 @@ def goals(result: Result) -> list[tuple[str, bool]]:
         for n in SEEDS:
             share = result[table, "ours", n].value
             limit = GOALS[table]
-            found.append(
-                (f"{table} families wrong at n = {n}: {share:.1%} <= {limit:.0%}", share <= limit)
-            )
+            words = f"{table} families wrong at n = {n}: {share:.1%} <= {limit:.0%}"
+            found.append((words, share <= limit))
     low, high = GOALS["coverage"]
     for n in SEEDS:
         share = result["coverage", "ours", n].value
-        found.append(
-            (f"coverage at n = {n}: {share:.1%} in {low:.0%} to {high:.0%}", low <= share <= high)
-        )
+        words = f"coverage at n = {n}: {share:.1%} in {low:.0%} to {high:.0%}"
+        found.append((words, low <= share <= high))
     return found
 
 

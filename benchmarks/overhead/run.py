@@ -31,7 +31,7 @@ WORDS = {
     "other": "Everything else",
 }
 TASK = [
-    *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=optuna", "workers=1"),
+    *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=search", "workers=1"),
     *("optim.steps=1", "optim.batch_size=16"),
 ]
 OFFICIAL = ["hydra/sweeper=optuna", "hydra.sweeper.n_jobs=1"]

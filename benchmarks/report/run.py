@@ -1,4 +1,4 @@
-"""How long a report takes beside 10,000 runs, as a user waits for it.
+"""Time of a report beside 10,000 runs, as a user waits for it.
 
 python benchmarks/report/run.py
 
@@ -66,7 +66,7 @@ def _write_search(root: Path, trials: int, seeds: int) -> Path:
     sweep = root / "sweeps" / "search"
     spec = {"search": {"head.dropout": "interval(0, 0.4)"}, "objective": [OBJECTIVE]}
     runs.claim_sweep(sweep, {**spec, "direction": ["minimize"], "n_trials": trials})
-    runs.write_command(sweep, "headsweep train sweeps=optuna name=search")
+    runs.write_command(sweep, "headsweep train sweeps=search name=search")
     rng = np.random.default_rng(0)
     values = 0.2 + rng.gamma(2.0, 0.05, (trials, seeds))
     complete = rng.random(trials) < 0.6

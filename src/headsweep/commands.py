@@ -167,45 +167,16 @@ def report(
 
     On the split dev; of a confirmation on test, and the ledger then says so.
     """
-    import gc
-    from contextlib import ExitStack
+    from headsweep.report.run import make_report
 
-    from headsweep.errors import UserError
-    from headsweep.store.tracking.mlflow_client import TrackingError, check_uri
-    from headsweep.store.tracking.sync import report_copier
-    from headsweep.terminal import console, preparing
-
-    gc.disable()  # of 10,000 trials nothing is thrown away, and it takes half a second to find out
-
-    run = root / "runs" / name
-    folder = run if run.is_dir() else root / "sweeps" / name
-    check_uri(tracking_uri)
-    if tracking_uri is not None and folder == run:
-        raise UserError(f"--tracking-uri: {name} is a single run; reports of sweeps are copied")
-    with preparing(console(stderr=True)) as progress, ExitStack() as stack:
-        progress("scoring", 0.0)
-        tracked = tracking_uri is not None or (root / "mlflow.db").exists()
-        tracked &= folder != run and folder.is_dir()
-        copy = stack.enter_context(report_copier(root, folder, tracking_uri)) if tracked else None
-        import torch
-
-        from headsweep.report.render.write import build_report, print_report, write_report
-
-        # One member's batch is too small for two cores: they wait for each other. And the figures
-        # then do not depend on how many there are.
-        torch.set_num_threads(1)
-        found = build_report(folder, root)
-        write_report(found, folder / "report")
-        if copy is not None:
-            try:
-                copy()
-            except TrackingError as error:
-                print(f"warning: {error}", file=sys.stderr)
+    found, folder = make_report(root, name, tracking_uri)
     if as_json:
         print(found.to_json(), end="")
     else:
+        from headsweep.report.render.write import print_report
+
         print_report(found)
-        print(f"written to {folder / 'report'}")
+        print(f"written to {folder}")
 
 
 @app.command()
@@ -276,15 +247,14 @@ def plan(
         raise UserError(f"--margin {margin}: must be between 0 and 1")
     with preparing(console(stderr=True)) as progress:
         progress("resampling events", 0.0)
-        from headsweep.report.sample_size import plan as planned
-        from headsweep.report.sample_size import to_rows
+        from headsweep.report.sample_size import plan_seeds, plan_table
 
-        found = planned(root / "sweeps" / name, metric, margin)
+        found = plan_seeds(root / "sweeps" / name, metric, margin)
     if as_json:
         print(json.dumps(asdict(found), indent=1))
         return
     print(found.words())
-    _print_table(*to_rows(found, workers))
+    _print_table(*plan_table(found, workers))
     for line in (*found.totals(workers), *found.limits()):
         print(line)
     print(f"numbers are {found.unit}; in brackets at the upper 80% limit of the spread")

@@ -61,7 +61,7 @@ def inert(head: Mapping[str, Any]) -> dict[str, float]:
 
 def _short(node: Mapping[str, Any]) -> dict[str, Any]:
     """A node with the short name of its class; a user's own keeps its path."""
-    target = node["_target_"]
+    target = node.get("_target_")
     return {**node, "_target_": SHORT_NAMES.get(target, target)}
 
 

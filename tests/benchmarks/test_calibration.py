@@ -3,9 +3,12 @@
 import importlib.util
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT.parent / "shared/data/seed_runs_tabm.csv"
@@ -19,14 +22,15 @@ TOY = run.Population(np.log(np.arange(1.0, 91).reshape(6, 15)), np.array([0, 0, 
 
 
 @pytest.fixture(scope="module")
-def result():
+def result() -> dict[Any, Any]:
+    """Figures of a small run of the benchmark, by table, way and number of seeds."""
     if not RUNS.exists():
         pytest.skip("no seed_runs_tabm.csv")
     return run.calibrate(run.read_population(RUNS), draws=60, few=5)
 
 
 @pytest.mark.parametrize("n", run.SEEDS)
-def test_goals_on_real_seeds(result, n):
+def test_goals_on_real_seeds(result: dict[Any, Any], n: int) -> None:
     # 317 cells x 60 families and 25 x 60 families: 5% has errors of 0.2% and 0.6%. What is
     # counted lies near 1% and 0.3%, so that the goals themselves need no slack here.
     assert result["null", "ours", n].value <= 0.05
@@ -37,7 +41,7 @@ def test_goals_on_real_seeds(result, n):
     assert result["replication", "ours", n].value >= 0.93
 
 
-def test_naive_ways_are_seen_to_fail(result):
+def test_naive_ways_are_seen_to_fail(result: dict[Any, Any]) -> None:
     for n in run.SEEDS:
         assert result["null", "higher mean wins", n].value > 0.99
         assert result["null", "Welch, not adjusted", n].value > 0.08
@@ -51,7 +55,7 @@ def test_naive_ways_are_seen_to_fail(result):
     assert power[2] > 0.95
 
 
-def test_errors_are_counted_by_hand():
+def test_errors_are_counted_by_hand() -> None:
     words = np.array([["better", "worse", "equivalent", "undecided"]] * 3)
     truth = np.array([[-0.1, -0.1, -0.1, -0.1], [0.1, 0.1, 0.01, 0.1], [-0.01, 0.01, 0.01, 0.0]])
     assert run.wrong_real(words, truth).tolist() == [
@@ -68,7 +72,7 @@ def test_errors_are_counted_by_hand():
     assert run.wrong_null(null).tolist() == [False, True]
 
 
-def test_draws_come_from_the_runs_of_their_cell():
+def test_draws_come_from_the_runs_of_their_cell() -> None:
     drawn = run.sample(TOY.values, 1, 500, 20, np.random.default_rng(0))
     for cell, values in enumerate(TOY.values):
         assert set(drawn.moments.mean[cell]) == set(values)
@@ -82,13 +86,13 @@ def test_draws_come_from_the_runs_of_their_cell():
     np.testing.assert_allclose(spread, TOY.values.std(axis=1) * math.sqrt(7 / 64), rtol=0.2)
 
 
-def test_pairs_stay_within_a_data_set():
+def test_pairs_stay_within_a_data_set() -> None:
     found = run.pairs(TOY)
     assert len(found) == 10  # of five models; the sixth is alone on its data set
     assert found.max() == 4
 
 
-def test_a_share_and_its_interval():
+def test_a_share_and_its_interval() -> None:
     sums, counts = np.array([1.0, 3.0]), np.array([2.0, 4.0])
     found = run.figure(sums, counts)
     assert found.value == pytest.approx(4 / 6)
@@ -98,7 +102,7 @@ def test_a_share_and_its_interval():
     assert [met for _, met in run.goals(result)] == [True] * 6 + [False] * 3
 
 
-def test_other_columns_are_refused(tmp_path):
+def test_other_columns_are_refused(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text("model,dataset,seed\na,b,0\n")
     with pytest.raises(SystemExit, match="no column test_rmse"):
         run.read_population(tmp_path / "runs.csv")

@@ -3,9 +3,12 @@
 import importlib.util
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,11 +22,11 @@ SHARED, OWN = 0.3, 0.1
 """Deviations of a sample's value: what all members share, and what each has for itself."""
 
 
-def normal_samples(n, true, spread=1.0):
+def normal_samples(n: int, true: np.ndarray, spread: float = 1.0) -> list[Any]:
     """Samples of 2 x 2 members; ``spread`` is what the resamples make of the real deviation."""
     rng = np.random.default_rng(0)
 
-    def noise(count, factor=1.0):
+    def noise(count: int, factor: float = 1.0) -> np.ndarray:
         shared = rng.normal(0, SHARED, (count, 1))
         return factor * (shared + rng.normal(0, OWN, (count, len(true))))
 
@@ -36,7 +39,7 @@ def normal_samples(n, true, spread=1.0):
 TRUE = np.array([0.0, 0.2, 0.5, 0.7])
 
 
-def test_a_right_event_layer_covers_and_a_small_one_does_not():
+def test_a_right_event_layer_covers_and_a_small_one_does_not() -> None:
     ours, apart, _ = events.fixed_seeds(normal_samples(1000, TRUE), TRUE, NAME)
     assert ours.low <= 0.95 <= ours.high
     # What both arms share does not widen the difference: the sum of both does not know that.
@@ -47,7 +50,7 @@ def test_a_right_event_layer_covers_and_a_small_one_does_not():
     assert half.share == pytest.approx(0.673, abs=0.05)  # +-0.98 deviations
 
 
-def test_drawn_seeds_need_the_event_layer():
+def test_drawn_seeds_need_the_event_layer() -> None:
     samples = normal_samples(200, np.array([0.0, 0.02, 0.04, 0.1, 0.12, 0.14]))
     true = np.array([0.0, 0.02, 0.04, 0.1, 0.12, 0.14])
     ours, naive = events.drawn_seeds(samples, true, NAME, 5, 50)
@@ -57,7 +60,7 @@ def test_drawn_seeds_need_the_event_layer():
     assert naive.width < ours.width
 
 
-def test_parts_are_put_together():
+def test_parts_are_put_together() -> None:
     rng = np.random.default_rng(0)
     parts = [{name: rng.random((2, 50)) for name in events.NAMES} for _ in range(3)]
     found, tracks = events.truth(iter(parts))

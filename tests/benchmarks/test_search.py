@@ -2,9 +2,11 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from optuna.trial import Trial
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared/data"
@@ -16,6 +18,8 @@ if not (DATA / "lcbench_surrogate.onnx").exists():
 
 import contest  # noqa: E402
 import lcbench  # noqa: E402
+
+pytestmark = pytest.mark.slow
 
 TASK = "126026"
 BUDGET = 14 * lcbench.EPOCHS + 20
@@ -30,7 +34,9 @@ def surrogate() -> lcbench.Surrogate:
     return lcbench.Surrogate(DATA)
 
 
-def test_the_columns_are_what_they_are_taken_for(surrogate, monkeypatch):
+def test_the_columns_are_what_they_are_taken_for(
+    surrogate: lcbench.Surrogate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert len(lcbench.check_columns(surrogate)) == 7
     assert len(surrogate.tasks) == 34
     outputs = surrogate.outputs
@@ -40,7 +46,7 @@ def test_the_columns_are_what_they_are_taken_for(surrogate, monkeypatch):
             lcbench.check_columns(surrogate, n=10)
 
 
-def test_the_best_random_configuration_has_regret_0(surrogate):
+def test_the_best_random_configuration_has_regret_0(surrogate: lcbench.Surrogate) -> None:
     reference = surrogate.reference(TASK)
     configs = lcbench.random_configs(lcbench.RANDOM, np.random.default_rng(0))
     for distribution, column in zip(lcbench.SPACE.values(), configs.T, strict=True):
@@ -54,12 +60,14 @@ def test_the_best_random_configuration_has_regret_0(surrogate):
 @pytest.mark.parametrize(
     "method", [OURS, ASHA, contest.Method("TPE", contest.TPE)], ids=lambda m: m.name
 )
-def test_no_epoch_is_spent_that_the_budget_has_not(surrogate, monkeypatch, method):
-    told = []
+def test_no_epoch_is_spent_that_the_budget_has_not(
+    surrogate: lcbench.Surrogate, monkeypatch: pytest.MonkeyPatch, method: contest.Method
+) -> None:
+    told: list[tuple[str, int]] = []
     for source in (contest.Ours, contest.Plain):
         tell = source.tell
 
-        def count(self, trial, state, values, tell=tell):
+        def count(self: Any, trial: Trial, state: str, values: Any, tell: Any = tell) -> Any:
             told.append((state, trial.number))
             return tell(self, trial, state, values)
 
@@ -72,6 +80,6 @@ def test_no_epoch_is_spent_that_the_budget_has_not(surrogate, monkeypatch, metho
     assert (result.begun > BUDGET // lcbench.EPOCHS + 1) == (method.pruner is not None)
 
 
-def test_the_seed_decides_everything(surrogate):
+def test_the_seed_decides_everything(surrogate: lcbench.Surrogate) -> None:
     first, again, other = (contest.play(OURS, surrogate, TASK, s, BUDGET) for s in (0, 0, 1))
     assert first == again != other

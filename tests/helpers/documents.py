@@ -36,10 +36,10 @@ def blocks(language: str, text: str) -> list[str]:
 
 
 def commands(text: str) -> list[str]:
-    """Commands in code blocks, and those of headsweep between backticks."""
+    """Commands in code blocks, and those of headsweep between backticks that say more than a verb."""
     lines = [line for block in blocks("bash", text) for line in block.splitlines()]
     plain = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
-    inline = re.findall(r"`(headsweep [^`]+)`", re.sub(r"\s+", " ", plain))
+    inline = re.findall(r"`(headsweep (?:data )?+\S+ [^`]+)`", re.sub(r"\s+", " ", plain))
     found = [re.split(r"\s#", line)[0].strip() for line in (*lines, *inline)]
     return [line for line in found if line]
 

@@ -1,4 +1,4 @@
-"""Workers of a queue that can be killed between any two of its writes, all within one process.
+"""Workers of a queue that can be killed between any two changes of the disk, within one process.
 
 What makes a worker dead is real: each has a child process for its identity, and a kill is SIGKILL
 to that child. What the worker was doing ends with an exception at that very place.
@@ -17,11 +17,12 @@ from unittest.mock import patch
 
 from optuna.storages.journal import JournalFileBackend
 
-from headsweep.store import outcome, runs
-from headsweep.sweep import grid_queue, queue
-from headsweep.sweep import leases as sweep_leases
+from headsweep.store import runs
 from headsweep.sweep.leases import Leases, Process
-from headsweep.sweep.search import queue as search_queue
+from headsweep.sweep.search.storage import FILE
+
+CHANGES = ("rename", "replace", "unlink", "rmdir")
+"""Functions of ``os`` by which names in a folder change; all else of the tool ends in them."""
 
 
 class Killed(BaseException):
@@ -29,36 +30,48 @@ class Killed(BaseException):
 
 
 class Fuse:
-    """Burns down by one at each write, and kills the worker when it is gone."""
+    """Kills a worker before one of its changes of the disk."""
 
     def __init__(self) -> None:
-        self.left: int | None = None
+        self._kills: Callable[[], bool] = lambda: False
 
     def burn(self) -> None:
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                raise Killed
+        """Called before each change."""
+        if self._kills():
+            raise Killed
 
     @contextmanager
-    def lit(self, length: int | None) -> Iterator[None]:
-        """Let the fuse burn within a block; None for a block that survives."""
-        self.left = length
+    def when(self, kills: Callable[[], bool]) -> Iterator[None]:
+        """Kill within a block before the first change that finds a condition true."""
+        self._kills = kills
         try:
             yield
         finally:
-            self.left = None
+            self._kills = lambda: False
 
-    def before_and_after(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    @contextmanager
+    def lit(self, length: int | None) -> Iterator[None]:
+        """Kill within a block after so many changes; None for a block that survives."""
+        left = float("inf") if length is None else length
+
+        def kills() -> bool:
+            nonlocal left
+            left -= 1
+            return left < 0
+
+        with self.when(kills):
+            yield
+
+    def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, before which the fuse burns."""
+
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             self.burn()
-            result = function(*args, **kwargs)
-            self.burn()
-            return result
+            return function(*args, **kwargs)
 
         return wrapped
 
-    def journal(self, append: Callable[..., None]) -> Callable[..., None]:
+    def journal(self, append: Callable[..., None], path: Path) -> Callable[..., None]:
         """Also killed in the midst of writing, which leaves half of it and the lock."""
 
         def wrapped(backend: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
@@ -66,25 +79,23 @@ class Fuse:
             try:
                 self.burn()
             except Killed:
-                path = Path(backend._file_path)
                 text = "".join(json.dumps(record) + "\n" for record in logs)
                 with path.open("a") as file:
                     file.write(text[: len(text) * 2 // 3])
                 os.symlink(path, f"{path}.lock")
                 raise
             append(backend, logs)
-            self.burn()
 
         return wrapped
 
 
 class Clock:
-    """Stands for the module ``time``, and goes when it is told to."""
+    """Seconds that pass when they are told to."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return self.now
 
 
@@ -110,7 +121,7 @@ class World:
         if elsewhere:
             identity = Process("elsewhere", "boot", identity.pid, identity.start)
             theirs = Process("elsewhere", "boot", theirs.pid, theirs.start)
-        return Hand(Leases(self.folder, identity, theirs), worker, command)
+        return Hand(Leases(self.folder, identity, theirs, self.clock), worker, command)
 
 
 @dataclass
@@ -132,23 +143,14 @@ class Hand:
 def world() -> Iterator[World]:
     """An empty folder whose writes can kill; nothing waits for the disk or another program."""
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    with tempfile.TemporaryDirectory(dir=memory) as name, ExitStack() as stack:
-        folder = Path(name) / "sweeps" / "s"
+    with tempfile.TemporaryDirectory(dir=memory) as root, ExitStack() as stack:
+        folder = Path(root) / "sweeps" / "s"
         folder.mkdir(parents=True)
         found = World(folder)
-        fuse = found.fuse
-        # The last place where each name is looked up.
-        for owner, function in (
-            *((module, "write_atomic") for module in (sweep_leases, outcome)),
-            *((module, "move") for module in (search_queue, grid_queue)),
-            *((module, "drop_attempts") for module in (search_queue, grid_queue)),
-            *((queue.shutil, "rmtree"), (Leases, "remove"), (Path, "replace"), (Path, "rmdir")),
-        ):
-            wrapped = fuse.before_and_after(getattr(owner, function))
-            stack.enter_context(patch.object(owner, function, wrapped))
-        append = fuse.journal(JournalFileBackend.append_logs)
+        for name in CHANGES:
+            stack.enter_context(patch.object(os, name, found.fuse.before(getattr(os, name))))
+        append = found.fuse.journal(JournalFileBackend.append_logs, folder / FILE)
         stack.enter_context(patch.object(JournalFileBackend, "append_logs", append))
-        stack.enter_context(patch.object(sweep_leases, "time", found.clock))
         stack.enter_context(patch("headsweep.sweep.search.storage.FOREIGN_SECONDS", 0.0))
         stack.enter_context(patch("os.fsync"))
         stack.callback(_end, found.children)

@@ -27,10 +27,12 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from helpers.waiting import wait_for
+
 BIN = Path(sys.executable).parent
 TRIALS = 15
 SEARCH = [
-    *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=optuna", "workers=2"),
+    *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=search", "workers=2"),
     *("optim.steps=120", "optim.batch_size=16", "seeds=2", f"hydra.sweeper.n_trials={TRIALS}"),
     *("hydra.sweeper.pruner.n_startup_trials=4", "hydra.sweeper.pruner.n_warmup_steps=10"),
     "hydra.sweeper.sampler.n_startup_trials=6",
@@ -78,12 +80,12 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 def begun(root: Path) -> bool:
     """Whether a trial is being trained."""
-    return any((root / "sweeps/optuna/attempts").glob("*/progress.json"))
+    return any((root / "sweeps/search/attempts").glob("*/progress.json"))
 
 
 def is_live(root: Path) -> bool:
     """Whether a killed search has left a trial that was being trained."""
-    folder = root / "sweeps/optuna"
+    folder = root / "sweeps/search"
     leases = [json.loads(p.read_bytes()) for p in (folder / "leases").glob("*.json")]
     return any(
         lease["worker"] and not (folder / f"jobs/{lease['number']}/outcome.json").exists()
@@ -93,7 +95,7 @@ def is_live(root: Path) -> bool:
 
 def kill_after_write(root: Path, rng: random.Random, kind: str) -> float | None:
     """Kill just after the n-th write of a kind; seconds since it, None if the search ended."""
-    folder = root / "sweeps/optuna"
+    folder = root / "sweeps/search"
     (folder / "jobs").mkdir(parents=True, exist_ok=True)
     with inotify_simple.INotify() as watch:
         names: dict[int, str] = {}
@@ -119,15 +121,13 @@ def kill_after_write(root: Path, rng: random.Random, kind: str) -> float | None:
 def kill_at_random_time(root: Path, rng: random.Random) -> bool:
     """Kill a while after the first trial has begun; False if the search ended before."""
     process = start(root)
-    while not begun(root) and process.poll() is None:
-        time.sleep(0.01)
-    end = time.monotonic() + rng.uniform(0.0, 4.0)
-    while time.monotonic() < end and process.poll() is None:
-        time.sleep(0.002)
-    if process.poll() is not None:
-        return False
-    kill(process)
-    return True
+    wait_for(lambda: begun(root) or process.poll() is not None)
+    try:
+        process.wait(timeout=rng.uniform(0.0, 4.0))
+    except subprocess.TimeoutExpired:
+        kill(process)
+        return True
+    return False
 
 
 def torment(root: Path, kills: int, rng: random.Random, tally: Tally) -> None:
@@ -151,8 +151,8 @@ def torment(root: Path, kills: int, rng: random.Random, tally: Tally) -> None:
 def trials(root: Path) -> list[tuple[Any, ...]]:
     """What the study holds of each trial."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    backend = JournalFileBackend(str(root / "sweeps/optuna/journal.log"))
-    study = optuna.load_study(study_name="optuna", storage=JournalStorage(backend))
+    backend = JournalFileBackend(str(root / "sweeps/search/journal.log"))
+    study = optuna.load_study(study_name="search", storage=JournalStorage(backend))
     return [
         (t.number, t.state.name, t.params, t.values, t.intermediate_values, t.user_attrs)
         for t in study.trials
@@ -161,7 +161,7 @@ def trials(root: Path) -> list[tuple[Any, ...]]:
 
 def hashes(root: Path) -> dict[str, str]:
     """Hash of every file of every trial, without times and places."""
-    folder, found = root / "sweeps/optuna", {}
+    folder, found = root / "sweeps/search", {}
     for path in sorted(folder.glob("jobs/**/*")):
         if path.is_file():
             content = path.read_bytes()

@@ -3,23 +3,28 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from headsweep.store.tracking import mlflow_client
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
-def rows(root, query):
+
+def rows(root: Path, query: str) -> list[tuple[Any, ...]]:
+    """Rows of a query, sorted."""
     with closing(sqlite3.connect(root / "mlflow.db")) as connection:
         return sorted(connection.execute(query).fetchall())
 
 
-def dump(root):
+def dump(root: Path) -> dict[str, list[tuple[Any, ...]]]:
     """Content of every table that MLflow fills for runs."""
     tables = ("experiments", "runs", "metrics", "latest_metrics", "params", "tags", "inputs")
     return {table: rows(root, f"SELECT * FROM {table}") for table in (*tables, "datasets")}
 
 
-def runs(root, folder, uri=None):
+def runs(root: Path, folder: Path, uri: str | None = None) -> dict[str, "Run"]:
     """Runs of a folder and of what is below it, by path relative to it; none may be RUNNING."""
     from mlflow import MlflowClient
 
@@ -39,7 +44,8 @@ def runs(root, folder, uri=None):
     }
 
 
-def artifacts(run, uri=None):
+def artifacts(run: "Run", uri: str | None = None) -> list[str]:
+    """Names of a run's files."""
     from mlflow.artifacts import list_artifacts
 
     found = list_artifacts(run_id=run.info.run_id, tracking_uri=uri) if uri else None

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from helpers.waiting import wait_for
 
 BIN = Path(sys.executable).parent
 
@@ -53,11 +54,7 @@ def ui(root: str, folder: Path) -> Iterator[tuple[int, str]]:
         start_new_session=True,
     )
     try:
-        end = time.monotonic() + 120
-        while ask(port, "/health")[0] != 200:
-            assert server.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        wait_for(lambda: ask(port, "/health")[0] == 200, server)
         assert server.stdout
         yield port, server.stdout.readline()
     finally:

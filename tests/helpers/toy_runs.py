@@ -14,6 +14,7 @@ from headsweep.config import (
     Config,
     DataConfig,
     MLPHeadConfig,
+    OptimConfig,
     SelectionConfig,
     SpectrometerConfig,
     TruthConfig,
@@ -140,6 +141,7 @@ def write_toy_job(
         data=DataConfig(source=SpectrometerConfig()),
         backbone=TruthConfig(),
         head=MLPHeadConfig(),
+        optim=OptimConfig(),
         seeds=seeds or len(widths),
     )
     whole = asdict(default) | dict(config or {})

@@ -22,6 +22,8 @@ from headsweep.stats.metrics import Tracks
 from headsweep.store import ledger, runs
 from helpers.toy_runs import smear, toy_score, write_cache, write_toy_job
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(1000, 1005)
 SEARCHED = {0: 0.20, 1: 0.24, 2: 0.21}
 WIDTHS = {
@@ -162,7 +164,7 @@ def test_it_is_read_after_the_ledger_knows(sweep: Path, monkeypatch: pytest.Monk
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("headsweep.report.build.Cache.open", killed)
+    monkeypatch.setattr("headsweep.report.build.ScoredCache.open", killed)
     with pytest.raises(KeyboardInterrupt):
         build(sweep)
     assert len(ledger.read(sweep.parents[1])) == 1

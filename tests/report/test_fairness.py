@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headsweep.report.fairness import Fairness, check
+from headsweep.report.fairness import Fairness, check_fairness
 from headsweep.store.labels import group, read_jobs
 from helpers.toy_runs import write_toy_job
 
@@ -21,7 +21,7 @@ def write(root: Path, sweep: str, widths: dict[int, float], **optim: float) -> N
 
 
 def found(root: Path) -> Fairness:
-    (one,) = check(group(read_jobs(root / "sweeps" / "s")), root)
+    (one,) = check_fairness(group(read_jobs(root / "sweeps" / "s")), root)
     return one
 
 
@@ -65,18 +65,18 @@ def test_rates_count_on_other_seeds_only(tmp_path: Path) -> None:
     assert found(tmp_path).choice() == "best of 3 tried, 0.02 to 0.08"
 
 
-def test_a_rate_that_is_outdone_gets_no_verdict(tmp_path: Path) -> None:
+def test_a_rate_with_a_better_one_beside_it_gets_no_verdict(tmp_path: Path) -> None:
     write(tmp_path, "s", BASE)
     write(tmp_path, "lr", {100: 0.80, 101: 0.78})
     write(tmp_path, "lr", {100: 0.30}, lr=0.01)
-    assert found(tmp_path).unfit == ""  # one seed has no spread
+    assert found(tmp_path).objection == ""  # one seed has no spread
     write(tmp_path, "lr2", {101: 0.32}, lr=0.01)
     one = found(tmp_path)
-    assert one.outdone == 0.01
-    assert one.unfit == "with learning rate 0.01 r68 on validation is 60.8% lower"
+    assert one.better_rate == 0.01
+    assert one.objection == "with learning rate 0.01 r68 on validation is 60.8% lower"
     assert one.choice() == "not the best: 0.01 is 60.8% better of 2 tried, 0.01 to 0.02"
     write(tmp_path, "lr3", {102: 0.10}, lr=0.01)  # now it scatters too much to tell
-    assert found(tmp_path).unfit == ""
+    assert found(tmp_path).objection == ""
 
 
 def test_runs_on_other_features_do_not_count(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from headsweep.commands import app
 from headsweep.errors import UserError
-from headsweep.report.sample_size import Plan, plan, to_rows
+from headsweep.report.sample_size import SeedPlan, plan_seeds, plan_table
 from headsweep.stats.metrics import Tracks
 from headsweep.store import runs
 from headsweep.terminal import duration
@@ -66,7 +66,7 @@ def smallest(sd_arm: float, sd_control: float, eps: float, m: int) -> int:
 def test_seeds_follow_from_spread_and_margin(tmp_path: Path, margin: float | None, m: int) -> None:
     sweep = write(tmp_path, CONTROL, ARM)
     runs.claim_sweep(sweep, {"seeds": 4, "design": {"comparisons": m}})
-    found = plan(sweep, margin=margin)
+    found = plan_seeds(sweep, margin=margin)
     (one,) = found.comparing
     spread = [float(np.std(np.log([*w.values()]), ddof=1)) for w in (ARM, CONTROL)]
     assert one.spread == pytest.approx(spread, rel=0.02)
@@ -84,7 +84,7 @@ def test_effects_and_interactions_of_a_factorial_design_are_two_families(tmp_pat
     cells = [{"pooling": p, "arm": a} for p in ("full", "half") for a in ("with", "without")]
     sweep = write(tmp_path, *[ARM] * 4, cells=cells)
     runs.claim_sweep(sweep, {"seeds": 4, "design": {"kind": "factorial"}})
-    found = plan(sweep, margin=0.02)
+    found = plan_seeds(sweep, margin=0.02)
     assert [(one.arm, one.control, one.comparisons) for one in found.comparing] == [
         ("pooling=half", "pooling=full", 2),
         ("arm=without", "arm=with", 2),
@@ -113,7 +113,7 @@ def test_effects_and_interactions_of_a_factorial_design_are_two_families(tmp_pat
     assert found.totals(2)[0] == (
         f"difference in every comparison: {n} seeds per cell, {whole} in all"
     )
-    assert " to " in to_rows(found, 2)[1][0][2]
+    assert " to " in plan_table(found, 2)[1][0][2]
 
 
 def test_what_was_found_does_not_matter(tmp_path: Path) -> None:
@@ -121,40 +121,40 @@ def test_what_was_found_does_not_matter(tmp_path: Path) -> None:
     plans = []
     for number, factor in enumerate((1.1, 1.5)):
         arm = {s: w * factor for s, w in CONTROL.items()}
-        (one,) = plan(write(tmp_path / str(number), CONTROL, arm)).comparing
+        (one,) = plan_seeds(write(tmp_path / str(number), CONTROL, arm)).comparing
         plans.append((one.needed.difference, one.needed.equivalence))
     assert plans[0] == plans[1]
 
 
 def test_events_may_be_what_is_missing(tmp_path: Path) -> None:
     arm = {10 + s: w for s, w in CONTROL.items()}
-    found = plan(write(tmp_path, CONTROL, arm), margin=0.01)
+    found = plan_seeds(write(tmp_path, CONTROL, arm), margin=0.01)
     (one,) = found.comparing
     assert one.events > 0.01
     assert one.needed.difference is None
     assert "no number of seeds settles this" in found.limits()[0]
     assert "events instead of 200 would" in found.limits()[0]
-    assert "no number" in to_rows(found, 2)[1][0]
+    assert "no number" in plan_table(found, 2)[1][0]
     assert found.totals(2) == []
 
 
 def test_failed_members_do_not_count_and_one_is_no_spread(tmp_path: Path) -> None:
     sweep = write(tmp_path, {**CONTROL, 9: None}, ARM)
-    assert len(plan(sweep).comparing) == 1
+    assert len(plan_seeds(sweep).comparing) == 1
     with pytest.raises(UserError, match="arm1: 1 finished seeds have no spread; train two"):
-        plan(write(tmp_path / "b", CONTROL, {0: 0.1, 1: None}))
+        plan_seeds(write(tmp_path / "b", CONTROL, {0: 0.1, 1: None}))
 
 
 def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no jobs to plan from"):
-        plan(tmp_path / "sweeps" / "nothing")
+        plan_seeds(tmp_path / "sweeps" / "nothing")
     with pytest.raises(UserError, match="one configuration: nothing to compare"):
-        plan(write(tmp_path / "a", CONTROL))
+        plan_seeds(write(tmp_path / "a", CONTROL))
     with pytest.raises(UserError, match="--metric gap: cannot be planned; one of qoverpt_r68"):
-        plan(write(tmp_path / "b", CONTROL, ARM), "gap")
+        plan_seeds(write(tmp_path / "b", CONTROL, ARM), "gap")
     folds = write(tmp_path / "c", CONTROL, ARM, split={"folds": 5})
     with pytest.raises(UserError, match="its precision comes from split seeds"):
-        plan(folds)
+        plan_seeds(folds)
 
 
 def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:
     run = ["plan", "pilot", "--root", str(tmp_path), "--margin", "0.02"]
     shown = CliRunner().invoke(app, run, catch_exceptions=False)
     assert "qoverpt_r68, margin 2.0%, power 80%, one comparison at 5%" in shown.output
-    found: Plan = plan(sweep, margin=0.02)
+    found: SeedPlan = plan_seeds(sweep, margin=0.02)
     assert f"{found.comparing[0].needed.difference:,} (to " in shown.output
     out = CliRunner().invoke(app, [*run, "--json"], catch_exceptions=False).stdout
     assert json.loads(out)["comparing"][0]["arm"] == "arm1"

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headsweep.stats import curves
-from headsweep.stats.curves import CURVES
+from headsweep.stats.curves import CURVE_METRICS
 
 
 def test_gap() -> None:
     assert curves.gap(0.3, 0.2) == pytest.approx(1.5)
     assert math.isnan(curves.gap(0.3, 0.0))
-    assert CURVES["gap"].better == "one"
+    assert CURVE_METRICS["gap"].better == "one"
 
 
 def test_steps_by_hand() -> None:

@@ -1,21 +1,16 @@
 """Main effects and interactions against plain averages and an ordinary least-squares fit."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
-from headsweep.report.render import write
-from headsweep.stats.factorial import contrasts, judge
-from headsweep.store import runs
-from helpers.toy_runs import toy_score, write_cache, write_toy_job
+from headsweep.stats.factorial import compare_contrast, contrasts
+from headsweep.stats.margins import Comparison
 
 KEYS = ("head.regression_num_layers", "head.dropout", "pooling.width")
 LEVELS = (("3", "2"), ("0.1", "0"), ("full", "half"))
@@ -23,9 +18,9 @@ CELLS = [dict(zip(KEYS, values, strict=True)) for values in product(*LEVELS)]
 
 
 def verdicts(values: Sequence[np.ndarray], **more: object) -> dict[str, object]:
-    options = {"scale": "plain", "comparisons": 3, "events": None, "n_events": None, **more}
+    terms, options = Comparison(0.1, "plain", comparisons=3), {"events": None, "n_events": None}
     return {
-        c.name: judge(c, values, 0.1, **options)  # type: ignore[arg-type]
+        c.name: compare_contrast(c, values, terms, **options | more)  # type: ignore[arg-type]
         for c in contrasts(CELLS)
     }
 
@@ -94,30 +89,3 @@ def test_events_add_the_variance_of_the_contrast() -> None:
 def test_what_is_no_full_factorial_design_is_refused(cells: list[dict[str, str]]) -> None:
     with pytest.raises(UserError, match="needs every combination of two or more keys"):
         contrasts(cells)
-
-
-def test_a_report_shows_both_families(tmp_path: Path) -> None:
-    """ln r68 is the sum of the parts, but for two layers without dropout."""
-    write_cache(tmp_path, "cache")
-    sweep = tmp_path / "sweeps" / "f"
-    runs.claim_sweep(sweep, {"seeds": 4, "design": {"kind": "factorial"}})
-    for number, (layers, dropout) in enumerate(product((3, 2), (0.1, 0.0))):
-        width = 0.1 * (1.2 if layers == 2 else 1) * (1.1 if dropout == 0 else 1)
-        width *= 1.3 if (layers, dropout) == (2, 0.0) else 1
-        head = MLPHeadConfig(regression_num_layers=layers, dropout=dropout)
-        overrides = [f"head.regression_num_layers={layers}", f"head.dropout={dropout}"]
-        widths = {s: width * (1 + 0.005 * s) for s in range(4)}
-        write_toy_job(
-            sweep / "jobs" / str(number), widths, overrides=overrides, config={"head": asdict(head)}
-        )
-    built = write.build_report(sweep, tmp_path, toy_score)
-    assert [e.arm for e in built.effects] == [
-        *("num_layers=2", "dropout=0"),
-        "num_layers=2 with dropout=0",
-    ]
-    expected = [np.log(1.2) + np.log(1.3) / 2, np.log(1.1) + np.log(1.3) / 2, np.log(1.3)]
-    for effect, value in zip(built.effects, expected, strict=True):
-        assert effect.verdict is not None
-        assert effect.verdict.delta == pytest.approx(value, abs=0.005)
-        assert effect.verdict.word == "worse"
-    assert [e.verdict.comparisons for e in built.effects if e.verdict] == [2, 2, 1]

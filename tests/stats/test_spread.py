@@ -1,13 +1,17 @@
 """The ratio of spreads against scipy's test and repetition."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from headsweep.errors import UserError
+from headsweep.stats.margins import SPREAD
 from headsweep.stats.spread import compare_spread, permutation_p
+
+TERMS = replace(SPREAD, comparisons=6)
 
 
 def runs(spread: float, n: int, rng: np.random.Generator, mean: float = 0.0) -> np.ndarray:
@@ -30,13 +34,13 @@ def test_the_ratio_and_its_p_value_are_scipys() -> None:
 
 def test_words() -> None:
     rng = np.random.default_rng(2)
-    calmer = compare_spread(runs(0.01, 50, rng), runs(0.04, 50, rng), rng, comparisons=6)
+    calmer = compare_spread(runs(0.01, 50, rng), runs(0.04, 50, rng), rng, TERMS)
     assert calmer.word == "better"
-    wilder = compare_spread(runs(0.04, 50, rng), runs(0.01, 50, rng), rng, comparisons=6)
+    wilder = compare_spread(runs(0.04, 50, rng), runs(0.01, 50, rng), rng, TERMS)
     assert wilder.word == "worse"
-    same = compare_spread(runs(0.04, 400, rng), runs(0.04, 400, rng), rng, comparisons=6)
+    same = compare_spread(runs(0.04, 400, rng), runs(0.04, 400, rng), rng, TERMS)
     assert same.word == "equivalent"
-    doubt = compare_spread(runs(0.04, 20, rng), runs(0.035, 20, rng), rng, comparisons=6)
+    doubt = compare_spread(runs(0.04, 20, rng), runs(0.035, 20, rng), rng, TERMS)
     assert doubt.word == "undecided"
     assert doubt.needed is not None
     assert doubt.needed.difference is not None

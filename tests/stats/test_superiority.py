@@ -1,4 +1,4 @@
-"""How a claimed improvement is read from an interval."""
+"""Conclusions on a claimed improvement, for intervals on every side of 0 and the margin."""
 
 import math
 from dataclasses import replace
@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headsweep.stats.superiority import both, improves, not_worse
+from headsweep.stats.margins import Comparison
+from headsweep.stats.superiority import joint, non_inferiority, superiority
 from headsweep.stats.verdict import Verdict, compare
 
 EPS = math.log(1.05)
-VERDICT = compare(np.array([0.9, 1.0, 1.1]), np.array([0.95, 1.0, 1.05]), EPS, comparisons=6)
+TERMS = Comparison(EPS, comparisons=6)
+VERDICT = compare(np.array([0.9, 1.0, 1.1]), np.array([0.95, 1.0, 1.05]), TERMS)
 
 
 def with_interval(low: float, high: float) -> Verdict:
@@ -32,11 +34,11 @@ def with_interval(low: float, high: float) -> Verdict:
         (0.2, 0.2, "undecided", ""),
     ],
 )
-def test_an_improvement(low: float, high: float, finding: str, how: str) -> None:
-    claim = improves(with_interval(low, high))
+def test_superiority(low: float, high: float, finding: str, how: str) -> None:
+    claim = superiority(with_interval(low, high))
     assert (claim.finding, claim.how) == (finding, how)
-    upward = replace(with_interval(-high, -low), better="higher")
-    assert improves(upward).finding == finding
+    upward = replace(with_interval(-high, -low), comparison=replace(TERMS, better="higher"))
+    assert superiority(upward).finding == finding
     assert claim.text().startswith(f"{finding} ({how})" if how else finding)
 
 
@@ -50,22 +52,22 @@ def test_an_improvement(low: float, high: float, finding: str, how: str) -> None
         (math.nan, math.nan, "undecided"),
     ],
 )
-def test_not_worse(low: float, high: float, finding: str) -> None:
-    assert not_worse(with_interval(low, high)).finding == finding
+def test_non_inferiority(low: float, high: float, finding: str) -> None:
+    assert non_inferiority(with_interval(low, high)).finding == finding
 
 
-def test_a_claim_of_two_parts_needs_both() -> None:
+def test_a_claim_of_two_parts_needs_joint() -> None:
     supported, undecided = with_interval(-0.3, -0.1), with_interval(-0.3, 0.3)
     opposite = with_interval(0.1, 0.3)
-    yes, maybe, no = (improves(v) for v in (supported, undecided, opposite))
-    assert both(yes, yes).finding == "supported"
-    assert both(yes, maybe).finding == "undecided"
-    assert both(yes, maybe, no).finding == "refuted"
-    assert both(yes, no).how == "opposite"
-    assert both(yes, no).parts == (supported, opposite)
+    yes, maybe, no = (superiority(v) for v in (supported, undecided, opposite))
+    assert joint(yes, yes).finding == "supported"
+    assert joint(yes, maybe).finding == "undecided"
+    assert joint(yes, maybe, no).finding == "refuted"
+    assert joint(yes, no).how == "opposite"
+    assert joint(yes, no).parts == (supported, opposite)
 
 
 def test_an_undecided_claim_says_what_it_takes() -> None:
-    claim = improves(VERDICT)
+    claim = superiority(VERDICT)
     assert claim.finding == "undecided"
     assert "a difference of the margin takes" in claim.text()

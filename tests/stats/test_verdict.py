@@ -11,12 +11,12 @@ from scipy import stats
 
 from headsweep.errors import UserError
 from headsweep.stats.bootstrap import event_bootstrap
-from headsweep.stats.curves import CURVES
-from headsweep.stats.metrics import METRICS
-from headsweep.stats.verdict import MARGINS, compare, compare_blocks
-from headsweep.stats.welch import Moments, read, welch
+from headsweep.stats.margins import Comparison
+from headsweep.stats.verdict import compare, compare_blocks
+from headsweep.stats.welch import Moments, classify, welch
 
 EPS = math.log(1.05)
+RATIO = Comparison(EPS)
 ARM = np.array([0.091, 0.094, 0.092, 0.095, 0.090])
 CONTROL = np.array([0.103, 0.100, 0.101, 0.099, 0.104])
 
@@ -29,7 +29,7 @@ runs = st.lists(st.integers(500, 2000), min_size=2, max_size=8, unique=True).map
 @settings(max_examples=40, deadline=None)
 @given(runs, runs, st.integers(1, 12))
 def test_intervals_are_scipys(arm: Any, control: Any, m: int) -> None:
-    verdict = compare(arm, control, EPS, comparisons=m)
+    verdict = compare(arm, control, Comparison(EPS, comparisons=m))
     test = stats.ttest_ind(np.log(arm), np.log(control), equal_var=False)
     assert verdict.delta == pytest.approx(np.log(arm).mean() - np.log(control).mean())
     for (low, high), level in (
@@ -43,24 +43,24 @@ def test_intervals_are_scipys(arm: Any, control: Any, m: int) -> None:
 @settings(max_examples=40, deadline=None)
 @given(runs, runs, st.floats(0.1, 10), st.randoms(use_true_random=False))
 def test_symmetries(arm: Any, control: Any, factor: float, random: Any) -> None:
-    verdict = compare(arm, control, EPS)
-    swapped = compare(control, arm, EPS)
+    verdict = compare(arm, control, RATIO)
+    swapped = compare(control, arm, RATIO)
     assert swapped.delta == pytest.approx(-verdict.delta)
     assert (swapped.low, swapped.high) == pytest.approx((-verdict.high, -verdict.low), abs=1e-12)
     other = {"better": "worse", "worse": "better"}
     assert swapped.word == other.get(verdict.word, verdict.word)
-    upward = compare(arm, control, EPS, better="higher")
+    upward = compare(arm, control, Comparison(EPS, better="higher"))
     assert upward.word == swapped.word
-    scaled = compare(arm * factor, control * factor, EPS)
+    scaled = compare(arm * factor, control * factor, RATIO)
     assert (scaled.low, scaled.high) == pytest.approx((verdict.low, verdict.high), abs=1e-9)
-    shuffled = compare(np.array(random.sample(list(arm), len(arm))), control, EPS)
+    shuffled = compare(np.array(random.sample(list(arm), len(arm))), control, RATIO)
     assert (shuffled.low, shuffled.high) == pytest.approx((verdict.low, verdict.high), abs=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
 @given(runs, runs, st.integers(1, 10), st.integers(1, 10))
 def test_more_comparisons_never_narrow(arm: Any, control: Any, m: int, more: int) -> None:
-    few, many = (compare(arm, control, EPS, comparisons=k) for k in (m, m + more))
+    few, many = (compare(arm, control, Comparison(EPS, comparisons=k)) for k in (m, m + more))
     assert many.sim_low < few.sim_low <= few.low
     assert many.sim_high > few.sim_high >= few.high
     assert (many.low, many.high) == (few.low, few.high)
@@ -81,10 +81,10 @@ def test_error_rate_of_a_family(spread: tuple[float, float], n: int) -> None:
     limit = 0.05 if n > 3 else 0.06
     wrong = ((low > 0) | (high < 0)).any(axis=1).mean()
     assert wrong <= limit + 4 * math.sqrt(0.05 * 0.95 / families)
-    said = read(low, high, EPS)
+    said = classify(low, high, EPS)
     assert ((said == "better") | (said == "worse")).any(axis=1).mean() <= wrong
     # Arrays and single comparisons are one piece of code, but the scales are taken apart.
-    one = compare(np.exp(arms[0, 1]), np.exp(control[0, 0]), EPS, comparisons=4)
+    one = compare(np.exp(arms[0, 1]), np.exp(control[0, 0]), Comparison(EPS, comparisons=4))
     alone = welch(Moments.of(arms[0, 1]), Moments.of(control[0, 0])).interval(4)
     assert (one.sim_low, one.sim_high) == pytest.approx(alone)
 
@@ -105,7 +105,7 @@ def test_both_layers_cover_the_truth_on_all_events() -> None:
         arm, control = values.mean(axis=-1)
         for layer in held:
             events = {"arm_events": replicas[:, 0], "control_events": replicas[:, 1]}
-            verdict = compare(arm, control, 0.1, scale="plain", **(events if layer else {}))
+            verdict = compare(arm, control, Comparison(0.1, "plain"), **(events if layer else {}))
             held[layer] += verdict.low <= true <= verdict.high
     assert held[True] >= 88  # 95% of 100, minus 3 sigma
     assert held[False] < 70
@@ -117,12 +117,12 @@ def test_the_two_errors_are_told_apart() -> None:
     verdict = compare(
         ARM,
         CONTROL,
-        EPS,
+        RATIO,
         arm_events=common + rng.normal(0, 0.01, 2000),
         control_events=common,
     )
     assert verdict.se_events == pytest.approx(0.01, rel=0.1)
-    alone = compare(ARM, CONTROL, EPS)
+    alone = compare(ARM, CONTROL, RATIO)
     assert alone.se_events is None
     assert verdict.se_seeds == alone.se_seeds
     assert verdict.df > alone.df
@@ -134,7 +134,7 @@ def test_split_seeds_are_scipys_paired_t() -> None:
     rng = np.random.default_rng(3)
     blocks = rng.normal(0, 1, 8)
     arm, control = blocks + rng.normal(0.1, 0.1, 8), blocks
-    verdict = compare_blocks(arm, control, 0.2, scale="plain")
+    verdict = compare_blocks(arm, control, Comparison(0.2, "plain"))
     test = stats.ttest_rel(arm, control)
     assert (verdict.low, verdict.high) == pytest.approx(test.confidence_interval(0.95))
     assert verdict.p_value == pytest.approx(test.pvalue)
@@ -145,7 +145,7 @@ def test_split_seeds_are_scipys_paired_t() -> None:
 def test_folds_by_hand() -> None:
     rng = np.random.default_rng(4)
     arm, control = np.exp(rng.normal(0, 0.1, (2, 10)))
-    verdict = compare_blocks(arm, control, EPS, folds=5, comparisons=3)
+    verdict = compare_blocks(arm, control, Comparison(EPS, comparisons=3), folds=5)
     d = np.log(arm) - np.log(control)
     error = math.sqrt((1 / 10 + 1 / 4) * d.var(ddof=1))
     half = stats.t.ppf(1 - 0.05 / 6, 9) * error
@@ -156,44 +156,45 @@ def test_folds_by_hand() -> None:
 
 
 def test_words_and_sentences() -> None:
-    better = compare(ARM, CONTROL, EPS, comparisons=4)
+    better = compare(ARM, CONTROL, Comparison(EPS, comparisons=4))
     assert better.word == "better"
     assert better.needed is None
     assert better.improvement is not None
     assert better.improvement.share == 1
     assert better.text().startswith("better: -8.9%, 95% interval -11.7% to -6.0%; over 4 compari")
-    same = compare(CONTROL * 1.01, CONTROL, math.log(1.2))
+    same = compare(CONTROL * 1.01, CONTROL, Comparison(math.log(1.2)))
     assert same.word == "equivalent"
     assert not same.real_but_negligible
     tight = 1 + np.linspace(-1e-3, 1e-3, 6)
-    negligible = compare(1.01 * tight, tight, EPS)
+    negligible = compare(1.01 * tight, tight, RATIO)
     assert negligible.real_but_negligible
     assert negligible.text().startswith("equivalent (real but negligible): +1.0%")
-    rates = compare([0.010, 0.012], [0.011, 0.013], 0.002, scale="plain")
+    rates = compare([0.010, 0.012], [0.011, 0.013], Comparison(0.002, "plain"))
     assert rates.text().startswith("undecided: -0.001, 95% interval -0.00708 to +0.00508")
     assert "seeds per arm (" in rates.text()
 
 
 def test_what_is_needed_does_not_look_at_the_difference() -> None:
-    near, far = (compare(c * CONTROL, CONTROL[::2], 0.01, comparisons=50) for c in (1.0, 1.01))
+    terms = Comparison(0.01, comparisons=50)
+    near, far = (compare(c * CONTROL, CONTROL[::2], terms) for c in (1.0, 1.01))
     assert near.word == far.word == "undecided"
     assert near.needed == far.needed
 
 
 def test_one_seed_and_no_spread_are_undecided() -> None:
-    one = compare([0.1], CONTROL, EPS)
+    one = compare([0.1], CONTROL, RATIO)
     assert one.word == "undecided"
     assert one.delta == pytest.approx(math.log(0.1) - np.log(CONTROL).mean())
     assert math.isnan(one.low)
     assert one.needed is None
     assert "fewer than two seeds" in one.text()
     for c in (0.1, 0.2):
-        still = compare([0.1, 0.1, 0.1], [c, c], EPS)
+        still = compare([0.1, 0.1, 0.1], [c, c], RATIO)
         assert still.word == "undecided"
         assert "do not differ" in still.text()
-    assert compare([0.1, 0.1, 0.1], CONTROL, EPS).df == pytest.approx(4)
-    assert compare_blocks([0.1], [0.2], EPS).word == "undecided"
-    assert compare_blocks([0.1, 0.2], [0.2, 0.4], EPS).word == "undecided"
+    assert compare([0.1, 0.1, 0.1], CONTROL, RATIO).df == pytest.approx(4)
+    assert compare_blocks([0.1], [0.2], RATIO).word == "undecided"
+    assert compare_blocks([0.1, 0.2], [0.2, 0.4], RATIO).word == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -203,9 +204,6 @@ def test_one_seed_and_no_spread_are_undecided() -> None:
         ({"control": [0.1, 0.0]}, r"control: 1 of 2 values .* log scale"),
         ({"arm": []}, "arm has shape"),
         ({"arm": [[0.1, 0.2]]}, "arm has shape"),
-        ({"margin": 0.0}, "margin"),
-        ({"margin": math.nan}, "margin"),
-        ({"comparisons": 0}, "comparisons"),
         ({"arm_events": np.zeros(1000)}, "one is missing"),
         ({"arm_events": np.zeros(1000), "control_events": np.zeros(1001)}, "not one resampling"),
         ({"arm_events": np.zeros(99), "control_events": np.zeros(99)}, "at least 1000"),
@@ -214,24 +212,13 @@ def test_one_seed_and_no_spread_are_undecided() -> None:
 )
 def test_bad_input(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        compare(**{"arm": ARM, "control": CONTROL, "margin": EPS, **change})
+        compare(**{"arm": ARM, "control": CONTROL, "comparison": RATIO, **change})
 
 
 def test_bad_blocks() -> None:
     with pytest.raises(ValueError, match="5 and 4 blocks"):
-        compare_blocks(ARM, CONTROL[:4], EPS)
+        compare_blocks(ARM, CONTROL[:4], RATIO)
     with pytest.raises(ValueError, match="folds is 1"):
-        compare_blocks(ARM, CONTROL, EPS, folds=1)
+        compare_blocks(ARM, CONTROL, RATIO, folds=1)
     with pytest.raises(UserError, match="control"):
-        compare_blocks(ARM, -CONTROL, EPS)
-
-
-def test_margins_belong_to_metrics_on_their_own_scale() -> None:
-    known = METRICS | CURVES
-    losses = {"dev_loss", "last_dev_loss", "train_loss", "last_val_loss"}
-    assert set(MARGINS) - set(known) == losses | {"sd_ratio"}
-    assert all(MARGINS[name].scale == known[name].scale for name in set(MARGINS) & set(known))
-    assert MARGINS["qoverpt_r68"].value == EPS
-    assert MARGINS["charge_misid"].value == 0.002
-    assert MARGINS["scale_bias"].value == 0.005
-    assert MARGINS["sd_ratio"].value == math.log(1.5)
+        compare_blocks(ARM, -CONTROL, RATIO)

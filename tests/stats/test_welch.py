@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from headsweep.errors import UserError
-from headsweep.stats.welch import Moments, improvement, on_scale, read, welch
+from headsweep.stats.welch import Moments, classify, improvement, on_scale, welch
 
 
 def test_many_comparisons_at_once_are_scipys() -> None:
@@ -43,7 +43,7 @@ def test_no_spread_and_one_seed() -> None:
     one = welch(Moments.of(np.array([0.1])), Moments.of(np.array([0.2, 0.3])))
     assert math.isnan(one.interval()[0])
     assert math.isnan(one.p_value())
-    assert read(*one.interval(), 0.1) == "undecided"
+    assert classify(*one.interval(), 0.1) == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_no_spread_and_one_seed() -> None:
     ],
 )
 def test_the_order_of_decisions(low: float, high: float, lower: str, higher: str) -> None:
-    assert read(low, high, 0.05) == lower
-    assert read(low, high, 0.05, "higher") == higher
+    assert classify(low, high, 0.05) == lower
+    assert classify(low, high, 0.05, "higher") == higher
 
 
 @settings(max_examples=30, deadline=None)

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headsweep.identity import member_key
 from headsweep.store.outcome import Outcome
 from headsweep.store.runs import read_results, write_job
 from headsweep.sweep.grid_queue import Entry, GridQueue
-from headsweep.sweep.leases import Leases
 from headsweep.sweep.queue import NoTask, Task
 from helpers.killable import Hand, Killed, World, world, write_result
 
@@ -27,8 +26,7 @@ class Worker:
 
     def __init__(self, here: World, jobs: Sequence[Entry], elsewhere: bool = False) -> None:
         self.hand: Hand = here.leases(elsewhere)
-        leases = Leases(here.folder, self.hand.leases.worker, self.hand.leases.command)
-        self.queue = GridQueue(here.folder, jobs, leases, RETRIES)
+        self.queue = GridQueue(here.folder, jobs, self.hand.leases, RETRIES)
         self.task: Task | None = None
 
     def take(self) -> Task:
@@ -86,7 +84,7 @@ STEPS = st.lists(
     st.tuples(
         st.sampled_from(["take", "take", "finish", "finish", "die", "give back", "collect"]),
         st.integers(0, 2),
-        st.none() | st.integers(0, 12),
+        st.none() | st.integers(0, 40),
     ),
     min_size=5,
     max_size=30,
@@ -95,7 +93,6 @@ STEPS = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS)
-@example([("take", 0, None), ("finish", 0, 7)])  # between the last member and its lease
 def test_kills_anywhere_leave_every_member_once(steps: list[tuple[str, int, int | None]]) -> None:
     jobs = entries(3)
     with world() as here:
@@ -134,7 +131,7 @@ def test_kills_anywhere_leave_every_member_once(steps: list[tuple[str, int, int 
         last.collect()
         here.clock.now += 61
         last.collect()
-        assert not list((here.folder / "leases").glob("*"))
+        assert not list((here.folder / "leases").glob("*.json"))
         assert not list((here.folder / "attempts").glob("*"))
 
 
@@ -221,7 +218,7 @@ def test_a_job_that_kills_its_workers_fails_and_is_tried_again_by_the_next_comma
             Worker(here, jobs).queue.collect()
         outcome = Outcome.read(here.folder / "jobs/0")
         assert outcome is not None
-        assert outcome.reason == "its worker was killed 3 times, perhaps for want of memory"
+        assert " 3 times" in str(outcome.reason)
         assert not list((here.folder / "attempts").glob("*"))
         run(here, jobs)
         assert not read_results(here.folder / "jobs/0")
@@ -255,12 +252,14 @@ def test_a_job_that_is_whole_does_not_fail_by_a_death_after_it() -> None:
         worker = Worker(here, jobs)
         worker.take()
         worker.train()
-        with pytest.raises(Killed), here.fuse.lit(8):
+        with pytest.raises(Killed), here.fuse.when(lambda: not worker.queue.missing(0)):
             worker.hand_in(Outcome("complete"))
-        assert worker.queue.missing(0) == []
         worker.hand.die(alone=True)
+        assert list((here.folder / "leases").iterdir())
         Worker(here, jobs).queue.collect()
         check_whole(here, jobs)
+        for folder in ("leases", "attempts"):
+            assert not list((here.folder / folder).iterdir())
 
 
 def test_an_attempt_that_fails_leaves_its_reason_until_the_next_command() -> None:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf, open_dict
 from headsweep.config import TABLES, OptimConfig, config_root
 from headsweep.errors import UserError
 from headsweep.identity import identity
-from headsweep.sweep.compose import Job, open_sweep, tuned_rate
+from headsweep.sweep.compose import Job, loaded_sweep, tuned_rate
 from headsweep.sweep.overrides import sweep_name
 from headsweep.sweep.plan import Plan, distinct, make_plan
 from helpers.own_head import write_head
@@ -87,7 +87,7 @@ def test_the_grid_is_what_hydra_runs(tmp_path: Path) -> None:
 )
 def test_jobs_of_a_sweep_are_composed_as_by_hydra(overrides: list[str]) -> None:
     overrides = ["sweeps=search", *overrides]
-    with open_sweep(["name=s", "sweeps=search"], None) as found:
+    with loaded_sweep(["name=s", "sweeps=search"], None) as found:
         for _ in range(2):  # the second from what the first has kept
             job = found.compose(overrides)
             theirs = found.loader.load_sweep_config(found.master, overrides)

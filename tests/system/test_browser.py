@@ -15,9 +15,12 @@ from headsweep.store import runs as store_runs
 from helpers.browser import PROGRAMS, Artifacts, Comparison, Runs, chromium
 from helpers.serving import BIN, ui
 
-pytestmark = pytest.mark.skipif(
-    None in PROGRAMS, reason="Chromium is missing: apt-get install chromium chromium-driver"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        None in PROGRAMS, reason="Chromium is missing: apt-get install chromium chromium-driver"
+    ),
+]
 
 METRIC = "val_qoverpt_r68"
 HEADS = {

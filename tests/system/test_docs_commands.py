@@ -24,6 +24,8 @@ from headsweep.sweep import worker
 from headsweep.sweep.worker_pool import WorkerPool
 from helpers import documents
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., tuple[int, str, str]]
 
 SMALL = ["optim.steps=2", "optim.batch_size=16", "workers=1"]

@@ -16,6 +16,8 @@ from headsweep.config import config_root
 from helpers.browser import PROGRAMS, SECONDS, chromium
 from helpers.documents import hook
 
+pytestmark = pytest.mark.slow
+
 ROOT = config_root()
 LOADS = {"src", "srcset", "data", "poster"}
 """Attributes whose address a browser loads by itself; of ``link`` also ``href``."""

@@ -66,6 +66,7 @@ PLACES = {
 """The only modules that import a library; plugins apart."""
 
 MOST_LINES, MOST_OF_A_FUNCTION = 400, 60
+"""Lines of a file, and of a function with its docstring, but without its decorators."""
 
 
 def imports(path: Path) -> set[str]:
@@ -85,6 +86,9 @@ FILES = {
     ".".join(path.relative_to(SOURCE / "headsweep").with_suffix("").parts): path
     for path in sorted((SOURCE / "headsweep").rglob("*.py"))
     if path.name != "__init__.py"
+}
+PLUGINS = {
+    f"hydra_plugins.{path.stem}": path for path in sorted((SOURCE / "hydra_plugins").rglob("*.py"))
 }
 MODULES = {name: imports(path) for name, path in FILES.items()}
 OURS = {
@@ -113,6 +117,18 @@ def test_the_listing_of_the_source_is_short() -> None:
         doc = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
         assert doc, folder
         assert len(doc.partition("\n")[0]) < 100
+
+
+@pytest.mark.parametrize("name", [*FILES, *PLUGINS])
+def test_no_file_and_no_function_is_long(name: str) -> None:
+    text = {**FILES, **PLUGINS}[name].read_text()
+    sizes = {
+        node.name: node.end_lineno - node.lineno + 1
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno
+    }
+    assert text.count("\n") <= MOST_LINES
+    assert {name: size for name, size in sizes.items() if size > MOST_OF_A_FUNCTION} == {}
 
 
 @pytest.mark.parametrize("library", PLACES)

@@ -15,13 +15,15 @@ from nbclient import NotebookClient
 
 from headsweep.config import config_root
 
+pytestmark = pytest.mark.slow
+
 FOLDER = config_root() / "notebooks"
 PICTURES = {"ablation": 5, "search": 4, "anatomy": 2}
 """How many pictures each notebook has, which are all that there are."""
 
 PARAMETERS = {
     "ablation": {"name": "presets", "arms": "before_after"},
-    "search": {"name": "optuna"},
+    "search": {"name": "search"},
     "anatomy": {"name": "presets"},
 }
 """The first cell of each but for ``root``: what is trained for it here."""
@@ -34,7 +36,7 @@ TWO = "hydra.sweeper.objective=[val_qoverpt_r68,params_total]"
 COMMANDS = [
     ["sweeps=presets", "seeds=2", "optim.steps=20"],
     ["sweeps=before_after", "seeds=2", "optim.steps=20"],
-    ["sweeps=optuna", "seeds=2", "optim.steps=10", "hydra.sweeper.n_trials=6", TWO],
+    ["sweeps=search", "seeds=2", "optim.steps=10", "hydra.sweeper.n_trials=6", TWO],
 ]
 MOST_BYTES = 1_500_000
 MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users|usr|opt|var|mnt)\b|[A-Z]:\\\\")

@@ -6,43 +6,49 @@ import pwd
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import optuna
 import psycopg
 import pytest
-from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._storage import JournalOperation
+from psycopg import sql
 
 from helpers.killing import begun, hashes, kill
+from helpers.serving import BIN, free_port
+from helpers.waiting import wait_for
 
-BIN = Path(sys.executable).parent
+pytestmark = pytest.mark.slow
+
 PASSWORD = "not-for-any-file"
 SEARCH = [
-    *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=optuna", "workers=2"),
+    *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=search", "workers=2"),
     *("optim.steps=120", "optim.batch_size=16", "seeds=2", "hydra.sweeper.n_trials=6"),
     *("hydra.sweeper.pruner.n_startup_trials=2", "hydra.sweeper.sampler.n_startup_trials=3"),
     "hydra.sweeper.pruner.n_warmup_steps=10",
     *("hydra.sweeper.lag=2", "head.regression_hidden_dim=int(interval(8, 64))"),
 ]
 SMALL = [
-    *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=optuna", "workers=1"),
+    *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=search", "workers=1"),
     *("optim.steps=2", "optim.batch_size=16", "seeds=1", "hydra.sweeper.n_trials=8"),
-    "tracking=false",  # test_tracking.py does the same to MLflow, in less time
+    "tracking=false",  # tests/store/tracking does the same to MLflow, in less time
 ]
 
 
-def start(arguments, cwd, log, **environment):
+def start(
+    arguments: Sequence[str], cwd: Path, log: Path, **environment: str
+) -> subprocess.Popen[bytes]:
     """A command in a process group of its own, all of whose output goes to a file."""
     with log.open("ab") as file:
         return subprocess.Popen(
@@ -55,20 +61,7 @@ def start(arguments, cwd, log, **environment):
         )
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def wait_for(ready, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not ready():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def trials(storage):
+def trials(storage: BaseStorage) -> list[list[Any]]:
     """What a study holds of each trial; the keys of attributes are text in a database's JSON."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.load_study(study_name=None, storage=storage)
@@ -76,11 +69,12 @@ def trials(storage):
         (t.number, t.state.name, t.params, t.values, t.intermediate_values, t.user_attrs)
         for t in study.trials
     ]
-    return json.loads(json.dumps(plain, sort_keys=True))
+    found: list[list[Any]] = json.loads(json.dumps(plain, sort_keys=True))
+    return found
 
 
 @contextmanager
-def opened(url):
+def opened(url: str) -> Iterator[RDBStorage]:
     database = RDBStorage(url)
     try:
         yield database
@@ -89,12 +83,12 @@ def opened(url):
         database.engine.dispose()
 
 
-def journal(root):
-    return JournalStorage(JournalFileBackend(str(root / "sweeps/optuna/journal.log")))
+def journal(root: Path) -> JournalStorage:
+    return JournalStorage(JournalFileBackend(str(root / "sweeps/search/journal.log")))
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory):
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of a search that nobody touched, with its trials in the journal file."""
     root = tmp_path_factory.mktemp("journal") / "runs"
     command = start(["headsweep", "train", *SEARCH], root.parent, root.parent / "log")
@@ -103,7 +97,7 @@ def searched(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def postgres():
+def postgres() -> Iterator[int]:
     """Port of a PostgreSQL server with the user ``headsweep``, who must give a password."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     onpath = shutil.which("initdb")
@@ -112,7 +106,7 @@ def postgres():
         pytest.skip("PostgreSQL is missing: apt-get install postgresql")
     # The server refuses to run as root, and its user may not read pytest's own folders.
     folder = Path(mkdtemp(prefix="headsweep-postgres-"))
-    user = {}
+    user: dict[str, Any] = {}
     if os.getuid() == 0:
         owner = pwd.getpwnam("postgres")
         user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
@@ -155,7 +149,8 @@ def postgres():
         shutil.rmtree(folder)
 
 
-def accepts(port):
+def accepts(port: int) -> bool:
+    """Whether the PostgreSQL server can be used."""
     try:
         connect(port, "postgres").close()
     except psycopg.OperationalError:
@@ -163,29 +158,37 @@ def accepts(port):
     return True
 
 
-def connect(port, database):
-    where = {"host": "127.0.0.1", "port": port, "user": "headsweep", "password": PASSWORD}
-    return psycopg.connect(dbname=database, autocommit=True, **where)
+def connect(port: int, database: str) -> psycopg.Connection[tuple[Any, ...]]:
+    return psycopg.connect(
+        dbname=database,
+        autocommit=True,
+        host="127.0.0.1",
+        port=port,
+        user="headsweep",
+        password=PASSWORD,
+    )
 
 
-def new_database(port, name):
+def new_database(port: int, name: str) -> str:
     """URL of an empty database."""
     with connect(port, "postgres") as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     return f"postgresql+psycopg://headsweep:{PASSWORD}@127.0.0.1:{port}/{name}"
 
 
-def test_postgresql_holds_the_same_search_after_a_kill(postgres, searched, tmp_path):
+def test_postgresql_holds_the_same_search_after_a_kill(
+    postgres: int, searched: Path, tmp_path: Path
+) -> None:
     url, root, log = new_database(postgres, "killed"), tmp_path / "runs", tmp_path / "log"
     storage = f"hydra.sweeper.storage={url}"
     command = start(["headsweep", "train", *SEARCH, storage], tmp_path, log)
-    jobs = root / "sweeps/optuna/jobs"
+    jobs = root / "sweeps/search/jobs"
     wait_for(lambda: len([*jobs.glob("*")]) >= 2 and begun(root), command)
     kill(command)
     assert 2 <= len([*jobs.glob("*")]) < 6
 
     # What is kept of the command line goes on with the search, and the password is asked for.
-    kept = shlex.split((root / "sweeps/optuna/command.txt").read_text())
+    kept = shlex.split((root / "sweeps/search/command.txt").read_text())
     assert kept[:2] == ["headsweep", "train"]
     assert storage.replace(f":{PASSWORD}", "") in kept
     command = start(kept, tmp_path, log, PGPASSWORD=PASSWORD)
@@ -194,23 +197,23 @@ def test_postgresql_holds_the_same_search_after_a_kill(postgres, searched, tmp_p
     with opened(url) as database:
         assert trials(database) == trials(journal(searched))
     assert hashes(root) == hashes(searched)
-    assert not (root / "sweeps/optuna/journal.log").exists()
+    assert not (root / "sweeps/search/journal.log").exists()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path for path in files if PASSWORD.encode() in path.read_bytes()] == []
 
 
-def test_a_database_that_cannot_be_used_is_an_error(postgres, tmp_path):
+def test_a_database_that_cannot_be_used_is_an_error(postgres: int, tmp_path: Path) -> None:
     url = f"postgresql+psycopg://headsweep:wrong@127.0.0.1:{postgres}/postgres"
     log = tmp_path / "log"
     command = start(["headsweep", "train", *SMALL, f"hydra.sweeper.storage={url}"], tmp_path, log)
     assert command.wait(timeout=120) == 2
     last = log.read_text().splitlines()[-1]
-    assert last.startswith("error: hydra.sweeper.storage: cannot be opened (")
+    assert last.startswith("error: hydra.sweeper.storage: ")
     assert 'password authentication failed for user "headsweep"' in last
     assert "wrong" not in log.read_text()
 
 
-def test_a_new_database_can_be_opened_by_four_at_once(postgres, tmp_path):
+def test_a_new_database_can_be_opened_by_four_at_once(postgres: int, tmp_path: Path) -> None:
     url = new_database(postgres, "cold")
     code = "import sys, pathlib; from headsweep.sweep.search.storage import Storage as S;"
     code += "sys.stdin.read(1);"
@@ -234,8 +237,8 @@ def test_a_new_database_can_be_opened_by_four_at_once(postgres, tmp_path):
         assert database.get_all_studies() == []
 
 
-def test_optuna_dashboard_shows_a_search(searched, tmp_path):
-    file, port = searched / "sweeps/optuna/journal.log", free_port()
+def test_optuna_dashboard_shows_a_search(searched: Path, tmp_path: Path) -> None:
+    file, port = searched / "sweeps/search/journal.log", free_port()
     before, log = file.read_bytes(), tmp_path / "log"
     arguments = ["optuna-dashboard", str(file), "--host", "127.0.0.1", "--port", str(port)]
     server = start(arguments, tmp_path, log, HOME=str(tmp_path))
@@ -247,7 +250,7 @@ def test_optuna_dashboard_shows_a_search(searched, tmp_path):
         server.send_signal(signal.SIGINT)
         server.wait(timeout=30)
     assert ask(port, "/api/studies") is None
-    assert (study["study_name"], study["directions"]) == ("optuna", ["minimize"])
+    assert (study["study_name"], study["directions"]) == ("search", ["minimize"])
     shown = [
         [
             trial["number"],
@@ -263,12 +266,12 @@ def test_optuna_dashboard_shows_a_search(searched, tmp_path):
     assert file.read_bytes() == before
 
 
-def value_of(attr):
+def value_of(attr: dict[str, str]) -> Any:
     """An attribute as it was set; the page shows text as it is, all else as JSON."""
     return attr["value"] if attr["key"] == "reason" else json.loads(attr["value"])
 
 
-def ask(port, path):
+def ask(port: int, path: str) -> Any:
     """Answer of a server as JSON; None while it does not listen."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
@@ -279,14 +282,14 @@ def ask(port, path):
         return None
 
 
-def test_three_commands_begin_one_search_at_once(tmp_path):
+def test_three_commands_begin_one_search_at_once(tmp_path: Path) -> None:
     logs = [tmp_path / f"log-{i}" for i in range(3)]
     commands = [start(["headsweep", "train", *SMALL], tmp_path, log) for log in logs]
     with ThreadPoolExecutor(3) as pool:
         codes = list(pool.map(lambda command: command.wait(timeout=300), commands))
     text = "\n".join(log.read_text() for log in logs)
     assert codes == [0] * 3, text
-    sweep = tmp_path / "runs/sweeps/optuna"
+    sweep = tmp_path / "runs/sweeps/search"
     text += "\n".join(path.read_text() for path in (sweep / "logs").glob("*"))
     assert not [word for word in ("rror", "arning", "Traceback") if word in text], text
     found = trials(journal(tmp_path / "runs"))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from headsweep.events.base import Floats
 from headsweep.features.bending import TrackHits, segments
-from headsweep.stats.metrics import CENTRAL
+from headsweep.stats.widths import CENTRAL
 
 FEWEST_TRACKS = 100
 """Training tracks below which a combination of stations is not calibrated, hence unusable."""

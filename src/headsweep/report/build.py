@@ -1,214 +1,78 @@
-"""The data of a report: saved weights scored on dev or test, with intervals, and verdicts."""
+"""Building a report: saved weights scored on dev or test, with intervals, and verdicts.
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+``build_report`` chooses one builder by the kind of the sweep: a search, a confirmation, the claims
+of the document, or a grid. Cross-validation is a property of each configuration, not a kind: its
+intervals and comparisons are over folds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pandas as pd
 
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report import confirmation as report_confirmation
 from headsweep.report import scoring
-from headsweep.report.claims import Judged, find_claims
-from headsweep.report.comparisons import Effect, find_effects
-from headsweep.report.confirmation import Confirmation
-from headsweep.report.fairness import Fairness, check
-from headsweep.report.predictions import Cache, Row, Sample, Score, head_row, reference_rows
-from headsweep.report.provenance import Origin, find_origin
+from headsweep.report.claims import find_claims
+from headsweep.report.comparisons import find_effects
+from headsweep.report.content import HeadSummary, ReferenceSummary, Report
+from headsweep.report.fairness import check_fairness
+from headsweep.report.family import planned_configurations
+from headsweep.report.predictions import (
+    HeadRow,
+    ReferenceRow,
+    Score,
+    ScoredCache,
+    head_row,
+    reference_rows,
+)
+from headsweep.report.provenance import find_origin
 from headsweep.report.reading_notes import reading_notes, selection_notes
-from headsweep.report.training_comparison import Training, beside_control
-from headsweep.stats.bins import ABS_ETA, ETA, PHI, binned, pt_axis
-from headsweep.stats.intervals import Estimate, nadeau_bengio, t_interval
-from headsweep.stats.metrics import METRICS, Array, Tracks, concatenate, evaluate, qoverpt_r68
-from headsweep.stats.resolution_fit import ResolutionFit, fit_resolution
+from headsweep.report.training_comparison import compare_trainings
+from headsweep.report.values import fit_row, learning_curves, row_values
+from headsweep.stats.bins import Bins
 from headsweep.store import labels, ledger
 from headsweep.store.code_version import code_version
-from headsweep.store.labels import Job
+from headsweep.store.labels import StoredJob
 from headsweep.store.ledger import Readings
 from headsweep.store.runs import read_config, read_spec
 from headsweep.store.trials import Trials, usable
 
-SCHEMA = 5
-"""Version of ``report.json``."""
-
-BINNED = (
-    "qoverpt_r68",
-    "qoverpt_core",
-    "scale_bias",
-    "sagitta_bias",
-    "sagitta_bias_plus",
-    "sagitta_bias_minus",
-    "eta_abs68",
-    "phi_abs68",
-    "charge_misid",
-    "charge_auc",
-    "outlier_fraction",
-)
-"""Metrics that are also taken per bin of pT, |eta| and phi."""
-
-SAGITTA = tuple(name for name in BINNED if name.startswith("sagitta"))
-"""Metrics that are also taken per bin of eta, with its sign."""
-
-REFERENCE_PT = "reference_pt"
-"""Bins of pT, of the tracks with a classical reference."""
-
-WHOLE = ("all", "reference_tracks")
-"""What is not binned: all tracks, and those with a classical reference; every metric is taken."""
-
 
 @dataclass(frozen=True)
-class Summary:
-    """What a report says of a configuration or reference beside its metrics (``predictions.Row``).
+class _Scored:
+    """The scored configurations of a sweep.
 
     Attributes:
-        label: Its name.
-        kind: ``head`` or ``reference``.
-        finished: Members in the figures.
-        planned: Members that it has or will have; 0 for a reference.
-        problems: What became of the others.
-        parameters: Trained parameters; 0 for a reference.
-        flops: Operations of one prediction, see ``size.track_flops``; NaN for a reference.
-        seconds: Time of its jobs, see ``predictions.Row``; NaN for a reference.
-        usable: Share of the tracks that have an estimate.
-        inputs: What the backbone gave it, in words; empty for a reference.
-        r68: ``qoverpt_r68`` of each finished member.
-    """
-
-    label: str
-    kind: str
-    finished: int
-    planned: int
-    problems: tuple[str, ...]
-    parameters: int
-    flops: float
-    seconds: float
-    usable: float
-    inputs: str
-    r68: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Value:
-    """One figure.
-
-    Attributes:
-        label: Whose it is.
-        metric: Name of the metric: of ``METRICS``, ``CURVES``, a loss, ``far_from_reference``, or
-            in a bin of |eta| ``usable``, the share of the tracks that a reference can use, or
-            ``efficiency``, the share of the true tracks that were found and have an estimate.
-        axis: ``all``, ``reference_tracks`` (those with a classical reference), ``pt`` (GeV),
-            ``reference_pt`` (the same of those), ``abs_eta``, ``eta`` or ``phi`` (rad).
-        low: Lower edge of the bin; infinite, or 0 for pT, for the underflow. NaN without a bin.
-        high: Upper edge, infinite for the overflow.
-        tracks: Tracks in the bin.
-        estimate: Its value and interval.
-    """
-
-    label: str
-    metric: str
-    axis: str
-    low: float
-    high: float
-    tracks: int
-    estimate: Estimate
-
-    @property
-    def bin(self) -> str:
-        """The bin in words, without its unit: ``< 5``, ``5–10``, ``≥ 200``."""
-        if math.isinf(self.high):
-            return f"≥ {self.low:g}"
-        if math.isinf(self.low):
-            return f"< {self.high:g}"
-        if self.axis in ("pt", REFERENCE_PT) and self.low == 0:
-            return f"< {self.high:g}"
-        return f"{self.low:g}–{self.high:g}"
-
-
-@dataclass(frozen=True)
-class Report:
-    """A comparison.
-
-    Attributes:
-        name: Name of the sweep.
-        rows: Configurations, then references.
-        values: Every figure.
-        curves: Learning curves: label, step, and train_loss and val_loss each as mean, low and
-            high over the members.
-        fits: Resolution fits by label.
-        pt_edges: Quoted pT bins, GeV.
-        min_bin_tracks: A bin with fewer tracks will never get a verdict.
-        not_modelled: What the sample leaves out.
-        notes: How to read the figures.
-        effects: The comparisons of the design; none of a search, whose rows were chosen by the
-            figures, and of a single configuration.
-        fairness: What is known of rates and convergence of each configuration.
-        origin: The question, and where the figures come from.
-        search: All trials, where the rows are the best of a search.
-        split: What was scored, ``dev`` or ``test``; ``dev_loss`` and ``last_dev_loss`` are of it.
+        folder: Of the sweep, or of a single run.
+        root: The folder of all output.
+        spec: Its ``spec.yaml``.
+        jobs: Those that are shown, by number; of a search from the best trial.
+        groups: Label and jobs of each configuration, the control first.
+        heads: The same, scored.
+        caches: Frozen features by key.
+        bins: Quoted pT bins, the same of all caches.
         readings: Who has read this test sample before; None on dev.
-        confirmation: Optimism of the search that was confirmed, and shifts from val to test.
-        claims: The tested claims, of a design of that kind; their comparisons are ``effects``.
-        trainings: Those of the other configurations beside those of the first.
     """
 
-    name: str
-    rows: list[Summary]
-    values: list[Value]
-    curves: pd.DataFrame
-    fits: dict[str, ResolutionFit]
-    pt_edges: list[float]
-    min_bin_tracks: int
-    not_modelled: list[str]
-    notes: list[str]
-    effects: list[Effect]
-    fairness: list[Fairness]
-    origin: Origin
-    search: Trials | None = None
-    split: str = "dev"
-    readings: Readings | None = None
-    confirmation: Confirmation | None = None
-    claims: list[Judged] = field(default_factory=list)
-    trainings: list[Training] = field(default_factory=list)
+    folder: Path
+    root: Path
+    spec: Mapping[str, Any]
+    jobs: list[StoredJob]
+    groups: Mapping[str, Sequence[StoredJob]]
+    heads: list[HeadRow]
+    caches: Mapping[str, ScoredCache]
+    bins: Bins
+    readings: Readings | None
 
     @property
-    def on(self) -> str:
-        """The split for a title, with how often it was read before; empty for dev."""
-        return "" if self.readings is None else f" on {self.split}, {self.readings.words()}"
-
-    def get(self, label: str, metric: str, axis: str = "all") -> list[Value]:
-        """A metric in each bin of an axis, in their order; empty without finished members."""
-        return self._index.get((label, metric, axis), [])
-
-    @cached_property
-    def _index(self) -> dict[tuple[str, str, str], list[Value]]:
-        found: dict[tuple[str, str, str], list[Value]] = {}
-        for value in self.values:
-            found.setdefault((value.label, value.metric, value.axis), []).append(value)
-        return found
-
-    def frame(self) -> pd.DataFrame:
-        """All figures as a table: label, metric, axis, low, high, tracks, mean, half, n."""
-        return pd.DataFrame([_flat(value) for value in self.values])
-
-    def to_json(self) -> str:
-        """All of it; NaN and infinity are null. The trials of a search are one long line."""
-        plain = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-        content = {
-            "schema": SCHEMA,
-            **{f.name: getattr(self, f.name) for f in fields(self)},
-            "values": [_flat(value) for value in self.values],
-            "curves": self.curves.to_dict("records"),
-            "search": orjson.Fragment(orjson.dumps(self.search, option=plain)),
-        }
-        # Python's json takes seconds for 10,000 trials.
-        option = plain | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        return orjson.dumps(content, option=option).decode()
+    def design(self) -> DesignConfig:
+        """The comparisons that the sweep asks for."""
+        return DesignConfig(**self.spec.get("design", {}))
 
 
 def build_report(folder: Path, root: Path, score: Score = scoring.score) -> Report:
@@ -225,175 +89,131 @@ def build_report(folder: Path, root: Path, score: Score = scoring.score) -> Repo
         UserError: There is no such sweep, none of its members is finished, or its jobs read data
             of different pT bins.
     """
+    spec = read_spec(folder)
+    with scoring.one_thread():
+        if "search" in spec:
+            return _search_report(folder, root, spec, score)
+        if "confirm" in spec:
+            return _confirmation_report(folder, root, spec, score)
+        jobs = _read_jobs(folder, root)
+        return _comparison_report(_score(folder, root, spec, jobs, labels.group(jobs), score))
+
+
+def _search_report(folder: Path, root: Path, spec: Mapping[str, Any], score: Score) -> Report:
+    """The best trials of a search; no verdicts, as they were chosen by the figures shown."""
     search = Trials.read(folder)
-    best = None if search is None else search.best()
-    if search is not None and search.outcomes and not best:
+    assert search is not None
+    best = search.best()
+    if search.outcomes and not best:
         raise UserError(f"{folder}: no complete trial to report: {usable(search.outcomes)}")
-    jobs = labels.read_jobs(folder, best)
+    jobs = _read_jobs(folder, root, best)
+    report = _describe(_score(folder, root, spec, jobs, labels.group(jobs), score))
+    return replace(report, search=search, notes=[search.note(), *report.notes])
+
+
+def _confirmation_report(folder: Path, root: Path, spec: Mapping[str, Any], score: Score) -> Report:
+    """Presets and the best trials of a search on fresh seeds: compared, and beside the search."""
+    jobs, frozen = _read_jobs(folder, root), spec["confirm"]
+    groups = report_confirmation.label_jobs(jobs, frozen)
+    scored = _score(folder, root, spec, jobs, groups, score)
+    confirmed = report_confirmation.confirm(groups, scored.heads, frozen, np.random.default_rng(0))
+    return replace(_comparison_report(scored), confirmation=confirmed)
+
+
+def _comparison_report(scored: _Scored) -> Report:
+    """Configurations compared as the design says; a single one has nothing to compare with."""
+    report = _describe(scored)
+    if len(scored.heads) < 2:
+        return report
+    fairness = check_fairness(scored.groups, scored.root)
+    objections = {found.label: found.objection for found in fairness if found.objection}
+    trainings = compare_trainings(scored.heads, np.random.default_rng(0))
+    report = replace(report, fairness=fairness, trainings=trainings)
+    add = _with_claims if scored.design.kind == "claims" else _with_effects
+    return add(report, scored, objections)
+
+
+def _with_effects(report: Report, scored: _Scored, objections: Mapping[str, str]) -> Report:
+    """A grid: pairs against a control or along a path, or the effects of a factorial design."""
+    effects = find_effects(
+        scored.heads,
+        scored.design,
+        [own[0].choices for own in scored.groups.values()],
+        objections,
+        np.random.default_rng(0),
+        planned_configurations(scored.spec),
+    )
+    return replace(report, effects=effects)
+
+
+def _with_claims(report: Report, scored: _Scored, objections: Mapping[str, str]) -> Report:
+    """The document's six claims; their comparisons are the effects."""
+    configs = [read_config(own[0].folder) for own in scored.groups.values()]
+    rng = np.random.default_rng(0)
+    claims = find_claims(scored.heads, configs, scored.design, objections, scored.bins, rng)
+    effects = [part.effect for claim in claims for part in claim.parts]
+    return replace(report, effects=effects, claims=claims)
+
+
+def _read_jobs(folder: Path, root: Path, numbers: Sequence[int] | None = None) -> list[StoredJob]:
+    """The jobs to report, at least one."""
+    jobs = labels.read_jobs(folder, numbers)
     if not jobs:
         known = ", ".join(sorted(path.name for path in (root / "sweeps").glob("*/"))) or "none yet"
         raise UserError(f"{folder}: no jobs to report; sweeps under {root}: {known}")
-    spec = read_spec(folder)
-    design, frozen = DesignConfig(**spec.get("design", {})), spec.get("confirm")
-    groups = labels.group(jobs) if frozen is None else report_confirmation.group(jobs, frozen)
+    return jobs
+
+
+def _score(
+    folder: Path,
+    root: Path,
+    spec: Mapping[str, Any],
+    jobs: list[StoredJob],
+    groups: Mapping[str, Sequence[StoredJob]],
+    score: Score,
+) -> _Scored:
+    """Score every finished member on the split of the design; a reading of test is counted."""
+    split = DesignConfig(**spec.get("design", {})).split
     first = {job.cache_key: job.folder for job in reversed(jobs)}
     readings = None
-    if design.split == "test":
+    if split == "test":
         samples = dict(scoring.open_test(job, root) for job in first.values())
         readings = ledger.record(root, folder.name, samples, [*groups], code_version())
-    caches = {key: Cache.open(root, key, design.split) for key in first}
+    caches = {key: ScoredCache.open(root, key, split) for key in first}
     metas = [cache.meta for cache in caches.values()]
     if any(list(meta.pt_edges) != list(metas[0].pt_edges) for meta in metas):
         raise UserError(f"{folder}: its jobs read data of different pT bins; report them apart")
-
-    rows = [head_row(label, group, caches, root, score) for label, group in groups.items()]
-    if not any(row.samples for row in rows):
-        problems = "; ".join(line for row in rows for line in row.problems)
+    heads = [head_row(label, own, caches, root, score) for label, own in groups.items()]
+    if not any(row.samples for row in heads):
+        problems = "; ".join(line for row in heads for line in row.problems)
         raise UserError(f"{folder}: no finished member to report: {problems}")
-    confirmed = None
-    if frozen is not None:
-        confirmed = report_confirmation.confirm(groups, rows, frozen, np.random.default_rng(0))
-    pt_edges = [float(edge) for edge in metas[0].pt_edges]
-    bins = (pt_edges, metas[0].min_bin_tracks)
-    planned = 0 if any(job.folds for job in jobs) else len(spec.get("jobs", ()))
-    fairness, compared, claims = (
-        _compare(design, root, groups, rows, bins, planned) if search is None else ([], [], [])
-    )
-    trainings = beside_control(rows, np.random.default_rng(0)) if search is None else []
-    rows += reference_rows(groups, caches)
+    bins = Bins(tuple(float(edge) for edge in metas[0].pt_edges), metas[0].min_bin_tracks)
+    return _Scored(folder, root, spec, jobs, groups, heads, caches, bins, readings)
+
+
+def _describe(scored: _Scored) -> Report:
+    """The report without comparisons: figures, curves, fits, notes and provenance."""
+    references = reference_rows(scored.groups, scored.caches)
+    rows: list[HeadRow | ReferenceRow] = [*scored.heads, *references]
+    metas = [cache.meta for cache in scored.caches.values()]
+    readings, split = scored.readings, scored.design.split
+    edges = [*scored.bins.edges]
     return Report(
-        name=folder.name,
-        rows=[_summary(row) for row in rows],
-        values=[value for row in rows for value in _values(row, pt_edges)],
-        curves=pd.concat([_curves(row) for row in rows], ignore_index=True),
-        fits={row.label: _fit(row, pt_edges) for row in rows if row.samples},
-        pt_edges=pt_edges,
-        min_bin_tracks=metas[0].min_bin_tracks,
+        name=scored.folder.name,
+        heads=[HeadSummary.of(row) for row in scored.heads],
+        references=[ReferenceSummary(r.label, r.reference, r.usable) for r in references],
+        values=[value for row in rows for value in row_values(row, edges)],
+        curves=pd.concat([learning_curves(row) for row in scored.heads], ignore_index=True),
+        fits={row.label: fit_row(row, edges) for row in rows if row.samples},
+        pt_edges=edges,
+        min_bin_tracks=scored.bins.min_tracks,
         not_modelled=list(dict.fromkeys(line for meta in metas for line in meta.not_modelled)),
         notes=[
-            *([search.note()] if search is not None else []),
             *([readings.note()] if readings is not None else []),
-            *selection_notes(groups, caches),
-            *reading_notes(jobs, rows, design.split),
+            *selection_notes(scored.groups, scored.caches),
+            *reading_notes(scored.jobs, scored.heads, split),
         ],
-        effects=compared,
-        fairness=fairness,
-        origin=find_origin(folder, root, jobs, metas),
-        search=search,
-        split=design.split,
+        origin=find_origin(scored.folder, scored.root, scored.jobs, metas),
+        split=split,
         readings=readings,
-        confirmation=confirmed,
-        claims=claims,
-        trainings=trainings,
     )
-
-
-def _compare(
-    design: DesignConfig,
-    root: Path,
-    groups: Mapping[str, Sequence[Job]],
-    rows: Sequence[Row],
-    bins: tuple[Sequence[float], int],
-    planned: int,
-) -> tuple[list[Fairness], list[Effect], list[Judged]]:
-    """Fairness of every configuration, and the comparisons that the sweep's design asks for."""
-    if len(rows) < 2:
-        return [], [], []
-    fairness = check(groups, root)
-    unfit = {found.label: found.unfit for found in fairness if found.unfit}
-    rng = np.random.default_rng(0)
-    if design.kind == "claims":
-        configs = [read_config(own[0].folder) for own in groups.values()]
-        claims = find_claims(rows, configs, design, unfit, bins, rng)
-        return fairness, [part.effect for claim in claims for part in claim.parts], claims
-    cells = [own[0].choices for own in groups.values()]
-    return fairness, find_effects(rows, design, cells, unfit, rng, planned), []
-
-
-def _summary(row: Row) -> Summary:
-    own = ("finished", "r68")
-    shared = {f.name: getattr(row, f.name) for f in fields(Summary) if f.name not in own}
-    r68 = tuple(qoverpt_r68(sample.tracks) for sample in row.samples)
-    return Summary(finished=len(row.samples), r68=r68, **shared)
-
-
-def _measure(sample: Sample, pt_edges: Sequence[float]) -> pd.DataFrame:
-    """Every metric of one sample: columns axis, low, high, n and the metrics."""
-    tracks = sample.tracks
-    sets = dict(zip(WHOLE, (tracks, tracks.take(sample.common)), strict=True))
-    parts = [_whole(part, axis) for axis, part in sets.items()]
-    for axis in (pt_axis(pt_edges), ABS_ETA, PHI):
-        parts.append(binned(tracks, axis, BINNED).assign(axis=axis.name))
-    parts.append(binned(tracks, ETA, SAGITTA).assign(axis=ETA.name))
-    common = binned(sets["reference_tracks"], pt_axis(pt_edges), BINNED)
-    parts.append(common.assign(axis=REFERENCE_PT))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _whole(tracks: Tracks, axis: str) -> pd.DataFrame:
-    row = {"axis": axis, "low": math.nan, "high": math.nan, "n": len(tracks), **evaluate(tracks)}
-    return pd.DataFrame([row])
-
-
-def _values(row: Row, pt_edges: Sequence[float]) -> Iterator[Value]:
-    """Every figure of one configuration or reference."""
-    if not row.samples:
-        return
-    own = [_measure(sample, pt_edges) for sample in row.samples]
-    pooled = own if row.folds is None else [_measure(s, pt_edges) for s in row.pooled()]
-    tracks = np.mean([frame["n"] for frame in pooled], axis=0).round().astype(int)
-    bins = own[0][["axis", "low", "high"]]
-    for name in METRICS:
-        values = np.array([frame[name] for frame in own])
-        centers = np.mean([frame[name] for frame in pooled], axis=0)
-        for b, (axis, low, high) in enumerate(bins.itertuples(index=False)):
-            if axis in WHOLE or name in (SAGITTA if axis == ETA.name else BINNED):
-                estimate = _estimate(row, values[:, b], centers[b])
-                yield Value(row.label, name, axis, low, high, int(tracks[b]), estimate)
-    etas = [b for b, axis in enumerate(bins["axis"]) if axis == ABS_ETA.name]
-    for name, shares in (("usable", row.usable_by_eta), ("efficiency", row.efficiency_by_eta)):
-        for b, share in zip(etas, shares, strict=False):
-            _, low, high = bins.iloc[b]
-            estimate = Estimate(share, math.nan, 1)
-            yield Value(row.label, name, ABS_ETA.name, low, high, int(tracks[b]), estimate)
-    for name in row.samples[0].scalars:
-        scalars = np.array([sample.scalars[name] for sample in row.samples])
-        estimate = _estimate(row, scalars, float(scalars.mean()))
-        yield Value(row.label, name, "all", math.nan, math.nan, int(tracks[0]), estimate)
-
-
-def _estimate(row: Row, values: Array, center: float) -> Estimate:
-    """Interval of a row's values, one for each sample.
-
-    Without folds every sample is a seed on the same tracks. With folds a value is one fold of one
-    split seed, its seeds averaged; a fold without the tracks for a value is left out.
-    """
-    if row.folds is None:
-        return t_interval(values)
-    _, block = np.unique([s.block for s in row.samples], axis=0, return_inverse=True)
-    blocks = np.bincount(block, weights=values) / np.bincount(block)
-    return nadeau_bengio(blocks[~np.isnan(blocks)], float(center), row.folds)
-
-
-def _curves(row: Row) -> pd.DataFrame:
-    """Mean and extremes of the learning curves over the members, by step."""
-    if not row.curves:
-        return pd.DataFrame()
-    steps = pd.concat(row.curves).groupby("step")
-    columns = {
-        f"{loss}_{name}": steps[loss].agg(how)
-        for loss in ("train_loss", "val_loss")
-        for name, how in (("mean", "mean"), ("low", "min"), ("high", "max"))
-    }
-    return pd.DataFrame(columns).reset_index().assign(label=row.label)
-
-
-def _fit(row: Row, pt_edges: Sequence[float]) -> ResolutionFit:
-    """The resolution fit over all samples of a row; the bootstrap keeps an event's copies."""
-    tracks = concatenate([sample.tracks for sample in row.samples])
-    return fit_resolution(tracks, pt_edges[0], pt_edges[-1], np.random.default_rng(0))
-
-
-def _flat(value: Value) -> dict[str, Any]:
-    row: dict[str, Any] = asdict(value)
-    return {**row, **row.pop("estimate")}

@@ -1,22 +1,27 @@
-"""The comparisons of a sweep, fixed by its design before it ran: each with a verdict or why not."""
+"""The comparisons of a sweep's design, each with a verdict or the reason for none."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
-from headsweep.report.predictions import Row, Sample
-from headsweep.stats.bootstrap import RESAMPLES, Rows, event_bootstrap
-from headsweep.stats.factorial import contrasts, judge
+from headsweep.report.family import family_size, pairs
+from headsweep.report.predictions import HeadRow, Row, Sample
+from headsweep.stats.bootstrap import EVENT_RESAMPLES, Rows, event_bootstrap
+from headsweep.stats.curves import TARGET_LOSSES
+from headsweep.stats.factorial import compare_contrast, contrasts
 from headsweep.stats.intervals import t_interval
+from headsweep.stats.margins import MARGINS, Comparison
 from headsweep.stats.metrics import METRICS, Array, Tracks
-from headsweep.stats.verdict import MARGINS, Margin, Verdict, compare, compare_blocks
-from headsweep.stats.welch import Better
+from headsweep.stats.verdict import Verdict, compare, compare_blocks
+from headsweep.store.labels import Block
 
-MAX_MISID, MAX_R68 = 0.40, 0.9
+BLIND_MISID, BLIND_R68 = 0.40, 0.9
 """Where the upper 95% limits are not below these, nothing is known of charge and pT (heads.md)."""
 
 INFORMED = ("qoverpt", "pt_", "charge", "scale")
@@ -25,13 +30,17 @@ INFORMED = ("qoverpt", "pt_", "charge", "scale")
 OnRows = Callable[[Rows], Array]
 """From drawn rows of tracks to one value for each member."""
 
-LOSSES = ("dev_loss", "last_dev_loss", "train_loss", "last_val_loss", "loss_at_10pct")
-"""Metrics on the scale of a target, and so never compared across targets (metrics.md)."""
-
 MAX_CLIPPED = 0.01
 """With a larger share of clipped pT there is no verdict on their RMSE (metrics.md)."""
 
 NO_INFORMATION = "not testable: no charge or pT information in these features"
+
+
+VERDICT_COLUMNS = (
+    *("delta", "low", "high", "sim_low", "sim_high", "comparisons"),
+    *("margin", "scale", "p_value", "n_arm", "n_control"),
+)
+"""Attributes of a verdict that stand in the table of all comparisons."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +50,10 @@ class Effect:
     Attributes:
         arm: Label of the configuration.
         control: Label of the one that it is compared with.
-        metric: What is compared.
+        metric: Name of the compared metric.
         parameters: Trained parameters, arm minus control.
         verdict: None where there is none.
-        note: Why, or what to keep in mind.
+        note: The reason why there is none; empty with a verdict.
     """
 
     arm: str
@@ -54,18 +63,25 @@ class Effect:
     verdict: Verdict | None
     note: str = ""
 
-
-def pairs(labels: Sequence[str], kind: str) -> list[tuple[str, str]]:
-    """Arm and control of each comparison: all against the first, or each against the last one."""
-    controls = labels[:-1] if kind == "path" else [labels[0]] * (len(labels) - 1)
-    return list(zip(labels[1:], controls, strict=True))
+    def row(self) -> dict[str, Any]:
+        """The comparison as a row of a table, see ``results.SweepResults.verdicts``."""
+        found = self.verdict
+        return {
+            "arm": self.arm,
+            "control": self.control,
+            "metric": self.metric,
+            "verdict": None if found is None else found.word,
+            **{name: None if found is None else getattr(found, name) for name in VERDICT_COLUMNS},
+            "parameters": self.parameters,
+            "note": self.note if found is None else found.reason,
+        }
 
 
 def find_effects(
-    rows: Sequence[Row],
+    rows: Sequence[HeadRow],
     design: DesignConfig,
     cells: Sequence[Mapping[str, str]],
-    unfit: Mapping[str, str],
+    objections: Mapping[str, str],
     rng: np.random.Generator,
     planned: int = 0,
 ) -> list[Effect]:
@@ -73,9 +89,9 @@ def find_effects(
 
     Args:
         rows: The configurations, the control first.
-        design: Whom to compare in what.
+        design: The kind, and the metrics that are compared.
         cells: Choices of each configuration, for a factorial design.
-        unfit: Why a label may enter no verdict.
+        objections: By label, why a configuration may enter no verdict.
         rng: Drives the bootstrap over events.
         planned: Configurations that the sweep will have, some perhaps not there yet: the intervals
             allow for all of them.
@@ -83,68 +99,75 @@ def find_effects(
     Raises:
         UserError: The configurations do not make up the design.
     """
-    names = design.metrics
     if design.kind == "factorial":
-        return _factorial_effects(rows, names, cells, unfit, rng)
+        return _factorial_effects(rows, design, cells, objections, rng)
+    m = family_size(design, max(len(rows), planned))
+    return [
+        effect
+        for name in design.metrics
+        for effect in _pair_effects(name, rows, design.kind, m, objections, rng)
+    ]
+
+
+def _pair_effects(
+    name: str,
+    rows: Sequence[HeadRow],
+    kind: str,
+    comparisons: int,
+    objections: Mapping[str, str],
+    rng: np.random.Generator,
+) -> Iterator[Effect]:
+    """Every pair of a design, compared in one metric."""
+    comparison = replace(MARGINS[name], comparisons=comparisons)
     by_label = {row.label: row for row in rows}
-    family = pairs([*by_label], design.kind)
-    m = max(max(len(family), planned - 1) * len(names), design.comparisons or 0)
-    found = []
-    for name in names:
-        values = {row.label: values_of(row.samples, name) for row in rows}
-        events = event_means(rows, name, rng)
-        for arm, control in family:
-            ours, theirs = by_label[arm], by_label[control]
-            note = obstacle(name, ours, theirs, unfit)
-            verdict = None
-            if not note:
-                try:
-                    verdict = compare_rows(ours, theirs, values, events, MARGINS[name], m)
-                    note = _hollow(name, verdict, ours, theirs, m)
-                except UserError as error:
-                    note = str(error)
-            verdict = None if note else verdict
-            parameters = ours.parameters - theirs.parameters
-            found.append(Effect(arm, control, name, parameters, verdict, note))
-    return found
+    values = {row.label: values_of(row.samples, name) for row in rows}
+    events = event_means(rows, name, rng)
+    for pair in pairs([*by_label], kind):
+        arm, control = (by_label[label] for label in pair)
+        verdict, note = None, obstacle(name, arm, control, objections)
+        if not note:
+            try:
+                verdict = compare_rows(arm, control, values, events, comparison)
+                note = _gap_objection(verdict, arm, control) if name == "gap" else ""
+            except UserError as error:
+                note = str(error)
+        parameters = arm.parameters - control.parameters
+        yield Effect(*pair, name, parameters, None if note else verdict, note)
 
 
 def _factorial_effects(
-    rows: Sequence[Row],
-    names: Sequence[str],
+    rows: Sequence[HeadRow],
+    design: DesignConfig,
     cells: Sequence[Mapping[str, str]],
-    unfit: Mapping[str, str],
+    objections: Mapping[str, str],
     rng: np.random.Generator,
 ) -> list[Effect]:
     """Main effects and two-way interactions, each order a family of its own."""
-    family = contrasts(cells)
-    sizes = {order: sum(c.order == order for c in family) * len(names) for order in (1, 2)}
-    found = []
-    for name in names:
-        notes = [obstacle(name, row, rows[0], unfit) for row in rows]
+    found = contrasts(cells)
+    orders = Counter(contrast.order for contrast in found)
+    effects = []
+    for name in design.metrics:
+        notes = [obstacle(name, row, rows[0], objections) for row in rows]
+        if rows[0].folds:
+            notes.append("cross-validated factorial designs have no verdict")
         note = next((note for note in notes if note), "")
-        note = note or (
-            "cross-validated factorial designs have no verdict" if rows[0].folds else ""
-        )
         values = [values_of(row.samples, name) for row in rows]
         events = event_means(rows, name, rng)
-        for contrast in family:
+        for contrast in found:
             verdict = None
+            m = family_size(design, len(rows), orders[contrast.order])
             if not note:
-                verdict = judge(
+                verdict = compare_contrast(
                     contrast,
                     values,
-                    MARGINS[name].value,
-                    scale=MARGINS[name].scale,
-                    comparisons=sizes[contrast.order],
+                    replace(MARGINS[name], comparisons=m),
                     events=[*events.values()] if len(events) == len(rows) else None,
                     n_events=len(np.unique(rows[0].samples[0].tracks.event)),
                 )
-            parameters = round(
-                sum(w * row.parameters for w, row in zip(contrast.weights, rows, strict=True))
-            )
-            found.append(Effect(contrast.name, contrast.against, name, parameters, verdict, note))
-    return found
+            weighted = zip(contrast.weights, rows, strict=True)
+            parameters = round(sum(w * row.parameters for w, row in weighted))
+            effects.append(Effect(contrast.name, contrast.against, name, parameters, verdict, note))
+    return effects
 
 
 def values_of(samples: Sequence[Sample], name: str) -> Array:
@@ -156,40 +179,39 @@ def values_of(samples: Sequence[Sample], name: str) -> Array:
     return np.abs(values) if metric.better == "zero" else values
 
 
-def obstacle(name: str, arm: Row, control: Row, unfit: Mapping[str, str]) -> str:
-    """Why these two cannot be compared, if they cannot."""
+def obstacle(name: str, arm: HeadRow, control: HeadRow, objections: Mapping[str, str]) -> str:
+    """The reason why these two cannot be compared; empty if they can."""
     for row in (arm, control):
         if not row.samples:
             return f"{row.label} has no finished member"
-        if row.label in unfit:
-            return f"{row.label}: {unfit[row.label]}"
+        if row.label in objections:
+            return f"{row.label}: {objections[row.label]}"
         if name.startswith(INFORMED) and not _informed(row):
             return f"{row.label}: {NO_INFORMATION}"
         if name == "pt_rmse" and values_of(row.samples, "clip_fraction").mean() > MAX_CLIPPED:
             return f"{row.label}: more than {MAX_CLIPPED:.0%} of its pT are clipped"
-    if name in LOSSES and arm.losses != control.losses:
+    if name in TARGET_LOSSES and arm.target != control.target:
         return "losses of different targets are never compared"
     if arm.folds != control.folds:
         return "one is cross-validated, the other is not"
     return ""
 
 
-def _hollow(name: str, verdict: Verdict, arm: Row, control: Row, comparisons: int) -> str:
-    """Why a lower gap is no better one: the loss on the scored split may be worse (metrics.md)."""
-    if name != "gap" or verdict.word != "better":
+def _gap_objection(verdict: Verdict, arm: HeadRow, control: HeadRow) -> str:
+    """The reason why a lower gap is no better one: the scored loss may be worse (metrics.md)."""
+    if verdict.word != "better":
         return ""
-    if arm.losses != control.losses:
+    if arm.target != control.target:
         return "its gap is lower, but losses of different targets are never compared"
     losses = {row.label: values_of(row.samples, "last_dev_loss") for row in (arm, control)}
-    margin = MARGINS["last_dev_loss"]
-    loss = compare_rows(arm, control, losses, {}, margin, comparisons)
-    return "" if loss.sim_high < margin.value else "its gap is lower, but its loss may be worse"
+    comparison = replace(MARGINS["last_dev_loss"], comparisons=verdict.comparisons)
+    loss = compare_rows(arm, control, losses, {}, comparison)
+    return "" if loss.sim_high < loss.margin else "its gap is lower, but its loss may be worse"
 
 
 def _informed(row: Row) -> bool:
-    """Whether the upper 95% limits say that there is charge and pT information."""
-    limits = (("charge_misid", MAX_MISID), ("qoverpt_r68", MAX_R68))
-    for name, most in limits:
+    """True if the upper 95% limits say that there is charge and pT information."""
+    for name, most in (("charge_misid", BLIND_MISID), ("qoverpt_r68", BLIND_R68)):
         found = t_interval(values_of(row.samples, name))
         half = 0.0 if math.isnan(found.half) else found.half  # one seed gets no verdict anyway
         if not found.mean + half < most:
@@ -235,7 +257,7 @@ def resampled(
     first = rows[0].samples[0].tracks
     shared = [row for row in rows if row.shares_tracks(rows[0])]
     values = statistic([sample.tracks for row in shared for sample in row.samples])
-    table = event_bootstrap(values, first.event, rng, RESAMPLES)
+    table = event_bootstrap(values, first.event, rng, EVENT_RESAMPLES)
     ends = np.cumsum([len(row.samples) for row in shared])
     parts = np.split(table, ends[:-1], axis=1)
     return {row.label: part for row, part in zip(shared, parts, strict=True)}
@@ -246,63 +268,48 @@ def compare_rows(
     control: Row,
     values: Mapping[str, Array],
     events: Mapping[str, Array],
-    margin: Margin,
-    comparisons: int,
-    better: Better = "lower",
+    comparison: Comparison,
 ) -> Verdict:
     """The verdict on two configurations: over their seeds, or paired over folds.
 
     Args:
         arm: One of them.
         control: The other.
-        values: What is compared, of each member by label, [n].
+        values: The compared values of the members by label, [n].
         events: The means over members on resampled events by label, [R], see ``event_means``.
-        margin: eps and its scale.
-        comparisons: m.
-        better: The direction of the values.
+        comparison: The terms.
 
     Raises:
         UserError: A value cannot be compared on the scale.
     """
     if arm.folds is not None:
-        return _over_blocks(arm, control, values, margin, comparisons, better)
+        return _compare_blocks(arm, control, values, comparison)
     return compare(
         values[arm.label],
         values[control.label],
-        margin.value,
-        scale=margin.scale,
-        better=better,
-        comparisons=comparisons,
+        comparison,
         arm_events=events.get(arm.label) if control.label in events else None,
         control_events=events.get(control.label) if arm.label in events else None,
         n_events=len(np.unique(arm.samples[0].tracks.event)),
     )
 
 
-def _over_blocks(
-    arm: Row,
-    control: Row,
-    values: Mapping[str, Array],
-    margin: Margin,
-    comparisons: int,
-    better: Better,
+def _compare_blocks(
+    arm: Row, control: Row, values: Mapping[str, Array], comparison: Comparison
 ) -> Verdict:
     """Paired over the folds and split seeds that both have, the seeds of a block averaged."""
-    ours, theirs = (_blocks(row, values[row.label]) for row in (arm, control))
+    ours, theirs = (_block_means(row, values[row.label]) for row in (arm, control))
     both = sorted(ours.keys() & theirs.keys())
     return compare_blocks(
         np.array([ours[block] for block in both]),
         np.array([theirs[block] for block in both]),
-        margin.value,
+        comparison,
         folds=arm.folds,
-        scale=margin.scale,
-        better=better,
-        comparisons=comparisons,
     )
 
 
-def _blocks(row: Row, of_members: Array) -> dict[tuple[int, int], float]:
-    found: dict[tuple[int, int], list[float]] = {}
+def _block_means(row: Row, of_members: Array) -> dict[Block, float]:
+    found: dict[Block, list[float]] = {}
     for sample, value in zip(row.samples, of_members, strict=True):
         found.setdefault(sample.block, []).append(float(value))
     return {block: math.fsum(values) / len(values) for block, values in found.items()}

@@ -1,4 +1,4 @@
-"""What a confirmation says of a search: its optimism, and the shift from val to test."""
+"""Confirmation of a search: its optimism, and the shift from val to test."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from headsweep.report.comparisons import event_means, values_of
-from headsweep.report.predictions import Row, val_row
+from headsweep.report.predictions import HeadRow, Row, val_row
 from headsweep.stats.intervals import Estimate, t_interval
+from headsweep.stats.margins import MARGINS, Scale
 from headsweep.stats.metrics import METRICS, Array
-from headsweep.stats.verdict import MARGINS
-from headsweep.stats.welch import Difference, Moments, Scale, combine, on_scale, welch
+from headsweep.stats.welch import Difference, Moments, combine, on_scale, welch
 from headsweep.store import labels, runs
-from headsweep.store.labels import Job
+from headsweep.store.labels import StoredJob
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Confirmation:
     rows: list[Confirmed] = field(default_factory=list)
 
 
-def group(jobs: Sequence[Job], frozen: Mapping[str, Any]) -> dict[str, list[Job]]:
+def label_jobs(jobs: Sequence[StoredJob], frozen: Mapping[str, Any]) -> dict[str, list[StoredJob]]:
     """Label and job of each row: a preset has its name, a trial its number in the search.
 
     Args:
@@ -106,8 +106,8 @@ def _label(trial: Mapping[str, Any]) -> str:
 
 
 def confirm(
-    groups: Mapping[str, Sequence[Job]],
-    rows: Sequence[Row],
+    groups: Mapping[str, Sequence[StoredJob]],
+    rows: Sequence[HeadRow],
     frozen: Mapping[str, Any],
     rng: np.random.Generator,
 ) -> Confirmation:
@@ -133,7 +133,7 @@ def confirm(
     found = []
     for row in scored:
         searched = searches.get(row.label)
-        val, test = _fresh(groups[row.label], metric), _test(row, name)
+        val, test = _fresh(groups[row.label], metric), _on_test(row, name)
         paired = on_scale(test, scale, row.label) - on_scale(val, scale, row.label)
         shift = combine([Moments.of(paired)], [1.0], variance.get(row.label, 0.0))
         optimism, search = None, None
@@ -149,13 +149,13 @@ def confirm(
     return Confirmation(frozen["study"], name, len(variance) == len(scored), found)
 
 
-def _fresh(jobs: Sequence[Job], metric: str) -> Array:
+def _fresh(jobs: Sequence[StoredJob], metric: str) -> Array:
     """The metric on val of each finished member, [n], in the order of the row's samples."""
     results = [runs.read_results(job.folder) for job in jobs]
     finished = [r for found in results for r in found.values() if r["status"] == "finished"]
     return np.array([float(result["metrics"][metric]) for result in finished])
 
 
-def _test(row: Row, name: str) -> Array:
+def _on_test(row: Row, name: str) -> Array:
     """The same on test; the objective ``val_loss`` is compared with the loss there."""
     return values_of(row.samples, name if name in METRICS else "dev_loss")

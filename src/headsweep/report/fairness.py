@@ -1,12 +1,12 @@
-"""Whether a comparison is fair: budgets, learning rates and convergence, from runs that are there.
+"""Fairness of a comparison: budgets, learning rates and convergence, read from other runs.
 
-Nothing has to be declared. What was trained with other steps or rates, and is the same in all
-else, is found below the root by its identity.
+Nothing has to be declared. Trainings with other steps or rates that are the same in all else are
+found below the root by their identity.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ import numpy as np
 
 from headsweep.errors import UserError
 from headsweep.identity import recipe_key
+from headsweep.stats.margins import MARGINS, Comparison
 from headsweep.stats.metrics import Array
-from headsweep.stats.verdict import MARGINS, compare
+from headsweep.stats.verdict import compare
 from headsweep.store import runs
-from headsweep.store.labels import Job
+from headsweep.store.labels import StoredJob
 
-CHANGE = math.log(1.02)
-"""A configuration whose r68 on validation changes by as much with twice the steps, in ln."""
+CONVERGED = Comparison(math.log(1.02))
+"""A configuration has converged if twice the steps change ln r68 on validation by less."""
 
 METRIC = "val_qoverpt_r68"
 
@@ -30,7 +31,7 @@ Trained = dict[tuple[int, float], dict[int, float]]
 
 @dataclass(frozen=True)
 class Fairness:
-    """What is known of one configuration.
+    """Budget, learning rate and convergence of one configuration.
 
     Attributes:
         label: Its name.
@@ -38,10 +39,10 @@ class Fairness:
         target: What it learns.
         steps: Of its training.
         rate: Its learning rate.
-        rates: What was tried: each rate with the mean r68 on validation, on seeds that the
-            comparison does not use.
-        outdone: The best of them, where its r68 is lower than that of ``rate`` by the verdict over
-            those seeds; NaN where none is.
+        rates: Each tried rate with the mean r68 on validation, on seeds that the comparison does
+            not use.
+        better_rate: The best of them, where its r68 is lower than that of ``rate`` by the verdict
+            over those seeds; NaN where none is.
         change: Of ln r68 on validation when the steps are doubled; NaN where that was not done.
         low: Lower end of its 95% interval.
         high: Upper end.
@@ -54,7 +55,7 @@ class Fairness:
     steps: int
     rate: float
     rates: dict[float, float]
-    outdone: float = math.nan
+    better_rate: float = math.nan
     change: float = math.nan
     low: float = math.nan
     high: float = math.nan
@@ -62,21 +63,21 @@ class Fairness:
 
     @property
     def converged(self) -> bool | None:
-        """Whether doubling the steps changes less than 2%; None where that is not known."""
-        return None if math.isnan(self.change) else abs(self.change) < CHANGE
+        """True if doubling the steps changes less than 2%; None where that is not known."""
+        return None if math.isnan(self.change) else abs(self.change) < CONVERGED.margin
 
     @property
-    def unfit(self) -> str:
-        """Why no verdict may name it; empty where nothing is known against it."""
+    def objection(self) -> str:
+        """The reason why it may enter no verdict; empty where none is known."""
         if self.converged is False:
             return "not converged"
-        if math.isnan(self.outdone):
+        if math.isnan(self.better_rate):
             return ""
-        lower = 1 - self.rates[self.outdone] / self.rates[self.rate]
-        return f"with learning rate {self.outdone:g} r68 on validation is {lower:.1%} lower"
+        lower = 1 - self.rates[self.better_rate] / self.rates[self.rate]
+        return f"with learning rate {self.better_rate:g} r68 on validation is {lower:.1%} lower"
 
     def convergence(self) -> str:
-        """In words."""
+        """The convergence in words."""
         if self.converged is None:
             return "not checked"
         change, low, high = (math.expm1(x) for x in (self.change, self.low, self.high))
@@ -85,7 +86,7 @@ class Fairness:
         return f"{word}: {change:+.1%}{interval}, n = {self.seeds[0]} and {self.seeds[1]}"
 
     def choice(self) -> str:
-        """How the learning rate was chosen, in words."""
+        """The choice of the learning rate in words."""
         others = {rate: value for rate, value in self.rates.items() if rate != self.rate}
         if not others or self.rate not in self.rates:
             return "not checked"
@@ -93,13 +94,13 @@ class Fairness:
         tried = f"of {len(self.rates)} tried, {min(self.rates):g} to {max(self.rates):g}"
         if best == self.rate:
             return f"best {tried}"
-        word = "" if math.isnan(self.outdone) else "not the best: "
+        word = "" if math.isnan(self.better_rate) else "not the best: "
         better = 1 - self.rates[best] / self.rates[self.rate]
         return f"{word}{best:g} is {better:.1%} better {tried}"
 
 
-def check(groups: Mapping[str, Sequence[Job]], root: Path) -> list[Fairness]:
-    """What the runs below a root say of each configuration.
+def check_fairness(groups: Mapping[str, Sequence[StoredJob]], root: Path) -> list[Fairness]:
+    """Fairness of each configuration, from the runs below a root.
 
     Of a cross-validated one nothing is looked up: each fold is a training of its own.
 
@@ -113,7 +114,7 @@ def check(groups: Mapping[str, Sequence[Job]], root: Path) -> list[Fairness]:
     single = {keys[label] for label, job in wanted.items() if job.folds is None}
     trained = _trained(root, single)
     return [
-        _judge(label, configs[label], trained.get(keys[label], {}), job.seeds)
+        _fairness_of(label, configs[label], trained.get(keys[label], {}), job.seeds)
         for label, job in wanted.items()
     ]
 
@@ -141,33 +142,46 @@ def _values(folder: Path) -> dict[int, float]:
     }
 
 
-def _judge(
+def _fairness_of(
     label: str, config: Mapping[str, Any], trained: Trained, seeds: frozenset[int]
 ) -> Fairness:
+    """The fairness of one configuration.
+
+    Args:
+        label: Its name.
+        config: Its resolved configuration.
+        trained: Its trainings.
+        seeds: Those of the comparison, on which no learning rate may be chosen.
+    """
     steps, rate = config["optim"]["steps"], config["optim"]["lr"]
     tried = {}
     for (length, lr), by_seed in sorted(trained.items()):
         others = [value for seed, value in by_seed.items() if seed not in seeds]
         if length == steps and others:
             tried[lr] = np.array(others)
-    rates = {lr: float(values.mean()) for lr, values in tried.items()}
-    names = (config["features"]["name"], config["target"]["name"])
-    about = (label, *names, steps, rate, rates, _outdone(tried, rate))
+    found = Fairness(
+        label=label,
+        features=config["features"]["name"],
+        target=config["target"]["name"],
+        steps=steps,
+        rate=rate,
+        rates={lr: float(values.mean()) for lr, values in tried.items()},
+        better_rate=_better_rate(tried, rate),
+    )
     once, twice = trained.get((steps, rate), {}), trained.get((2 * steps, rate), {})
     if not once or not twice:
-        return Fairness(*about)
-    found = compare(np.array([*twice.values()]), np.array([*once.values()]), CHANGE)
+        return found
+    change = compare(np.array([*twice.values()]), np.array([*once.values()]), CONVERGED)
     counts = (len(once), len(twice))
-    return Fairness(*about, found.delta, found.low, found.high, counts)
+    return replace(found, change=change.delta, low=change.low, high=change.high, seeds=counts)
 
 
-def _outdone(tried: Mapping[float, Array], rate: float) -> float:
+def _better_rate(tried: Mapping[float, Array], rate: float) -> float:
     """The best rate, where a verdict says that it is better than the own one."""
     best = min(tried, key=lambda lr: float(tried[lr].mean()), default=rate)
     if best == rate or rate not in tried:
         return math.nan
     # It was chosen as the best of the others: the interval allows for all of them.
-    found = compare(
-        tried[best], tried[rate], MARGINS["qoverpt_r68"].value, comparisons=len(tried) - 1
-    )
+    comparison = replace(MARGINS["qoverpt_r68"], comparisons=len(tried) - 1)
+    found = compare(tried[best], tried[rate], comparison)
     return best if found.word == "better" else math.nan

@@ -1,11 +1,11 @@
-"""What a report compares: predictions of heads and of references on one split, dev or test."""
+"""Predictions of heads and of references on the scored split, dev or test."""
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,44 +14,21 @@ from numpy.typing import NDArray
 from headsweep.config import TargetConfig
 from headsweep.features import cache as features_cache
 from headsweep.stats.bins import ABS_ETA, far_from_reference
-from headsweep.stats.curves import gap
+from headsweep.stats.curves import TRAINING_METRICS, gap
 from headsweep.stats.metrics import Array, Tracks, concatenate
 from headsweep.store import runs
-from headsweep.store.labels import Job
+from headsweep.store.labels import Block, StoredJob, TargetKey
 from headsweep.training.builder import member_builder
 from headsweep.training.size import track_flops
 from headsweep.training.targets import Target
 
-CURVE_METRICS = (
-    "train_loss",
-    "last_val_loss",
-    "steps_to_95",
-    "loss_at_10pct",
-    "grad_norm_cv",
-    "loss_spikes",
-)
-"""Metrics of a training's curves that are taken from its ``result.json``."""
-
-
-class Score(Protocol):
-    """Scores saved weights, as ``scoring.score`` does."""
-
-    def __call__(
-        self,
-        job_folder: Path,
-        seed: int,
-        split: str,
-        root: Path,
-        weights: str = "head",
-        limit: int | None = None,
-    ) -> tuple[Tracks, float]:
-        """Predictions and loss of one member on a split, or on its first ``limit`` tracks."""
-        ...
+Score = Callable[..., tuple[Tracks, float]]
+"""Scores saved weights; ``scoring.score``, which says what it takes and gives."""
 
 
 @dataclass(frozen=True)
-class Cache:
-    """What a report needs of one cache of frozen features.
+class ScoredCache:
+    """The part of a cache of frozen features that a report needs.
 
     Attributes:
         meta: What is known of it.
@@ -68,14 +45,14 @@ class Cache:
     hits: float
 
     @classmethod
-    def open(cls, root: Path, key: str, split: str) -> "Cache":
+    def open(cls, root: Path, key: str, split: str) -> "ScoredCache":
         """Read the references of a cache under ``root`` on one split."""
         cache = features_cache.open_cache(root, key)
         scored, train = cache.load(split), cache.load("train")
         own = cache.holding(split).meta
         facts = ("selected", "n_events", "n_tracks", "efficiency", "by_abs_eta")
         both = {name: getattr(cache.meta, name) | getattr(own, name) for name in facts}
-        # What a head says that knows nothing: the training mean, and the more frequent charge.
+        # The answer of a head that knows nothing: the training mean, and the more frequent charge.
         constant = np.asarray(train.truth, dtype=np.float64).mean(axis=0)
         constant[3] = 1.0 if constant[3] >= 0 else -1.0
         estimates = {
@@ -111,60 +88,35 @@ class Sample:
     Attributes:
         tracks: The predictions.
         common: Those with a classical reference, [T].
-        scalars: Figures that are no function of the tracks alone, by name; ``dev_loss`` and
-            ``last_dev_loss`` are of the scored split, whichever that is.
-        block: (split seed, fold).
+        scalars: Figures that are no function of the tracks alone, by name. ``dev_loss`` and
+            ``last_dev_loss`` are the public names of losses on the scored split, also on test.
+        block: The part of the data.
         seed: The member's seed.
     """
 
     tracks: Tracks
     common: NDArray[np.bool_]
-    scalars: dict[str, float]
-    block: tuple[int, int]
+    scalars: Mapping[str, float]
+    block: Block
     seed: int
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration or reference.
+    """Predictions under one label.
 
     Attributes:
-        label: Its name.
-        kind: ``head`` or ``reference``.
+        label: Name of the configuration or reference.
         folds: k of a cross-validation, or None.
-        samples: Its finished members.
-        planned: Members that it has or will have; 0 for a reference.
-        problems: What became of the others.
-        parameters: Trained parameters; 0 for a reference.
-        flops: Operations of one prediction, see ``size.track_flops``; NaN for a reference.
-        seconds: For each job the longest time from a training's start to a member's end, summed;
-            NaN for a reference.
-        usable: Share of the scored tracks that have an estimate.
-        usable_by_eta: The same in each bin of ``ABS_ETA``, NaN of nothing; empty for a head.
-        efficiency_by_eta: Share of the true tracks that were found and have an estimate, alike.
-        inputs: What the backbone gave it, in words; empty for a reference.
-        curves: Histories of the finished members.
-        losses: What the losses are of, see ``labels.Job``; empty for a reference.
+        samples: One for each finished member; of a reference one for each block.
     """
 
     label: str
-    kind: str
     folds: int | None
     samples: list[Sample]
-    planned: int = 0
-    problems: tuple[str, ...] = ()
-    parameters: int = 0
-    flops: float = math.nan
-    seconds: float = math.nan
-    usable: float = 1.0
-    usable_by_eta: tuple[float, ...] = ()
-    efficiency_by_eta: tuple[float, ...] = ()
-    inputs: str = ""
-    curves: tuple[pd.DataFrame, ...] = ()
-    losses: tuple[str, bool] | tuple[()] = ()
 
     def shares_tracks(self, other: "Row") -> bool:
-        """Whether both have samples, on the same tracks."""
+        """True if both have samples, on the same tracks."""
         if not self.samples or not other.samples:
             return False
         ours, theirs = self.samples[0].tracks, other.samples[0].tracks
@@ -178,22 +130,70 @@ class Row:
             return self.samples
         together: dict[tuple[int, int], list[Sample]] = {}
         for sample in self.samples:
-            together.setdefault((sample.block[0], sample.seed), []).append(sample)
+            together.setdefault((sample.block.split_seed, sample.seed), []).append(sample)
         return [
             Sample(
                 tracks=concatenate([s.tracks for s in parts]),
                 common=np.concatenate([s.common for s in parts]),
                 scalars={},
-                block=(split_seed, 0),
+                block=Block(split_seed, 0),
                 seed=seed,
             )
             for (split_seed, seed), parts in together.items()
         ]
 
 
+@dataclass(frozen=True)
+class HeadRow(Row):
+    """One configuration with its finished members.
+
+    Attributes:
+        target: What its losses are of.
+        parameters: Trained parameters; 0 without a finished member.
+        planned: Members that it has or will have.
+        problems: A line for each member that did not finish.
+        flops: Operations of one prediction, see ``size.track_flops``.
+        seconds: For each job the longest time from a training's start to a member's end, summed.
+        inputs: What the backbone gave it, in words.
+        efficiency_by_eta: Share of the true tracks that were found in each bin of ``ABS_ETA``.
+        curves: Histories of the finished members.
+    """
+
+    target: TargetKey
+    parameters: int
+    planned: int
+    problems: tuple[str, ...]
+    flops: float
+    seconds: float
+    inputs: str
+    efficiency_by_eta: tuple[float, ...]
+    curves: tuple[pd.DataFrame, ...]
+
+
+@dataclass(frozen=True)
+class ReferenceRow(Row):
+    """One reference, which is not trained.
+
+    Attributes:
+        reference: Its short name, one of ``ScoredCache.references``; a label may say more.
+        usable: Share of the scored tracks that have an estimate.
+        usable_by_eta: The same in each bin of ``ABS_ETA``, NaN of nothing.
+        efficiency_by_eta: Share of the true tracks that were found and have an estimate, alike.
+    """
+
+    reference: str
+    usable: float
+    usable_by_eta: tuple[float, ...]
+    efficiency_by_eta: tuple[float, ...]
+
+
 def head_row(
-    label: str, jobs: Sequence[Job], caches: Mapping[str, Cache], root: Path, score: Score
-) -> Row:
+    label: str,
+    jobs: Sequence[StoredJob],
+    caches: Mapping[str, ScoredCache],
+    root: Path,
+    score: Score,
+) -> HeadRow:
     """Score every finished member of a configuration's jobs."""
     samples, problems, curves = [], [], []
     parameters, seconds = 0, 0.0
@@ -205,30 +205,26 @@ def head_row(
         for seed, result in results.items():
             if result["status"] == "finished":
                 parameters = result["parameters"]["total"]
-                sample = _score(job, seed, cache, root, score)
-                stored = {k: result["metrics"].get(k) for k in CURVE_METRICS}
-                sample.scalars.update({k: math.nan if v is None else v for k, v in stored.items()})
-                samples.append(sample)
+                samples.append(_score(job, seed, result["metrics"], cache, root, score))
                 curves.append(pd.read_csv(job.folder / f"seed_{seed}" / "history.csv"))
     own = [caches[key] for key in dict.fromkeys(job.cache_key for job in jobs)]
-    return Row(
+    return HeadRow(
         label=label,
-        kind="head",
         folds=jobs[0].folds,
         samples=samples,
+        target=jobs[0].target,
+        parameters=parameters,
         planned=sum(len(job.seeds) for job in jobs),
         problems=tuple(problems),
-        parameters=parameters,
         flops=_flops(jobs[0], caches[jobs[0].cache_key]),
         seconds=seconds,
-        efficiency_by_eta=tuple(_found_by_eta(own)),
         inputs=_inputs(own),
+        efficiency_by_eta=tuple(_found_by_eta(own)),
         curves=tuple(curves),
-        losses=jobs[0].losses,
     )
 
 
-def _flops(job: Job, cache: Cache) -> float:
+def _flops(job: StoredJob, cache: ScoredCache) -> float:
     """Operations of one prediction, for the mean number of hits of a scored track."""
     config, meta = runs.read_config(job.folder), cache.meta
     outputs = Target.fit(
@@ -238,8 +234,8 @@ def _flops(job: Job, cache: Cache) -> float:
     return track_flops(member, cache.hits)
 
 
-def _inputs(caches: Sequence[Cache]) -> str:
-    """How much of the truth reaches a head: a track that was not found is in no other figure."""
+def _inputs(caches: Sequence[ScoredCache]) -> str:
+    """The share of the truth that reaches a head; a lost track is in no other figure."""
     metas, split = [cache.meta for cache in caches], caches[0].split
 
     def mean(values: Iterable[float]) -> str:
@@ -254,7 +250,7 @@ def _inputs(caches: Sequence[Cache]) -> str:
     )
 
 
-def _found_by_eta(caches: Sequence[Cache]) -> Array:
+def _found_by_eta(caches: Sequence[ScoredCache]) -> Array:
     """Share of the true tracks that the backbone found in each bin of ``ABS_ETA``, NaN of none."""
     counts = np.sum([cache.meta.by_abs_eta[cache.split] for cache in caches], axis=0)
     return _ratio(counts[:, 0], counts[:, 1])
@@ -265,9 +261,10 @@ def _ratio(part: NDArray[Any], total: NDArray[Any]) -> Array:
     return ratio
 
 
-def _problems(job: Job, results: Mapping[int, Mapping[str, Any]]) -> list[str]:
+def _problems(job: StoredJob, results: Mapping[int, Mapping[str, Any]]) -> list[str]:
     """A line for each failed member, and one for those without a result."""
-    where = f"split seed {job.block[0]}, fold {job.block[1]}, " if job.folds else ""
+    block = job.block
+    where = f"split seed {block.split_seed}, fold {block.fold}, " if job.folds else ""
     lines = [
         f"{where}seed {seed}: " + str(result["reason"]).removeprefix(f"seed {seed}: ")
         for seed, result in results.items()
@@ -277,56 +274,67 @@ def _problems(job: Job, results: Mapping[int, Mapping[str, Any]]) -> list[str]:
     return lines + ([f"{where}no result of {missing} of {total} seeds"] if missing else [])
 
 
-def _score(job: Job, seed: int, cache: Cache, root: Path, score: Score) -> Sample:
+def _score(
+    job: StoredJob,
+    seed: int,
+    stored: Mapping[str, float | None],
+    cache: ScoredCache,
+    root: Path,
+    score: Score,
+) -> Sample:
+    """Score one member; ``stored`` are the metrics of its ``result.json``, None for NaN."""
     split = cache.split
-    tracks, dev_loss = score(job.folder, seed, split, root)
+    tracks, loss = score(job.folder, seed, split, root)
     # The gap compares two losses on equal numbers of tracks.
     limit = min(cache.meta.n_tracks[split], cache.meta.n_tracks["train"])
-    _, last_dev = score(job.folder, seed, split, root, weights="last", limit=limit)
+    _, last = score(job.folder, seed, split, root, weights="last", limit=limit)
     _, last_train = score(job.folder, seed, "train", root, weights="last", limit=limit)
+    curves = {name: stored.get(name) for name in TRAINING_METRICS}
     return Sample(
         tracks=tracks,
         common=cache.common,
         scalars={
-            "dev_loss": dev_loss,
-            "last_dev_loss": last_dev,
-            "gap": gap(last_dev, last_train),
+            "dev_loss": loss,
+            "last_dev_loss": last,
+            "gap": gap(last, last_train),
             "far_from_reference": cache.far(tracks),
+            **{name: math.nan if value is None else value for name, value in curves.items()},
         },
         block=job.block,
         seed=seed,
     )
 
 
-def val_row(label: str, jobs: Sequence[Job]) -> Row:
-    """The finished members on validation, as training stored their predictions.
-
-    ``seconds`` are those of one seed.
-    """
-    samples, seconds = [], 0.0
+def val_row(label: str, jobs: Sequence[StoredJob]) -> Row:
+    """The finished members on validation, as training stored their predictions."""
+    samples = []
     for job in jobs:
-        results = _finished(job.folder)
-        for seed in results:
+        for seed in finished_seconds(job.folder):
             file = job.folder / f"seed_{seed}" / "predictions_val.parquet"
             columns = pd.read_parquet(file)
             tracks = Tracks(**{str(name): columns[name].to_numpy() for name in columns})
             everyone = np.ones(len(tracks), dtype=bool)
             samples.append(Sample(tracks, everyone, {}, job.block, seed))
-        if results:
-            seconds += max(results.values()) / len(results)
-    return Row(label, "head", None, samples, seconds=seconds)
+    return Row(label, None, samples)
 
 
-def _finished(folder: Path) -> Mapping[int, float]:
-    """Seconds of each finished member, by seed; members of a job train together."""
+def finished_seconds(folder: Path) -> dict[int, float]:
+    """Seconds of each finished member of a job, by seed; they trained together."""
     results = runs.read_results(folder).items()
     return {seed: r["seconds"] or 0.0 for seed, r in results if r["status"] == "finished"}
 
 
-def reference_rows(rows: Mapping[str, Sequence[Job]], caches: Mapping[str, Cache]) -> list[Row]:
-    """The references of the given configurations, each once where they share data and hits."""
-    distinct: dict[str, dict[str, tuple[str, Row]]] = {}
-    for label, jobs in rows.items():
+def reference_rows(
+    groups: Mapping[str, Sequence[StoredJob]], caches: Mapping[str, ScoredCache]
+) -> list[ReferenceRow]:
+    """The references of the given configurations, each once where they share data and hits.
+
+    Args:
+        groups: Label and jobs of each configuration.
+        caches: By key.
+    """
+    distinct: dict[str, dict[str, tuple[str, ReferenceRow]]] = {}
+    for label, jobs in groups.items():
         blocks = {job.block: caches[job.cache_key] for job in jobs}
         for name in caches[jobs[0].cache_key].references:
             row = _reference_row(name, jobs[0].folds, blocks)
@@ -338,7 +346,9 @@ def reference_rows(rows: Mapping[str, Sequence[Job]], caches: Mapping[str, Cache
     ]
 
 
-def _reference_row(name: str, folds: int | None, blocks: Mapping[tuple[int, int], Cache]) -> Row:
+def _reference_row(
+    name: str, folds: int | None, blocks: Mapping[Block, ScoredCache]
+) -> ReferenceRow:
     samples, total = [], 0
     bins = len(ABS_ETA.edges) - 1
     seen, kept = np.zeros(bins), np.zeros(bins)
@@ -351,20 +361,19 @@ def _reference_row(name: str, folds: int | None, blocks: Mapping[tuple[int, int]
         kept += np.bincount(ABS_ETA.index(tracks), minlength=bins)
         scalars = {"far_from_reference": cache.far(tracks)}
         samples.append(Sample(tracks, cache.common[usable], scalars, block, seed=0))
-    found = sum(len(sample.tracks) for sample in samples)
     by_eta = _ratio(kept, seen)
-    return Row(
+    return ReferenceRow(
         label=name,
-        kind="reference",
         folds=folds,
         samples=samples,
-        usable=found / total,
+        reference=name,
+        usable=sum(len(sample.tracks) for sample in samples) / total,
         usable_by_eta=tuple(by_eta),
         efficiency_by_eta=tuple(by_eta * _found_by_eta([*blocks.values()])),
     )
 
 
-def _digest(row: Row) -> str:
+def _digest(row: ReferenceRow) -> str:
     digest = hashlib.sha256()
     for sample in row.samples:
         for field in fields(Tracks):

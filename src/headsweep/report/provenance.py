@@ -1,4 +1,4 @@
-"""Where the figures of a report come from: the question, the command, versions, keys and seeds."""
+"""Provenance of the figures of a report: question, command, versions, keys and seeds."""
 
 import re
 import shlex
@@ -10,17 +10,17 @@ from pathlib import Path
 from headsweep.config import config_root
 from headsweep.features.cache import Meta
 from headsweep.store import runs
-from headsweep.store.labels import Job
+from headsweep.store.labels import StoredJob
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a report rests on.
+    """The provenance of a report.
 
     Attributes:
         question: From the first lines of the sweep's file; empty where there is none.
-        commands: What makes the runs and this report again, in order.
-        facts: Name and value of all else.
+        commands: Make the runs and this report again, in order.
+        facts: Name and value of versions, keys, splits and seeds.
     """
 
     question: str
@@ -28,7 +28,9 @@ class Origin:
     facts: dict[str, str]
 
 
-def find_origin(folder: Path, root: Path, jobs: Sequence[Job], metas: Sequence[Meta]) -> Origin:
+def find_origin(
+    folder: Path, root: Path, jobs: Sequence[StoredJob], metas: Sequence[Meta]
+) -> Origin:
     """The origin of a report on some jobs.
 
     Args:
@@ -62,7 +64,7 @@ def _question(text: str) -> str:
     return " ".join(re.sub(r"\n# *", " ", found[1]).split()) if found else ""
 
 
-def _training(folder: Path, jobs: Sequence[Job]) -> str:
+def _training(folder: Path, jobs: Sequence[StoredJob]) -> str:
     """The command behind the jobs."""
     if (folder / "command.txt").exists():
         return runs.read_command(folder)
@@ -70,7 +72,7 @@ def _training(folder: Path, jobs: Sequence[Job]) -> str:
     return shlex.join(["headsweep", "train", *about.get("overrides", ())])
 
 
-def _facts(folder: Path, jobs: Sequence[Job], metas: Sequence[Meta]) -> dict[str, str]:
+def _facts(folder: Path, jobs: Sequence[StoredJob], metas: Sequence[Meta]) -> dict[str, str]:
     abouts = [runs.read_job(job.folder) or {} for job in jobs]
     configs = [runs.read_config(job.folder)["data"]["split"] for job in jobs]
     results = [path for job in jobs for path in job.folder.glob("seed_*/result.json")]

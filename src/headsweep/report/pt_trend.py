@@ -1,4 +1,4 @@
-"""How r68 of q/pT changes from low to high pT: in the lowest and the highest two quoted bins."""
+"""The change of r68 of q/pT from low to high pT: the lowest and the highest two quoted bins."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from headsweep.errors import UserError
 from headsweep.report.comparisons import OnRows, resampled
 from headsweep.report.predictions import Row
-from headsweep.stats.bins import pt_axis
+from headsweep.stats.bins import Bins, pt_axis
 from headsweep.stats.bootstrap import Rows
-from headsweep.stats.metrics import Array, Tracks, abs68
+from headsweep.stats.metrics import Array, Tracks
+from headsweep.stats.widths import abs68
 
 
 @dataclass(frozen=True)
-class Bins:
+class PtTrend:
     """The lowest and the highest two quoted pT bins that have enough tracks.
 
     Under- and overflow are never among them. Compared is the geometric mean of r68 in the highest
@@ -32,20 +33,21 @@ class Bins:
     high: tuple[int, int]
 
     @classmethod
-    def find(cls, row: Row, pt_edges: Sequence[float], fewest: int) -> "Bins":
+    def find(cls, row: Row, bins: Bins) -> "PtTrend":
         """Those of a configuration's tracks, over all folds.
 
         Raises:
             UserError: Fewer than four quoted bins have enough tracks.
         """
-        counts = np.bincount(pt_axis(pt_edges).index(row.pooled()[0].tracks))
-        enough = [b for b in range(1, min(len(counts), len(pt_edges))) if counts[b] >= fewest]
+        edges, fewest = bins.edges, bins.min_tracks
+        counts = np.bincount(pt_axis(edges).index(row.pooled()[0].tracks))
+        enough = [b for b in range(1, min(len(counts), len(edges))) if counts[b] >= fewest]
         if len(enough) < 4:
             raise UserError(
-                f"{len(enough)} of {len(pt_edges) - 1} quoted pT bins have {fewest} tracks or "
+                f"{len(enough)} of {len(edges) - 1} quoted pT bins have {fewest} tracks or "
                 "more; the lowest and the highest two of four are needed"
             )
-        return cls(tuple(pt_edges), (enough[0], enough[1]), (enough[-2], enough[-1]))
+        return cls(edges, (enough[0], enough[1]), (enough[-2], enough[-1]))
 
     def text(self) -> str:
         """The edges in words."""

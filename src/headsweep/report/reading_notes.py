@@ -1,16 +1,18 @@
-"""How to read a report: what its figures are, and of which tracks."""
+"""Notes on how to read a report: what its figures are, and of which tracks."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from headsweep.events.selection import words
-from headsweep.report.predictions import Cache, Row
-from headsweep.store.labels import Job
+from headsweep.report.predictions import HeadRow, ScoredCache
+from headsweep.store.labels import StoredJob
 
 
-def selection_notes(groups: Mapping[str, Sequence[Job]], caches: Mapping[str, Cache]) -> list[str]:
-    """Which true tracks count, once for all configurations that share it; empty if all do."""
+def selection_notes(
+    groups: Mapping[str, Sequence[StoredJob]], caches: Mapping[str, ScoredCache]
+) -> list[str]:
+    """The selection of true tracks, once for all that share it; nothing where all tracks count."""
     labels_of: dict[str, list[str]] = {}
     for label, jobs in groups.items():
         own = [caches[key] for key in dict.fromkeys(job.cache_key for job in jobs)]
@@ -25,8 +27,8 @@ def selection_notes(groups: Mapping[str, Sequence[Job]], caches: Mapping[str, Ca
     ]
 
 
-def reading_notes(jobs: Sequence[Job], rows: Sequence[Row], split: str) -> list[str]:
-    """How to read the figures of this report."""
+def reading_notes(jobs: Sequence[StoredJob], rows: Sequence[HeadRow], split: str) -> list[str]:
+    """Notes on the figures of this report."""
     folds = next((row.folds for row in rows if row.folds), None)
     blocks = len({job.block for job in jobs})
     interval = (
@@ -51,13 +53,13 @@ def reading_notes(jobs: Sequence[Job], rows: Sequence[Row], split: str) -> list[
         "are not counted.",
     ]
     notes += _input_notes(rows)
-    if len({job.losses for job in jobs}) > 1:
+    if len({job.target for job in jobs}) > 1:
         notes.append(f"The targets differ: L_{split} and gap are not comparable across targets.")
     return notes
 
 
-def _input_notes(rows: Sequence[Row]) -> list[str]:
-    """What the backbone gave to the heads, once for all that share it."""
+def _input_notes(rows: Sequence[HeadRow]) -> list[str]:
+    """The share of tracks that the backbone found, once for all configurations that share it."""
     labels_of: dict[str, list[str]] = {}
     for row in rows:
         if row.inputs:

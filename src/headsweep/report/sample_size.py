@@ -1,31 +1,34 @@
-"""``headsweep plan``: from a pilot's spread, how many seeds a verdict takes, and how long.
+"""Sample size: the seeds and the time that a verdict takes, from a pilot (``headsweep plan``).
 
 Only the validation split is read, and no difference that the pilot found: planning decides nothing.
 """
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
-from headsweep.report.comparisons import event_means, pairs, values_of
-from headsweep.report.predictions import Row, val_row
+from headsweep.report.comparisons import event_means, values_of
+from headsweep.report.family import family_size, pairs, planned_configurations
+from headsweep.report.predictions import Row, finished_seconds, val_row
 from headsweep.stats.factorial import Contrast, contrasts
+from headsweep.stats.margins import MARGINS, Comparison
 from headsweep.stats.metrics import METRICS, Array
 from headsweep.stats.power import Design, Needed
-from headsweep.stats.verdict import MARGINS
 from headsweep.stats.welch import Moments, combine, on_scale
 from headsweep.store import labels, runs
+from headsweep.store.labels import StoredJob
 
 
 @dataclass(frozen=True)
-class Planned:
-    """What one comparison would take.
+class PlannedComparison:
+    """The seeds and the time that one comparison would take.
 
     Attributes:
         arm: Label of the configuration.
@@ -48,11 +51,11 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a pilot says.
+class SeedPlan:
+    """The seeds and the time that every comparison of a sweep would take.
 
     Attributes:
-        metric: What is to be compared.
+        metric: The metric that is to be compared.
         margin: eps on its scale.
         comparing: Every comparison of the design.
         seconds: Training of one seed of every configuration, on one worker.
@@ -60,16 +63,16 @@ class Plan:
 
     metric: str
     margin: float
-    comparing: list[Planned]
+    comparing: list[PlannedComparison]
     seconds: float
 
     @property
     def unit(self) -> str:
-        """What is counted: ``seeds per arm`` or ``seeds per cell``."""
+        """The counted unit: ``seeds per arm`` or ``seeds per cell``."""
         return self.comparing[0].needed.unit
 
     def words(self) -> str:
-        """What the numbers are for."""
+        """Metric, margin, power and family in words."""
         relative = MARGINS[self.metric].scale == "log"
         margin = f"{math.expm1(self.margin):.1%}" if relative else f"{self.margin:.3g}"
         sizes = list(dict.fromkeys(one.comparisons for one in self.comparing))
@@ -81,7 +84,7 @@ class Plan:
         return f"{self.metric}, margin {margin}, power 80%, {family}; read on validation"
 
     def totals(self, workers: int) -> list[str]:
-        """How long the whole sweep takes with enough seeds for every comparison.
+        """Time of the whole sweep with enough seeds for every comparison.
 
         Args:
             workers: How many train side by side.
@@ -98,7 +101,7 @@ class Plan:
         return lines
 
     def limits(self) -> list[str]:
-        """Where no number of seeds would do, a line for each comparison."""
+        """A line for each comparison that no number of seeds would decide."""
         return [
             f"{one.arm} against {one.control}: {one.needed.limit}"
             for one in self.comparing
@@ -106,7 +109,7 @@ class Plan:
         ]
 
 
-def plan(folder: Path, metric: str | None = None, margin: float | None = None) -> Plan:
+def plan_seeds(folder: Path, metric: str | None = None, margin: float | None = None) -> SeedPlan:
     """Plan the comparisons of a sweep from the members that it has.
 
     Args:
@@ -117,86 +120,94 @@ def plan(folder: Path, metric: str | None = None, margin: float | None = None) -
     Raises:
         UserError: There is no such sweep, or its members do not give a spread.
     """
+    jobs, spec = _grid_jobs(folder), runs.read_spec(folder)
+    design = DesignConfig(**spec.get("design", {}))
+    metric = metric or design.metrics[0]
+    comparison = _terms(metric, margin)
+    groups = labels.group(jobs)
+    family = list(_family(groups, design, spec))
+    if not family:
+        raise UserError(f"{folder} has one configuration: nothing to compare")
+    pilots = _pilots(groups, metric)
+    unit = "seeds per cell" if design.kind == "factorial" else "seeds per arm"
+    comparing = [
+        _plan_contrast(contrast, replace(comparison, comparisons=m, unit=unit), pilots)
+        for contrast, m in family
+    ]
+    return SeedPlan(metric, comparison.margin, comparing, sum(pilot.seconds for pilot in pilots))
+
+
+def _grid_jobs(folder: Path) -> list[StoredJob]:
+    """The jobs of a sweep that can be planned from."""
     jobs = labels.read_jobs(folder) if folder.is_dir() else []
     if not jobs:
         raise UserError(f"{folder}: no jobs to plan from; headsweep list shows what there is")
-    spec = runs.read_spec(folder)
-    if "search" in spec:
+    if "search" in runs.read_spec(folder):
         raise UserError(f"{folder} is a search; plan from a grid, whose comparisons are fixed")
     if any(job.folds for job in jobs):
         raise UserError(f"{folder} is cross-validated: its precision comes from split seeds")
-    design = DesignConfig(**spec.get("design", {}))
-    metric = metric or design.metrics[0]
+    return jobs
+
+
+def _terms(metric: str, margin: float | None) -> Comparison:
+    """The terms of comparison of a metric, with another margin where one is given."""
     if metric not in MARGINS or metric not in METRICS:
         known = ", ".join(name for name in MARGINS if name in METRICS)
         raise UserError(f"--metric {metric}: cannot be planned; one of {known}")
-    groups = labels.group(jobs)
-    family = _family(groups, design, len(spec.get("jobs", ())))
-    if not family:
-        raise UserError(f"{folder} has one configuration: nothing to compare")
     default = MARGINS[metric]
-    eps = default.value if margin is None else margin
-    if margin is not None and default.scale == "log":
-        eps = math.log1p(margin)
-    rows = [val_row(label, own) for label, own in groups.items()]
-    moments = [_moments(row, metric) for row in rows]
-    means = event_means(rows, metric, np.random.default_rng(0))
-    events = [means.get(row.label) for row in rows]
-    unit = "seeds per cell" if design.kind == "factorial" else "seeds per arm"
-    comparing = []
-    for contrast, m in family:
-        parts = [(w, i) for i, w in enumerate(contrast.weights) if w]
-        parts.sort(key=lambda part: -part[0])  # the arm comes first
-        variance = _events_variance([(w, events[i]) for w, i in parts])
-        weights, own = [w for w, _ in parts], [moments[i] for _, i in parts]
-        needed = Needed.of(
-            Design(
-                tuple(float(w**2 * part.variance) for w, part in zip(weights, own, strict=True)),
-                events=variance,
-            ),
-            float(combine(own, weights).df),
-            eps,
-            comparisons=m,
-            unit=unit,
-            n_events=len(np.unique(rows[parts[0][1]].samples[0].tracks.event)),
-        )
-        comparing.append(
-            Planned(
-                contrast.name,
-                contrast.against,
-                tuple(math.sqrt(part.variance) for part in own),
-                math.sqrt(variance),
-                m,
-                needed,
-                sum(rows[i].seconds for _, i in parts),
-            )
-        )
-    return Plan(metric, eps, comparing, sum(row.seconds for row in rows))
+    if margin is None:
+        return default
+    return replace(default, margin=math.log1p(margin) if default.scale == "log" else margin)
 
 
 def _family(
-    groups: Mapping[str, Sequence[labels.Job]], design: DesignConfig, planned: int
-) -> list[tuple[Contrast, int]]:
+    groups: Mapping[str, Sequence[StoredJob]], design: DesignConfig, spec: Mapping[str, Any]
+) -> Iterator[tuple[Contrast, int]]:
     """Every comparison as weights of the configurations, with m of its family."""
     names = [*groups]
     if design.kind == "factorial":
         found = contrasts([own[0].choices for own in groups.values()])
         orders = Counter(contrast.order for contrast in found)
-        return [(contrast, orders[contrast.order] * len(design.metrics)) for contrast in found]
-    found = []
+        for contrast in found:
+            yield contrast, family_size(design, len(names), orders[contrast.order])
+        return
+    m = family_size(design, max(len(names), planned_configurations(spec)))
     for arm, control in pairs(names, design.kind):
         weights = np.zeros(len(names))
         weights[names.index(arm)], weights[names.index(control)] = 1, -1
-        found.append(Contrast(arm, control, weights, 1))
-    # As a report counts them: some of the sweep's configurations may not be there yet.
-    m = max(max(len(found), planned - 1) * len(design.metrics), design.comparisons or 0)
-    return [(contrast, m) for contrast in found]
+        yield Contrast(arm, control, weights, 1), m
 
 
-def _events_variance(parts: Sequence[tuple[float, Array | None]]) -> float:
-    """Of a weighted sum over resampled events; 0 where one has none."""
-    known = [w * means for w, means in parts if means is not None]
-    return float(np.var(sum(known), ddof=1)) if len(known) == len(parts) else 0.0
+@dataclass(frozen=True)
+class _Pilot:
+    """The pilot's seeds of one configuration.
+
+    Attributes:
+        moments: Of the metric on its scale.
+        events: Mean over the seeds on resampled events, [R]; None where there is none.
+        n_events: Events of the sample.
+        seconds: Training of one seed.
+    """
+
+    moments: Moments
+    events: Array | None
+    n_events: int
+    seconds: float
+
+
+def _pilots(groups: Mapping[str, Sequence[StoredJob]], metric: str) -> list[_Pilot]:
+    rows = [val_row(label, jobs) for label, jobs in groups.items()]
+    moments = [_moments(row, metric) for row in rows]
+    means = event_means(rows, metric, np.random.default_rng(0))
+    return [
+        _Pilot(
+            own,
+            means.get(row.label),
+            len(np.unique(row.samples[0].tracks.event)),
+            _seed_seconds(groups[row.label]),
+        )
+        for row, own in zip(rows, moments, strict=True)
+    ]
 
 
 def _moments(row: Row, metric: str) -> Moments:
@@ -205,7 +216,52 @@ def _moments(row: Row, metric: str) -> Moments:
     return Moments.of(on_scale(values_of(row.samples, metric), MARGINS[metric].scale, row.label))
 
 
-def to_rows(found: Plan, workers: int) -> tuple[list[str], list[list[str]]]:
+def _seed_seconds(jobs: Sequence[StoredJob]) -> float:
+    """Training of one seed, of all jobs of a configuration."""
+    finished = [times for job in jobs if (times := finished_seconds(job.folder))]
+    return sum(max(times.values()) / len(times) for times in finished)
+
+
+def _plan_contrast(
+    contrast: Contrast, comparison: Comparison, pilots: Sequence[_Pilot]
+) -> PlannedComparison:
+    """Plan one comparison.
+
+    Args:
+        contrast: Weights of the configurations.
+        comparison: The terms; its unit is that of the number of seeds.
+        pilots: Of each configuration.
+    """
+    used = [(float(w), pilot) for w, pilot in zip(contrast.weights, pilots, strict=True) if w]
+    used.sort(key=lambda part: -part[0])  # the arm comes first
+    moments = [pilot.moments for _, pilot in used]
+    variance = _events_variance([(w, pilot.events) for w, pilot in used])
+    needed = Needed.of(
+        Design(tuple(float(w**2 * pilot.moments.variance) for w, pilot in used), events=variance),
+        float(combine(moments, [w for w, _ in used]).df),
+        comparison.margin,
+        comparisons=comparison.comparisons,
+        unit=comparison.unit,
+        n_events=used[0][1].n_events,
+    )
+    return PlannedComparison(
+        contrast.name,
+        contrast.against,
+        tuple(math.sqrt(part.variance) for part in moments),
+        math.sqrt(variance),
+        comparison.comparisons,
+        needed,
+        sum(pilot.seconds for _, pilot in used),
+    )
+
+
+def _events_variance(parts: Sequence[tuple[float, Array | None]]) -> float:
+    """Of a weighted sum over resampled events; 0 where one has none."""
+    known = [w * means for w, means in parts if means is not None]
+    return float(np.var(sum(known), ddof=1)) if len(known) == len(parts) else 0.0
+
+
+def plan_table(found: SeedPlan, workers: int) -> tuple[list[str], list[list[str]]]:
     """Column heads and cells of a plan as a table.
 
     Args:
@@ -218,7 +274,7 @@ def to_rows(found: Plan, workers: int) -> tuple[list[str], list[list[str]]]:
     columns = ["", "against", f"spread{unit}", f"from events{unit}"]
     columns += ["seeds for a difference", "time", "seeds for equivalence", "time"]
 
-    def cells(n: int | None, upper: int | None, one: Planned) -> list[str]:
+    def cells(n: int | None, upper: int | None, one: PlannedComparison) -> list[str]:
         if n is None:
             return ["no number", "–"]
         more = "more than 10,000" if upper is None else f"{upper:,}"
@@ -239,7 +295,7 @@ def to_rows(found: Plan, workers: int) -> tuple[list[str], list[list[str]]]:
 
 
 def _range(values: Sequence[float]) -> str:
-    """Two values, or from where to where more of them go."""
+    """Two values, or the range of more of them."""
     if len(values) == 2:
         return " / ".join(f"{value:.2g}" for value in values)
     return f"{min(values):.2g} to {max(values):.2g}"

@@ -1,6 +1,7 @@
 """Saved weights applied to frozen features: the only way anything is scored after training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from headsweep.features import other_events
 from headsweep.identity import stable_hash
 from headsweep.instantiate import make
 from headsweep.stats.metrics import Tracks
+from headsweep.store.labels import TargetKey
 from headsweep.store.runs import load_weights, read_config, read_job, read_results
 from headsweep.training.builder import population_builder
 from headsweep.training.loop import Split, losses
@@ -28,14 +30,27 @@ NO_JOB = "is not the folder of a job; those are ROOT/sweeps/NAME/jobs/NUMBER and
 
 
 @lru_cache(maxsize=4)
-def _prepared(
-    root: Path, cache_key: str, name: str, target: tuple[str, bool]
-) -> tuple[Split, Target]:
+def _prepared(root: Path, cache_key: str, name: str, target: TargetKey) -> tuple[Split, Target]:
     """One split and the target standardised on training; kept, for the next member needs them."""
     cache = features_cache.open_cache(root, cache_key)
     train = cache.load("train")
     fitted = Target.fit(TargetConfig(*target), train.truth, train.axis)
     return Split.of(cache.load(name), fitted), fitted
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread.
+
+    One member's batch is too small for two cores, which would wait for each other. And the figures
+    then do not depend on how many there are.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def score(
@@ -60,7 +75,7 @@ def score(
         The scored tracks with their predictions, and the mean loss on them.
     """
     config, about = _stored(job_folder)
-    key = (config["target"]["name"], config["target"]["relative"])
+    key = TargetKey(**config["target"])
     data, target = _prepared(root, about["cache_key"], split, key)
     population = _trained(job_folder, config, [seed], data, target, weights)
     outputs = population.predict(data.hits, torch.arange(len(data))[:limit])

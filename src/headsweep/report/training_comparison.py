@@ -1,4 +1,4 @@
-"""The trainings of each configuration beside those of the first one: descriptive, no verdicts."""
+"""The trainings of each configuration compared with those of the first: no verdicts."""
 
 import math
 from collections.abc import Sequence
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headsweep.report.predictions import Row
+from headsweep.report.predictions import HeadRow
 from headsweep.stats.curves import steps_to
 from headsweep.stats.metrics import Array
 from headsweep.stats.spread import permutation_p
 
 
 @dataclass(frozen=True)
-class Training:
-    """The members of a configuration beside those of the control.
+class TrainingComparison:
+    """The members of a configuration compared with those of the control.
 
     Attributes:
         label: Whose they are.
@@ -30,10 +30,13 @@ class Training:
     spikes_p: float
 
 
-def beside_control(rows: Sequence[Row], rng: np.random.Generator) -> list[Training]:
-    """All configurations but the first beside the first; those without finished members left out.
+def compare_trainings(
+    rows: Sequence[HeadRow], rng: np.random.Generator
+) -> list[TrainingComparison]:
+    """Compare the trainings of all configurations with those of the first.
 
-    Folds differ in their events, not only in their seeds: of cross-validated ones there are none.
+    Those without finished members are left out. Folds differ in their events, not only in their
+    seeds: cross-validated configurations are not compared.
 
     Args:
         rows: The configurations, the control first.
@@ -45,14 +48,16 @@ def beside_control(rows: Sequence[Row], rng: np.random.Generator) -> list[Traini
     level = float(np.mean([sample.scalars["last_val_loss"] for sample in control.samples]))
     spikes = _spikes(control)
     return [
-        Training(row.label, _steps(row, control, level), permutation_p(_spikes(row), spikes, rng))
+        TrainingComparison(
+            row.label, _steps(row, control, level), permutation_p(_spikes(row), spikes, rng)
+        )
         for row in rows[1:]
         if row.samples
     ]
 
 
-def _steps(row: Row, control: Row, level: float) -> tuple[float, ...]:
-    if row.losses != control.losses or not row.shares_tracks(control) or math.isnan(level):
+def _steps(row: HeadRow, control: HeadRow, level: float) -> tuple[float, ...]:
+    if row.target != control.target or not row.shares_tracks(control) or math.isnan(level):
         return ()
     return tuple(
         steps_to(level, curve["step"].to_numpy(), curve["val_loss"].to_numpy())
@@ -60,5 +65,5 @@ def _steps(row: Row, control: Row, level: float) -> tuple[float, ...]:
     )
 
 
-def _spikes(row: Row) -> Array:
+def _spikes(row: HeadRow) -> Array:
     return np.array([sample.scalars["loss_spikes"] for sample in row.samples])

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from headsweep.errors import UserError
-from headsweep.stats.metrics import Array, Tracks, core, evaluate, share, wrap_phi
+from headsweep.stats.metrics import Array, Tracks, evaluate, share, wrap_phi
+from headsweep.stats.widths import core
 
 FAR = 5.0
 """|rho| in units of the classical reference's core above which a track is far from it."""
@@ -22,8 +23,21 @@ PHI_SECTORS = 16
 
 
 @dataclass(frozen=True)
+class Bins:
+    """The quoted pT bins of a source.
+
+    Attributes:
+        edges: Ascending edges in GeV, without under- and overflow.
+        min_tracks: Fewest tracks of a bin with a verdict.
+    """
+
+    edges: tuple[float, ...]
+    min_tracks: int
+
+
+@dataclass(frozen=True)
 class Axis:
-    """What to bin tracks in.
+    """A quantity in which tracks are binned, and the edges of the bins.
 
     Attributes:
         name: Its name in tables.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-RESAMPLES = 1000
+EVENT_RESAMPLES = 1000
 """Fewest resamples behind the event layer of a verdict."""
 
 Rows = NDArray[np.int64]
@@ -34,7 +34,7 @@ def event_bootstrap(
     statistic: Callable[[Rows], ArrayLike],
     event: Rows,
     rng: np.random.Generator,
-    resamples: int = RESAMPLES,
+    resamples: int = EVENT_RESAMPLES,
 ) -> NDArray[np.float64]:
     """A statistic on resampled events.
 

@@ -1,4 +1,4 @@
-"""Metrics of training curves: one pure function each, direction and unit beside it in ``CURVES``.
+"""Metrics of training curves: one pure function each, see ``CURVE_METRICS``.
 
 A validation curve is ``steps`` [N], ascending, whose first entry is 0 (before the first step) and
 whose last is all steps, and ``losses`` [N]. Loss curves are never compared across targets.
@@ -98,7 +98,7 @@ def loss_spikes(losses: Array) -> float:
     return 1000 * spikes / len(excess)
 
 
-CURVES = {
+CURVE_METRICS = {
     entry.name: entry
     for entry in (
         Metric("gap", gap, "one", "", "log"),
@@ -109,3 +109,16 @@ CURVES = {
     )
 }
 """Every metric of a training's curves, by name."""
+
+TRAINING_METRICS = (
+    "train_loss",
+    "last_val_loss",
+    "steps_to_95",
+    "loss_at_10pct",
+    "grad_norm_cv",
+    "loss_spikes",
+)
+"""Metrics that a training stores in its ``result.json``."""
+
+TARGET_LOSSES = ("dev_loss", "last_dev_loss", "train_loss", "last_val_loss", "loss_at_10pct")
+"""Metrics on the scale of a target, and so never compared across targets (metrics.md)."""

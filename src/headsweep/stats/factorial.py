@@ -7,8 +7,10 @@ from itertools import combinations, product
 import numpy as np
 
 from headsweep.errors import UserError
+from headsweep.stats.margins import Comparison
+from headsweep.stats.metrics import Array
 from headsweep.stats.verdict import Verdict, compare_sum
-from headsweep.stats.welch import Array, Moments, Scale, on_scale
+from headsweep.stats.welch import Moments, on_scale
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,11 @@ def contrasts(cells: Sequence[Mapping[str, str]]) -> list[Contrast]:
     ]
 
 
-def judge(
+def compare_contrast(
     contrast: Contrast,
     values: Sequence[Array],
-    margin: float,
+    comparison: Comparison,
     *,
-    scale: Scale,
-    comparisons: int,
     events: Sequence[Array] | None,
     n_events: int | None,
 ) -> Verdict:
@@ -88,31 +88,19 @@ def judge(
     Args:
         contrast: The weights of the cells.
         values: The metric of each seed of each cell, [n_c] each.
-        margin: eps on the scale of the comparison.
-        scale: Logs or plain values.
-        comparisons: m of the contrast's family.
-        events: The mean over the seeds on resampled events, [R] for each cell, on that scale.
+        comparison: The terms; m is that of the contrast's family.
+        events: The mean over the seeds on resampled events, [R] for each cell, on its scale.
         n_events: Events of the sample.
 
     Raises:
         UserError: A value cannot be compared on the scale.
     """
-    moments = [Moments.of(on_scale(cell, scale, contrast.name)) for cell in values]
+    moments = [Moments.of(on_scale(cell, comparison.scale, contrast.name)) for cell in values]
     variance = None
     if events is not None:
         resampled = sum(w * cell for w, cell in zip(contrast.weights, events, strict=True))
         variance = float(np.var(resampled, ddof=1))
-    return compare_sum(
-        moments,
-        contrast.weights,
-        margin,
-        events=variance,
-        n_events=n_events,
-        scale=scale,
-        better="lower",
-        comparisons=comparisons,
-        cells="cell",
-    )
+    return compare_sum(moments, contrast.weights, comparison, events=variance, n_events=n_events)
 
 
 def _short(key: str) -> str:

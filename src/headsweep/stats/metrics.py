@@ -16,13 +16,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from headsweep.errors import UserError
-from headsweep.stats.quantiles import quantile
+from headsweep.stats.margins import Scale
+from headsweep.stats.widths import abs68, core, iterative_rms, rms
 
 Array = NDArray[np.float64]
-Better = Literal["lower", "higher", "zero", "one"]
-
-CENTRAL = 0.6827
-"""The share of a normal distribution within one standard deviation."""
+Best = Literal["lower", "higher", "zero", "one"]
+"""Where a metric is best: as low or as high as can be, or at a value."""
 
 OUTLIER = 0.5
 """|rho| above which a track is an outlier."""
@@ -127,7 +126,7 @@ TrackFunction = Callable[[Tracks], float]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric and what one must know to compare it.
+    """A metric with its direction, unit and scale.
 
     Attributes:
         name: Its key in tables and files.
@@ -141,9 +140,9 @@ class Metric:
 
     name: str
     function: Callable[..., float]
-    better: Better
+    better: Best
     unit: str
-    scale: Literal["log", "plain"]
+    scale: Scale
     residual: Callable[[Tracks], Array] | None = None
     reduce: Callable[[Array], Any] | None = None
 
@@ -153,7 +152,7 @@ METRICS: dict[str, Metric] = {}
 
 
 def metric(
-    better: Better, *, unit: str = "", scale: Literal["log", "plain"] = "log"
+    better: Best, *, unit: str = "", scale: Scale = "log"
 ) -> Callable[[TrackFunction], TrackFunction]:
     """Enter a function of ``Tracks`` into ``METRICS`` under its own name."""
 
@@ -166,10 +165,10 @@ def metric(
 
 def metric_of(
     residual: Callable[[Tracks], Array],
-    better: Better,
+    better: Best,
     *,
     unit: str = "",
-    scale: Literal["log", "plain"] = "log",
+    scale: Scale = "log",
 ) -> Callable[[Callable[[Array], Any]], TrackFunction]:
     """Enter a function of one value a track, [..., T], which reduces the last axis.
 
@@ -192,41 +191,6 @@ def wrap_phi(difference: Array) -> Array:
     """An angle difference in rad, wrapped into (-pi, pi]."""
     wrapped = np.mod(difference + np.pi, 2 * np.pi) - np.pi
     return np.where(wrapped <= -np.pi, np.pi, wrapped)
-
-
-def abs68(residual: Array) -> Any:
-    """0.6827 quantile of the absolute residual, over the last axis."""
-    return quantile(np.abs(residual), CENTRAL) if residual.shape[-1] else math.nan
-
-
-def core(residual: Array) -> Any:
-    """Half the width of the central 68.27% of the residual; blind to its median."""
-    if not residual.shape[-1]:
-        return math.nan
-    low, high = (quantile(residual, 0.5 + side * CENTRAL / 2) for side in (-1, 1))
-    return (high - low) / 2
-
-
-def rms(residual: Array) -> Any:
-    """Root mean square about zero, over the last axis."""
-    return np.sqrt(np.mean(residual**2, axis=-1)) if residual.shape[-1] else math.nan
-
-
-def iterative_rms(residual: Array) -> tuple[float, float]:
-    """Standard deviation after cutting at mean +- 3 deviations until nothing more is cut.
-
-    Returns:
-        The deviation after at most 100 rounds, and the share of values that was cut.
-    """
-    kept = residual
-    for _ in range(100):
-        if not len(kept):
-            return math.nan, math.nan
-        inside = kept[np.abs(kept - kept.mean()) <= 3 * kept.std()]
-        if len(inside) == len(kept):
-            break
-        kept = inside
-    return float(kept.std()), 1 - len(kept) / len(residual)
 
 
 def median(values: Array) -> Any:

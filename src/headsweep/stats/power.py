@@ -1,4 +1,4 @@
-"""How many seeds or events a verdict takes: from spread and margin, never from what was found."""
+"""Sample sizes: seeds or events that a verdict takes, from spread and margin alone."""
 
 import math
 from collections.abc import Callable
@@ -115,7 +115,7 @@ def events_for(design: Design, margin: float, n_events: int, *, comparisons: int
 
 @dataclass(frozen=True)
 class Needed:
-    """What it would take to decide.
+    """The numbers of seeds that would decide a comparison.
 
     Attributes:
         difference: n_diff at the measured spread; ``None``: no number up to 10,000.
@@ -169,7 +169,7 @@ class Needed:
         )
 
     def text(self) -> str:
-        """In words."""
+        """The numbers in words."""
         shows = [
             f"{what} {_count(n)} {self.unit}"
             + (f" ({_count(upper)} at the upper 80% limit of the spread)" if upper != n else "")

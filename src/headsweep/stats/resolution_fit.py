@@ -9,7 +9,8 @@ from scipy.optimize import nnls
 
 from headsweep.stats.bootstrap import event_resamples
 from headsweep.stats.intervals import Estimate
-from headsweep.stats.metrics import Array, Tracks, abs68
+from headsweep.stats.metrics import Array, Tracks
+from headsweep.stats.widths import abs68
 
 LOG_BINS = 12
 """Bins of equal width in ln pT over the quoted range."""
@@ -17,7 +18,7 @@ LOG_BINS = 12
 MIN_BINS = 8
 """Fewest usable bins for a fit."""
 
-MAX_R68 = 0.3
+MAX_BIN_R68 = 0.3
 """A bin is used below this r68: above it the residual is no resolution any more."""
 
 MIN_EVENTS = 20
@@ -81,7 +82,7 @@ def fit_resolution(
             b
             for b in range(LOG_BINS)
             if len(np.unique(tracks.event[bin_ == b])) >= MIN_EVENTS
-            and 0 < abs68(abs_rho[bin_ == b]) < MAX_R68
+            and 0 < abs68(abs_rho[bin_ == b]) < MAX_BIN_R68
         ],
         dtype=np.int64,
     )

@@ -1,22 +1,25 @@
-"""Whether an arm's seeds scatter less than those of its control, and its losses spike less."""
+"""Tests of two arms without normal values: their spread over seeds, and rates of loss spikes."""
 
 import math
 
 import numpy as np
 
+from headsweep.stats.margins import SPREAD, Comparison
+from headsweep.stats.metrics import Array
 from headsweep.stats.power import ALPHA, Design, Needed
-from headsweep.stats.verdict import MARGINS, Verdict, checked, decide
-from headsweep.stats.welch import NEEDS_TEN, Array, Difference, Moments
+from headsweep.stats.verdict import Evidence, Verdict, checked, decide
+from headsweep.stats.welch import NEEDS_TEN, Difference, Moments
+
+RESAMPLES = 10_000
+"""Bootstrap resamples of seeds, and permutations."""
 
 
 def compare_spread(
     arm: Array,
     control: Array,
     rng: np.random.Generator,
-    *,
-    margin: float = MARGINS["sd_ratio"].value,
-    comparisons: int = 1,
-    resamples: int = 10_000,
+    comparison: Comparison = SPREAD,
+    resamples: int = RESAMPLES,
 ) -> Verdict:
     """Compare the standard deviations over seeds of a metric's logs; Delta is the log of the ratio.
 
@@ -29,15 +32,14 @@ def compare_spread(
         arm: A positive metric of each seed, [n_A]; fewer than 10 give no interval.
         control: The same for the control, [n_B].
         rng: Drives bootstrap and permutation.
-        margin: eps of the log ratio.
-        comparisons: m, comparisons times primary metrics.
+        comparison: The terms, on the log scale.
         resamples: Bootstrap resamples, and permutations.
 
     Raises:
         UserError: A value is not finite or not positive.
         ValueError: Another argument cannot be.
     """
-    values = checked(arm, control, "log", margin, comparisons)
+    values = checked(arm, control, comparison.scale)
     n_arm, n_control = len(values[0]), len(values[1])
     ratios, p_value, reason = np.full(1, math.nan), math.nan, ""
     delta = _log_ratio(*(_deviation(v) for v in values)).item()
@@ -49,31 +51,25 @@ def compare_spread(
         drawn = [v[rng.integers(len(v), size=(resamples, len(v)))] for v in values]
         ratios = _log_ratio(*(_deviation(v) for v in drawn))
         p_value = _brown_forsythe(*values, rng, resamples)
-    tails = [ALPHA / m / 2 for m in (1, comparisons)]
-    intervals = [tuple(np.quantile(ratios, [tail, 1 - tail])) for tail in tails]
-    error = float(ratios.std())
-    variance = error**2 / (1 / n_arm + 1 / n_control)
+    margin, m = comparison.margin, comparison.comparisons
+    difference = Difference(delta, float(ratios.std()), math.inf)
+    intervals = (_percentiles(ratios, ALPHA), _percentiles(ratios, ALPHA / m))
+    variance = difference.error**2 / (1 / n_arm + 1 / n_control)
+    design = Design((variance, variance))
     return decide(
-        Difference(delta, error, math.inf),
-        (intervals[0], intervals[1]),
-        margin,
-        test="Brown-Forsythe",
-        p_value=p_value,
-        plan=lambda: Needed.of(
-            Design((variance, variance)),
-            math.inf,
-            margin,
-            comparisons=comparisons,
-            unit="seeds per arm",
-        ),
-        se_seeds=error,
-        scale="log",
-        better="lower",
-        comparisons=comparisons,
+        comparison,
+        Evidence("Brown-Forsythe", difference, *intervals, p_value),
         counts=(n_arm, n_control),
-        unit="seeds",
+        se_seeds=difference.error,
+        needed=lambda: Needed.of(design, math.inf, margin, comparisons=m, unit="seeds per arm"),
         reason=reason,
     )
+
+
+def _percentiles(values: Array, alpha: float) -> tuple[float, float]:
+    """Ends of the central 1 - alpha of the values."""
+    low, high = np.quantile(values, [alpha / 2, 1 - alpha / 2])
+    return float(low), float(high)
 
 
 def _deviation(values: Array) -> Array:
@@ -117,6 +113,7 @@ def permutation_p(
     found, other = (
         np.abs(v[..., :n].mean(axis=-1) - v[..., n:].mean(axis=-1)) for v in (values, drawn)
     )
+    # scipy.stats.permutation_test would do the same, but scipy.stats takes a second to load.
     # Ties count; the tolerance keeps the same values in another order tied.
     found -= 1e-9 * np.abs(values).max()
     return float((1 + np.sum(other >= found)) / (1 + resamples))

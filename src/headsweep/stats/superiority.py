@@ -1,4 +1,4 @@
-"""The reading of a claimed improvement: refuted, supported or undecided (heads.md)."""
+"""Superiority and non-inferiority tests of a claimed improvement (heads.md)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,8 +9,8 @@ Finding = Literal["refuted", "supported", "undecided"]
 
 
 @dataclass(frozen=True)
-class Claim:
-    """What a comparison says about a claim.
+class Conclusion:
+    """The conclusion on a claim: refuted, supported or undecided.
 
     Attributes:
         finding: refuted, supported or undecided.
@@ -24,13 +24,13 @@ class Claim:
     parts: tuple[Verdict, ...]
 
     def text(self) -> str:
-        """In words, with the comparisons."""
+        """The finding with its comparisons in words."""
         head = f"{self.finding} ({self.how})" if self.how else self.finding
         return "; ".join([head, *(f"[{part.text()}]" for part in self.parts)])
 
 
-def improves(verdict: Verdict) -> Claim:
-    """Whether the arm is better than the control.
+def superiority(verdict: Verdict) -> Conclusion:
+    """Test that the arm is better than the control.
 
     Refuted if the whole simultaneous interval excludes an improvement of the margin: equivalent
     if it lies inside +-margin, opposite if the arm is worse. Else supported if all of it is an
@@ -38,15 +38,15 @@ def improves(verdict: Verdict) -> Claim:
     """
     low, high = _oriented(verdict)
     if not low < high:
-        return Claim("undecided", "", (verdict,))
+        return Conclusion("undecided", "", (verdict,))
     if low > -verdict.margin:
         how = "equivalent" if high < verdict.margin else "opposite" if low > 0 else ""
-        return Claim("refuted", how, (verdict,))
-    return Claim("supported" if high < 0 else "undecided", "", (verdict,))
+        return Conclusion("refuted", how, (verdict,))
+    return Conclusion("supported" if high < 0 else "undecided", "", (verdict,))
 
 
-def not_worse(verdict: Verdict) -> Claim:
-    """Whether the arm is not worse than the control by the margin.
+def non_inferiority(verdict: Verdict) -> Conclusion:
+    """Test that the arm is not worse than the control by the margin.
 
     Supported if the whole simultaneous interval is below it, refuted if the whole is above.
     """
@@ -56,19 +56,21 @@ def not_worse(verdict: Verdict) -> Claim:
         finding = "supported"
     elif verdict.margin < low < high:
         finding = "refuted"
-    return Claim(finding, "", (verdict,))
+    return Conclusion(finding, "", (verdict,))
 
 
-def both(*claims: Claim) -> Claim:
-    """A claim of several parts: refuted if one of them is, supported if all are."""
-    findings = {claim.finding for claim in claims}
+def joint(*conclusions: Conclusion) -> Conclusion:
+    """The conclusion on several parts: refuted if one of them is, supported if all are."""
+    findings = {one.finding for one in conclusions}
     finding: Finding = "undecided"
     if "refuted" in findings:
         finding = "refuted"
     elif findings == {"supported"}:
         finding = "supported"
-    hows = dict.fromkeys(claim.how for claim in claims if claim.finding == "refuted" and claim.how)
-    return Claim(finding, ", ".join(hows), tuple(p for claim in claims for p in claim.parts))
+    hows = dict.fromkeys(one.how for one in conclusions if one.finding == "refuted" and one.how)
+    return Conclusion(
+        finding, ", ".join(hows), tuple(part for one in conclusions for part in one.parts)
+    )
 
 
 def _oriented(verdict: Verdict) -> tuple[float, float]:

@@ -6,61 +6,35 @@ layers of variance, seeds and events. The verdict is read from the interval at 1
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from headsweep.stats.bootstrap import RESAMPLES
+from headsweep.stats.bootstrap import EVENT_RESAMPLES
+from headsweep.stats.margins import Better, Comparison, Scale
+from headsweep.stats.metrics import Array
 from headsweep.stats.power import Design, Needed
 from headsweep.stats.welch import (
-    Array,
-    Better,
     Difference,
     Improvement,
     Moments,
-    Scale,
+    classify,
     combine,
     improvement,
     on_scale,
-    read,
 )
 
 Word = Literal["equivalent", "better", "worse", "undecided"]
 
 
 @dataclass(frozen=True)
-class Margin:
-    """eps, the largest difference that does not matter, on its scale."""
-
-    value: float
-    scale: Scale
-
-
-_RATIO = Margin(math.log(1.05), "log")
-MARGINS: Mapping[str, Margin] = {
-    **dict.fromkeys(("qoverpt_r68", "qoverpt_core", "qoverpt_iterative_rms"), _RATIO),
-    **dict.fromkeys(("qoverpt_iqr", "qoverpt_std", "pt_core", "pt_rmse"), _RATIO),
-    **dict.fromkeys(("eta_abs68", "eta_core", "eta_rmse"), _RATIO),
-    **dict.fromkeys(("phi_abs68", "phi_core", "phi_rmse"), _RATIO),
-    **dict.fromkeys(("gap", "loss_at_10pct", "dev_loss", "last_dev_loss"), _RATIO),
-    **dict.fromkeys(("train_loss", "last_val_loss"), _RATIO),
-    "charge_misid": Margin(0.002, "plain"),
-    "scale_bias": Margin(0.005, "plain"),
-    "sd_ratio": Margin(math.log(1.5), "log"),
-}
-"""Default margins by metric (statistics.md 3); a metric that is not here has none.
-
-``scale_bias`` is in shares of pT. ``sd_ratio`` is that of ``stability``.
-"""
-
-
-@dataclass(frozen=True)
 class Verdict:
-    """A comparison of an arm with its control; all on the scale of the comparison.
+    """The outcome of comparing an arm with its control; all on the scale of the comparison.
 
     Attributes:
+        comparison: Scale, direction, margin, m and unit; each is a property of the verdict, too.
         word: equivalent, better, worse or undecided.
         delta: Arm minus control.
         se_seeds: Standard error from the spread of seeds or blocks; NaN without one.
@@ -71,19 +45,15 @@ class Verdict:
         sim_low: Lower end of the interval at 1 - 0.05/m, from which the verdict is read.
         sim_high: Upper end.
         p_value: Of no difference, not adjusted; NaN without an interval.
-        margin: eps.
-        scale: ``log`` or ``plain``.
-        better: The direction of the metric.
-        comparisons: m.
         n_arm: Values of the arm.
         n_control: Values of the control.
-        unit: What is counted: ``seeds``, ``split seeds``, ``folds``.
         test: The test behind the p-value.
         needed: What it would take to decide; only where undecided with a spread.
         improvement: Probability of improvement; ``None`` where there are no two free samples.
         reason: Why there is no verdict; empty if there is an interval.
     """
 
+    comparison: Comparison
     word: Word
     delta: float
     se_seeds: float
@@ -94,17 +64,37 @@ class Verdict:
     sim_low: float
     sim_high: float
     p_value: float
-    margin: float
-    scale: Scale
-    better: Better
-    comparisons: int
     n_arm: int
     n_control: int
-    unit: str
     test: str
     needed: Needed | None = None
     improvement: Improvement | None = None
     reason: str = ""
+
+    @property
+    def scale(self) -> Scale:
+        """``log`` or ``plain``."""
+        return self.comparison.scale
+
+    @property
+    def better(self) -> Better:
+        """The direction of the metric."""
+        return self.comparison.better
+
+    @property
+    def margin(self) -> float:
+        """The largest difference that does not matter."""
+        return self.comparison.margin
+
+    @property
+    def comparisons(self) -> int:
+        """Number of comparisons of the family."""
+        return self.comparison.comparisons
+
+    @property
+    def unit(self) -> str:
+        """The counted unit: ``seeds``, ``split seeds`` or ``folds``."""
+        return self.comparison.unit
 
     @property
     def real_but_negligible(self) -> bool:
@@ -112,7 +102,7 @@ class Verdict:
         return self.word == "equivalent" and (self.sim_low > 0 or self.sim_high < 0)
 
     def text(self) -> str:
-        """The verdict and what it rests on, in a sentence."""
+        """The verdict with its intervals and errors in a sentence."""
         word = f"{self.word} (real but negligible)" if self.real_but_negligible else self.word
         head = f"{word}: {self.change(self.delta)}"
         counts = f"n = {self.n_arm} and {self.n_control} {self.unit}"
@@ -147,14 +137,37 @@ class Verdict:
         return f"{math.expm1(value):+z.1%}" if self.scale == "log" else f"{value:+z.3g}"
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """The outcome of a test of no difference.
+
+    Attributes:
+        name: The test.
+        difference: Delta with its standard error, NaN without one.
+        interval: The plain 95% interval.
+        simultaneous: The interval at 1 - 0.05/m.
+        p_value: Not adjusted.
+    """
+
+    name: str
+    difference: Difference
+    interval: tuple[float, float]
+    simultaneous: tuple[float, float]
+    p_value: float
+
+    @classmethod
+    def of_t(cls, name: str, difference: Difference, comparisons: int) -> "Evidence":
+        """A t test of a difference."""
+        intervals = (difference.interval(), difference.interval(comparisons))
+        plain, wide = ((float(low), float(high)) for low, high in intervals)
+        return cls(name, difference, plain, wide, float(difference.p_value()))
+
+
 def compare(
     arm: Array,
     control: Array,
-    margin: float,
+    comparison: Comparison,
     *,
-    scale: Scale = "log",
-    better: Better = "lower",
-    comparisons: int = 1,
     arm_events: Array | None = None,
     control_events: Array | None = None,
     n_events: int | None = None,
@@ -164,10 +177,7 @@ def compare(
     Args:
         arm: The metric of each seed, [n_A].
         control: The same for the control, [n_B]; equal seeds are not paired.
-        margin: eps on the scale of the comparison, see ``MARGINS``.
-        scale: Logs or plain values. A metric that is best at 0 or 1 is compared by its distance.
-        better: The direction of the metric.
-        comparisons: m, comparisons times primary metrics, fixed before the run.
+        comparison: The terms.
         arm_events: The mean over the arm's seeds, on the scale of the comparison, on each of R
             resamples of events, [R]; see ``bootstrap.event_bootstrap``. Without it the verdict
             holds for this sample of events only.
@@ -176,34 +186,26 @@ def compare(
 
     Raises:
         UserError: A value is not finite, or not positive on the log scale.
-        ValueError: The shapes or numbers of the arguments cannot be.
+        ValueError: The shapes of the arguments cannot be.
     """
-    values = checked(arm, control, scale, margin, comparisons)
-    events = _event_variance(arm_events, control_events)
+    values = checked(arm, control, comparison.scale)
     return compare_sum(
         [Moments.of(v) for v in values],
         (1.0, -1.0),
-        margin,
-        events=events,
+        comparison,
+        events=_event_variance(arm_events, control_events),
         n_events=n_events,
-        scale=scale,
-        better=better,
-        comparisons=comparisons,
-        improvement=improvement(*values, better=better),
+        improvement=improvement(*values, better=comparison.better),
     )
 
 
 def compare_sum(
     moments: Sequence[Moments],
     weights: Sequence[float] | Array,
-    margin: float,
+    comparison: Comparison,
     *,
     events: float | None,
     n_events: int | None,
-    scale: Scale,
-    better: Better,
-    comparisons: int,
-    cells: str = "arm",
     improvement: Improvement | None = None,
 ) -> Verdict:
     """Compare a weighted sum of means with 0; two arms are the sum with weights 1 and -1.
@@ -211,53 +213,34 @@ def compare_sum(
     Args:
         moments: Of each cell's seeds, on the scale of the comparison.
         weights: Theirs; the arm is what has a positive one.
-        margin: eps.
+        comparison: The terms.
         events: V_ev, the variance of the sum over resamples of events.
         n_events: Events of the sample.
-        scale: Logs or plain values.
-        better: The direction of the metric.
-        comparisons: m of the family.
-        cells: What a cell is called.
         improvement: See ``Verdict``.
     """
+    margin, m = comparison.margin, comparison.comparisons
     seeds, both = combine(moments, weights), combine(moments, weights, events or 0.0)
     pairs = list(zip(weights, moments, strict=True))
-    design = Design(tuple(float(w**2 * m.variance) for w, m in pairs), events=events or 0.0)
-    n_arm, n_control = (sum(m.n for w, m in pairs if sign * w > 0) for sign in (1, -1))
+    design = Design(tuple(float(w**2 * part.variance) for w, part in pairs), events=events or 0.0)
+    unit = f"{comparison.unit} per {'arm' if len(pairs) == 2 else 'cell'}"
     return decide(
-        both,
-        (both.interval(), both.interval(comparisons)),
-        margin,
-        test="Welch",
-        p_value=float(both.p_value()),
-        plan=lambda: Needed.of(
-            design,
-            float(seeds.df),
-            margin,
-            comparisons=comparisons,
-            unit=f"seeds per {cells}",
-            n_events=n_events,
+        comparison,
+        Evidence.of_t("Welch", both, m),
+        counts=(
+            sum(part.n for w, part in pairs if w > 0),
+            sum(part.n for w, part in pairs if w < 0),
         ),
         se_seeds=float(seeds.error),
         se_events=None if events is None else math.sqrt(events),
-        scale=scale,
-        better=better,
-        comparisons=comparisons,
-        counts=(n_arm, n_control),
-        unit="seeds",
+        needed=lambda: Needed.of(
+            design, float(seeds.df), margin, comparisons=m, unit=unit, n_events=n_events
+        ),
         improvement=improvement,
     )
 
 
 def compare_blocks(
-    arm: Array,
-    control: Array,
-    margin: float,
-    *,
-    folds: int | None = None,
-    scale: Scale = "log",
-    better: Better = "lower",
-    comparisons: int = 1,
+    arm: Array, control: Array, comparison: Comparison, *, folds: int | None = None
 ) -> Verdict:
     """Compare two arms on the same blocks by the paired t over blocks.
 
@@ -268,125 +251,92 @@ def compare_blocks(
     Args:
         arm: The metric of each block, [J].
         control: The same blocks of the control, [J].
-        margin: eps on the scale of the comparison.
+        comparison: The terms; the unit becomes ``split seeds`` or ``folds``.
         folds: k, where the blocks are folds of (repeated) k-fold cross-validation.
-        scale: Logs or plain values.
-        better: The direction of the metric.
-        comparisons: m, comparisons times primary metrics.
 
     Raises:
         UserError: A value is not finite, or not positive on the log scale.
         ValueError: The blocks do not pair, or another argument cannot be.
     """
-    values = checked(arm, control, scale, margin, comparisons)
+    values = checked(arm, control, comparison.scale)
     if len(values[0]) != len(values[1]):
         raise ValueError(f"{len(values[0])} and {len(values[1])} blocks do not pair")
     if folds is not None and folds < 2:
         raise ValueError(f"folds is {folds}, below 2")
-    unit = "split seeds" if folds is None else "folds"
+    comparison = replace(comparison, unit="split seeds" if folds is None else "folds")
+    margin, m = comparison.margin, comparison.comparisons
     overlap = 0.0 if folds is None else 1 / (folds - 1)
     blocks = Moments.of(values[0] - values[1])
     n, variance = blocks.n, float(blocks.variance)
     error = math.sqrt(variance * (1 / n + overlap))
     design = Design((variance,), overlap=overlap)
-    both = Difference(blocks.mean, error, n - 1 if n > 1 else math.nan)
+    difference = Difference(blocks.mean, error, n - 1 if n > 1 else math.nan)
     return decide(
-        both,
-        (both.interval(), both.interval(comparisons)),
-        margin,
-        test="paired t" if folds is None else "Nadeau-Bengio",
-        p_value=float(both.p_value()),
-        plan=lambda: Needed.of(design, n - 1, margin, comparisons=comparisons, unit=unit),
-        se_seeds=error,
-        scale=scale,
-        better=better,
-        comparisons=comparisons,
+        comparison,
+        Evidence.of_t("paired t" if folds is None else "Nadeau-Bengio", difference, m),
         counts=(n, n),
-        unit=unit,
+        se_seeds=error,
+        needed=lambda: Needed.of(design, n - 1, margin, comparisons=m, unit=comparison.unit),
     )
 
 
 def decide(
-    difference: Difference,
-    intervals: tuple[tuple[float, float], tuple[float, float]],
-    margin: float,
+    comparison: Comparison,
+    test: Evidence,
     *,
-    test: str,
-    p_value: float,
-    plan: Callable[[], Needed],
+    counts: tuple[int, int],
     se_seeds: float,
     se_events: float | None = None,
-    scale: Scale,
-    better: Better,
-    comparisons: int,
-    counts: tuple[int, int],
-    unit: str,
+    needed: Callable[[], Needed],
     improvement: Improvement | None = None,
     reason: str = "",
 ) -> Verdict:
-    """Read the verdict of one difference from its intervals.
+    """Read the verdict from the simultaneous interval of a test.
 
     Args:
-        difference: With its standard error, NaN without one.
-        intervals: The plain one, and the simultaneous one.
-        margin: eps.
-        test: See ``Verdict``, as for all that follow.
-        p_value: Of the test.
-        plan: What it would take; called where it is undecided.
-        se_seeds: From seeds.
-        se_events: From events.
-        scale: Of the comparison.
-        better: The direction of the metric.
-        comparisons: m.
+        comparison: The terms.
+        test: The outcome of the test.
         counts: Values of the arm and of the control.
-        unit: What is counted.
+        se_seeds: Standard error from seeds, see ``Verdict`` as for all that follow.
+        se_events: Standard error from events.
+        needed: What it would take; called where the verdict is undecided.
         improvement: Probability of improvement.
         reason: Why there is no interval, where the standard error does not say it.
     """
-    (low, high), (sim_low, sim_high) = intervals
-    word: Word = read(sim_low, sim_high, margin, better).item()
-    if not reason and not math.isfinite(difference.error):
+    error, unit = test.difference.error, comparison.unit
+    word: Word = classify(*test.simultaneous, comparison.margin, comparison.better).item()
+    if not reason and not math.isfinite(error):
         reason = f"no verdict: fewer than two {unit} in an arm have no spread to judge by"
-    elif not reason and difference.error == 0:
+    elif not reason and error == 0:
         reason = f"no verdict: the {unit} do not differ, so there is no spread to judge by"
     return Verdict(
+        comparison=comparison,
         word=word,
-        delta=float(difference.delta),
+        delta=float(test.difference.delta),
         se_seeds=se_seeds,
         se_events=se_events,
-        df=float(difference.df),
-        low=float(low),
-        high=float(high),
-        sim_low=float(sim_low),
-        sim_high=float(sim_high),
-        p_value=p_value,
-        margin=margin,
-        scale=scale,
-        better=better,
-        comparisons=comparisons,
+        df=float(test.difference.df),
+        low=test.interval[0],
+        high=test.interval[1],
+        sim_low=test.simultaneous[0],
+        sim_high=test.simultaneous[1],
+        p_value=test.p_value,
         n_arm=counts[0],
         n_control=counts[1],
-        unit=unit,
-        test=test,
-        needed=plan() if word == "undecided" and not reason else None,
+        test=test.name,
+        needed=needed() if word == "undecided" and not reason else None,
         improvement=improvement,
         reason=reason,
     )
 
 
-def checked(
-    arm: Array, control: Array, scale: Scale, margin: float, comparisons: int
-) -> tuple[Array, Array]:
+def checked(arm: Array, control: Array, scale: Scale) -> tuple[Array, Array]:
     """Both arms on the scale of the comparison.
 
     Raises:
         UserError: A value is not finite, or not positive on the log scale.
-        ValueError: Another argument cannot be.
+        ValueError: An arm is not one value for each seed.
     """
-    if not 0 < margin < math.inf:
-        raise ValueError(f"margin is {margin}, not a positive number")
-    if comparisons < 1:
-        raise ValueError(f"comparisons is {comparisons}, below 1")
     for name, values in (("arm", arm), ("control", control)):
         if np.ndim(values) != 1 or not len(values):
             raise ValueError(f"{name} has shape {np.shape(values)}, not one value for each seed")
@@ -402,8 +352,10 @@ def _event_variance(arm: Array | None, control: Array | None) -> float | None:
     if np.shape(arm) != np.shape(control):
         shapes = f"{np.shape(arm)} and {np.shape(control)}"
         raise ValueError(f"arm_events and control_events have shapes {shapes}: not one resampling")
-    if np.ndim(arm) != 1 or len(arm) < RESAMPLES:
-        raise ValueError(f"{np.shape(arm)} resamples of events; at least {RESAMPLES} are needed")
+    if np.ndim(arm) != 1 or len(arm) < EVENT_RESAMPLES:
+        raise ValueError(
+            f"{np.shape(arm)} resamples of events; at least {EVENT_RESAMPLES} are needed"
+        )
     both = [
         on_scale(values, "plain", name)
         for name, values in (("arm_events", arm), ("control_events", control))

@@ -1,19 +1,19 @@
-"""The arithmetic of verdicts, for one comparison or for arrays of them: see ``verdict.py``."""
+"""Welch's t test, the reading of intervals and the probability of improvement; see ``verdict``.
+
+Everything takes one comparison or arrays of them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from headsweep.errors import UserError
+from headsweep.stats.margins import Better, Scale
+from headsweep.stats.metrics import Array
 from headsweep.stats.power import ALPHA
-
-Array = NDArray[np.float64]
-Scale = Literal["log", "plain"]
-Better = Literal["lower", "higher"]
 
 NEEDS_TEN = 10
 """Fewest values per arm for an interval from ranks, and for one from a bootstrap of seeds."""
@@ -97,8 +97,8 @@ def combine(
     return Difference(sum(w * m.mean for w, m in pairs), np.sqrt(total), df)
 
 
-def read(low: Any, high: Any, margin: float, better: Better = "lower") -> Any:
-    """Verdicts of simultaneous intervals, in the order of statistics.md 5.
+def classify(low: Any, high: Any, margin: float, better: Better = "lower") -> Any:
+    """Words of simultaneous intervals, in the order of statistics.md 5.
 
     An interval of no width comes from seeds that do not differ: nothing can be judged by it.
 
@@ -155,7 +155,7 @@ class Improvement:
     high: float | None = None
 
     def text(self) -> str:
-        """In words."""
+        """The probability in words."""
         interval = "" if self.low is None else f" ({self.low:.2f} to {self.high:.2f})"
         return f"a new run beats one of the control with probability {self.share:.2f}{interval}"
 

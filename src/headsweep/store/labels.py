@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from headsweep.config import RUNTIME_KEYS
 from headsweep.errors import DataError
@@ -15,17 +15,31 @@ FOLD_KEYS = ("data.split.fold", "data.split.seed")
 """Keys in which the jobs of one cross-validation differ."""
 
 
+class TargetKey(NamedTuple):
+    """What the losses of a training are of; they are comparable within one target only."""
+
+    name: str
+    relative: bool
+
+
+class Block(NamedTuple):
+    """The part of the data that a training of a cross-validation is scored on."""
+
+    split_seed: int
+    fold: int
+
+
 @dataclass(frozen=True)
-class Job:
+class StoredJob:
     """A job folder as far as a comparison needs it.
 
     Attributes:
         folder: Where it is.
         choices: Config groups and overridden keys, with the value they have in this job.
         cache_key: Its frozen features.
-        losses: Its target; losses are comparable within one only.
+        target: Its target.
         folds: k of a cross-validation, or None.
-        block: (split seed, fold); the same for every job without cross-validation.
+        block: The same for every job without cross-validation.
         seeds: Seeds that the job has or will have: those of its last command and of the sweep,
             and every other that has a result.
     """
@@ -33,13 +47,13 @@ class Job:
     folder: Path
     choices: dict[str, str]
     cache_key: str
-    losses: tuple[str, bool]
+    target: TargetKey
     folds: int | None
-    block: tuple[int, int]
+    block: Block
     seeds: frozenset[int]
 
 
-def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Job]:
+def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[StoredJob]:
     """The jobs below a sweep folder, or the one given.
 
     Args:
@@ -65,13 +79,13 @@ def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Job]:
     for (path, _, config), about in zip(found, abouts, strict=True):
         split = config["data"]["split"]
         jobs.append(
-            Job(
+            StoredJob(
                 folder=path,
                 choices=about["labels"] | {key: _value(config, key) for key in keys},
                 cache_key=about["cache_key"],
-                losses=(config["target"]["name"], config["target"]["relative"]),
+                target=TargetKey(config["target"]["name"], config["target"]["relative"]),
                 folds=split["folds"],
-                block=(split["seed"], split["fold"]) if split["folds"] else (0, 0),
+                block=Block(split["seed"], split["fold"]) if split["folds"] else Block(0, 0),
                 seeds=planned_seeds(about, spec_seeds, runs.read_results(path)),
             )
         )
@@ -92,14 +106,14 @@ def planned_seeds(
     return frozenset(range(first, first + max(count, sweep_seeds))).union(results)
 
 
-def group(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+def group(jobs: Sequence[StoredJob]) -> dict[str, list[StoredJob]]:
     """Label and jobs of each row of a comparison.
 
     Jobs of one cross-validation that differ only in fold and split seed share a row; every other
     job has its own. A label holds what differs among the rows: the choice of a group
     (``simpler``), or a key and its value (``dropout=0.1``); of a single row it is the head.
     """
-    rows: dict[object, list[Job]] = {}
+    rows: dict[object, list[StoredJob]] = {}
     for job in jobs:
         shared = tuple(sorted(_own_choices(job).items()))
         rows.setdefault((shared, job.folds) if job.folds else job.folder, []).append(job)
@@ -113,7 +127,7 @@ def group(jobs: Sequence[Job]) -> dict[str, list[Job]]:
     }
 
 
-def choices_only(job: Job) -> Job:
+def choices_only(job: StoredJob) -> StoredJob:
     """A job that is labelled by its choices of groups alone, not by keys."""
     return replace(job, choices={key: v for key, v in job.choices.items() if "." not in key})
 
@@ -135,7 +149,7 @@ def _value(config: Mapping[str, Any], key: str) -> str:
     return f"{node:g}" if isinstance(node, float) else str(node)
 
 
-def _own_choices(job: Job) -> dict[str, str]:
+def _own_choices(job: StoredJob) -> dict[str, str]:
     """What tells a job's row from others: not the folds that the row holds all of."""
     return {k: v for k, v in job.choices.items() if not (job.folds and k in FOLD_KEYS)}
 

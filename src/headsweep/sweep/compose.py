@@ -126,7 +126,7 @@ class Sweep:
 
 
 @contextmanager
-def open_sweep(overrides: Sequence[str], config_dir: str | None) -> Iterator[Sweep]:
+def loaded_sweep(overrides: Sequence[str], config_dir: str | None) -> Iterator[Sweep]:
     """Load a sweep's configuration once, to compose its jobs from."""
     with open_loader(config_dir) as loader:
         yield load_sweep(loader, overrides)

@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -96,13 +96,18 @@ class Leases:
         folder: The sweep's folder.
         worker: The process that takes leases here; None for one that only looks.
         command: The sweep command behind it.
+        clock: Seconds since some moment, by which silences are measured.
     """
 
     def __init__(
-        self, folder: Path, worker: Process | None = None, command: Process | None = None
+        self,
+        folder: Path,
+        worker: Process | None = None,
+        command: Process | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder / "leases"
-        self.worker, self.command = worker, command
+        self.worker, self.command, self.clock = worker, command, clock
         self._lock = folder / ".sweep.lock"
         self._seen: dict[int, tuple[object, float]] = {}
 
@@ -163,7 +168,7 @@ class Leases:
         """True when the owner is gone: at once on this host, after ``SILENT_SECONDS`` elsewhere."""
         if lease.worker is None or lease.worker.is_local():
             return lease.worker is None or not lease.worker.is_alive()
-        now, what = time.monotonic(), (lease.worker, lease.attempt, lease.counter)
+        now, what = self.clock(), (lease.worker, lease.attempt, lease.counter)
         known, since = self._seen.get(lease.number, (None, now))
         self._seen[lease.number] = (what, since if known == what else now)
         return known == what and now - since > SILENT_SECONDS

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override
 
-from headsweep.config import (
-    DesignConfig,
-)
 from headsweep.errors import UserError
 from headsweep.files import flat
 from headsweep.identity import identity
+from headsweep.stats.margins import MARGINS
 from headsweep.store.labels import FOLD_KEYS
 from headsweep.sweep.claim_roles import find_roles
 from headsweep.sweep.compose import Job, Sweep, compose_single, load_sweep, open_loader
@@ -196,14 +194,9 @@ def _check_design(jobs: Sequence[Job], confirms: bool) -> None:
 
 
 def _check_metrics(names: Sequence[str]) -> None:
-    if names == DesignConfig().metrics:
-        return  # scipy, which comes with the margins, takes its time
-    from headsweep.stats.verdict import MARGINS
-
-    known = [name for name in MARGINS if name != "sd_ratio"]
     for name in names:
-        if name not in known:
-            raise UserError(f"design.metrics: {name} has no margin; one of {', '.join(known)}")
+        if name not in MARGINS:
+            raise UserError(f"design.metrics: {name} has no margin; one of {', '.join(MARGINS)}")
 
 
 def _grid(jobs: Sequence[Job]) -> dict[str, Any]:

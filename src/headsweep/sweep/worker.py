@@ -21,7 +21,7 @@ from headsweep import files
 from headsweep.errors import UserError
 from headsweep.store import runs
 from headsweep.store.outcome import COUNTS, Outcome
-from headsweep.sweep.compose import Sweep, open_sweep
+from headsweep.sweep.compose import Sweep, loaded_sweep
 from headsweep.sweep.grid_queue import GridQueue
 from headsweep.sweep.inputs import find_inputs
 from headsweep.sweep.job import Hooks, train_into
@@ -83,7 +83,7 @@ def work(order: Order, stop: threading.Event) -> None:
     from headsweep.features import extract  # noqa: F401
     from headsweep.training import loop, pooling  # noqa: F401
 
-    with open_sweep(order.overrides, order.config_dir) as sweep:
+    with loaded_sweep(order.overrides, order.config_dir) as sweep:
         if sweep.master.device == "cpu":
             pooling.compile_kernels()
         worker = _Worker.of(order, sweep, stop)

@@ -13,14 +13,14 @@ import pytest
 from plotly.graph_objects import Figure
 from selenium.webdriver import Chrome
 
-from headsweep.config import config_root
-from headsweep.report import provenance
 from headsweep.report.render import page as render_page
 from headsweep.report.render import page_axes, page_figures, verdict_tables, write
 from headsweep.store import runs
 from headsweep.store.outcome import Outcome
 from helpers.browser import PROGRAMS, Page, chromium
 from helpers.toy_runs import toy_score, write_cache, write_toy_job
+
+pytestmark = pytest.mark.slow
 
 ODD = 'lr<b>=1e-3 & "x"'
 """A label that is not to be taken for HTML."""
@@ -207,20 +207,6 @@ def test_a_search_has_a_page(tmp_path: Path, objectives: list[str]) -> None:
     assert all("[" in axis["title"]["text"] for axis in axes(figure))
     assert "6 of 7: the first and the lowest r68" in page
     assert "chosen by the figures" in page
-
-
-def test_questions_are_read_from_the_file_of_the_sweep(tmp_path: Path) -> None:
-    for file in (config_root() / "sweeps").glob("*.yaml"):
-        found = provenance.question(f"headsweep train sweeps={file.stem} seeds=2")
-        assert found
-        assert "Command:" not in found
-    own = tmp_path / "sweeps" / "mine.yaml"
-    own.parent.mkdir()
-    own.write_text("# @package _global_\n# Question: one\n#   line more?\n# Time: 1 s\n")
-    command = f"headsweep train --config-dir {tmp_path} sweeps=mine"
-    assert provenance.question(command) == "one line more?"
-    assert provenance.question("headsweep train sweeps=absent") == ""
-    assert provenance.question("headsweep train -m head=simpler") == ""
 
 
 def test_long_names_stay_apart() -> None:

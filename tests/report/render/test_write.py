@@ -11,63 +11,24 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from headsweep.errors import UserError
 from headsweep.features import cache
 from headsweep.report.render import plots, tables, write
-from headsweep.report.training_comparison import Training
+from headsweep.report.training_comparison import TrainingComparison
 from headsweep.stats import metrics
-from headsweep.stats.metrics import Tracks
-from helpers.toy_runs import PT_EDGES, smear, toy_score, write_cache, write_toy_job
-
-WIDTHS = {0: 0.10, 1: 0.12, 2: 0.09, 3: None, 4: 0.11}
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep ``presets`` of two heads; one member of ``simpler`` failed."""
-    root = tmp_path_factory.mktemp("root")
-    write_cache(root, "cache")
-    for i, (head, widths) in enumerate(
-        {"conservative": {s: 0.05 + 0.01 * s for s in range(5)}, "simpler": WIDTHS}.items()
-    ):
-        job = root / "sweeps" / "presets" / "jobs" / str(i)
-        write_toy_job(job, widths, labels={"head": head}, overrides=[f"head={head}"])
-    return root
-
-
-@pytest.fixture(scope="module")
-def built(root: Path) -> write.Report:
-    return write.build_report(root / "sweeps" / "presets", root, toy_score)
-
-
-def tracks_of(root: Path, width: float, seed: int) -> Tracks:
-    dev = cache.open_cache(root, "cache").load("dev")
-    return Tracks.from_estimate(dev.event, dev.truth, smear(dev.truth, width, seed))
-
-
-@pytest.mark.parametrize("metric", ["qoverpt_r68", "eta_abs68", "charge_misid", "pt_rmse"])
-def test_means_and_t_intervals(root: Path, built: write.Report, metric: str) -> None:
-    function = metrics.METRICS[metric].function
-    values = [function(tracks_of(root, w, s)) for s, w in WIDTHS.items() if w is not None]
-    (value,) = built.get("simpler", metric)
-    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert value.estimate.n == 4
-    assert value.estimate.mean == pytest.approx(np.mean(values))
-    if np.std(values) > 0:
-        assert value.estimate.mean - value.estimate.half == pytest.approx(interval.low)
-        assert value.estimate.mean + value.estimate.half == pytest.approx(interval.high)
-
-
-def test_r68_is_the_generated_one(built: write.Report) -> None:
-    (value,) = built.get("simpler", "qoverpt_r68")
-    assert value.estimate.mean == pytest.approx(np.mean([0.10, 0.12, 0.09, 0.11]), rel=0.01)
+from helpers.toy_runs import PT_EDGES, toy_score, write_cache, write_toy_job
 
 
 def test_trainings_beside_the_control(built: write.Report) -> None:
     table = tables.beside_table(built)
     assert table in tables.all_tables(built)
-    shares = [Training("a", (0.25, 0.5, math.inf), 0.03125), Training("b", (math.inf,), math.nan)]
-    own = replace(built, trainings=[*shares, Training("c", (), 1.0), Training("d", (0.5,), 1.0)])
+    shares = [
+        TrainingComparison("a", (0.25, 0.5, math.inf), 0.03125),
+        TrainingComparison("b", (math.inf,), math.nan),
+    ]
+    own = replace(
+        built,
+        trainings=[*shares, TrainingComparison("c", (), 1.0), TrainingComparison("d", (0.5,), 1.0)],
+    )
     assert tables.beside_table(own).rows == [
         ["a", "50 (1 of 3 never)", "0.031"],
         ["b", "never (1 of 1 never)", "–"],
@@ -121,22 +82,6 @@ def test_clipped_tracks_stand_in_every_table_of_tracks(built: write.Report) -> N
         assert "clip_fraction [%] ↓" in table.columns
 
 
-def test_what_the_backbone_lost_is_said(tmp_path: Path) -> None:
-    for i, (name, found) in enumerate({"document": 0.975, "bending": 0.5}.items()):
-        write_cache(tmp_path, name)
-        file = tmp_path / "cache" / "features" / name / "meta.json"
-        meta = {**json.loads(file.read_text()), "hit_purity": 0.9, "hit_efficiency": 0.8}
-        meta["efficiency"]["dev"] = found
-        file.write_text(json.dumps(meta))
-        job = tmp_path / "sweeps" / "features" / "jobs" / str(i)
-        write_toy_job(job, {0: 0.1}, labels={"features": name}, cache_key=name)
-    built = write.build_report(tmp_path / "sweeps" / "features", tmp_path, toy_score)
-    (line,) = [note for note in built.notes if note.startswith("Every figure of document")]
-    assert "at threshold 0.1 the backbone finds 97.5% of the true tracks of dev" in line
-    assert "hit purity 90.0%, hit efficiency 80.0% on val" in line
-    assert any("of bending is" in note and "finds 50.0%" in note for note in built.notes)
-
-
 def test_usable_share_of_the_reference_by_eta(root: Path, built: write.Report) -> None:
     eta = np.abs(cache.open_cache(root, "cache").load("dev").truth[:, 0])
     inside = (eta >= 0.9) & (eta < 1.4)
@@ -165,38 +110,6 @@ def test_a_single_run_has_wilsons_interval(built: write.Report) -> None:
     assert cells["constant predictor"] == f"50 [{low:.3g}, {high:.3g}]"
     assert "[" not in cells["simpler"]  # five seeds have a t interval
     assert "Wilson" in table.note
-
-
-def test_references_have_their_usable_share(root: Path, built: write.Report) -> None:
-    references = {row.label: row for row in built.rows if row.kind == "reference"}
-    assert list(references) == ["constant predictor", "analytic estimate", "classical reference"]
-    assert references["classical reference"].usable == pytest.approx(0.9)
-    assert built.get("classical reference", "qoverpt_r68")[0].tracks == 540
-    assert built.get("analytic estimate", "qoverpt_r68")[0].estimate.mean == pytest.approx(
-        0.05, rel=0.02
-    )
-    assert built.get("constant predictor", "charge_misid")[0].estimate.mean == 0.5
-    train = cache.open_cache(root, "cache").load("train").truth
-    dev = cache.open_cache(root, "cache").load("dev").truth
-    expected = np.sqrt(np.mean((train[:, 2].mean(dtype=float) - dev[:, 2]) ** 2))
-    assert built.get("constant predictor", "pt_rmse")[0].estimate.mean == pytest.approx(expected)
-
-
-def test_heads_on_exactly_the_classical_tracks(root: Path, built: write.Report) -> None:
-    (value,) = built.get("simpler", "qoverpt_r68", "reference_tracks")
-    usable = np.arange(600) < 540
-    expected = [
-        metrics.qoverpt_r68(tracks_of(root, w, s).take(usable)) for s, w in WIDTHS.items() if w
-    ]
-    assert value.tracks == 540
-    assert value.estimate.mean == pytest.approx(np.mean(expected))
-
-
-def test_far_from_reference_uses_the_training_core(built: write.Report) -> None:
-    # rho is normal with width w, the reference's with 0.02: far is beyond 5 x 0.02.
-    expected = np.mean([2 * stats.norm.sf(0.1 / w) for w in (0.10, 0.12, 0.09, 0.11)])
-    (value,) = built.get("simpler", "far_from_reference")
-    assert value.estimate.mean == pytest.approx(expected, abs=0.04)
 
 
 def test_bins_of_every_axis(root: Path, built: write.Report) -> None:
@@ -233,13 +146,6 @@ def test_the_core_is_hidden_where_charges_are_wrong(built: write.Report) -> None
     assert rows["simpler"][2] != "–"
 
 
-def test_learning_curves_are_means_and_ranges(built: write.Report) -> None:
-    curve = built.curves[(built.curves["label"] == "simpler") & (built.curves["step"] == 0)]
-    assert curve["val_loss_mean"].item() == pytest.approx(1.1 * np.mean([0.10, 0.12, 0.09, 0.11]))
-    assert curve["val_loss_low"].item() == pytest.approx(1.1 * 0.09)
-    assert curve["val_loss_high"].item() == pytest.approx(1.1 * 0.12)
-
-
 def test_written_report(tmp_path: Path, built: write.Report) -> None:
     folder = tmp_path / "report"
     write.write_report(built, folder)
@@ -273,7 +179,7 @@ def test_json_is_complete_and_finite(built: write.Report) -> None:
     assert len(content["values"]) == len(built.values)
     overflow = [v for v in content["values"] if v["axis"] == "pt" and v["low"] == 200]
     assert {v["high"] for v in overflow} == {None}
-    assert content["rows"][1]["problems"] == ["seed 3: loss is NaN at step 700"]
+    assert content["heads"][1]["problems"] == ["seed 3: loss is NaN at step 700"]
     rates = [replace(f, rates={0.02: 0.3, 0.1: math.nan}) for f in built.fairness]
     content = json.loads(replace(built, fairness=rates).to_json())
     assert content["fairness"][0]["rates"] == {"0.02": 0.3, "0.1": None}
@@ -310,73 +216,6 @@ def test_printed_report_fits_120_columns(built: write.Report) -> None:
     assert all(cell in first for cell in main.rows[1])  # no cell is folded
 
 
-def test_cross_validation_pools_folds_and_uses_nadeau_bengio(tmp_path: Path) -> None:
-    values, pooled = [], []
-    for seed in range(3):
-        parts = []
-        for fold in range(2):
-            key, width = f"cache{seed}{fold}", 0.1 + 0.02 * seed + 0.01 * fold
-            write_cache(tmp_path, key, seed=2 * seed + fold)
-            write_toy_job(
-                tmp_path / "sweeps" / "cv" / "jobs" / str(2 * seed + fold),
-                {0: width},
-                split={"folds": 2, "fold": fold, "seed": seed},
-                cache_key=key,
-            )
-            dev = cache.open_cache(tmp_path, key).load("dev")
-            estimate = smear(dev.truth, width, 0)
-            parts.append(Tracks.from_estimate(dev.event, dev.truth, estimate))
-            values.append(metrics.qoverpt_r68(parts[-1]))
-        pooled.append(metrics.qoverpt_r68(metrics.concatenate(parts)))
-    built = write.build_report(tmp_path / "sweeps" / "cv", tmp_path, toy_score)
-    (value,) = built.get("conservative", "qoverpt_r68")
-    error = math.sqrt((1 / 6 + 1 / 1) * np.var(values, ddof=1))
-    assert value.tracks == 1200
-    assert value.estimate.n == 6
-    assert value.estimate.mean == pytest.approx(np.mean(pooled))
-    assert value.estimate.half == pytest.approx(stats.t.ppf(0.975, 5) * error)
-    references = [row.label for row in built.rows if row.kind == "reference"]
-    assert references == ["constant predictor", "analytic estimate", "classical reference"]
-    assert built.get("classical reference", "qoverpt_r68")[0].estimate.n == 6
-    assert "Nadeau-Bengio" in " ".join(built.notes)
-    assert "J = 6" in " ".join(built.notes)
-
-
-def test_references_of_different_data_have_rows_of_their_own(tmp_path: Path) -> None:
-    for i, name in enumerate(("document", "bending")):
-        write_cache(tmp_path, name, usable=0.9 - 0.1 * i)
-        write_toy_job(
-            tmp_path / "sweeps" / "features" / "jobs" / str(i),
-            {0: 0.1, 1: 0.2},
-            labels={"features": name},
-            overrides=[f"features={name}"],
-            cache_key=name,
-        )
-    built = write.build_report(tmp_path / "sweeps" / "features", tmp_path, toy_score)
-    assert [row.label for row in built.rows] == [
-        "document",
-        "bending",
-        "constant predictor",
-        "analytic estimate",
-        "classical reference (document)",
-        "classical reference (bending)",
-    ]
-
-
-def test_losses_of_different_targets_come_with_a_warning(tmp_path: Path) -> None:
-    write_cache(tmp_path, "cache")
-    for i, target in enumerate(("plain", "log_pt")):
-        write_toy_job(
-            tmp_path / "sweeps" / "targets" / "jobs" / str(i),
-            {0: 0.1},
-            labels={"target": target},
-            config={"target": {"name": target, "relative": False}},
-        )
-    built = write.build_report(tmp_path / "sweeps" / "targets", tmp_path, toy_score)
-    assert any("not comparable across targets" in note for note in built.notes)
-    assert [row.label for row in built.rows[:2]] == ["plain", "log_pt"]
-
-
 def test_a_configuration_without_any_member_still_has_a_row(tmp_path: Path) -> None:
     write_cache(tmp_path, "cache")
     for i, widths in enumerate(({0: 0.1, 1: 0.2}, {0: None, 1: None})):
@@ -396,17 +235,3 @@ def test_of_many_the_first_and_the_lowest_are_in_pictures(tmp_path: Path) -> Non
     built = write.build_report(tmp_path / "sweeps" / "many", tmp_path, toy_score)
     assert plots.shown_heads(built) == [f"head{i}" for i in (0, 7, 6, 5, 4, 3)]
     assert len(tables.main_table(built).rows) == 8 + 3
-
-
-def test_mistakes_are_named(tmp_path: Path) -> None:
-    write_cache(tmp_path, "cache")
-    write_toy_job(tmp_path / "sweeps" / "dead" / "jobs" / "0", {0: None})
-    with pytest.raises(UserError, match=r"absent: no jobs to report; sweeps under .*: dead"):
-        write.build_report(tmp_path / "sweeps" / "absent", tmp_path, toy_score)
-    with pytest.raises(UserError, match=r"no finished member .*seed 0: loss is NaN at step 700"):
-        write.build_report(tmp_path / "sweeps" / "dead", tmp_path, toy_score)
-    write_cache(tmp_path, "other", pt_edges=[1.0, 5.0])
-    for i, key in enumerate(("cache", "other")):
-        write_toy_job(tmp_path / "sweeps" / "mixed" / "jobs" / str(i), {0: 0.1}, cache_key=key)
-    with pytest.raises(UserError, match="different pT bins"):
-        write.build_report(tmp_path / "sweeps" / "mixed", tmp_path, toy_score)

@@ -13,6 +13,8 @@ from headsweep.store.tracking import columns, mlflow_client
 from helpers.mlflow_runs import artifacts, dump, rows, runs
 from helpers.run_folders import PROCESSES, make_job, write_member
 
+pytestmark = pytest.mark.slow
+
 STATES = "SELECT name, status, lifecycle_stage FROM runs"
 
 

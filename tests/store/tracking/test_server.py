@@ -11,6 +11,8 @@ from helpers.run_folders import make_job
 from helpers.serving import ask, free_port
 from helpers.serving import ui as serving
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_pages_show_the_runs_and_end_with_ctrl_c(tmp_path):
     root = tmp_path / "runs"

@@ -18,6 +18,8 @@ from headsweep.store.tracking.server import SETTINGS
 from helpers.mlflow_runs import artifacts, dump, rows, runs
 from helpers.run_folders import PROCESSES, make_job, make_search, make_trial
 
+pytestmark = pytest.mark.slow
+
 R68 = "val_qoverpt_r68"
 STATES = "SELECT name, status, lifecycle_stage FROM runs"
 TRIALS = [f"jobs/{number}" for number in range(20)]

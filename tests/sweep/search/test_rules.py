@@ -1,9 +1,9 @@
-"""A search's rules: what is suggested, what decides it, and what cannot be searched."""
+"""Rules of a search: what is suggested, and what decides it."""
 
 import random
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import optuna
@@ -12,20 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from headsweep.config import MLPHeadConfig
-from headsweep.errors import UserError
-from headsweep.stats.metrics import METRICS
-from headsweep.store.outcome import COUNTS
-from headsweep.sweep.compose import Sweep, open_sweep
+from headsweep.sweep.compose import loaded_sweep
 from headsweep.sweep.internals import search_space
-from headsweep.sweep.plan import make_plan
 from headsweep.sweep.search.rules import Search, read_search
+from helpers.toy_search import compose, composed, read
 
 LAYERS, WIDTH, DROPOUT = (
     "head.regression_num_layers",
@@ -52,34 +47,6 @@ SEARCH = Search(
     max_failures=5,
     storage=None,
 )
-RATE = "optim.lr=interval(0.001,0.1)"
-
-
-@lru_cache
-def composed() -> Sweep:
-    with open_sweep(["name=s", "data=tiny", "hydra.sweeper.n_trials=5"], None) as sweep:
-        return sweep
-
-
-def read(
-    *arguments: str, explicit: Sequence[str] = (), pruner: bool = True, **sweeper: Any
-) -> Search:
-    """The search of some overrides, with keys of the sweeper set as a command line would."""
-    node = composed().master.hydra.sweeper.copy()
-    for key, value in sweeper.items():
-        node[key] = value
-    if not pruner:
-        node.pruner = {"_target_": "optuna.pruners.NopPruner"}
-    return read_search(node, [RATE, *arguments], explicit)
-
-
-def head(overrides: Sequence[str]) -> dict[str, Any]:
-    values = dict(override.split("=") for override in overrides)
-    layers = int(values.get(LAYERS, 3))
-    return {"head": {"_target_": MLPHeadConfig._target_, "regression_num_layers": layers}}
-
-
-# --- what is suggested
 
 
 @settings(max_examples=40, deadline=None)
@@ -87,7 +54,7 @@ def head(overrides: Sequence[str]) -> dict[str, Any]:
 def test_width_and_dropout_are_suggested_only_where_the_depth_makes_them_live(seed: int) -> None:
     search = replace(SEARCH, seed=seed, sampler={"_target_": "optuna.samplers.RandomSampler"})
     trial = search.replica(0, [])
-    overrides = search.suggest(trial, head)
+    overrides = search.suggest(trial, compose)
     expected = {LAYERS, "optim.lr"} | ({WIDTH, DROPOUT} if trial.params[LAYERS] > 1 else set())
     assert set(trial.params) == expected
     assert overrides == ["seeds=2", *(f"{key}={value}" for key, value in trial.params.items())]
@@ -151,9 +118,6 @@ def test_a_custom_search_space_alone_is_a_search() -> None:
     assert read_search(node, ["optim.steps=7"], []).space == {}
 
 
-# --- what decides
-
-
 def finished(number: int) -> FrozenTrial:
     chance = random.Random(number)
     layers = chance.randint(1, 3)
@@ -173,7 +137,7 @@ HISTORY = [finished(number) for number in range(20)]
 
 def decide(search: Search, number: int, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
     trial = search.replica(number, trials)
-    search.suggest(trial, head)
+    search.suggest(trial, compose)
     return dict(trial.params)
 
 
@@ -189,7 +153,7 @@ def test_later_trials_change_no_decision(number: int, lag: int, chance: random.R
 def test_replicas_share_finished_trials_and_change_none() -> None:
     before = [dict(vars(trial)) for trial in HISTORY]
     trial = SEARCH.replica(15, HISTORY)
-    SEARCH.suggest(trial, head)
+    SEARCH.suggest(trial, compose)
     own = trial.study.get_trials()
     assert [(t.number, t.state, t.params, t.values) for t in own[:-1]] == [
         (number, t.state, t.params, t.values) for number, t in enumerate(HISTORY[:11])
@@ -212,7 +176,7 @@ def test_the_seed_the_number_and_earlier_results_change_decisions() -> None:
 def test_every_sampler_that_hydra_offers_is_deterministic(name: str) -> None:
     small = {"nsgaii": ["hydra.sweeper.sampler.population_size=4"]}.get(name, [])
     overrides = ["name=s", "hydra.sweeper.n_trials=5", f"hydra/sweeper/sampler={name}", *small]
-    with open_sweep([*overrides, "hydra.sweeper.sampler.seed=3"], None) as sweep:
+    with loaded_sweep([*overrides, "hydra.sweeper.sampler.seed=3"], None) as sweep:
         space = [f"{key}=interval(0.0,1.0)" for key in ("x", "y")]
         search = read_search(sweep.master.hydra.sweeper, space, [])
     assert search.seed == 3
@@ -221,7 +185,7 @@ def test_every_sampler_that_hydra_offers_is_deterministic(name: str) -> None:
         trials: list[FrozenTrial] = []
         for number in range(8):
             trial = replace(search, lag=1).replica(number, trials)
-            assert search.suggest(trial, head) == [f"{k}={v}" for k, v in trial.params.items()]
+            assert search.suggest(trial, compose) == [f"{k}={v}" for k, v in trial.params.items()]
             value = sum(value**2 for value in trial.params.values())
             trials.append(trial.study.tell(trial, value))
         return [trial.params for trial in trials]
@@ -249,7 +213,8 @@ def test_so_many_failures_in_a_row_stop(
     if found is not None:
         last = len(known) - 1
         assert most is not None
-        assert found == f"trials {last - most + 1} to {last} failed, {most} in a row"
+        numbers = [int(word) for word in re.findall(r"\d+", found)]
+        assert numbers == [last - most + 1, last, most]
 
 
 def test_the_specification_tells_searches_apart_and_leaves_out_what_may_change() -> None:
@@ -285,137 +250,3 @@ def test_the_specification_tells_searches_apart_and_leaves_out_what_may_change()
 def test_a_specification_shows_ranges_as_they_are_given(words: str) -> None:
     space, _ = search_space([f"x={words}"])
     assert replace(SEARCH, space=space).spec()["search"] == {"x": words}
-
-
-# --- what is read from a configuration
-
-
-def test_a_search_is_read_with_its_defaults() -> None:
-    search = read(f"{DROPOUT}=0.1,0.2", "seeds=3", "arm=before")
-    assert search.space == {
-        "optim.lr": FloatDistribution(0.001, 0.1),
-        DROPOUT: CategoricalDistribution([0.1, 0.2]),
-    }
-    assert search.fixed == ["seeds=3", "arm=before"]
-    assert (search.lag, search.n_trials, search.max_failures, search.seed) == (4, 5, 5, 0)
-    assert search.objectives == ["val_qoverpt_r68"]
-    assert search.sampler["_target_"] == "optuna.samplers.TPESampler"
-    assert search.pruner is not None
-    assert search.pruner["_target_"] == "optuna.pruners.MedianPruner"
-    assert (search.storage, search.custom) == (None, None)
-
-
-def test_the_shipped_search_can_be_read() -> None:
-    search = make_plan(["sweeps=optuna"], multirun=True).search
-    assert search is not None
-    assert list(search.space) == [WIDTH, LAYERS, DROPOUT]
-    assert search.n_trials == 60
-
-
-def test_directions_follow_from_the_metrics() -> None:
-    assert read(objective=["val_charge_auc"]).directions == ["maximize"]
-    several = read(objective=["val_qoverpt_r68", "params_total", "val_charge_auc"])
-    assert several.directions == ["minimize", "minimize", "maximize"]
-    assert read(objective="val_loss").objectives == ["val_loss"]
-    for metric in METRICS.values():
-        if metric.better == "lower":
-            assert read(objective=f"val_{metric.name}").directions == ["minimize"]
-
-
-def test_several_objectives_are_not_pruned_and_none_may_be_asked_for() -> None:
-    two = ["val_qoverpt_r68", "params_total"]
-    assert read(objective=two).pruner is None
-    for asked in ("hydra/sweeper/pruner=asha", "hydra.sweeper.pruner.n_startup_trials=3"):
-        with pytest.raises(UserError, match=f"^{asked}: .*cannot be pruned; leave it out"):
-            read(objective=two, explicit=["hydra/job_logging=none", asked])
-        assert read(explicit=[asked]).pruner is not None
-    none = "hydra/sweeper/pruner=none"
-    assert read(objective=two, explicit=[none], pruner=False).pruner is None
-
-
-def test_no_pruner_can_be_chosen() -> None:
-    assert read(pruner=False).pruner is None
-    assert read("optim.steps=int(interval(10,20))", pruner=False).pruner is None
-
-
-Refused = tuple[Callable[[], object], str]
-
-REFUSED: list[Refused] = [
-    (
-        lambda: read(objective="dev_qoverpt_r68"),
-        r"objective=dev_qoverpt_r68: .* validation split only, .* use val_qoverpt_r68",
-    ),
-    (
-        lambda: read(objective=["val_loss", "test_charge_misid"]),
-        "objective=test_charge_misid: .* use val_charge_misid",
-    ),
-    (lambda: read(objective="val_scale_bias"), "objective=val_scale_bias: not one of val_loss"),
-    (lambda: read(objective="qoverpt_r68"), "objective=qoverpt_r68: not one of"),
-    (lambda: read(objective=[]), r"objective=\[\]: one metric or several"),
-    (lambda: read(objective=["val_loss"] * 2), "one metric or several"),
-    (lambda: read(objective="params_total"), "objective=params_total: name a metric first"),
-    (lambda: read("target=plain,log_pt", objective="val_loss"), "target: .* what val_loss means"),
-    (
-        lambda: read("target.relative=true,false", objective=["val_qoverpt_r68", "val_loss"]),
-        r"target\.relative: .*use hydra\.sweeper\.objective=\[val_qoverpt_r68\]",
-    ),
-    (
-        lambda: read("optim.steps=range(10,20)"),
-        r"optim\.steps: trials of unequal length .* hydra/sweeper/pruner=none",
-    ),
-    (lambda: read("optim.batch_size=16,32"), r"optim\.batch_size: trials of unequal length"),
-    (lambda: read(n_jobs=4), r"hydra\.sweeper\.n_jobs=4: not used here; use workers=N"),
-    (lambda: read(max_failure_rate=0.5), r"max_failure_rate=0\.5: .*see hydra\.sweeper\.max_fail"),
-    (lambda: read(study_name="x"), "study_name=x: not used here; use name=NAME"),
-    (lambda: read(direction="maximize"), "direction=maximize: .*hydra.sweeper.objective"),
-    (lambda: read(lag=-1), "lag=-1: must be a whole number from 0"),
-    (lambda: read(n_trials=0), "n_trials=0: must be a whole number from 1"),
-    (lambda: read(max_failures=0), "max_failures=0: must be a whole number from 1"),
-    (
-        lambda: read_search(composed().master.hydra.sweeper, ["optim.lr=0.1"], []),
-        r"hydra\.sweeper\.params: nothing to search",
-    ),
-]
-
-
-@pytest.mark.parametrize(("ask", "message"), REFUSED, ids=[message for _, message in REFUSED])
-def test_what_cannot_be_searched_is_refused(ask: Callable[[], object], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        ask()
-
-
-def test_a_target_may_be_searched_by_a_metric_that_it_does_not_change() -> None:
-    assert "target" in read("target=plain,log_pt").space
-
-
-def test_bounds_may_be_met() -> None:
-    search = read(lag=0, n_trials=1, max_failures=1)
-    assert (search.lag, search.n_trials, search.max_failures) == (0, 1, 1)
-    assert read(max_failures=None).max_failures is None
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("hydra/sweeper/sampler=grid", "a grid needs no search; use -m key=a,b"),
-        ("hydra.sweeper.objective=dev_loss", "use val_loss"),
-    ],
-)
-def test_a_command_line_is_refused_before_anything_runs(override: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        make_plan([RATE, "hydra.sweeper.n_trials=3", override], multirun=True)
-
-
-def test_a_sampler_or_pruner_that_cannot_be_made_is_an_error() -> None:
-    for change in (
-        {"sampler": {"_target_": "optuna.samplers.NoSuchSampler"}},
-        {"sampler": {**TPE, "no_such": 1}},
-        {"sampler": {"_target_": "hydra_plugins.hydra_optuna_sweeper.config.raise_motpe_removed"}},
-        {"pruner": {"_target_": "optuna.pruners.PercentilePruner", "percentile": 200}},
-    ):
-        with pytest.raises(UserError, match="cannot be used"):
-            replace(SEARCH, **change).replica(0, [])
-
-
-def test_counts_are_no_metrics() -> None:
-    assert not {f"val_{name}" for name in METRICS} & set(COUNTS)

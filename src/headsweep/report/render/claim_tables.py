@@ -2,8 +2,8 @@
 
 import math
 
-from headsweep.report.build import Report
-from headsweep.report.claims import CLAIMS, SPREAD, Judged, Part
+from headsweep.report.claims import CLAIMS, SPREAD, ClaimResult, PartResult
+from headsweep.report.content import Report
 from headsweep.report.render.tables import NOTHING, Table
 
 ORDER = ("supported", "refuted", "undecided", "not testable")
@@ -21,7 +21,7 @@ def answer(report: Report) -> str:
     return f"Of the document's claims {'; '.join(parts)}."
 
 
-def _named(claim: Judged) -> str:
+def _named(claim: ClaimResult) -> str:
     return f"{claim.name} ({claim.how})" if claim.how else claim.name
 
 
@@ -59,14 +59,14 @@ def claims_table(report: Report, title: str) -> Table:
     return Table(title, columns, rows, _note(report))
 
 
-def _names(claim: Judged) -> dict[str, Part]:
+def _names(claim: ClaimResult) -> dict[str, PartResult]:
     """Its parts: ``C1a`` and ``C1b``, or ``C2``."""
     letters = "ab" if len(claim.parts) > 1 else ""
     names = [f"{claim.name}{letter}" for letter in letters] or [claim.name]
     return dict(zip(names, claim.parts, strict=True))
 
 
-def _cells(part: Part) -> list[str]:
+def _cells(part: PartResult) -> list[str]:
     verdict = part.effect.verdict
     if verdict is None or math.isnan(verdict.low):
         return [NOTHING] * 4
@@ -78,7 +78,7 @@ def _cells(part: Part) -> list[str]:
     ]
 
 
-def _word(found: Part | Judged) -> str:
+def _word(found: PartResult | ClaimResult) -> str:
     return f"{found.finding} ({found.how})" if found.how else found.finding
 
 
@@ -126,7 +126,7 @@ def open_questions(report: Report) -> list[str]:
     ]
 
 
-def _why(part: Part) -> str:
+def _why(part: PartResult) -> str:
     verdict = part.effect.verdict
     if verdict is None:
         note = part.effect.note

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from html import escape
 
-from headsweep.report.build import Report
+from headsweep.report.content import Report
 from headsweep.report.render import page_figures, tables, verdict_tables
 from headsweep.report.render.page_axes import dashes, styles
 from headsweep.report.render.page_figures import Picture
@@ -168,7 +168,7 @@ def _legend(report: Report) -> str:
         f"{sign}{escape(label)}</button>"
         for label, sign in entries
     )
-    total = sum(row.kind == "head" for row in report.rows)
+    total = len(report.heads)
     shown = len(styles(report))
     note = (
         f"<span>{shown} of {total}: the first and the lowest r68</span>\n" if shown < total else ""

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from headsweep.report.build import REFERENCE_PT, Report, Value
+from headsweep.report.content import Report
 from headsweep.report.render.plots import COLOURS, MARKERS, STYLES, drawn_edges, shown_heads
+from headsweep.report.values import REFERENCE_PT, Value
 from headsweep.stats.intervals import Estimate
 from headsweep.stats.metrics import Array
 
@@ -55,12 +56,7 @@ def styles(report: Report) -> dict[str, Style]:
 
 def dashes(report: Report) -> dict[str, str]:
     """Line of each reference."""
-    return {
-        row.label: DASHES[line]
-        for row in report.rows
-        for name, line in STYLES.items()
-        if row.label.startswith(name)
-    }
+    return {row.label: DASHES[STYLES[row.reference]] for row in report.references}
 
 
 TITLE = {"standoff": 5, "font": {"size": 13}}

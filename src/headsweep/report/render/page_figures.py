@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import escape
 
-from headsweep.report.build import REFERENCE_PT, Report, Summary
 from headsweep.report.comparisons import Effect
+from headsweep.report.content import HeadSummary, Report
 from headsweep.report.render import tables
 from headsweep.report.render.page_axes import (
     PLAIN,
@@ -32,6 +32,7 @@ from headsweep.report.render.page_axes import (
     styles,
 )
 from headsweep.report.render.plots import COLOURS
+from headsweep.report.values import REFERENCE_PT
 from headsweep.stats.verdict import Verdict
 from headsweep.store.trials import Trials
 
@@ -135,7 +136,7 @@ def tails(report: Report) -> Picture:
         "range": [0, 105],
         "anchor": "x",
     }
-    inputs = [row.inputs.partition(";")[0] for row in report.rows if row.inputs]
+    inputs = [row.inputs.partition(";")[0] for row in report.heads if row.inputs]
     note = (
         "Outliers: |relative q/pT error| > 0.5. Efficiency: share of the true tracks that were "
         f"found and have an estimate. Overall, {'; '.join(dict.fromkeys(inputs))}."
@@ -220,7 +221,7 @@ def learning(report: Report) -> Picture:
 
 def stability(report: Report) -> Picture:
     """r68 of every member."""
-    rows = {row.label: row for row in report.rows}
+    rows = {row.label: row for row in report.heads}
     data = []
     for y, (label, style) in enumerate(styles(report).items()):
         values = rows[label].r68
@@ -256,7 +257,7 @@ def _drawable(report: Report) -> list[tuple[Effect, Verdict]]:
     return [(effect, v) for effect, v in found if v is not None and math.isfinite(v.delta)]
 
 
-COSTS: dict[str, tuple[str, Callable[[Summary], float]]] = {
+COSTS: dict[str, tuple[str, Callable[[HeadSummary], float]]] = {
     "parameters": ("trained parameters [number]", lambda row: row.parameters),
     "flops": ("operations of a prediction [FLOP]", lambda row: row.flops),
     "seconds": ("training time [s]", lambda row: row.seconds),
@@ -275,8 +276,8 @@ def cost(report: Report, what: str) -> Picture:
     """r68 against what it costs, with the Pareto front."""
     title, value = COSTS[what]
     shown, data, points = styles(report), [], []
-    for row in report.rows:
-        for found in report.get(row.label, "qoverpt_r68") if row.kind == "head" else []:
+    for row in report.heads:
+        for found in report.get(row.label, "qoverpt_r68"):
             style = shown.get(row.label, Style("#999999", "circle"))
             points.append((value(row), found.estimate.mean))
             trace = point_trace(row.label, style, [points[-1][0]], [found])

@@ -11,10 +11,11 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from headsweep.report.build import Report
 from headsweep.report.comparisons import Effect
+from headsweep.report.content import Report
 from headsweep.stats.bins import binned, pt_axis
-from headsweep.stats.metrics import METRICS, Array, Tracks, abs68
+from headsweep.stats.metrics import METRICS, Array, Tracks
+from headsweep.stats.widths import abs68
 from headsweep.store.trials import Trials
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -95,9 +96,9 @@ def binned_figure(
         bars = axes.errorbar(x, y, half, fmt=MARKERS[i], ms=5, capsize=2, color=COLOURS[i])
         bars.set_label(label)
         handles.append(bars)
-    for row in report.rows:
-        name = next((name for name in STYLES if row.label.startswith(name)), "")
-        if row.kind == "reference" and (scale == "log" or name != "constant predictor"):
+    for row in report.references:
+        name = row.reference
+        if scale == "log" or name != "constant predictor":
             y = np.array([factor * v.estimate.mean for v in report.get(row.label, metric, "pt")])
             stairs = axes.stairs(y, edges, baseline=None, color="black", linestyle=STYLES[name])
             stairs.set_label(row.label)
@@ -330,7 +331,7 @@ def residual_figure(tracks: Tracks, pt_edges: list[float]) -> Figure:
 
 def shown_heads(report: Report) -> list[str]:
     """Configurations that fit into a picture: all, or the first and those with the lowest r68."""
-    heads = [row.label for row in report.rows if row.kind == "head" and row.finished]
+    heads = [row.label for row in report.heads if row.finished]
     if len(heads) <= len(COLOURS):
         return heads
     # The first is what the others are compared with; of a search it is the best anyway.
@@ -340,7 +341,7 @@ def shown_heads(report: Report) -> list[str]:
 
 
 def _legend_title(report: Report) -> str | None:
-    total = sum(row.kind == "head" for row in report.rows)
+    total = len(report.heads)
     shown = len(shown_heads(report))
     return f"{shown} of {total}: the first and the lowest r68" if shown < total else None
 

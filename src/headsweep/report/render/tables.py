@@ -8,8 +8,8 @@ from textwrap import indent
 
 import pandas as pd
 
-from headsweep.report.build import Report
-from headsweep.stats.curves import CURVES
+from headsweep.report.content import Report
+from headsweep.stats.curves import CURVE_METRICS
 from headsweep.stats.intervals import wilson
 from headsweep.stats.metrics import METRICS
 
@@ -58,7 +58,7 @@ MAX_MISID = 0.05
 AXES = {"pt": "true pT in GeV", "abs_eta": "true |eta|"}
 NOTHING = "–"
 
-KNOWN = METRICS | CURVES
+KNOWN = METRICS | CURVE_METRICS
 BETTER = {name: metric.better for name, metric in KNOWN.items()} | {
     "far_from_reference": "lower",
     "last_dev_loss": "lower",
@@ -104,9 +104,9 @@ def tails_table(report: Report) -> Table:
 def training_table(report: Report) -> Table:
     """Generalisation, speed and steadiness of the trainings, and their time."""
     table = _figures(report, "Training", TRAINING, "all")
-    heads = [about for about in report.rows if about.kind == "head"]
     # The heads come first; a reference is not trained.
-    rows = [[*row, f"{about.seconds:.0f}"] for row, about in zip(table.rows, heads, strict=False)]
+    pairs = zip(table.rows, report.heads, strict=False)
+    rows = [[*row, f"{about.seconds:.0f}"] for row, about in pairs]
     return Table(table.title, [*table.columns, "seconds"], rows)
 
 
@@ -142,8 +142,8 @@ def _to_control(shares: Sequence[float]) -> str:
 def stability_table(report: Report) -> Table:
     """How much the members of a configuration differ, and how steady their trainings are."""
     rows = []
-    for about in report.rows:
-        if about.kind == "head" and about.finished:
+    for about in report.heads:
+        if about.finished:
             names = ("grad_norm_cv", "loss_spikes")
             texts = [v.estimate.text() for n in names for v in report.get(about.label, n)]
             spread = f"{statistics.stdev(about.r68):.2g}" if len(about.r68) > 1 else NOTHING
@@ -158,8 +158,8 @@ def cost_table(report: Report) -> Table:
     """Parameters, operations and time of each configuration."""
     rows = [
         [row.label, f"{row.parameters:,}", f"{row.flops:,.0f}", f"{row.seconds:.0f}"]
-        for row in report.rows
-        if row.kind == "head" and row.finished
+        for row in report.heads
+        if row.finished
     ]
     note = (
         "FLOPs of one prediction: 2 x (weights of the head's linear layers + weights of the "
@@ -197,7 +197,7 @@ def binned_table(report: Report, axis: str, metric: str) -> Table:
     rows = [["tracks", *counts]]
     rows += [
         [f"usable by the {row.label} [%]", *(v.estimate.text(100) for v in usable)]
-        for row in report.rows
+        for row in report.references
         if row.usable < 1 and (usable := report.get(row.label, "usable", axis))
     ]
     rows += [
@@ -235,7 +235,7 @@ def problems(report: Report) -> list[str]:
     """A line for each member that is not in the figures."""
     return [
         f"{row.label}: n = {row.finished} of {row.planned}; {line}"
-        for row in report.rows
+        for row in report.heads
         for line in row.problems
     ]
 

@@ -2,8 +2,8 @@
 
 import math
 
-from headsweep.report.build import Report
 from headsweep.report.comparisons import Effect
+from headsweep.report.content import Report
 from headsweep.report.fairness import Fairness
 from headsweep.report.render import claim_tables
 from headsweep.report.render.tables import NOTHING, Table
@@ -96,7 +96,7 @@ def _title(report: Report, word: str = "Verdicts") -> str:
     ]
     unknown = sum(f.converged is None for f in known)
     failed = sum(f.converged is False for f in known)
-    outdone = sum(not math.isnan(f.outdone) for f in known)
+    outdone = sum(not math.isnan(f.better_rate) for f in known)
     parts = (
         (outdone, "not at their best rate"),
         (failed, "not converged"),
@@ -205,7 +205,7 @@ def fairness_table(report: Report) -> Table:
 
 
 def _fair(report: Report, found: Fairness) -> list[str]:
-    parameters = next(row.parameters for row in report.rows if row.label == found.label)
+    parameters = next(row.parameters for row in report.heads if row.label == found.label)
     return [
         found.label,
         f"{found.steps:,}",

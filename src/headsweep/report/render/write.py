@@ -13,7 +13,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from headsweep.files import atomic_dir
-from headsweep.report.build import Report, build_report
+from headsweep.report.build import build_report
+from headsweep.report.content import Report
 from headsweep.report.render import page, plots, tables, verdict_tables
 
 __all__ = ["Report", "build_report", "print_report", "write_report"]

@@ -1,0 +1,154 @@
+"""The Python interface to the results of a sweep: tables, verdicts and figures.
+
+A first look:
+
+    import headsweep
+
+    sweep = headsweep.open_sweep("presets", root="runs")
+    print(sweep.answer)
+    sweep.verdicts()
+    sweep.figure("qoverpt_r68")
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from headsweep.errors import UserError
+from headsweep.report.run import find_folder
+from headsweep.store import runs
+from headsweep.store.trials import Trials
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from headsweep.report.content import Report
+
+
+def open_sweep(name: str, root: str | Path = "runs") -> "SweepResults":
+    """Open the results of a sweep, finished or not.
+
+    Nothing is scored before a figure is asked for.
+
+    Args:
+        name: Name of the sweep, or key of a single run.
+        root: The folder of all output.
+
+    Raises:
+        UserError: There is no such sweep under the root.
+    """
+    return SweepResults(find_folder(Path(root), name), Path(root))
+
+
+class SweepResults:
+    """Results of one sweep.
+
+    ``members`` and ``search`` read what the trainings stored, on the split ``val``. All else is
+    read from the report, which scores the saved weights on ``dev`` when it is first needed. The
+    report of a confirmation scores on ``test``; each time, that goes into the ledger.
+
+    Attributes:
+        folder: The folder of the sweep.
+        root: The folder of all output.
+    """
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder = folder
+        self.root = root
+
+    @property
+    def name(self) -> str:
+        """Name of the sweep."""
+        return self.folder.name
+
+    @cached_property
+    def report(self) -> "Report":
+        """The whole report, built when it is first used.
+
+        Raises:
+            UserError: No member is finished.
+        """
+        from headsweep.report.build import build_report
+
+        return build_report(self.folder, self.root)
+
+    @property
+    def answer(self) -> str:
+        """The answer of the report in one sentence."""
+        from headsweep.report.render.verdict_tables import answer
+
+        return answer(self.report)
+
+    def members(self) -> pd.DataFrame:
+        """One row for each trained member: a configuration and a seed.
+
+        Columns: configuration, state, parameters and metrics on ``val``, see ``store.runs.frame``.
+        """
+        return runs.frame(self.folder)
+
+    def table(self) -> pd.DataFrame:
+        """One row for each figure of the report.
+
+        Columns: ``label`` of the configuration or reference; ``metric``; ``axis`` with ``low`` and
+        ``high`` edges of the bin (``all`` and NaN where it is not binned); number of ``tracks``;
+        ``mean`` and ``half``-width of the 95% interval over ``n`` seeds.
+        """
+        return self.report.frame()
+
+    def verdicts(self) -> pd.DataFrame:
+        """One row for each comparison of the design, with a verdict or the reason for none.
+
+        Columns: ``arm``, ``control``, ``metric``, ``verdict`` (``better``, ``worse``,
+        ``equivalent``, ``undecided``, or None), ``delta`` (arm minus control, in ln on the scale
+        ``log``), its 95% interval ``low`` to ``high``, the interval ``sim_low`` to ``sim_high``
+        that allows for all ``comparisons`` and from which the verdict is read, ``margin``,
+        ``scale``, ``p_value`` of no difference, ``n_arm``, ``n_control``, ``parameters`` (arm minus
+        control) and ``note``.
+        """
+        return pd.DataFrame([effect.row() for effect in self.report.effects])
+
+    def figures(self) -> "dict[str, Figure]":
+        """Every picture of the report as a matplotlib figure, by name."""
+        from headsweep.report.render import plots
+
+        return {Path(file).stem: figure for file, figure in plots.draw(self.report).items()}
+
+    def figure(self, name: str) -> "Figure":
+        """One picture of the report as a matplotlib figure.
+
+        Args:
+            name: ``qoverpt_r68``, ``learning_curves``, ...; one of ``figures()``.
+
+        Raises:
+            UserError: The report has no such picture.
+        """
+        found = self.figures()
+        if name not in found:
+            raise UserError(f"{self.name} has no figure {name!r}; it has {', '.join(found)}")
+        return found[name]
+
+    @property
+    def search(self) -> pd.DataFrame:
+        """One row for each finished trial of a search, on ``val``.
+
+        Columns: ``trial``, ``state`` (``complete``, ``pruned``, ``failed``), each objective as its
+        mean over the seeds, and each parameter that was searched.
+
+        Raises:
+            UserError: The sweep is no search.
+        """
+        trials = Trials.read(self.folder)
+        if trials is None:
+            raise UserError(f"{self.name} is no search; members() has its trainings")
+        rows = [
+            {
+                "trial": number,
+                "state": outcome.state,
+                **dict(zip(trials.objectives, outcome.values, strict=False)),
+                **outcome.params,
+            }
+            for number, outcome in trials.outcomes.items()
+        ]
+        return pd.DataFrame(rows, columns=None if rows else ["trial", "state", *trials.objectives])

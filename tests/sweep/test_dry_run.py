@@ -1,0 +1,46 @@
+"""The dry run: true parameters, the whole budget, nothing written."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from headsweep.sweep.dry_run import preset_parameters
+from helpers.command import Command
+
+
+def dense(sizes: list[int]) -> int:
+    """Parameters of dense layers, of which each but the last has a layer norm."""
+    return sum(a * b + b for a, b in pairwise(sizes)) + 2 * sum(sizes[1:-1])
+
+
+def test_parameters_of_the_presets_are_those_of_their_layers() -> None:
+    found = {name: row["head"] for name, row in preset_parameters().items()}
+    inputs = 32 + 4 * (32 + 32)  # the query, and four statistics of two projections
+    assert found["conservative"] == dense([inputs, 144, 144, 4])
+    assert found["more_capacity"] == dense([inputs, 256, 256, 256, 4])
+    assert found["simpler"] == dense([inputs, 96, 4])
+    assert found["direct_projection"] == dense([inputs, 4])
+    assert found["before"] == dense([32 + 4 * (16 + 16), 4])
+
+
+def test_every_job_is_listed_and_nothing_is_written(command: Command, tmp_path: Path) -> None:
+    code, out, _ = command("train", "sweeps=smoke", "backbone=truth", "seeds=3", "--dry-run")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    rows = {words[1]: words[2:5] for words in lines if words and words[0].isdecimal()}
+    assert rows == {
+        "head=conservative": ["100", "3", "65,476"],
+        "head=direct_projection": ["100", "3", "2,980"],
+    }
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("trials", [7, 1000])
+def test_a_search_costs_all_its_trials(trials: int, command: Command, tmp_path: Path) -> None:
+    search = ["optim.lr=interval(0.01,0.02)", f"hydra.sweeper.n_trials={trials}", "optim.steps=5"]
+    code, out, _ = command("train", "-m", "data=tiny", "backbone=truth", *search, "--dry-run")
+    assert code == 0
+    assert re.search(rf"\b{trials} trials", out)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,111 @@
+"""Words of a command line: which make a sweep, which name it, which change no result."""
+
+import pytest
+
+from headsweep.errors import UserError
+from headsweep.sweep.overrides import (
+    is_runtime,
+    is_sweep,
+    only_sets_a_value,
+    parse,
+    parsed,
+    runtime_values,
+    sweep_name,
+)
+
+
+def test_a_file_of_sweeps_makes_a_sweep() -> None:
+    assert is_sweep(["sweeps=smoke"])
+    assert not is_sweep(["head=simpler", "name=sweeps"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["sweeps=smoke"], "smoke"),
+        (["sweeps=smoke", "name=mine"], "mine"),
+        (["head=a,b", "name=v1.2-x"], "v1.2-x"),
+    ],
+)
+def test_a_sweep_is_named_by_its_name_or_its_file(overrides: list[str], name: str) -> None:
+    assert sweep_name(overrides) == name
+
+
+def test_a_sweep_without_either_is_named_by_what_it_trains() -> None:
+    name = sweep_name(["head=a,b", "optim.lr=0.1"])
+    assert name.startswith("adhoc-")
+    same = ["optim.lr=0.1", "root=x", "head=a,b", "device=cuda", "hydra/launcher=basic"]
+    assert sweep_name(same) == name
+    assert sweep_name([*same, "seeds=9"]) == name  # more seeds go on with it
+    assert sweep_name([*same, "seed=9"]) != name
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "'a b'", "-x"])
+def test_a_name_must_be_one_of_a_folder(name: str) -> None:
+    with pytest.raises(UserError, match="name="):
+        sweep_name([f"name={name}"])
+
+
+@pytest.mark.parametrize("override", ["root=a,b", "name=range(3)", "hydra.mode=MULTIRUN"])
+def test_a_runtime_key_takes_one_value(override: str) -> None:
+    with pytest.raises(UserError, match=override.partition("=")[0]):
+        runtime_values([override])
+
+
+@pytest.mark.parametrize("group", ["head", "sweeps", "data"])
+def test_a_group_is_not_emptied(group: str) -> None:
+    with pytest.raises(UserError, match=f"{group}=null"):
+        runtime_values([f"{group}=null"])
+
+
+def test_the_values_are_those_of_the_runtime_keys() -> None:
+    found = runtime_values(["workers=3", "head=simpler", "tracking=false", "optim.lr=0.1"])
+    assert found == {"workers": 3, "tracking": False}
+
+
+@pytest.mark.parametrize(
+    ("override", "runtime"),
+    [
+        ("workers=2", True),
+        ("worker.time_limit=5", True),
+        ("root=x", True),
+        ("hydra/launcher=basic", True),
+        ("+name=x", True),
+        ("~tracking", True),
+        ("optim.lr=0.1", False),
+        ("seeds=3", False),
+        ("rooted=x", False),
+        ("hydra/sweeper=basic", False),
+    ],
+)
+def test_runtime_overrides_change_no_result(override: str, runtime: bool) -> None:
+    assert is_runtime(override) is runtime
+
+
+@pytest.mark.parametrize(
+    ("override", "only"),
+    [
+        ("optim.lr=0.1", True),
+        ("pooling.statistics=[avg]", True),
+        ("head=simpler", False),
+        ("seeds=3", False),
+        ("data/selection=quality", False),
+        ("+optim.lr=0.1", False),
+        ("~optim.lr", False),
+        ("hydra.sweeper.lag=2", False),
+        ("data.source={events: 3}", False),
+        ("optim@here.x=1", False),
+    ],
+)
+def test_what_only_sets_a_value_needs_no_new_composition(override: str, only: bool) -> None:
+    assert only_sets_a_value(parsed(override)) is only
+
+
+@pytest.mark.parametrize("override", ["head.dropout=[1", "a=interval(1", "two words"])
+def test_what_cannot_be_read_is_one_short_error(override: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse([override])
+    message = str(caught.value)
+    assert override in message
+    assert "https://" not in message
+    assert len(message.splitlines()) <= 3

@@ -1,0 +1,73 @@
+"""What jobs share is made once, before any of them starts, or refused before anything is made."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headsweep.errors import UserError
+from headsweep.sweep.plan import make_plan
+from headsweep.sweep.prepare import prepare
+from helpers.command import SMALL
+
+
+@pytest.fixture(autouse=True)
+def _messages() -> Iterator[None]:
+    """Undo what a command does to messages."""
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def prepared(root: Path, *overrides: str) -> list[tuple[str, float]]:
+    """Prepare a grid; what was reported."""
+    reports: list[tuple[str, float]] = []
+    plan = make_plan([*SMALL, f"root={root}", *overrides], multirun=True)
+    prepare(plan, lambda text, share: reports.append((text, share)))
+    return reports
+
+
+@pytest.mark.parametrize(
+    ("overrides", "caches"),
+    [
+        (["head=simpler,direct_projection"], 1),
+        (["data/selection=all_tracks,quality", "optim.lr=0.1,0.2"], 2),
+    ],
+)
+def test_jobs_that_learn_from_the_same_share_a_cache(
+    overrides: list[str], caches: int, tmp_path: Path
+) -> None:
+    reports = prepared(tmp_path, *overrides)
+    assert len(list(tmp_path.glob("cache/features/*/meta.json"))) == caches
+    assert all(0 <= share <= 1 for _, share in reports)
+    counted = {text.split(":")[0] for text, _ in reports if text.startswith("cache")}
+    assert len(counted) == caches
+    assert not (tmp_path / "sweeps").exists()
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    prepared(tmp_path, *overrides)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == before
+
+
+def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=f"root={tmp_path / 'file'}"):
+        prepared(tmp_path / "file", "head=simpler")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["device=abacus", "head=simpler"],
+        [
+            *("head.dropout=interval(0.0,0.4)", "hydra.sweeper.n_trials=2"),
+            "hydra.sweeper.storage=sqlite:////nowhere/trials.db",
+        ],
+    ],
+)
+def test_what_cannot_be_used_is_found_before_anything_is_made(
+    overrides: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"device=abacus|hydra\.sweeper\.storage"):
+        prepared(tmp_path, *overrides)
+    assert not list(tmp_path.glob("[!.]*"))

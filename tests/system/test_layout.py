@@ -1,0 +1,89 @@
+"""Tests stand where their module stands: ``tests/<package>/test_<module>.py``."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+SOURCE = TESTS.parent / "src" / "headsweep"
+PLUGINS = TESTS.parent / "src" / "hydra_plugins" / "headsweep"
+
+APART = ("system", "helpers", "benchmarks")
+"""Folders of tests that mirror no package."""
+
+ELSEWHERE = {
+    "events.detector": "its hits are compared with closed forms in events/test_spectrometer.py",
+    "hydra_plugins.sweeper": "through the command in sweep/test_runner.py",
+    "report.render.page_axes": "through the page in report/render/test_page.py",
+    "report.render.page_figures": "through the page in report/render/test_page.py",
+    "report.render.claim_tables": "through the report in report/test_claims.py",
+    "report.render.verdict_tables": "through the report in report/render/test_write.py",
+    "report.render.tables": "through the report in report/render/test_write.py",
+    "report.render.plots": "through the report in report/render/test_write.py",
+    "store.tracking.columns": "an upgrade of MLflow fails in store/tracking/test_mlflow_client.py",
+}
+"""Modules without a test file of their name, and where their tests are."""
+
+MODULES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts): path
+    for path in sorted(SOURCE.rglob("*.py"))
+    if path.name != "__init__.py"
+} | {
+    f"hydra_plugins.{path.stem}": path
+    for path in sorted(PLUGINS.glob("*.py"))
+    if path.name != "__init__.py"
+}
+FILES = [
+    path.relative_to(TESTS)
+    for path in sorted(TESTS.rglob("test_*.py"))
+    if path.relative_to(TESTS).parts[0] not in APART
+]
+
+
+def has_logic(path: Path) -> bool:
+    """True for a module in which some function does more than to be declared."""
+    return any(
+        not isinstance(node.body[-1], ast.Expr)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
+def own_tests(module: str) -> Path:
+    """Where the tests of a module are, relative to ``tests``."""
+    *folders, name = module.split(".")
+    return Path(*folders, f"test_{name}.py")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_with_logic_has_a_test_file_of_its_name(module: str) -> None:
+    has_one = own_tests(module) in FILES
+    if module in ELSEWHERE:
+        assert not has_one, "take it out of ELSEWHERE"
+    else:
+        assert has_one or not has_logic(MODULES[module])
+
+
+def test_what_is_tested_elsewhere_is_there() -> None:
+    assert set(ELSEWHERE) <= set(MODULES)
+    assert len(ELSEWHERE) <= 10
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_every_test_file_is_about_a_module(file: Path) -> None:
+    """A large one may have a second file: ``test_<module>_<subject>.py``."""
+    words = file.stem.removeprefix("test_").split("_")
+    names = ["_".join(words[:end]) for end in range(1, len(words) + 1)]
+    modules = [".".join((*file.parent.parts, name)) for name in names]
+    assert set(modules) & set(MODULES)
+
+
+ALL = [path.relative_to(TESTS) for path in sorted(TESTS.rglob("*.py"))]
+
+
+@pytest.mark.parametrize("file", ALL, ids=str)
+def test_a_file_of_tests_is_short_and_says_what_it_is_about(file: Path) -> None:
+    text = (TESTS / file).read_text()
+    assert text.count("\n") <= 400
+    assert ast.get_docstring(ast.parse(text))
