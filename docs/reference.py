@@ -19,9 +19,9 @@ from omegaconf import MISSING as REQUIRED
 
 from headsweep import commands, config
 from headsweep.errors import UserError
-from headsweep.stats.curves import CURVES
+from headsweep.stats.curves import CURVE_METRICS
+from headsweep.stats.margins import MARGINS
 from headsweep.stats.metrics import METRICS
-from headsweep.stats.verdict import MARGINS
 from hydra_plugins.headsweep import sweeper
 
 ROOT = config.config_root()
@@ -250,9 +250,11 @@ def metrics() -> str:
         ValueError: A metric has a margin, and no meaning.
     """
     tracks = [(m.name, m.unit, m.better, plain(m.function.__doc__)) for m in METRICS.values()]
-    training = [(m.name, m.unit, m.better, plain(m.function.__doc__)) for m in CURVES.values()]
+    training = [
+        (m.name, m.unit, m.better, plain(m.function.__doc__)) for m in CURVE_METRICS.values()
+    ]
     training += [(name, "", "lower", text) for name, text in LOSSES.items()]
-    if unknown := set(MARGINS) - {name for name, *_ in (*tracks, *training)} - {"sd_ratio"}:
+    if unknown := set(MARGINS) - {name for name, *_ in (*tracks, *training)}:
         raise ValueError(f"docs/reference.py tells nothing of {', '.join(sorted(unknown))}")
     parts = [
         "# Metrics",
@@ -273,7 +275,7 @@ def margin(name: str) -> str:
     if name not in MARGINS:
         return ""
     found = MARGINS[name]
-    return f"{math.expm1(found.value):.0%}" if found.scale == "log" else f"{found.value:g}"
+    return f"{math.expm1(found.margin):.0%}" if found.scale == "log" else f"{found.margin:g}"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -36,7 +36,7 @@ def blocks(language: str, text: str) -> list[str]:
 
 
 def commands(text: str) -> list[str]:
-    """Commands in code blocks, and those of headsweep between backticks that say more than a verb."""
+    """Commands in code blocks, and between backticks those that are more than a verb's name."""
     lines = [line for block in blocks("bash", text) for line in block.splitlines()]
     plain = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
     inline = re.findall(r"`(headsweep (?:data )?+\S+ [^`]+)`", re.sub(r"\s+", " ", plain))

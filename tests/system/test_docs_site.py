@@ -101,3 +101,12 @@ def test_pictures_of_the_architecture_show_the_packages() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_paths_of_the_contributors_pages_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text() + (ROOT / "docs/architecture.md").read_text()
+    paths = set(re.findall(r"`((?:src|tests|docs|conf|sweeps)/[\w./]*|\w+/[\w/]+\.py)`", text))
+    assert len(paths) > 30
+    places = (ROOT, ROOT / "src/headsweep")
+    missing = [p for p in paths if not any((place / p).exists() for place in places)]
+    assert sorted(missing) == ["PACKAGE/MODULE.py", "tests/PACKAGE/test_MODULE.py"]
