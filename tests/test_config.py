@@ -267,3 +267,5 @@ def test_the_wheel_carries_the_configuration(tmp_path: Path) -> None:
         for path in folder.rglob("*.yaml"):
             assert f"headsweep/_config/{path.relative_to(config_root())}" in names
     assert "hydra_plugins/headsweep/search_path.py" in names
+    for name in ("page.html.j2", "page.css", "page.js"):
+        assert f"headsweep/report/render/{name}" in names

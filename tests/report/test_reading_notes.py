@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from headsweep.config import SelectionConfig
-from headsweep.report.render import tables, write
+from headsweep.report.render import write
+from headsweep.report.render.markdown import markdown
 from helpers.toy_runs import toy_score, write_cache, write_toy_job
 
 CUTS = SelectionConfig(min_hits=9, min_pt=5.0)
@@ -33,7 +34,7 @@ def write_job(
 def said(folder: Path, root: Path) -> list[str]:
     built = write.build_report(folder, root, toy_score)
     found = [note for note in built.notes if "were kept" in note]
-    assert all(f"- {note}\n" in tables.markdown(built, {}) for note in found)
+    assert all(f"- {note}\n" in markdown(built, {}) for note in found)
     return found
 
 

@@ -59,7 +59,7 @@ PLACES = {
     }
     | {"sweep.runner", "sweep.search.rules"},
     "mlflow": {"store.tracking.mlflow_client"},
-    "optuna": {"report.importance", "store.trials", "sweep.internals", "sweep.queue"}
+    "optuna": {"report.notebook.importance", "store.trials", "sweep.internals", "sweep.queue"}
     | {"sweep.search.queue", "sweep.search.rules", "sweep.search.storage"},
     "typer": {"commands"},
 }

@@ -13,8 +13,8 @@ APART = ("system", "helpers", "benchmarks")
 """Folders of tests that mirror no package."""
 
 ELSEWHERE = {
-    "events.detector": "its hits are compared with closed forms in events/test_spectrometer.py",
     "hydra_plugins.sweeper": "through the command in sweep/test_runner.py",
+    "report.content": "through the reports in report/test_build.py and report/render",
     "report.render.page_axes": "through the page in report/render/test_page.py",
     "report.render.page_figures": "through the page in report/render/test_page.py",
     "report.render.claim_tables": "through the report in report/test_claims.py",

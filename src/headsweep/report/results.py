@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from headsweep.report.content import Report
+    from headsweep.report.notebook.probe import Probe
+    from headsweep.report.notebook.study import Study
+    from headsweep.report.render.tables import Table
 
 
 def open_sweep(name: str, root: str | Path = "runs") -> "SweepResults":
@@ -111,9 +114,9 @@ class SweepResults:
 
     def figures(self) -> "dict[str, Figure]":
         """Every picture of the report as a matplotlib figure, by name."""
-        from headsweep.report.render import plots
+        from headsweep.report.render import matplotlib_renderer, pictures
 
-        return {Path(file).stem: figure for file, figure in plots.draw(self.report).items()}
+        return matplotlib_renderer.draw_all(pictures.all_pictures(self.report).values())
 
     def figure(self, name: str) -> "Figure":
         """One picture of the report as a matplotlib figure.
@@ -124,10 +127,12 @@ class SweepResults:
         Raises:
             UserError: The report has no such picture.
         """
-        found = self.figures()
+        from headsweep.report.render import matplotlib_renderer, pictures
+
+        found = pictures.all_pictures(self.report)
         if name not in found:
             raise UserError(f"{self.name} has no figure {name!r}; it has {', '.join(found)}")
-        return found[name]
+        return matplotlib_renderer.figure(found[name])
 
     @property
     def search(self) -> pd.DataFrame:
@@ -152,3 +157,38 @@ class SweepResults:
             for number, outcome in trials.outcomes.items()
         ]
         return pd.DataFrame(rows, columns=None if rows else ["trial", "state", *trials.objectives])
+
+    def tables(self) -> "dict[str, Table]":
+        """Every table of the report in words, by name: ``verdicts``, ``fairness``, ``main``, ...
+
+        Each has a ``title``, a ``note`` on how to read it, and ``frame()``.
+        """
+        from headsweep.report.render.all_tables import named_tables
+
+        return named_tables(self.report)
+
+    def open_questions(self) -> list[str]:
+        """A line for each comparison that is not decided: why, and what it would take."""
+        from headsweep.report.render.verdict_tables import open_questions
+
+        return open_questions(self.report)
+
+    def study(self) -> "Study":
+        """Closer look at a search: history, importances of its parameters, contours and front.
+
+        Raises:
+            UserError: The sweep is no search.
+        """
+        from headsweep.report.notebook.study import Study
+
+        return Study(self.folder)
+
+    def probe(self, job: int = 0) -> "Probe":
+        """Linear read-out of the pooled features beside the head of a job.
+
+        Args:
+            job: Number of the job.
+        """
+        from headsweep.report.notebook.probe import Probe
+
+        return Probe(self.folder / "jobs" / str(job), self.root)

@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from plotly.graph_objects import Figure
 from selenium.webdriver import Chrome
 
 from headsweep.report.render import page as render_page
-from headsweep.report.render import page_axes, page_figures, verdict_tables, write
+from headsweep.report.render import plotly_renderer, verdict_tables, write
 from headsweep.store import runs
 from headsweep.store.outcome import Outcome
 from helpers.browser import PROGRAMS, Page, chromium
@@ -133,7 +132,7 @@ def test_every_axis_has_a_title_with_its_unit(page: str) -> None:
         "sagitta_phi",
         "tails",
         "effect_qoverpt_r68",
-        "learning",
+        "learning_curves",
         "stability",
         "cost_parameters",
         "cost_flops",
@@ -159,8 +158,8 @@ def test_figures_hold_the_figures_of_the_report(built: write.Report, page: str) 
         assert len(built.get("simpler", f"sagitta_bias_{charge}", "phi")) == 16
         sides = built.get("simpler", f"sagitta_bias_{charge}", "eta")
         assert [v.bin for v in sides][:: len(sides) - 1] == ["< -2.7", "≥ 2.7"]
-    tails = [t for t in drawn(page)["tails"]["data"] if t.get("legendgroup") == "analytic estimate"]
-    for name, trace in zip(("outlier_fraction", "efficiency"), tails, strict=True):
+    tails = [t for t in drawn(page)["tails"]["data"] if t["legendgroup"] == "analytic estimate"]
+    for name, trace in zip(("efficiency", "outlier_fraction"), tails, strict=True):
         level = [100 * v.estimate.mean for v in built.get("analytic estimate", name, "abs_eta")]
         assert trace["x"][:4] == [0.0, 0.9, 0.9, 1.4]
         assert trace["y"][:8:2] == trace["y"][1:8:2] == pytest.approx(level[:4])
@@ -203,30 +202,11 @@ def test_a_search_has_a_page(tmp_path: Path, objectives: list[str]) -> None:
         Outcome(state, values=values, spread=[0.01]).write(sweep / "jobs" / str(i))
     page = render_page.page(write.build_report(sweep, tmp_path, toy_score))
     figure = drawn(page)["search"]
-    assert len(figure["data"][0]["x"]) == 7
+    (complete,) = [t for t in figure["data"] if t["legendgroup"] == "complete"]
+    assert len(complete["x"]) == 7
     assert all("[" in axis["title"]["text"] for axis in axes(figure))
     assert "6 of 7: the first and the lowest r68" in page
     assert "chosen by the figures" in page
-
-
-def test_long_names_stay_apart() -> None:
-    names = [f"num_layers=3 hidden_dim={n} dropout=0.1" for n in (478, 452)]
-    axis = page_axes.named_figure([], {"title": {}}, names, [])["layout"]["yaxis"]
-    assert len(set(axis["tickvals"])) == len(set(axis["ticktext"])) == 2
-
-
-def test_pareto_front() -> None:
-    points = [(3.0, 1.0), (1.0, 3.0), (2.0, 3.5), (2.0, 2.0), (4.0, 1.0)]
-    assert page_figures.pareto(points) == [(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]
-
-
-def test_a_scale_that_is_linear_near_zero_is_continuous_and_ascends() -> None:
-    scale = page_axes.Linear(10.0, [-3000.0, 20.0])
-    places = [scale(v) for v in (-3000, -100, -10.001, -10, -5, 0, 5, 10, 10.001, 100, 3000)]
-    assert all(low < high for low, high in pairwise(places))
-    assert scale(10.001) == pytest.approx(scale(10), abs=1e-3)
-    ticks = dict(zip(scale.axis("y [%]")["ticktext"], scale.axis("y [%]")["tickvals"], strict=True))
-    assert ticks["-1000"] == scale(-1000)
 
 
 needs_chromium = pytest.mark.skipif(
@@ -253,7 +233,7 @@ def test_the_page_on_a_laptop(opened: Chrome, page: str) -> None:
     assert content <= window == 1440
     for name in drawn(page):
         box = f"return document.querySelector('#{name} svg.main-svg').getBoundingClientRect()"
-        assert opened.execute_script(box)["width"] == page_axes.WIDTH
+        assert opened.execute_script(box)["width"] == plotly_renderer.WIDTH
     assert opened.get_log("browser") == []  # nothing went wrong, nothing was asked of the network
     hidden = "return document.getElementById('resolution').data.map(t => t.visible)"
     Page(opened).click("//button[.='● conservative']")

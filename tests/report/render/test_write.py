@@ -12,7 +12,8 @@ from rich.console import Console
 from scipy import stats
 
 from headsweep.features import cache
-from headsweep.report.render import plots, tables, write
+from headsweep.report.render import all_tables, report_style, tables, verdict_tables, write
+from headsweep.report.render.markdown import markdown
 from headsweep.report.training_comparison import TrainingComparison
 from headsweep.stats import metrics
 from helpers.toy_runs import PT_EDGES, toy_score, write_cache, write_toy_job
@@ -20,7 +21,7 @@ from helpers.toy_runs import PT_EDGES, toy_score, write_cache, write_toy_job
 
 def test_trainings_beside_the_control(built: write.Report) -> None:
     table = tables.beside_table(built)
-    assert table in tables.all_tables(built)
+    assert table in all_tables.figure_tables(built).values()
     shares = [
         TrainingComparison("a", (0.25, 0.5, math.inf), 0.03125),
         TrainingComparison("b", (math.inf,), math.nan),
@@ -39,8 +40,9 @@ def test_trainings_beside_the_control(built: write.Report) -> None:
 
 def test_markdown_says_what_was_asked_and_how_to_do_it_again(built: write.Report) -> None:
     asked = replace(built, origin=replace(built.origin, question="Which one?"))
-    lines = tables.markdown(asked, {}, "That one.").splitlines()
-    assert lines[:5] == ["# presets", "", "Which one?", "", "**That one.**"]
+    lines = markdown(asked, {}).splitlines()
+    answer = verdict_tables.answer(built)
+    assert lines[:5] == ["# presets", "", "Which one?", "", f"**{answer}**"]
     assert "## Stability over the members" in lines
     at = lines.index("## Provenance")
     assert f"- cache key: {built.origin.facts['cache key']}" in lines[at:]
@@ -222,7 +224,7 @@ def test_a_configuration_without_any_member_still_has_a_row(tmp_path: Path) -> N
         job = tmp_path / "sweeps" / "half" / "jobs" / str(i)
         write_toy_job(job, widths, labels={"head": f"head{i}"}, seeds=3)
     built = write.build_report(tmp_path / "sweeps" / "half", tmp_path, toy_score)
-    assert "| head1 | 0 of 3 | – |" in tables.markdown(built, {})
+    assert "| head1 | 0 of 3 | – |" in markdown(built, {})
     assert tables.main_table(built).rows[1][:3] == ["head1", "0 of 3", "–"]
     assert "head0: n = 2 of 3; no result of 1 of 3 seeds" in tables.problems(built)
 
@@ -233,5 +235,5 @@ def test_of_many_the_first_and_the_lowest_are_in_pictures(tmp_path: Path) -> Non
         job = tmp_path / "sweeps" / "many" / "jobs" / str(i)
         write_toy_job(job, {0: 0.2 - 0.01 * i}, labels={"head": f"head{i}"})
     built = write.build_report(tmp_path / "sweeps" / "many", tmp_path, toy_score)
-    assert plots.shown_heads(built) == [f"head{i}" for i in (0, 7, 6, 5, 4, 3)]
+    assert report_style.shown_heads(built) == [f"head{i}" for i in (0, 7, 6, 5, 4, 3)]
     assert len(tables.main_table(built).rows) == 8 + 3

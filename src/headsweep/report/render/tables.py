@@ -1,10 +1,9 @@
-"""A comparison as tables of words, and as Markdown."""
+"""The figures of a report as tables of words."""
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from textwrap import indent
 
 import pandas as pd
 
@@ -33,7 +32,7 @@ COLLIDER = (
     "sagitta_bias_plus",
     "sagitta_bias_minus",
 )
-BINNED = (
+BINNED_TABLES = (
     ("pt", "qoverpt_r68"),
     ("pt", "scale_bias"),
     ("pt", "charge_misid"),
@@ -52,7 +51,7 @@ PERCENT = (
 )
 """Shares, printed in percent."""
 
-MAX_MISID = 0.05
+MOST_MISID_OF_A_CORE = 0.05
 """A core means nothing, and is not printed, above this charge misidentification."""
 
 AXES = {"pt": "true pT in GeV", "abs_eta": "true |eta|"}
@@ -181,9 +180,11 @@ def collider_table(report: Report) -> Table:
     table = _figures(report, title, COLLIDER, "all")
     core = 2 + COLLIDER.index("qoverpt_core")
     for row, about in zip(table.rows, report.rows, strict=True):
-        if any(v.estimate.mean > MAX_MISID for v in report.get(about.label, "charge_misid")):
+        if any(
+            v.estimate.mean > MOST_MISID_OF_A_CORE for v in report.get(about.label, "charge_misid")
+        ):
             row[core] = NOTHING
-    note = f"qoverpt_core is left out where charge_misid is above {MAX_MISID:.0%}."
+    note = f"qoverpt_core is left out where charge_misid is above {MOST_MISID_OF_A_CORE:.0%}."
     return Table(table.title, table.columns, table.rows, note)
 
 
@@ -217,20 +218,6 @@ def fit_table(report: Report) -> Table:
     return Table(title, ["", "fit"], rows, "Errors: bootstrap by event, over all seeds together.")
 
 
-def all_tables(report: Report) -> list[Table]:
-    """Every table, in the order of the written report."""
-    return [
-        main_table(report),
-        tails_table(report),
-        training_table(report),
-        *([beside_table(report)] if report.trainings else []),
-        common_table(report),
-        *(binned_table(report, axis, metric) for axis, metric in BINNED),
-        collider_table(report),
-        fit_table(report),
-    ]
-
-
 def problems(report: Report) -> list[str]:
     """A line for each member that is not in the figures."""
     return [
@@ -238,39 +225,6 @@ def problems(report: Report) -> list[str]:
         for row in report.heads
         for line in row.problems
     ]
-
-
-def markdown(
-    report: Report,
-    pictures: Mapping[str, str],
-    answer: str = "",
-    first: Sequence[Table] = (),
-    open_questions: Sequence[str] = (),
-) -> str:
-    """The whole report.
-
-    Args:
-        report: What to show.
-        pictures: File name and caption of each picture beside the text.
-        answer: The answer in a sentence.
-        first: Tables that come before all others.
-        open_questions: Lines below the first table.
-    """
-    origin = report.origin
-    parts = [f"# {report.name}", origin.question, f"**{answer}**" if answer else ""]
-    parts += [_markdown_table(table) for table in first[:1]]
-    parts += [_list(open_questions)] if open_questions else []
-    parts += [_markdown_table(table) for table in first[1:]]
-    if lines := problems(report):
-        parts += ["## Members without figures", _list(lines)]
-    every = (*all_tables(report), stability_table(report), cost_table(report))
-    parts += [_markdown_table(table) for table in every]
-    parts += ["## Pictures", *(f"![{text}]({name})\n\n{text}" for name, text in pictures.items())]
-    parts += ["## How to read this", _list([*report.notes, N_NOTE, ARROWS_NOTE])]
-    parts += ["## What is not modelled", _list(report.not_modelled or ["Nothing is stated."])]
-    parts += ["## Provenance", _list(f"{name}: {text}" for name, text in origin.facts.items())]
-    parts += ["## How to reproduce", indent("\n".join(origin.commands), "    ")]
-    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _main(report: Report, title: str, axis: str) -> Table:
@@ -314,15 +268,3 @@ def _head(metric: str, split: str = "dev") -> str:
 
 def _factor(metric: str) -> float:
     return 100.0 if metric in PERCENT else 1.0
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _markdown_table(table: Table) -> str:
-    lines = [table.columns, ["---", *["---:"] * (len(table.columns) - 1)], *table.rows]
-    body = "\n".join(
-        "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in lines
-    )
-    return f"## {table.title}\n\n{body}" + (f"\n\n{table.note}" if table.note else "")

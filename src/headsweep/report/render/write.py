@@ -15,7 +15,15 @@ from rich.text import Text
 from headsweep.files import atomic_dir
 from headsweep.report.build import build_report
 from headsweep.report.content import Report
-from headsweep.report.render import page, plots, tables, verdict_tables
+from headsweep.report.render import (
+    all_tables,
+    markdown,
+    matplotlib_renderer,
+    page,
+    pictures,
+    tables,
+    verdict_tables,
+)
 
 __all__ = ["Report", "build_report", "print_report", "write_report"]
 
@@ -29,13 +37,14 @@ def write_report(report: Report, folder: Path) -> None:
     """
     with atomic_dir(folder) as temporary:
         (temporary / "report.json").write_text(report.to_json(), encoding="utf-8")
-        answer, captions = verdict_tables.answer(report), plots.captions(report)
-        open_ = verdict_tables.open_questions(report)
-        text = tables.markdown(report, captions, answer, _first(report), open_)
+        drawn = pictures.paper_pictures(report)
+        captions = {f"{picture.name}.png": picture.caption for picture in drawn}
+        text = markdown.markdown(report, captions)
         (temporary / "report.md").write_text(text, encoding="utf-8")
         (temporary / "report.html").write_text(page.page(report), encoding="utf-8")
-        for name, figure in plots.draw(report).items():
-            (temporary / name).write_bytes(plots.png(figure))
+        for picture in drawn:
+            png = matplotlib_renderer.png(matplotlib_renderer.figure(picture))
+            (temporary / f"{picture.name}.png").write_bytes(png)
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
@@ -45,7 +54,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
     answer = f"{report.name}: {verdict_tables.answer(report)}"
     console.print(answer, style="bold", highlight=False, markup=False)
     for table in (
-        *_first(report),
+        *all_tables.comparison_tables(report).values(),
         tables.main_table(report),
         tables.tails_table(report),
         tables.training_table(report),
@@ -58,15 +67,6 @@ def print_report(report: Report, console: Console | None = None) -> None:
     notes = (*report.notes, tables.N_NOTE, tables.ARROWS_NOTE, f"Not modelled: {missing}.")
     for line in (*verdict_tables.open_questions(report), *tables.problems(report), *notes):
         console.print(f"- {line}", highlight=False, markup=False)
-
-
-def _first(report: Report) -> list[tables.Table]:
-    """What a comparison comes to; nothing where nothing is compared."""
-    if not report.effects:
-        return []
-    confirmed = [verdict_tables.confirmation_table(report)] if report.confirmation else []
-    fair = [verdict_tables.fairness_table(report)] if report.fairness else []
-    return [verdict_tables.verdict_table(report), *confirmed, *fair]
 
 
 def _rich(table: tables.Table) -> RichTable:

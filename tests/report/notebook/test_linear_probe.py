@@ -14,8 +14,8 @@ from headsweep.config import FeaturesConfig, SplitConfig
 from headsweep.errors import UserError
 from headsweep.features import extract
 from headsweep.features.cache import Features, FeatureSet
-from headsweep.report import linear_probe
-from headsweep.report.render import plots
+from headsweep.report.notebook import linear_probe, track_plots
+from headsweep.report.render.matplotlib_renderer import png
 from headsweep.stats.bins import binned, pt_axis
 from headsweep.stats.metrics import evaluate
 from helpers.toy_events import ToySource, toy_events
@@ -138,10 +138,10 @@ def test_pictures_have_units() -> None:
     known: Any = Known(True)
     tracks, edges = linear_probe.read_out(known), [5.0, 20.0, 200.0, 400.0]
     for figure in (
-        plots.read_out_figure({"a line": tracks}, edges),
-        plots.residual_figure(tracks, edges),
+        track_plots.read_out_figure({"a line": tracks}, edges),
+        track_plots.residual_figure(tracks, edges),
     ):
-        assert plots.png(figure)[:4] == b"\x89PNG"
+        assert png(figure)[:4] == b"\x89PNG"
         assert all(
             axes.get_ylabel() or not axes.get_subplotspec().is_first_col() for axes in figure.axes
         )

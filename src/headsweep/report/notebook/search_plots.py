@@ -7,12 +7,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.tri import Triangulation
 
-from headsweep.report.importance import CLEAR, Importances, Range
-from headsweep.report.render.plots import COLOURS, label_log
+from headsweep.report.notebook.importance import CLEAR, Importances, Range
+from headsweep.report.render.matplotlib_renderer import ShownFigure
+from headsweep.report.render.picture import COLOURS, log_ticks, tick_word
 from headsweep.stats.metrics import Array
 from headsweep.store.trials import Trials
 
@@ -22,10 +22,10 @@ MAP = "cividis"
 LEVELS = 10
 
 
-def importance_figure(found: Importances) -> Figure:
+def importance_figure(found: Importances) -> ShownFigure:
     """Importance of each parameter with its 95% interval, beside how often chance does as much."""
     table = found.table.iloc[::-1]
-    figure = Figure(figsize=(8, 1.2 + 0.6 * len(table)), layout="constrained")
+    figure = ShownFigure(figsize=(8, 1.2 + 0.6 * len(table)), layout="constrained")
     axes = figure.subplots()
     # The interval of resampled shares need not hold the share itself.
     share, low, high, chance = table[["importance", "low", "high", "chance"]].to_numpy().T
@@ -51,7 +51,7 @@ def importance_figure(found: Importances) -> Figure:
     return figure
 
 
-def contour_figure(trials: Trials, ranges: Mapping[str, Range]) -> Figure:
+def contour_figure(trials: Trials, ranges: Mapping[str, Range]) -> ShownFigure:
     """The first objective over each pair of searched numbers, interpolated between the trials.
 
     Args:
@@ -61,7 +61,7 @@ def contour_figure(trials: Trials, ranges: Mapping[str, Range]) -> Figure:
     pairs = list(combinations(ranges, 2))
     columns = min(len(pairs), 3)
     rows = -(-len(pairs) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.6 * rows + 0.8), layout="constrained")
+    figure = ShownFigure(figsize=(4.2 * columns, 3.6 * rows + 0.8), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     values = [o.values[0] for o in trials.outcomes.values() if o.state == "complete"]
     low, high = min(values), max(values)
@@ -72,7 +72,9 @@ def contour_figure(trials: Trials, ranges: Mapping[str, Range]) -> Figure:
         axes.remove()
     bar = figure.colorbar(ScalarMappable(norm, MAP), ax=list(grid[: len(pairs)]))
     bar.set_label(f"{trials.objectives[0]}, mean over the seeds")
-    label_log(bar.ax.yaxis, low, high)
+    ticks = log_ticks(norm.vmin or 1, norm.vmax or 1)
+    bar.set_ticks(ticks, labels=[tick_word(tick) for tick in ticks])
+    bar.ax.minorticks_off()
     figure.legend(
         *grid[0].get_legend_handles_labels(), loc="outside upper center", frameon=False, ncols=3
     )

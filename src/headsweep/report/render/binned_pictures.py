@@ -1,0 +1,212 @@
+"""Pictures of metrics in bins of pT or of an angle: configurations as points, references as stairs.
+
+Configurations stand side by side in each bin. Under- and overflow are grey.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from headsweep.report.content import Report
+from headsweep.report.render.picture import (
+    Axis,
+    Panel,
+    Picture,
+    Points,
+    Series,
+    Span,
+    Stairs,
+    log_axis,
+    symlog_axis,
+)
+from headsweep.report.render.report_style import dashes, legend_title, markers
+from headsweep.report.values import REFERENCE_PT, Value
+from headsweep.stats.metrics import Array
+
+PT = ("pt", REFERENCE_PT)
+"""Axes of bins of pT, which are drawn on a logarithmic scale."""
+
+CHARGES = {"sagitta_bias_plus": True, "sagitta_bias_minus": False}
+"""The two sagitta biases, and whether their markers are filled."""
+
+
+def resolution(report: Report) -> Picture:
+    """r68 against pT on the tracks that the classical reference can use, for all."""
+    note = "All on the same tracks: those that the classical reference can use."
+    return _r68(report, REFERENCE_PT, "resolution", note)
+
+
+def resolution_of_all(report: Report) -> Picture:
+    """r68 against pT on all tracks of each configuration and reference."""
+    note = "Each on all tracks that it has an estimate for."
+    return _r68(report, "pt", "qoverpt_r68", note)
+
+
+def _r68(report: Report, axis: str, name: str, note: str) -> Picture:
+    y = log_axis("r68 of q/pT", "relative", _means(report, "qoverpt_r68", axis))
+    series = _series(report, "qoverpt_r68", axis, constant=True)
+    return _binned(report, axis, name, "q/pT resolution against pT", note, [Panel(y, series)])
+
+
+def scale_bias(report: Report) -> Picture:
+    """Median relative error of q/pT against pT."""
+    means = _means(report, "scale_bias", "pt", 100)
+    y = symlog_axis("median q/pT error", "%", 10.0, means)
+    note = "Best at 0; logarithmic beyond ±10%. Without the constant predictor."
+    panel = Panel(y, _series(report, "scale_bias", "pt", 100))
+    return _binned(report, "pt", "scale_bias", "Scale bias against pT", note, [panel])
+
+
+def charge_misid(report: Report) -> Picture:
+    """Charge misidentification against pT."""
+    y = Axis("wrong charge", "%", from_zero=True)
+    note = "The constant predictor, which has no charge, is left out."
+    panel = Panel(y, _series(report, "charge_misid", "pt", 100))
+    title = "Charge misidentification against pT"
+    return _binned(report, "pt", "charge_misid", title, note, [panel])
+
+
+def sagitta_bias(report: Report, axis: str) -> Picture:
+    """Sagitta bias in bins of ``eta`` or ``phi``, for each charge."""
+    means = [mean for name in CHARGES for mean in _means(report, name, axis)]
+    series = [
+        points
+        for name, filled in CHARGES.items()
+        for points in _head_points(report, name, axis, filled=filled)
+    ]
+    note = "Filled: positive, open: negative. Best at 0; logarithmic beyond ±1."
+    title = f"Sagitta bias by charge against {axis}"
+    panel = Panel(symlog_axis("sagitta bias", "1/TeV", 1.0, means), series)
+    return _binned(report, axis, f"sagitta_{axis}", title, note, [panel])
+
+
+def tails(report: Report) -> Picture:
+    """Outliers, and how many of the true tracks have an estimate, against |eta|."""
+    outliers = _series(report, "outlier_fraction", "abs_eta", 100)
+    efficiency = _series(report, "efficiency", "abs_eta", 100)
+    panels = [
+        Panel(Axis("efficiency", "%", range=(0, 105)), efficiency, share=0.6),
+        Panel(Axis("outliers", "%", from_zero=True), outliers),
+    ]
+    inputs = [row.inputs.partition(";")[0] for row in report.heads if row.inputs]
+    note = (
+        "Outliers: |relative q/pT error| > 0.5. Efficiency: share of the true tracks that were "
+        f"found and have an estimate. Overall, {'; '.join(dict.fromkeys(inputs))}."
+    )
+    title = "Outliers and efficiency against |eta|"
+    return _binned(report, "abs_eta", "tails", title, note, panels)
+
+
+def _binned(
+    report: Report, axis: str, name: str, title: str, note: str, panels: list[Panel]
+) -> Picture:
+    """Panels over the bins of an axis."""
+    edges = _drawn_edges(report, axis)
+    ends = {"phi": [], "abs_eta": [edges[-2:]]}.get(axis, [edges[:2], edges[-2:]])
+    spans = [Span(float(low), float(high)) for low, high in ends]
+    x = _bin_axis(report, axis, edges)
+    return Picture(name, title, note, x, panels, spans, legend=legend_title(report))
+
+
+def drawn_pt_edges(pt_edges: list[float]) -> Array:
+    """Edges of all bins of pT in GeV; under- and overflow are drawn with a factor of two."""
+    return np.array([pt_edges[0] / 2, *pt_edges, pt_edges[-1] * 2])
+
+
+def pt_bin_axis(pt_edges: list[float]) -> Axis:
+    """The axis of bins of pT, their edges as ticks."""
+    edges = drawn_pt_edges(pt_edges)
+    ends = (float(edges[0]), float(edges[-1]))
+    note = "grey: under- and overflow"
+    return Axis("true pT", "GeV", note, scale="log", range=ends, ticks=tuple(pt_edges))
+
+
+def _drawn_edges(report: Report, axis: str) -> Array:
+    """Edges of all bins as they are drawn: none is infinite."""
+    if axis in PT:
+        return drawn_pt_edges(report.pt_edges)
+    values = next(
+        found for row in report.rows if (found := report.get(row.label, "sagitta_bias", axis))
+    )
+    edges = np.array([*(value.low for value in values), values[-1].high])
+    for end, inner, width in ((0, 1, -0.3), (-1, -2, 0.3)):
+        edges[end] = edges[end] if math.isfinite(edges[end]) else edges[inner] + width
+    return edges
+
+
+def _bin_axis(report: Report, axis: str, edges: Array) -> Axis:
+    """The horizontal axis, the edges of the quoted bins as ticks."""
+    if axis in PT:
+        return pt_bin_axis(report.pt_edges)
+    ends = (float(edges[0]), float(edges[-1]))
+    if axis == "phi":
+        return Axis("true phi", "rad", range=ends, ticks=(-3, -2, -1, 0, 1, 2, 3))
+    if axis == "abs_eta":
+        return Axis("true |eta|", note="grey: overflow", range=ends, ticks=tuple(edges[:-1]))
+    return Axis("true eta", note="grey: beyond", range=ends, ticks=tuple(edges[1:-1]))
+
+
+def _series(
+    report: Report, metric: str, axis: str, factor: float = 1.0, constant: bool = False
+) -> list[Series]:
+    """A metric in bins.
+
+    Args:
+        report: What to show.
+        metric: One that the report has in bins.
+        axis: The bins.
+        factor: Multiplies the values, 100 for percent.
+        constant: Whether the constant predictor is shown; but on a logarithmic scale its values
+            would flatten all others.
+    """
+    kinds = {row.label: row.reference for row in report.references}
+    stairs = [
+        _stairs(report, label, metric, axis, factor)
+        for label in dashes(report)
+        if constant or kinds[label] != "constant predictor"
+    ]
+    return [*_head_points(report, metric, axis, factor), *stairs]
+
+
+def _head_points(
+    report: Report, metric: str, axis: str, factor: float = 1.0, filled: bool = True
+) -> list[Points]:
+    """Markers with intervals, side by side in each bin."""
+    shown = markers(report)
+    edges = _drawn_edges(report, axis)
+    edges = np.log(edges) if axis in PT else edges
+    found = []
+    for i, (label, marker) in enumerate(shown.items()):
+        share = 0.5 + min(0.14, 0.8 / len(shown)) * (i - (len(shown) - 1) / 2)
+        x = edges[:-1] + share * np.diff(edges)
+        x = np.exp(x) if axis in PT else x
+        estimates = [value.estimate for value in report.get(label, metric, axis)]
+        mean = factor * np.array([estimate.mean for estimate in estimates])
+        half = factor * np.array([estimate.half for estimate in estimates])
+        texts = hover_texts(label, report.get(label, metric, axis), factor)
+        own = replace(marker, filled=filled)
+        found.append(Points(label, x, mean, own, mean - half, mean + half, texts))
+    return found
+
+
+def _stairs(report: Report, label: str, metric: str, axis: str, factor: float) -> Stairs:
+    """A reference in bins."""
+    values = report.get(label, metric, axis)
+    mean = [factor * value.estimate.mean for value in values]
+    texts = hover_texts(label, values, factor)
+    return Stairs(label, _drawn_edges(report, axis), mean, dashes(report)[label], texts)
+
+
+def hover_texts(label: str, values: list[Value], factor: float = 1.0) -> list[str]:
+    """What a figure of a configuration or reference says under the mouse."""
+    return [f"{label}\n{v.estimate.text(factor)}\n{v.tracks:,} tracks" for v in values]
+
+
+def _means(report: Report, metric: str, axis: str, factor: float = 1.0) -> list[float]:
+    """All values of a metric in bins."""
+    return [
+        factor * value.estimate.mean
+        for row in report.rows
+        for value in report.get(row.label, metric, axis)
+    ]

@@ -1,0 +1,137 @@
+"""Pictures as figures of matplotlib, for ``report.md``, papers and notebooks."""
+
+from collections.abc import Iterable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis as MatplotlibAxis
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from headsweep.report.render.picture import Axis, Band, Line, Picture, Points, Series, Stairs
+
+SYMBOLS = {
+    "circle": "o",
+    "square": "s",
+    "diamond": "D",
+    "triangle-up": "^",
+    "triangle-down": "v",
+    "plus": "P",
+    "x": "x",
+}
+DASHES = {"solid": "-", "dash": "--", "dot": ":"}
+
+POINT = 0.72
+"""Length of a pixel of the page in points."""
+
+
+class ShownFigure(Figure):
+    """A figure that a notebook shows as a picture when it is the value of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self, dpi=100)
+
+
+def figure(picture: Picture) -> ShownFigure:
+    """A picture with a legend beside it; its note is for the text."""
+    names = max(len(panel.y.names) for panel in picture.panels)
+    size = (8, max(4.5, 1.2 + 0.5 * names))
+    figure = ShownFigure(figsize=size, layout="constrained")
+    shares = [panel.share for panel in picture.panels]
+    grid = figure.subplots(len(shares), sharex=True, squeeze=False, height_ratios=shares)
+    handles: dict[str, Any] = {}
+    for axes, panel in zip(grid.flat, picture.panels, strict=True):
+        for span in picture.spans:
+            area = axes.axvspan(span.low, span.high, color="0.92", zorder=0)
+            if span.label:
+                handles.setdefault(span.label, area)
+        for series in panel.series:
+            handle = _draw(axes, series)
+            if not isinstance(series, Band):
+                # The last line stands for its label: it is solid.
+                handles[series.label] = handle
+        _set_axis(axes, "y", panel.y)
+        axes.grid(color="0.9", linewidth=0.6)
+        axes.set_axisbelow(True)
+    _set_axis(grid.flat[-1], "x", picture.x)
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside right upper",
+        frameon=False,
+        title=picture.legend or None,
+    )
+    return figure
+
+
+def png(figure: Figure, dpi: int = 150) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
+def _draw(axes: Axes, series: Series) -> Any:
+    """Draw a series and return what stands for it in a legend."""
+    match series:
+        case Points():
+            return _draw_points(axes, series)
+        case Line():
+            (line,) = axes.plot(series.x, series.y, DASHES[series.dash], color=series.colour)
+            line.set_linewidth(POINT * series.width)
+            line.set_drawstyle("steps-post" if series.steps else "default")
+            return line
+        case Stairs():
+            dash = DASHES[series.dash]
+            y, edges = np.asarray(series.y), np.asarray(series.edges)
+            return axes.stairs(y, edges, baseline=None, color="black", linestyle=dash)
+        case Band():
+            area = axes.fill_between(series.x, series.low, series.high, color=series.colour)
+            area.set(alpha=0.2, linewidth=0)
+            return area
+
+
+def _draw_points(axes: Axes, points: Points) -> Any:
+    marker = points.marker
+    y = np.asarray(points.y, float)
+    reach = None
+    if len(points.low):
+        reach = np.nan_to_num([y - points.low, np.asarray(points.high) - y])
+    return axes.errorbar(
+        points.x,
+        y,
+        reach,
+        fmt=SYMBOLS[marker.symbol],
+        color=marker.colour,
+        ms=POINT * marker.size,
+        ecolor=marker.colour,
+        mfc=marker.colour if marker.filled else "none",
+        mec=marker.border or marker.colour,
+        capsize=2,
+        elinewidth=1.2,
+    )
+
+
+def _set_axis(axes: Axes, which: str, axis: Axis) -> None:
+    """Scale, limits, ticks and title of the axis ``x`` or ``y``."""
+    own: MatplotlibAxis = axes.xaxis if which == "x" else axes.yaxis
+    if axis.scale == "log":
+        axes.set(**{f"{which}scale": "log"})
+    elif axis.scale == "symlog":
+        # With 0.9 the threshold lies as far from 0 as a decade is long, as on the page.
+        options = {"linthresh": axis.threshold, "linscale": 0.9}
+        (axes.set_xscale if which == "x" else axes.set_yscale)("symlog", **options)
+        (axes.axvline if which == "x" else axes.axhline)(0, color="grey", lw=0.8, zorder=1)
+    limits = axis.range or (axes.get_xlim() if which == "x" else axes.get_ylim())
+    if axis.ticks is not None:
+        own.set_ticks(axis.ticks, axis.words)
+        own.set_minor_locator(NullLocator())
+    axes.set(**{f"{which}lim": (max(limits[0], 0) if axis.from_zero else limits[0], limits[1])})
+    own.set_label_text(axis.title)
+
+
+def draw_all(pictures: Iterable[Picture]) -> dict[str, Figure]:
+    """A figure of each picture, by its name."""
+    return {picture.name: figure(picture) for picture in pictures}

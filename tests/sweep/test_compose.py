@@ -1,0 +1,39 @@
+"""Composition of jobs: one after the other as each alone, and wrong words refused by name."""
+
+import pytest
+
+from headsweep.errors import UserError
+from headsweep.sweep.compose import loaded_sweep
+from headsweep.sweep.plan import make_plan
+
+SMALL = ["data=tiny", "backbone=truth"]
+JOBS = [
+    ["optim.lr=0.1"],
+    ["head=simpler", "optim.lr=0.1"],
+    ["optim.lr=0.1", "pooling.width=half"],
+    ["head=simpler", "head.dropout=0.3"],
+    ["optim.lr=0.1"],
+]
+
+
+def test_what_was_composed_before_changes_no_job() -> None:
+    with loaded_sweep(["name=s", *SMALL], None) as sweep:
+        together = [sweep.compose([*SMALL, *job]) for job in JOBS]
+    for job, composed in zip(JOBS, together, strict=True):
+        [alone] = make_plan([*SMALL, *job], multirun=False).jobs
+        assert composed.resolved == alone.resolved
+        assert composed.labels == alone.labels
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("head.dropot=0.1", "dropot"),
+        ("optim.lr=much", "lr"),
+        ("head=simplest", "head/simplest"),
+        ("optim.steps=0", "optim.steps=0"),
+    ],
+)
+def test_a_wrong_word_is_named(override: str, named: str) -> None:
+    with loaded_sweep(["name=s", *SMALL], None) as sweep, pytest.raises(UserError, match=named):
+        sweep.compose([*SMALL, override])
