@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help ablation test test-fast lint calibrate killmatrix ui screenshots
+.PHONY: help ablation test test-fast lint calibrate killmatrix docs ui screenshots
 # Where `make screenshots` finds a finished `sweeps=presets`.
 ROOT ?= runs
 # One more than there are cores: many tests wait for a process or a server.
@@ -34,6 +34,9 @@ calibrate: .venv/installed ## Count the wrong verdicts on real seeds; reads ../s
 
 killmatrix: .venv/installed-dev ## Kill searches 50 times and compare them with one left alone.
 	PYTHONPATH=tests $(BIN)/python -m helpers.killing --kills 50
+
+docs: .venv/installed-dev ## Build the documentation into site/; open site/index.html.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 ui: .venv/installed ## Open the runs in MLflow on 127.0.0.1.
 	$(BIN)/headsweep ui

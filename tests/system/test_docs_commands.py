@@ -1,0 +1,228 @@
+"""Every command, Python block and error message of README and documentation runs, at smoke size."""
+
+import logging
+import re
+import shlex
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from headsweep import cli
+from headsweep.events import spectrometer as events_spectrometer
+from headsweep.events.acts_csv import convert
+from headsweep.events.hepattn_files import write_hepattn
+from headsweep.events.simulation import simulate_chunks
+from headsweep.sweep import worker
+from headsweep.sweep.worker_pool import WorkerPool
+from helpers import documents
+
+pytestmark = pytest.mark.slow
+
+Command = Callable[..., tuple[int, str, str]]
+
+SMALL = ["optim.steps=2", "optim.batch_size=16", "workers=1"]
+TINY = ["data=tiny", "data.source.events=60", "backbone=truth"]
+
+ELSEWHERE = {
+    "make ablation": "a fresh clone, before each release",
+    "make test": "this suite",
+    "headsweep ui": "tests/store/tracking/test_server.py",
+}
+"""Commands that are not run here, and where they are."""
+
+LOG = "docs/log.md"
+"""Its commands are composed and checked, but train nothing."""
+
+PREPARED = {
+    "train sweeps=presets": ["seeds=2", "tracking=false"],
+    "train sweeps=search": ["hydra.sweeper.n_trials=3", "seeds=1"],
+    "train sweeps=confirm study=search top=3": ["seeds=2", "tracking=false"],
+    "train sweeps=claims": ["seeds=2", "tracking=false"],
+    "train --config-dir my_conf sweeps=narrow": ["seeds=2", "tracking=false"],
+}
+"""Sweeps whose runs other commands read, the search with MLflow: trained once."""
+
+
+def lines() -> dict[str, set[str]]:
+    """Every command of the documentation, with the pages that have it."""
+    found: dict[str, set[str]] = {}
+    for page, text in documents.pages().items():
+        for line in documents.commands(text):
+            found.setdefault(line, set()).add(page)
+    return found
+
+
+def test_every_command_is_run_somewhere() -> None:
+    assert len(lines()) > 60
+    unknown = [line for line in lines() if not re.match(r"(PYTHONPATH=\w+ )?headsweep ", line)]
+    assert set(unknown) <= set(ELSEWHERE)
+    readme = documents.commands(documents.pages()["README.md"])
+    assert {"make ablation", "make test"} <= set(readme)
+
+
+def write_all_files(folder: Path) -> None:
+    """Write the files of ``my_conf`` and ``my_code`` that the pages show."""
+    for text in documents.pages().values():
+        documents.write_files(text, folder)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages call FOLDER and CSV_FOLDER, for each kind of data."""
+    root = tmp_path_factory.mktemp("folders")
+    (root / "hepattn").mkdir()
+    write_hepattn(root / "hepattn", simulate_chunks(60, 5))
+    csv = root / "csv"
+    csv.mkdir()
+    rng = np.random.default_rng(0)
+    n = 120
+    particles = pd.DataFrame({"event_id": np.arange(n) // 2, "particle_id": np.arange(n) + 1})
+    particles["q"] = rng.choice([-1, 1], n)
+    particles[["px", "py", "pz"]] = rng.normal(size=(n, 3))
+    particles.to_csv(csv / "particles.csv", index=False)
+    hits = particles.loc[particles.index.repeat(9), ["event_id", "particle_id"]]
+    hits[["tx", "ty", "tz"]] = rng.normal(size=(9 * n, 3)) * 100
+    hits["tt"] = np.hypot(np.hypot(hits["tx"], hits["ty"]), hits["tz"]) / 299.8
+    hits["geometry_id"] = 1
+    hits.to_csv(csv / "hits.csv", index=False)
+    convert(csv, root / "tracks")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of all prepared sweeps, by the documented commands at smoke size."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_all_files(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("HYDRA_FULL_ERROR", "1")
+        for line, small in PREPARED.items():
+            patch.setattr(sys, "argv", ["headsweep", *line.split(), *small, *SMALL, *TINY])
+            with pytest.raises(SystemExit) as caught:
+                cli.main()
+            assert not caught.value.code
+    logging.disable(logging.NOTSET)
+    return folder / "runs"
+
+
+@pytest.fixture
+def here(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are trained in this process, without the seconds that a worker takes to start.
+
+    Those of ``trained`` have workers, as those of tests/sweep/test_runner.py.
+    """
+
+    def run(pool: WorkerPool) -> None:
+        hydra = GlobalHydra.instance()
+        command = hydra.hydra
+        hydra.clear()  # a process has one, and here it is the worker's for a while
+        try:
+            worker.work(pool.order, threading.Event())
+        finally:
+            hydra.hydra = command
+
+    monkeypatch.setattr(WorkerPool, "run", run)
+    monkeypatch.setattr(events_spectrometer, "TEST_EVENTS", 100)
+    write_all_files(tmp_path)
+
+
+def smaller_training(words: list[str]) -> list[str]:
+    """The words of a ``train`` command, so that it trains for a moment on a few events."""
+    line = " ".join(words)
+    if "--cfg" in words or "install=bash" in words:
+        return words
+    search = "sweeps=search" in words or "n_trials=" in line
+    given = ("optim.steps=", "hydra.sweeper.n_trials=")
+    words = [w for w in words if not w.startswith(given)] + [*SMALL, "tracking=false"]
+    if "data=" not in line:
+        # An arm without raw hits needs encoded ones.
+        words += TINY[:2] if "sweeps=leave_one_out" in words else TINY
+    elif "data=acts" in words and "data.split.folds=null" not in words:
+        words += ["data.split.folds=2", "data.repeats=1"] if "sweeps=" in line else []
+    if "sweeps=arm_rates" in words:
+        words.append("arm=baseline,no_layernorm")
+    if search:
+        return [*words, "hydra.sweeper.n_trials=2", "seeds=1"]
+    return [*words, "seeds=2"] if "sweeps=" in line else words
+
+
+@pytest.mark.parametrize("line", sorted(set(lines()) - set(ELSEWHERE)))
+@pytest.mark.usefixtures("here")
+def test_a_command(
+    line: str,
+    command: Command,
+    folders: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if line.startswith("PYTHONPATH="):
+        monkeypatch.syspath_prepend(tmp_path / "my_code")
+        line = line.partition(" ")[2]
+    words = [w.replace("CSV_FOLDER", str(folders / "csv")) for w in shlex.split(line)[1:]]
+    written = "simulate" in words or "convert-acts" in words
+    tracks = "data=acts" in words or "data=mine" in words
+    data = tmp_path / "written" if written else folders / ("tracks" if tracks else "hepattn")
+    words = [w.replace("FOLDER", str(data)) for w in words]
+    again = PREPARED.get(" ".join(words))
+    match words[0]:
+        case "train" if lines().get(f"headsweep {' '.join(words)}") == {LOG}:
+            words = [*smaller_training(words), "--dry-run"]
+        case "train" if again is not None:  # it has been run, and finds that all is done
+            shutil.copytree(trained, tmp_path / "runs")
+            words += [*again, *SMALL, *TINY]
+        case "train":
+            if any(w.startswith("study=") for w in words):
+                shutil.copytree(trained, tmp_path / "runs")
+            words = smaller_training(words)
+        case "data" if "inspect" in words and "data=" not in line:
+            words += TINY[:2]
+        case "backbone":
+            words += ["--steps", "2"]
+        case "list" | "clean" | "study" | "sync" | "report" | "predict" | "plan":
+            shutil.copytree(trained, tmp_path / "runs")
+    code, out, err = command(*words)
+    assert code == 0, err
+    if again is not None:
+        assert re.search(r"(\d+) of \1 \w+ are done, \1 (of them )?were there before", out)
+
+
+def sessions() -> list[tuple[str, list[str]]]:
+    """Every command of the documentation whose output stands below it."""
+    return [found for text in documents.pages().values() for found in documents.sessions(text)]
+
+
+@pytest.mark.parametrize(("line", "printed"), sessions())
+@pytest.mark.usefixtures("here")
+def test_a_message(
+    line: str, printed: list[str], command: Command, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "runs")
+    words = shlex.split(line)[1:]
+    if "sweeps=presets" in words:
+        words += [*SMALL[1:], *TINY, "seeds=2", "tracking=false"]
+    code, out, err = command(*words)
+    assert code != 0
+    found = " ".join((out + err).split())
+    for expected in printed:
+        assert " ".join(expected.split()) in found
+
+
+def test_the_python_page(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(trained, tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    page = documents.pages()["docs/how-to/python.md"]
+    space: dict[str, object] = {}
+    for block in documents.blocks("python", page):
+        exec(block, space)
+    plt.close("all")
+    assert (tmp_path / "r68.png").stat().st_size > 0
