@@ -1,4 +1,4 @@
-"""What a training command shows while it works: progress from the run folders, and the dry run."""
+"""Terminal output: progress bars, and tables that fit."""
 
 import sys
 import threading
@@ -14,18 +14,18 @@ from rich.text import Text
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 10.0
-"""How often a line is printed where the output is not a terminal."""
+"""Seconds between two progress lines where the output is not a terminal."""
 
 
 def console(stderr: bool = False) -> Console:
-    """Where to print; into a pipe rich would fold tables to 80 columns."""
+    """Console to print on; in a pipe 140 columns wide, as rich would fold tables to 80."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else 140)
 
 
 @dataclass(frozen=True)
 class State:
-    """How far a training or a sweep is.
+    """Progress of a training or a sweep.
 
     Attributes:
         summary: The counts as words.

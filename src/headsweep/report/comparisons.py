@@ -22,7 +22,7 @@ from headsweep.stats.verdict import Verdict, compare, compare_blocks
 from headsweep.store.labels import Block
 
 BLIND_MISID, BLIND_R68 = 0.40, 0.9
-"""Where the upper 95% limits are not below these, nothing is known of charge and pT (heads.md)."""
+"""Limits of no information: a head needs upper 95% limits of wrong charge and r68 below these."""
 
 INFORMED = ("qoverpt", "pt_", "charge", "scale")
 """Beginnings of metrics that need information on charge or pT."""

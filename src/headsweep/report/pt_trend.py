@@ -34,7 +34,7 @@ class PtTrend:
 
     @classmethod
     def find(cls, row: Row, bins: Bins) -> "PtTrend":
-        """Those of a configuration's tracks, over all folds.
+        """The bins of a configuration's tracks, over all folds.
 
         Raises:
             UserError: Fewer than four quoted bins have enough tracks.

@@ -21,7 +21,7 @@ from headsweep.stats.widths import abs68, core, iterative_rms, rms
 
 Array = NDArray[np.float64]
 Best = Literal["lower", "higher", "zero", "one"]
-"""Where a metric is best: as low or as high as can be, or at a value."""
+"""Best value of a metric: as low or as high as can be, or 0 or 1."""
 
 OUTLIER = 0.5
 """|rho| above which a track is an outlier."""

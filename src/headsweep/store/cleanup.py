@@ -1,4 +1,4 @@
-"""What the folders under a root hold and cost, and the removal of what nothing uses."""
+"""Size of the sweeps below a root, and removal of files that nothing uses."""
 
 import os
 import shutil

@@ -17,7 +17,7 @@ FOLD_KEYS = ("data.split.fold", "data.split.seed")
 
 
 class TargetKey(NamedTuple):
-    """What the losses of a training are of; they are comparable within one target only."""
+    """Target of a training's losses; they are comparable within one target only."""
 
     name: str
     relative: bool
@@ -151,7 +151,7 @@ def _value(config: Mapping[str, Any], key: str) -> str:
 
 
 def _own_choices(job: StoredJob) -> dict[str, str]:
-    """What tells a job's row from others: not the folds that the row holds all of."""
+    """Choices that tell a job's row from others, without the folds, all of which a row holds."""
     return {k: v for k, v in job.choices.items() if not (job.folds and k in FOLD_KEYS)}
 
 

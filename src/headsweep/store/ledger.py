@@ -50,7 +50,7 @@ class Readings:
     before: list[Reading]
 
     def words(self) -> str:
-        """How often the sample was read before, and for what: ``read twice before, ..``."""
+        """Earlier readings of the sample as words: ``read twice before, ..``."""
         sweeps = Counter(reading.sweep for reading in self.before)
         by = ", ".join(f"{name} {count}x" for name, count in sweeps.items())
         return f"read {len(self.before)}x before ({by})" if by else "never read before"

@@ -1,4 +1,4 @@
-"""How a job of a sweep ended, and which trials of a search are best."""
+"""Outcome of a job of a sweep, and the best trials of a search."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ COUNTS = ("params_total",)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended.
+    """Outcome of a task.
 
     Attributes:
         state: ``complete``, ``pruned`` or ``failed``.

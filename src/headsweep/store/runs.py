@@ -131,7 +131,7 @@ def read_spec(folder: Path) -> dict[str, Any]:
 
 
 def root_id(root: Path) -> str:
-    """What tells a root from others on the same server; goes with the folder when it is moved."""
+    """Identifier of a root on a shared server; it moves with the folder."""
     path = root / paths.ROOT_ID
     if not path.exists():
         write_atomic(path, secrets.token_hex(8).encode())

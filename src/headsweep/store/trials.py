@@ -1,4 +1,4 @@
-"""How far a search is, and what its trials say, read from its folders."""
+"""Finished trials of a search, read from its folders."""
 
 import statistics
 from collections import Counter
@@ -12,7 +12,7 @@ from headsweep.store.runs import read_results, read_spec
 from headsweep.terminal import duration
 
 SHOWN = 10
-"""So many of the best trials are shown."""
+"""Number of the best trials that are shown."""
 
 Outcomes = dict[int, Outcome]
 """Outcome of each finished trial, by number."""
@@ -52,7 +52,7 @@ class Trials:
 
     @classmethod
     def read(cls, folder: Path) -> "Trials | None":
-        """Those in a sweep's folder; None for a grid or a single run."""
+        """Trials in a sweep's folder; None for a grid or a single run."""
         spec = read_spec(folder)
         if "search" not in spec:
             return None
@@ -100,7 +100,7 @@ class Trials:
         return replace(self, outcomes=outcomes, objectives=objectives, directions=directions)
 
     def note(self) -> str:
-        """What a report shows of a search, and what it is worth."""
+        """Note of a report on a search: what is shown, and that it flatters itself."""
         done, what = len(self.outcomes), f"the best {len(self.best())}"
         if len(self.objectives) > 1:
             what = "the Pareto front"
@@ -112,7 +112,7 @@ class Trials:
 
 
 def usable(outcomes: Outcomes) -> str:
-    """How many trials say something: ``usable: 27 of 30 (9 pruned), 3 failed``."""
+    """Counts of usable trials: ``usable: 27 of 30 (9 pruned), 3 failed``."""
     counts = Counter(outcome.state for outcome in outcomes.values())
     words = f"usable: {counts['complete'] + counts['pruned']} of {len(outcomes)}"
     words += f" ({counts['pruned']} pruned)" if counts["pruned"] else ""
@@ -138,7 +138,7 @@ def describe(number: int, outcome: Outcome, objectives: Sequence[str]) -> str:
 
 
 def parameters(outcome: Outcome) -> str:
-    """What the search chose, as words."""
+    """Chosen parameters of a trial, as words."""
     return ", ".join(f"{key}={_short(value)}" for key, value in outcome.params.items())
 
 

@@ -1,4 +1,4 @@
-"""Who is who among the configurations that the document's claims compare."""
+"""Roles of the configurations that the document's claims compare."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,11 +18,11 @@ ROLES: Mapping[str, Mapping[str, object]] = {
     "half": {WIDTH: "half"},
     "before": {WIDTH: "half", LAYERS: 1},
 }
-"""Who is compared, by all that it changes in the first configuration; rates may differ, too."""
+"""Changes of each role against the first configuration; learning rates may differ, too."""
 
 
 def find_roles(configs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Which configuration has which of ``ROLES``.
+    """Find the configuration of each role.
 
     Args:
         configs: Resolved configurations, the control first; those that differ in the fold of a

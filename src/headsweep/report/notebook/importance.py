@@ -1,4 +1,4 @@
-"""What a search says of its parameters: importances with their uncertainty, and their ranges.
+"""Importances of a search's parameters with their uncertainty, and the searched ranges.
 
 Importance is PED-ANOVA's: how much the parameter's distribution among the best trials differs from
 that among all. It is estimated from some dozen trials, so it is shown with what resampling the
@@ -47,7 +47,7 @@ LEAST = 4
 
 @dataclass(frozen=True)
 class Range:
-    """Where a number was searched: its limits, whether on a log scale, and whether it is whole."""
+    """Searched range of a number: limits, log scale, whole numbers only."""
 
     low: float
     high: float
@@ -78,7 +78,7 @@ class Importances:
     objective: str
 
     def note(self) -> str:
-        """What the importances rest on."""
+        """Basis of the importances, in words."""
         unclear = [str(name) for name, row in self.table.iterrows() if row["chance"] > CLEAR]
         words = (
             f"From {self.complete + self.pruned} trials, {self.pruned} of them pruned and counted "
@@ -209,7 +209,7 @@ def _trial(trial: "FrozenTrial", value: float) -> "FrozenTrial":
 
 
 def _count(values: Array, best: float) -> int:
-    """How many trials count as the best: a share of all, but none that shares the last place."""
+    """Number of the best trials: a share of all, without those that share the last place."""
     wanted = math.ceil(best * len(values))
     return max(min(wanted, int((values < values.max()).sum())), 1)
 

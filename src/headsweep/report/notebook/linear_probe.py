@@ -1,4 +1,4 @@
-"""What the pooled features carry of the bending: a linear read-out, with no head and no training.
+"""Linear read-out of pooled features: how much of the bending they carry, without a head.
 
 A head sees a track through averages, sums and extremes over its hits. If a straight line through
 those numbers finds the charge, it is there for the taking; the heads show what a curved one finds.
@@ -35,7 +35,7 @@ RIDGES = tuple(float(value) for value in np.logspace(-3, 4, 15))
 """Strengths that are tried, in units of the mean squared weight of a track."""
 
 PARTS = ("raw", "encoded")
-"""What is pooled: the hit features, or what the transformer makes of them."""
+"""Pooled vectors: the hit features, or the transformer's encoded hits."""
 
 
 def feature_sets(
@@ -72,7 +72,7 @@ def feature_sets(
 
 
 def pooled(split: Features, part: str = "raw") -> Array:
-    """What a head with the identity as projection would see of each track.
+    """Input of a head whose projection is the identity, for each track.
 
     Args:
         split: T tracks with their hits.
@@ -155,7 +155,7 @@ def read_out(cache: FeatureSet, part: str = "raw", split: str = "val") -> Tracks
 
 
 def correlations(cache: FeatureSet, part: str = "raw") -> pd.DataFrame:
-    """How strongly each pooled hit feature goes with q/pT on training.
+    """Correlation of each pooled hit feature with q/pT on training.
 
     Args:
         cache: The frozen features.

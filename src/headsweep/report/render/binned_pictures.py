@@ -199,7 +199,7 @@ def _stairs(report: Report, label: str, metric: str, axis: str, factor: float) -
 
 
 def hover_texts(label: str, values: list[Value], factor: float = 1.0) -> list[str]:
-    """What a figure of a configuration or reference says under the mouse."""
+    """Text under the mouse of each point of a configuration or reference."""
     return [f"{label}\n{v.estimate.text(factor)}\n{v.tracks:,} tracks" for v in values]
 
 

@@ -35,7 +35,7 @@ LONG = 30
 NO_NETWORK = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 )
-"""What the page may load, for the browser to enforce: nothing."""
+"""Content security policy of the page: the browser lets it load nothing."""
 
 
 def page(report: Report) -> str:

@@ -283,7 +283,7 @@ def symlog_axis(
 
 
 def symlog(value: float, threshold: float) -> float:
-    """Where a value is drawn on a symlog axis: 1 is the threshold, each decade adds 1."""
+    """Drawn position on a symlog axis: 1 is the threshold, each decade adds 1."""
     share = value / threshold
     return share if abs(share) <= 1 else math.copysign(1 + math.log10(abs(share)), share)
 

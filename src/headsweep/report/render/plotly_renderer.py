@@ -86,7 +86,7 @@ def _domains(panels: Iterable[Panel]) -> list[list[float]]:
 
 
 def _place(axis: Axis) -> Place:
-    """Where a value is drawn; plotly.js itself has linear and logarithmic axes."""
+    """Drawn position of a value; plotly.js itself has linear and logarithmic axes only."""
     return (lambda v: symlog(v, axis.threshold)) if axis.scale == "symlog" else float
 
 

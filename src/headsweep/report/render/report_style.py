@@ -1,4 +1,4 @@
-"""Which configurations a picture shows, and how each configuration and reference looks."""
+"""Selection of the configurations in a picture; colour, marker and line of each."""
 
 from headsweep.report.content import Report
 from headsweep.report.render.picture import COLOURS, SYMBOLS, Dash, Marker

@@ -33,7 +33,7 @@ COSTS: dict[str, tuple[str, str, Callable[[HeadSummary], float]]] = {
     "flops": ("operations of a prediction", "FLOP", lambda row: row.flops),
     "seconds": ("training time", "s", lambda row: row.seconds),
 }
-"""What a configuration costs: label and unit of the axis, and value."""
+"""Costs of a configuration: label and unit of the axis, and value."""
 
 LOSSES: dict[str, Dash] = {"train": "dot", "val": "solid"}
 """Lines of the losses of a training."""
@@ -95,7 +95,7 @@ def effects(report: Report, metric: str) -> Picture:
 def _change(
     verdict: Verdict, metric: str, against: str
 ) -> tuple[Callable[[float], float], str, str]:
-    """How a difference of a verdict is shown: a function, the label and the unit of its axis."""
+    """Axis of a verdict's difference: conversion of its values, label and unit."""
     if verdict.scale == "log":
         return lambda value: 100 * math.expm1(value), f"change of {metric}{against}", "%"
     percent = metric in tables.PERCENT

@@ -110,7 +110,7 @@ def training_table(report: Report) -> Table:
 
 
 def beside_table(report: Report) -> Table:
-    """How soon the trainings reach the control's loss, and whether they spike as often."""
+    """Table of the trainings: steps to the control's loss, and loss spikes."""
     control = report.rows[0].label
     rows = [
         [
@@ -139,7 +139,7 @@ def _to_control(shares: Sequence[float]) -> str:
 
 
 def stability_table(report: Report) -> Table:
-    """How much the members of a configuration differ, and how steady their trainings are."""
+    """Table of the spread over members, and of how steady their trainings are."""
     rows = []
     for about in report.heads:
         if about.finished:

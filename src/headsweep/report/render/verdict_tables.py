@@ -161,7 +161,7 @@ def _range(effect: Effect, low: float, high: float) -> str:
 
 
 def confirmation_table(report: Report) -> Table:
-    """What became of the search's values: on fresh seeds, and then on other events."""
+    """Table of a confirmation: the search's values, on fresh seeds, and on other events."""
     found = report.confirmation
     assert found is not None
     compared = [
