@@ -17,7 +17,7 @@ from headsweep.config import config_root
 
 FOLDER = config_root() / "notebooks"
 PICTURES = {"ablation": 5, "search": 4, "anatomy": 2}
-"""How many pictures each notebook has, which are all that there are."""
+"""Number of pictures of each notebook; there are no other notebooks."""
 
 PARAMETERS = {
     "ablation": {"name": "presets", "arms": "before_after"},

@@ -1,4 +1,4 @@
-"""Which configurations a picture shows, and how each configuration and reference looks."""
+"""Choice of the configurations in a picture, and look of configurations and references."""
 
 from headsweep.report.content import Report
 from headsweep.report.render.picture import COLOURS, SYMBOLS, Dash, Marker

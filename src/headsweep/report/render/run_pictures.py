@@ -33,7 +33,7 @@ COSTS: dict[str, tuple[str, str, Callable[[HeadSummary], float]]] = {
     "flops": ("operations of a prediction", "FLOP", lambda row: row.flops),
     "seconds": ("training time", "s", lambda row: row.seconds),
 }
-"""What a configuration costs: label and unit of the axis, and value."""
+"""Costs of a configuration: label and unit of the axis, and value."""
 
 LOSSES: dict[str, Dash] = {"train": "dot", "val": "solid"}
 """Lines of the losses of a training."""
@@ -56,7 +56,8 @@ def compared_metrics(report: Report) -> list[str]:
 def effects(report: Report, metric: str) -> Picture:
     """Every comparison in one metric with both intervals and the margin.
 
-    A comparison without a verdict, or whose spread has no size, has a row with that word.
+    A comparison without a verdict, or without a size (one seed has no spread), has a row that
+    says so.
     """
     found = [effect for effect in report.effects if effect.metric == metric]
     several = len({effect.control for effect in found}) > 1
@@ -95,7 +96,7 @@ def effects(report: Report, metric: str) -> Picture:
 def _change(
     verdict: Verdict, metric: str, against: str
 ) -> tuple[Callable[[float], float], str, str]:
-    """How a difference of a verdict is shown: a function, the label and the unit of its axis."""
+    """Function from a difference of a verdict to the shown number; label and unit of its axis."""
     if verdict.scale == "log":
         return lambda value: 100 * math.expm1(value), f"change of {metric}{against}", "%"
     percent = metric in tables.PERCENT
