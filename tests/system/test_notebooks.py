@@ -115,6 +115,15 @@ def test_a_notebook_calls_functions_and_defines_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
+def test_a_notebook_needs_the_public_interface_only(name: str) -> None:
+    nodes = [node for cell in code(read(name)) for node in ast.walk(ast.parse(cell.source))]
+    assert not [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    assert "headsweep" in found
+    assert found <= {"headsweep", "matplotlib", "numpy", "pandas"}
+
+
+@pytest.mark.parametrize("name", PICTURES)
 def test_what_is_committed_was_run(name: str) -> None:
     path, notebook = FOLDER / f"{name}.ipynb", read(name)
     cells = code(notebook)
