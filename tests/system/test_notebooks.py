@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 FOLDER = config_root() / "notebooks"
 PICTURES = {"ablation": 5, "search": 4, "anatomy": 2}
-"""How many pictures each notebook has, which are all that there are."""
+"""Number of pictures of each notebook; there are no other notebooks."""
 
 PARAMETERS = {
     "ablation": {"name": "presets", "arms": "before_after"},
@@ -114,6 +114,15 @@ def test_a_notebook_calls_functions_and_defines_none(name: str) -> None:
     assert all(isinstance(line, ast.Assign) for line in parameters)
     names = [ast.unparse(line.targets[0]) for line in parameters if isinstance(line, ast.Assign)]
     assert names == ["root", *PARAMETERS[name]]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_notebook_needs_the_public_interface_only(name: str) -> None:
+    nodes = [node for cell in code(read(name)) for node in ast.walk(ast.parse(cell.source))]
+    assert not [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    assert "headsweep" in found
+    assert found <= {"headsweep", "matplotlib", "numpy", "pandas"}
 
 
 @pytest.mark.parametrize("name", PICTURES)

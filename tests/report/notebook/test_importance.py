@@ -1,4 +1,4 @@
-"""What a search says of its parameters, on searches whose answer is known."""
+"""Importances and pictures of searches whose answer is known."""
 
 from pathlib import Path
 

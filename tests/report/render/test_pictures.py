@@ -1,4 +1,4 @@
-"""What the pictures of a report show: values, units, scales and who is left out."""
+"""The description of a report's pictures: values, units, scales and references."""
 
 import math
 import re

@@ -62,7 +62,7 @@ EVERYTHING = Picture(
 
 @pytest.fixture(scope="module")
 def plotly() -> dict[str, Any]:
-    return plotly_renderer.figure(EVERYTHING)
+    return plotly_renderer.draw(EVERYTHING)
 
 
 def test_plotly_takes_it_and_all_numbers_are_finite(plotly: dict[str, Any]) -> None:
@@ -112,7 +112,7 @@ def test_panels_stand_below_each_other(plotly: dict[str, Any]) -> None:
 
 
 def test_matplotlib_draws_the_same_values() -> None:
-    figure = matplotlib_renderer.figure(EVERYTHING)
+    figure = matplotlib_renderer.draw(EVERYTHING)
     assert matplotlib_renderer.png(figure).startswith(b"\x89PNG")
     upper, lower = figure.axes
     assert (upper.get_xscale(), upper.get_yscale()) == ("log", "symlog")
@@ -133,7 +133,7 @@ def test_matplotlib_draws_the_same_values() -> None:
 def test_matplotlib_keeps_the_limits_of_the_values() -> None:
     axis = symlog_axis("bias", "%", 10.0, [-200.0, 3.0])
     points = Points("a", [1, 2], [-200.0, 3.0], Marker("red"))
-    figure = matplotlib_renderer.figure(
+    figure = matplotlib_renderer.draw(
         Picture("p", "", "", Axis("x", from_zero=True), [Panel(axis, [points])])
     )
     low, high = figure.axes[0].get_ylim()

@@ -1,1 +1,1 @@
-"""Code that only the notebooks use: importances and contours of a search, a linear read-out."""
+"""Code that only the notebooks use: a closer look at a search, and a linear read-out."""

@@ -1,4 +1,4 @@
-"""Importances of a search's parameters with their uncertainty, and the searched ranges.
+"""Importances of the parameters of a search with their uncertainty, and the searched ranges.
 
 Importance is PED-ANOVA's: how much the parameter's distribution among the best trials differs from
 that among all. It is estimated from some dozen trials, so it is shown with what resampling the
@@ -47,7 +47,7 @@ LEAST = 4
 
 @dataclass(frozen=True)
 class Range:
-    """Searched range of a number: limits, log scale, whole numbers only."""
+    """Searched range of a number: its limits, whether on a log scale, and whether it is whole."""
 
     low: float
     high: float
@@ -78,7 +78,7 @@ class Importances:
     objective: str
 
     def note(self) -> str:
-        """Basis of the importances, in words."""
+        """Number of trials behind the importances, and the parameters not told from chance."""
         unclear = [str(name) for name, row in self.table.iterrows() if row["chance"] > CLEAR]
         words = (
             f"From {self.complete + self.pruned} trials, {self.pruned} of them pruned and counted "
@@ -154,6 +154,19 @@ def importances(
         raise UserError(f"importances need {LEAST} trials or more, there are {len(found)}")
     if "complete" not in states:
         raise UserError("importances need a complete trial, all were pruned")
+    return Importances(
+        table=_table(found, rng, resamples, best),
+        complete=states.count("complete"),
+        pruned=states.count("pruned"),
+        best=_count(np.array([trial.values[0] for trial in found]), best),
+        objective=trials.objectives[0],
+    )
+
+
+def _table(
+    found: "Sequence[FrozenTrial]", rng: np.random.Generator, resamples: int, best: float
+) -> pd.DataFrame:
+    """Table of importances, see ``Importances``."""
     values = np.array([trial.values[0] for trial in found])
     names, n = sorted({name for trial in found for name in trial.params}), len(found)
 
@@ -166,7 +179,7 @@ def importances(
     resampled = [rng.integers(n, size=n) for _ in range(resamples)]
     boot = np.array([_shares(differences(rows, values[rows])) for rows in resampled])
     dealt = np.array([differences(everyone, rng.permutation(values)) for _ in range(resamples)])
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "importance": _shares(point),
             "low": np.quantile(boot, 0.025, axis=0),
@@ -176,13 +189,6 @@ def importances(
         },
         index=pd.Index(names, name="parameter"),
     ).sort_values("importance", ascending=False)
-    return Importances(
-        table=table,
-        complete=states.count("complete"),
-        pruned=states.count("pruned"),
-        best=_count(values, best),
-        objective=trials.objectives[0],
-    )
 
 
 def _ranked(trials: Trials, space: "Mapping[str, BaseDistribution]") -> "list[FrozenTrial]":
@@ -209,7 +215,7 @@ def _trial(trial: "FrozenTrial", value: float) -> "FrozenTrial":
 
 
 def _count(values: Array, best: float) -> int:
-    """Number of the best trials: a share of all, without those that share the last place."""
+    """Number of the best trials: a share of all, but none that shares the last place."""
     wanted = math.ceil(best * len(values))
     return max(min(wanted, int((values < values.max()).sum())), 1)
 

@@ -1,4 +1,4 @@
-"""Linear read-out of pooled features: how much of the bending they carry, without a head.
+"""Linear read-out of the pooled features: no head and no training.
 
 A head sees a track through averages, sums and extremes over its hits. If a straight line through
 those numbers finds the charge, it is there for the taking; the heads show what a curved one finds.
@@ -32,10 +32,10 @@ from headsweep.training.pooling import pool, to_hits
 from headsweep.training.targets import Target
 
 RIDGES = tuple(float(value) for value in np.logspace(-3, 4, 15))
-"""Strengths that are tried, in units of the mean squared weight of a track."""
+"""Ridge strengths that are tried, in units of the mean squared weight of a track."""
 
 PARTS = ("raw", "encoded")
-"""Pooled vectors: the hit features, or the transformer's encoded hits."""
+"""Inputs that are pooled: the hit features, or the transformer's encoding of them."""
 
 
 def feature_sets(
@@ -72,7 +72,7 @@ def feature_sets(
 
 
 def pooled(split: Features, part: str = "raw") -> Array:
-    """Input of a head whose projection is the identity, for each track.
+    """Pooled features of each track, as a head with the identity as projection sees them.
 
     Args:
         split: T tracks with their hits.
@@ -155,7 +155,7 @@ def read_out(cache: FeatureSet, part: str = "raw", split: str = "val") -> Tracks
 
 
 def correlations(cache: FeatureSet, part: str = "raw") -> pd.DataFrame:
-    """Correlation of each pooled hit feature with q/pT on training.
+    """Rank correlation of each pooled hit feature with q/pT on training.
 
     Args:
         cache: The frozen features.

@@ -1,4 +1,4 @@
-"""A linear read-out beside one trained head for notebooks: what the pooled features carry."""
+"""A linear read-out of the pooled features beside one trained head, for notebooks."""
 
 from functools import cached_property
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures of what a search says of its parameters: importances and contours."""
+"""Pictures of the parameters of a search: importances and contours."""
 
 from collections.abc import Mapping
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""Results of a search for notebooks: its trials, and what they say of the parameters."""
+"""Results of a search for notebooks: its trials, importances, contours and Pareto front."""
 
 from functools import cached_property
 from pathlib import Path
@@ -59,7 +59,7 @@ class Study:
 
     def history(self) -> "Figure":
         """Picture of the first objective of each trial by its number, with the best so far."""
-        return matplotlib_renderer.figure(search(self.trials.first()))
+        return matplotlib_renderer.draw(search(self.trials.first()))
 
     @cached_property
     def importances(self) -> importance.Importances:
@@ -85,7 +85,7 @@ class Study:
 
     def accuracy_against_size(self) -> "Figure":
         """Picture of the first objective against the second, or against the parameters."""
-        return matplotlib_renderer.figure(search(self._against_size))
+        return matplotlib_renderer.draw(search(self._against_size))
 
     def front(self) -> pd.DataFrame:
         """Trials that no other one beats in both: their parameters and both objectives."""

@@ -143,8 +143,10 @@ def _bin_axis(report: Report, axis: str, edges: Array) -> Axis:
     if axis == "phi":
         return Axis("true phi", "rad", range=ends, ticks=(-3, -2, -1, 0, 1, 2, 3))
     if axis == "abs_eta":
-        return Axis("true |eta|", note="grey: overflow", range=ends, ticks=tuple(edges[:-1]))
-    return Axis("true eta", note="grey: beyond", range=ends, ticks=tuple(edges[1:-1]))
+        return Axis(
+            "true |eta|", note="grey: overflow", range=ends, ticks=tuple(edges[:-1].tolist())
+        )
+    return Axis("true eta", note="grey: beyond", range=ends, ticks=tuple(edges[1:-1].tolist()))
 
 
 def _series(
@@ -199,7 +201,7 @@ def _stairs(report: Report, label: str, metric: str, axis: str, factor: float) -
 
 
 def hover_texts(label: str, values: list[Value], factor: float = 1.0) -> list[str]:
-    """Text under the mouse of each point of a configuration or reference."""
+    """Texts under the mouse for the figures of a configuration or reference."""
     return [f"{label}\n{v.estimate.text(factor)}\n{v.tracks:,} tracks" for v in values]
 
 

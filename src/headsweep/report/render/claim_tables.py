@@ -117,7 +117,7 @@ def _note(report: Report) -> str:
 
 
 def open_questions(report: Report) -> list[str]:
-    """A line for each part that is neither supported nor refuted: why, and what it would take."""
+    """A line for each undecided part with the reason and the seeds that it would take."""
     return [
         f"{name}, {part.words}, against {claim.against}: {_why(part)}."
         for claim in report.claims

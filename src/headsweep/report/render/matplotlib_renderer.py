@@ -34,7 +34,7 @@ class ShownFigure(Figure):
         return png(self, dpi=100)
 
 
-def figure(picture: Picture) -> ShownFigure:
+def draw(picture: Picture) -> ShownFigure:
     """A picture with a legend beside it; its note is for the text."""
     names = max(len(panel.y.names) for panel in picture.panels)
     size = (8, max(4.5, 1.2 + 0.5 * names))
@@ -134,4 +134,4 @@ def _set_axis(axes: Axes, which: str, axis: Axis) -> None:
 
 def draw_all(pictures: Iterable[Picture]) -> dict[str, Figure]:
     """A figure of each picture, by its name."""
-    return {picture.name: figure(picture) for picture in pictures}
+    return {picture.name: draw(picture) for picture in pictures}

@@ -30,12 +30,12 @@ BORDERS = {"dot": "dotted", "dash": "dashed", "solid": "solid"}
 """Lines of the references in CSS."""
 
 LONG = 30
-"""Longer cells of a table may be broken into lines."""
+"""Number of characters; longer cells of a table may be broken into lines."""
 
 NO_NETWORK = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 )
-"""Content security policy of the page: the browser lets it load nothing."""
+"""Content-Security-Policy of the page: it loads nothing, and the browser enforces that."""
 
 
 def page(report: Report) -> str:
@@ -48,7 +48,7 @@ def page(report: Report) -> str:
         "training": pictures.training_pictures(report),
         "cost": pictures.cost_pictures(report),
     }
-    figures = {p.name: plotly_renderer.figure(p) for p in chain.from_iterable(drawn.values())}
+    figures = {p.name: plotly_renderer.draw(p) for p in chain.from_iterable(drawn.values())}
     environment = Environment(
         loader=PackageLoader("headsweep.report.render", "."),
         autoescape=True,

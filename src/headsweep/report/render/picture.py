@@ -1,4 +1,4 @@
-"""The words that a picture is described in; two renderers draw what they say.
+"""Vocabulary that describes a picture; two renderers draw the description.
 
 A picture has one horizontal axis and one panel or more below each other. A panel has a vertical
 axis and series: points, stairs, lines, bands. Values stand as they are; a renderer puts them on the
@@ -283,7 +283,7 @@ def symlog_axis(
 
 
 def symlog(value: float, threshold: float) -> float:
-    """Drawn position on a symlog axis: 1 is the threshold, each decade adds 1."""
+    """Place of a value on a symlog axis: 1 is the threshold, each decade adds 1."""
     share = value / threshold
     return share if abs(share) <= 1 else math.copysign(1 + math.log10(abs(share)), share)
 

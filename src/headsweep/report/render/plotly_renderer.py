@@ -26,20 +26,20 @@ from headsweep.report.render.picture import (
 )
 
 WIDTH, HEIGHT = 448, 250
-"""Of a figure, in CSS pixels: three fit beside each other on a laptop, two on paper."""
+"""Size of a figure in CSS pixels: three fit beside each other on a laptop, two on paper."""
 
 GAP = 0.1
-"""Between two panels, as a share of the height."""
+"""Gap between two panels, as a share of the height."""
 
 SYMBOLS = {"plus": "cross"}
-"""Names of markers in plotly.js, where they are others."""
+"""Markers that have another name in plotly.js."""
 
 Json = dict[str, Any]
 Place = Callable[[float], float]
 
 
-def figure(picture: Picture) -> Json:
-    """``data`` and ``layout`` of a picture; the same picture gives the same figure."""
+def draw(picture: Picture) -> Json:
+    """Figure of plotly.js with ``data`` and ``layout``; the same picture gives the same figure."""
     x = _place(picture.x)
     data, domains = [], _domains(picture.panels)
     layout = _layout(picture)
@@ -86,7 +86,7 @@ def _domains(panels: Iterable[Panel]) -> list[list[float]]:
 
 
 def _place(axis: Axis) -> Place:
-    """Drawn position of a value; plotly.js itself has linear and logarithmic axes only."""
+    """Function from a value to its place; plotly.js itself has linear and logarithmic axes."""
     return (lambda v: symlog(v, axis.threshold)) if axis.scale == "symlog" else float
 
 

@@ -1,4 +1,4 @@
-"""Selection of the configurations in a picture; colour, marker and line of each."""
+"""Choice of the configurations in a picture, and look of configurations and references."""
 
 from headsweep.report.content import Report
 from headsweep.report.render.picture import COLOURS, SYMBOLS, Dash, Marker

@@ -56,7 +56,8 @@ def compared_metrics(report: Report) -> list[str]:
 def effects(report: Report, metric: str) -> Picture:
     """Every comparison in one metric with both intervals and the margin.
 
-    A comparison without a verdict, or whose spread has no size, has a row with that word.
+    A comparison without a verdict, or without a size (one seed has no spread), has a row that
+    says so.
     """
     found = [effect for effect in report.effects if effect.metric == metric]
     several = len({effect.control for effect in found}) > 1
@@ -95,7 +96,7 @@ def effects(report: Report, metric: str) -> Picture:
 def _change(
     verdict: Verdict, metric: str, against: str
 ) -> tuple[Callable[[float], float], str, str]:
-    """Axis of a verdict's difference: conversion of its values, label and unit."""
+    """Function from a difference of a verdict to the shown number; label and unit of its axis."""
     if verdict.scale == "log":
         return lambda value: 100 * math.expm1(value), f"change of {metric}{against}", "%"
     percent = metric in tables.PERCENT

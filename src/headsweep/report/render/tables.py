@@ -51,8 +51,8 @@ PERCENT = (
 )
 """Shares, printed in percent."""
 
-MOST_MISID_OF_A_CORE = 0.05
-"""A core means nothing, and is not printed, above this charge misidentification."""
+MOST_MISID_WITH_CORE = 0.05
+"""Highest charge misidentification at which a core is printed; above it, it means nothing."""
 
 AXES = {"pt": "true pT in GeV", "abs_eta": "true |eta|"}
 NOTHING = "–"
@@ -110,7 +110,7 @@ def training_table(report: Report) -> Table:
 
 
 def beside_table(report: Report) -> Table:
-    """Table of the trainings: steps to the control's loss, and loss spikes."""
+    """Steps until the trainings reach the control's loss, and test of their loss spikes."""
     control = report.rows[0].label
     rows = [
         [
@@ -139,7 +139,7 @@ def _to_control(shares: Sequence[float]) -> str:
 
 
 def stability_table(report: Report) -> Table:
-    """Table of the spread over members, and of how steady their trainings are."""
+    """Spread over the members of a configuration, and steadiness of their trainings."""
     rows = []
     for about in report.heads:
         if about.finished:
@@ -181,10 +181,10 @@ def collider_table(report: Report) -> Table:
     core = 2 + COLLIDER.index("qoverpt_core")
     for row, about in zip(table.rows, report.rows, strict=True):
         if any(
-            v.estimate.mean > MOST_MISID_OF_A_CORE for v in report.get(about.label, "charge_misid")
+            v.estimate.mean > MOST_MISID_WITH_CORE for v in report.get(about.label, "charge_misid")
         ):
             row[core] = NOTHING
-    note = f"qoverpt_core is left out where charge_misid is above {MOST_MISID_OF_A_CORE:.0%}."
+    note = f"qoverpt_core is left out where charge_misid is above {MOST_MISID_WITH_CORE:.0%}."
     return Table(table.title, table.columns, table.rows, note)
 
 

@@ -49,7 +49,7 @@ def _named(effect: Effect, several: bool) -> str:
 
 
 def verdict_table(report: Report) -> Table:
-    """Every comparison with its intervals, verdict and what it would take."""
+    """Every comparison with its intervals and verdict."""
     if report.claims:
         return claim_tables.claims_table(report, _title(report, "Claims"))
     rows = []
@@ -83,7 +83,7 @@ def verdict_table(report: Report) -> Table:
 
 
 def _title(report: Report, word: str = "Verdicts") -> str:
-    """Names what the verdicts hold for."""
+    """Title with the features, target and steps that the verdicts hold for."""
     known = report.fairness
     what = [
         f"{name} {' / '.join(dict.fromkeys(values))}"
@@ -136,7 +136,7 @@ def _word(effect: Effect) -> str:
 
 
 def open_questions(report: Report) -> list[str]:
-    """A line for each comparison without a clear verdict: why, and what it would take."""
+    """A line for each undecided comparison with the reason and the seeds that it would take."""
     if report.claims:
         return claim_tables.open_questions(report)
     lines = []
@@ -161,7 +161,7 @@ def _range(effect: Effect, low: float, high: float) -> str:
 
 
 def confirmation_table(report: Report) -> Table:
-    """Table of a confirmation: the search's values, on fresh seeds, and on other events."""
+    """Optimism of the search's values on fresh seeds, and shift to other events."""
     found = report.confirmation
     assert found is not None
     compared = [

@@ -43,7 +43,7 @@ def write_report(report: Report, folder: Path) -> None:
         (temporary / "report.md").write_text(text, encoding="utf-8")
         (temporary / "report.html").write_text(page.page(report), encoding="utf-8")
         for picture in drawn:
-            png = matplotlib_renderer.png(matplotlib_renderer.figure(picture))
+            png = matplotlib_renderer.png(matplotlib_renderer.draw(picture))
             (temporary / f"{picture.name}.png").write_bytes(png)
 
 
