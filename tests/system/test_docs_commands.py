@@ -20,6 +20,7 @@ from headsweep.events import spectrometer as events_spectrometer
 from headsweep.events.acts_csv import convert
 from headsweep.events.hepattn_files import write_hepattn
 from headsweep.events.simulation import simulate_chunks
+from headsweep.report.results import SweepResults
 from headsweep.sweep import worker
 from headsweep.sweep.worker_pool import WorkerPool
 from helpers import documents
@@ -215,6 +216,12 @@ def test_a_message(
     found = " ".join((out + err).split())
     for expected in printed:
         assert " ".join(expected.split()) in found
+
+
+def test_the_python_page_has_the_whole_interface() -> None:
+    page = documents.pages()["docs/how-to/python.md"]
+    public = {name for name in vars(SweepResults) if not name.startswith("_")}
+    assert {name for name in public if f"`sweep.{name}" not in page} == {"name"}
 
 
 def test_the_python_page(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
