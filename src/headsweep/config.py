@@ -360,8 +360,8 @@ class Config:
     tracking: bool = True
     tracking_uri: str | None = None
     sweeps: Any = None
-    arms: Any = None
-    rates: Any = None
+    arms: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    rates: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     design: DesignConfig = field(default_factory=DesignConfig)
     study: str | None = None
     top: int = 3
