@@ -172,7 +172,7 @@ def test_tab_completion_in_bash(tmp_path: Path) -> None:
         assert "ready" in type_until(terminal, setup, "ready\r\nprompt> ")
         for text, expected in (
             ("headsweep train head=con\t", "headsweep train head=conservative"),
-            ("headsweep train --dry-run sweeps=pres\t", "sweeps=presets"),
+            ("headsweep train --dry-run sweeps=leave\t", "sweeps=leave_one_out"),
             ("headsweep tr\t", "headsweep train"),
         ):
             assert expected in type_until(terminal, text, expected)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hatchling.builders.wheel import WheelBuilder
 
 from headsweep import config
@@ -100,57 +101,42 @@ def test_presets(name: str, hidden: int | None, layers: int, dropout: float) -> 
     assert head.dropout == dropout
 
 
-@pytest.mark.parametrize(
-    ("arm", "changed"),
-    [
-        ("baseline", {}),
-        ("half_projections", {"pooling.width": "half"}),
-        ("direct_head", {"head.regression_num_layers": 1}),
-        (
-            "before",
-            {"pooling.width": "half", "head.regression_num_layers": 1},
-        ),
-        ("no_dropout", {"head.dropout": 0.0}),
-        ("raw_only", {"pooling.query": False, "pooling.encoded": False}),
-        ("encoded_only", {"pooling.query": False, "pooling.raw": False}),
-        ("no_query", {"pooling.query": False}),
-        ("avg_only", {"pooling.statistics": ["avg"]}),
-        ("sum_only", {"pooling.statistics": ["sum"]}),
-        ("max_only", {"pooling.statistics": ["max"]}),
-        ("min_only", {"pooling.statistics": ["min"]}),
-        ("no_layernorm", {"head.layer_norm": False}),
-        ("depth_2", {"head.regression_num_layers": 2}),
-        ("depth_4", {"head.regression_num_layers": 4}),
-        ("width_96", {"head.regression_hidden_dim": 96}),
-        ("width_256", {"head.regression_hidden_dim": 256}),
-        ("threshold_30", {"features.assignment_threshold": 0.3}),
-        ("threshold_50", {"features.assignment_threshold": 0.5}),
-        ("half_equal_parameters", {"pooling.width": "half", "head.regression_hidden_dim": 183}),
-        (
-            "one_hidden_plain",
-            {"head.regression_num_layers": 2, "head.layer_norm": False, "head.dropout": 0.0},
-        ),
-        ("two_hidden_plain", {"head.layer_norm": False, "head.dropout": 0.0}),
-        (
-            "before_hidden",
-            {"pooling.width": "half", "head.layer_norm": False, "head.dropout": 0.0},
-        ),
-        (
-            "before_log_pt",
-            {
-                "pooling.width": "half",
-                "head.regression_num_layers": 1,
-                "target.name": "log_pt",
-            },
-        ),
-    ],
-)
+ARMS = {
+    "baseline": {},
+    "half_projections": {"pooling.width": "half"},
+    "direct_head": {"head.regression_num_layers": 1},
+    "before": {"pooling.width": "half", "head.regression_num_layers": 1},
+    "no_dropout": {"head.dropout": 0.0},
+}
+"""What the arms with a file of their own change."""
+
+
+def arms_of_sweeps() -> dict[str, dict[str, Any]]:
+    """Arms that the shipped sweeps define, with their keys."""
+    texts = [path.read_text() for path in sorted(SWEEPS.glob("*.yaml"))]
+    found = [(yaml.safe_load(text).get("arms") or {}).items() for text in texts]
+    return {name: keys for items in found for name, keys in items if keys is not None}
+
+
+def test_every_arm_with_a_file_is_listed() -> None:
+    assert {path.stem for path in CONF.glob("arm/*.yaml")} == ARMS.keys()
+
+
+@pytest.mark.parametrize(("arm", "changed"), (ARMS | arms_of_sweeps()).items())
 def test_an_arm_changes_what_it_says(arm: str, changed: dict[str, Any], default: Job) -> None:
     """And its learning rate, which is part of no question."""
     old, new = flat(default.resolved), flat(compose(f"arm={arm}").resolved)
     found = {key: value for key, value in new.items() if value != old[key]}
-    found.pop("optim.lr", None)
-    assert found == changed
+    assert found | {"optim.lr": new["optim.lr"]} == changed | {"optim.lr": new["optim.lr"]}
+
+
+def test_the_table_of_rates_names_presets_arms_and_data_that_there_are() -> None:
+    table = yaml.safe_load((CONF / "rates" / "tuned.yaml").read_text())
+    assert table.keys() - {"default"} <= {path.stem for path in CONF.glob("data/*.yaml")}
+    heads = {path.stem for path in CONF.glob("head/*.yaml")}
+    for groups in table.values():
+        assert groups["head"].keys() == heads
+        assert groups["arm"].keys() <= ARMS.keys() | arms_of_sweeps().keys()
 
 
 @pytest.mark.parametrize(
@@ -198,6 +184,12 @@ def test_an_arm_changes_what_it_says(arm: str, changed: dict[str, Any], default:
         ("head=simplest", "Could not find 'head/simplest'"),
         ("sweeps=preset", "Could not find 'sweeps/preset'"),
         ("arm=null", "arm=null: choose a file"),
+        ("rates=null", "rates=null: choose a file"),
+        ("rates.default=3", "rates.default=3"),
+        ("rates.default.head.conservative=much", "rates.default.head.conservative=much"),
+        ("rates.default.head.conservative=-1", "optim.lr=-1.0: must be above 0"),
+        ("~arms", "~arms: arms cannot be taken away"),
+        ("~design.split", "split"),
         ("head=a,b", "add --multirun"),
         ("hydra.mode=MULTIRUN", "use -m"),
         ("head", "head"),

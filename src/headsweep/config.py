@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,17 @@ STATISTICS = ("avg", "sum", "max", "min")
 """The statistics that pooling takes over the hits of a track, in their default order."""
 
 TARGETS = ("plain", "log_pt", "inverse_pt", "q_over_pt")
-"""The parametrisations of the target."""
+"""The parametrisations of the target, the default first."""
+
+
+def _within(default: Any, interval: str) -> Any:
+    """A key with its default, and the interval that a value must be in, such as ``[0, 1)``."""
+    return field(default=default, metadata={"interval": interval})
+
+
+def _one_of(*known: str) -> Any:
+    """A key that must be one of some words, of which the first is the default."""
+    return field(default=known[0], metadata={"known": known})
 
 
 def _check(ok: bool, key: str, value: object, must: str) -> None:
@@ -42,49 +52,48 @@ def _check(ok: bool, key: str, value: object, must: str) -> None:
         raise UserError(f"{key}={value}: must be {must}")
 
 
-def _at_least(group: str, node: object, **least: int) -> None:
-    """Check the lower limit of each of some numbers, which must be finite."""
-    for name, limit in least.items():
-        value, key = getattr(node, name), f"{group}.{name}".lstrip(".")
+def _check_each(group: str, node: Any) -> None:
+    """Check every key of a part of the schema by what stands beside its default."""
+    for item in fields(node):
+        value, key = getattr(node, item.name), f"{group}.{item.name}".lstrip(".")
+        if "known" in item.metadata:
+            known = item.metadata["known"]
+            _check(value in known, key, value, f"one of {', '.join(known)}")
+        if "interval" in item.metadata and value not in (None, MISSING):
+            _check_within(key, value, item.metadata["interval"])
+
+
+def _check_within(key: str, value: float, interval: str) -> None:
+    """Check a number; without an upper limit it must be finite."""
+    low, high = (float(end) for end in interval[1:-1].split(", "))
+    above = low < value or (interval[0] == "[" and low == value)
+    below = value < high or (interval[-1] == "]" and value == high)
+    must = f"in {interval}"
+    if high == math.inf:
         finite = "" if isinstance(value, int) else " and finite"
-        _check(value is None or limit <= value < math.inf, key, value, f"at least {limit}{finite}")
+        must = f"{'at least' if interval[0] == '[' else 'above'} {low:g}{finite}"
+    _check(above and below, key, value, must)
 
 
-def _positive(group: str, node: object, *names: str) -> None:
-    for name in names:
-        value = getattr(node, name)
-        ok = value in (None, MISSING) or 0 < value < math.inf
-        _check(ok, f"{group}.{name}", value, "above 0 and finite")
-
-
-def _one_of(key: str, value: str, known: Sequence[str]) -> None:
-    _check(value in known, key, value, f"one of {', '.join(known)}")
-
-
-def _check_bins(pt_edges: Sequence[float], min_bin_tracks: int) -> None:
+def _check_bins(pt_edges: Sequence[float]) -> None:
     rising = all(low < high < math.inf for low, high in pairwise([0.0, *pt_edges]))
-    key = "data.source.pt_edges"
-    _check(rising and len(pt_edges) >= 2, key, pt_edges, "two or more rising numbers above 0")
-    _check(min_bin_tracks >= 1, "data.source.min_bin_tracks", min_bin_tracks, "at least 1")
+    ok = rising and len(pt_edges) >= 2
+    _check(ok, "data.source.pt_edges", pt_edges, "two or more rising numbers above 0")
 
 
 @dataclass
 class SplitConfig:
     """Shares of the events; training takes the rest. With ``folds`` dev is fold ``fold``."""
 
-    val: float = 0.2
-    dev: float = 0.2
-    test: float = 0.0
-    seed: int = 0
-    folds: int | None = None
+    val: float = _within(0.2, "(0, 1)")
+    dev: float = _within(0.2, "[0, 1)")
+    test: float = _within(0.0, "[0, 1)")
+    seed: int = _within(0, "[0, inf)")
+    folds: int | None = _within(None, "[2, inf)")
     fold: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("val", "dev", "test"):
-            value = getattr(self, name)
-            _check(0 <= value < 1, f"data.split.{name}", value, "in [0, 1)")
-        _check(self.val > 0, "data.split.val", self.val, "above 0")
-        _at_least("data.split", self, seed=0, folds=2)
+        _check_each("data.split", self)
         if self.folds is None:
             _check(self.dev > 0, "data.split.dev", self.dev, "above 0")
             _check(self.fold == 0, "data.split.fold", self.fold, "0 without data.split.folds")
@@ -98,16 +107,15 @@ class SplitConfig:
 class SelectionConfig:
     """Cuts on true tracks, ``events/selection.py``; by default none. A bound itself is kept."""
 
-    min_hits: int = 0
-    min_abs_eta: float = 0.0
+    min_hits: int = _within(0, "[0, inf)")
+    min_abs_eta: float = _within(0.0, "[0, inf)")
     max_abs_eta: float | None = None
-    min_pt: float = 0.0
-    min_stations: int = 0
-    min_station_hits: int = 3
+    min_pt: float = _within(0.0, "[0, inf)")
+    min_stations: int = _within(0, "[0, inf)")
+    min_station_hits: int = _within(3, "[1, inf)")
 
     def __post_init__(self) -> None:
-        _at_least("data.selection", self, min_hits=0, min_stations=0, min_station_hits=1)
-        _at_least("data.selection", self, min_abs_eta=0, min_pt=0)
+        _check_each("data.selection", self)
         low, high = self.min_abs_eta, self.max_abs_eta
         if high is not None:
             must = "above data.selection.min_abs_eta and finite"
@@ -125,10 +133,10 @@ class DataConfig:
     source: Any = MISSING
     split: SplitConfig = field(default_factory=SplitConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
-    repeats: int = 1
+    repeats: int = _within(1, "[1, inf)")
 
     def __post_init__(self) -> None:
-        _at_least("data", self, repeats=1)
+        _check_each("data", self)
 
 
 @dataclass
@@ -136,13 +144,11 @@ class SpectrometerConfig:
     """The simulated muon spectrometer, ``events/spectrometer.py``."""
 
     _target_: str = "headsweep.events.spectrometer.Spectrometer"
-    events: int = 15000
-    seed: int = 1
+    events: int = _within(15000, "[20, inf)")
+    seed: int = _within(1, f"[0, {TEST_SEED})")
 
     def __post_init__(self) -> None:
-        _at_least("data.source", self, events=20)
-        must = f"in [0, {TEST_SEED:,}), where the seeds of test samples begin"
-        _check(0 <= self.seed < TEST_SEED, "data.source.seed", self.seed, must)
+        _check_each("data.source", self)
 
 
 @dataclass
@@ -152,10 +158,11 @@ class HepattnConfig:
     _target_: str = "headsweep.events.hepattn.Hepattn"
     path: str = MISSING
     pt_edges: list[float] = field(default_factory=lambda: [5.0, 10.0, 20.0, 50.0, 100.0, 200.0])
-    min_bin_tracks: int = 200
+    min_bin_tracks: int = _within(200, "[1, inf)")
 
     def __post_init__(self) -> None:
-        _check_bins(self.pt_edges, self.min_bin_tracks)
+        _check_each("data.source", self)
+        _check_bins(self.pt_edges)
 
 
 @dataclass
@@ -168,13 +175,13 @@ class TracksConfig:
     scales: dict[str, float] = field(default_factory=dict)
     derived: list[str] = field(default_factory=list)
     position: list[str] = field(default_factory=lambda: ["x", "y", "z"])
-    plane: str = "xy"
+    plane: str = _one_of("xy", "rz")
     pt_edges: list[float] = MISSING
-    min_bin_tracks: int = 200
+    min_bin_tracks: int = _within(200, "[1, inf)")
 
     def __post_init__(self) -> None:
-        _one_of("data.source.plane", self.plane, ("xy", "rz"))
-        _check_bins(self.pt_edges, self.min_bin_tracks)
+        _check_each("data.source", self)
+        _check_bins(self.pt_edges)
 
 
 @dataclass
@@ -190,52 +197,44 @@ class TruthConfig:
     """Assignment from truth; query and encoded vectors are zero, ``backbone/truth.py``."""
 
     _target_: str = "headsweep.backbone.truth.TruthBackbone"
-    purity: float = 1.0
-    efficiency: float = 1.0
-    seed: int = 0
-    dim: int = 32
+    purity: float = _within(1.0, "(0, 1]")
+    efficiency: float = _within(1.0, "(0, 1]")
+    seed: int = _within(0, "[0, inf)")
+    dim: int = _within(32, "[1, inf)")
 
     def __post_init__(self) -> None:
-        for name in ("purity", "efficiency"):
-            value = getattr(self, name)
-            _check(0 < value <= 1, f"backbone.{name}", value, "in (0, 1]")
-        _at_least("backbone", self, dim=1, seed=0)
+        _check_each("backbone", self)
 
 
 @dataclass
 class FeaturesConfig:
     """Hit features of the head, and the threshold of assignment to a track."""
 
-    name: str = "bending"
-    assignment_threshold: float = 0.1
+    name: str = _one_of("bending", "document")
+    assignment_threshold: float = _within(0.1, "(0, 1)")
 
     def __post_init__(self) -> None:
-        _one_of("features.name", self.name, ("document", "bending"))
-        p = self.assignment_threshold
-        _check(0 < p < 1, "features.assignment_threshold", p, "in (0, 1)")
+        _check_each("features", self)
 
 
 @dataclass
 class PoolingConfig:
     """The trained projections, and the vectors and statistics that are pooled."""
 
-    width: str = "full"
-    projection: str = "linear"
-    activation: str = "silu"
+    width: str = _one_of("full", "half")
+    projection: str = _one_of("linear", "mlp")
+    activation: str = _one_of("silu", "swiglu")
     query: bool = True
     raw: bool = True
     encoded: bool = True
     statistics: list[str] = field(default_factory=lambda: [*STATISTICS])
 
     def __post_init__(self) -> None:
-        _one_of("pooling.width", self.width, ("full", "half"))
-        _one_of("pooling.projection", self.projection, ("linear", "mlp"))
-        _one_of("pooling.activation", self.activation, ("silu", "swiglu"))
-        ok = 0 < len(set(self.statistics)) == len(self.statistics)
+        _check_each("pooling", self)
+        chosen = self.statistics
+        ok = 0 < len({*chosen}) == len(chosen) and {*chosen} <= {*STATISTICS}
         must = f"a non-empty list out of {', '.join(STATISTICS)}, each once"
-        _check(
-            ok and {*self.statistics} <= {*STATISTICS}, "pooling.statistics", self.statistics, must
-        )
+        _check(ok, "pooling.statistics", chosen, must)
         some = self.raw or self.encoded or self.query
         _check(some, "pooling", "nothing", "query, raw or encoded")
 
@@ -245,25 +244,24 @@ class MLPHeadConfig:
     """The document's head, ``heads/mlp.py``; the defaults are the conservative preset."""
 
     _target_: str = "headsweep.heads.mlp.MLPHead"
-    regression_hidden_dim: int | None = None
-    regression_num_layers: int = 3
-    dropout: float = 0.1
+    regression_hidden_dim: int | None = _within(None, "[1, inf)")
+    regression_num_layers: int = _within(3, "[1, inf)")
+    dropout: float = _within(0.1, "[0, 1)")
     layer_norm: bool = True
 
     def __post_init__(self) -> None:
-        _at_least("head", self, regression_num_layers=1, regression_hidden_dim=1)
-        _check(0 <= self.dropout < 1, "head.dropout", self.dropout, "in [0, 1)")
+        _check_each("head", self)
 
 
 @dataclass
 class TargetConfig:
     """From the truth to the outputs that the head learns, ``training/targets.py``."""
 
-    name: str = "plain"
+    name: str = _one_of(*TARGETS)
     relative: bool = False
 
     def __post_init__(self) -> None:
-        _one_of("target.name", self.name, TARGETS)
+        _check_each("target", self)
 
 
 @dataclass
@@ -273,18 +271,16 @@ class OptimConfig:
     The default of ``lr`` is for heads and arms without an entry in the table ``conf/rates``.
     """
 
-    steps: int = 3200
-    batch_size: int = 256
-    lr: float = 0.08
-    weight_decay: float = 1e-2
-    schedule: str = "onecycle"
-    patience: int | None = None
-    clip: float = 1.0
+    steps: int = _within(3200, "[1, inf)")
+    batch_size: int = _within(256, "[1, inf)")
+    lr: float = _within(0.08, "(0, inf)")
+    weight_decay: float = _within(1e-2, "[0, inf)")
+    schedule: str = _one_of("onecycle", "constant", "plateau")
+    patience: int | None = _within(None, "[1, inf)")
+    clip: float = _within(1.0, "(0, inf)")
 
     def __post_init__(self) -> None:
-        _at_least("optim", self, steps=1, batch_size=1, patience=1, weight_decay=0)
-        _positive("optim", self, "lr", "clip")
-        _one_of("optim.schedule", self.schedule, ("onecycle", "constant", "plateau"))
+        _check_each("optim", self)
         if self.schedule == "plateau" and self.patience is None:
             raise UserError("optim.patience is missing: optim.schedule=plateau needs it")
         if self.patience is not None and self.schedule == "onecycle":
@@ -298,12 +294,11 @@ class OptimConfig:
 class WorkerConfig:
     """Limits of each worker of a sweep; ``workers`` is their number."""
 
-    max_retries: int = 2
-    time_limit: float | None = None  # seconds of a job
+    max_retries: int = _within(2, "[0, inf)")
+    time_limit: float | None = _within(None, "(0, inf)")  # seconds of a job
 
     def __post_init__(self) -> None:
-        _at_least("worker", self, max_retries=0)
-        _positive("worker", self, "time_limit")
+        _check_each("worker", self)
 
 
 @dataclass
@@ -320,26 +315,27 @@ class DesignConfig:
         split: Where the report reads: ``dev``, or ``test``, for a confirmation and the claims.
     """
 
-    kind: str = "control"
+    kind: str = _one_of("control", "path", "factorial", "claims")
     metrics: list[str] = field(default_factory=lambda: ["qoverpt_r68"])
-    comparisons: int | None = None
-    split: str = "dev"
+    comparisons: int | None = _within(None, "[1, inf)")
+    split: str = _one_of("dev", "test")
 
     def __post_init__(self) -> None:
-        _one_of("design.kind", self.kind, ("control", "path", "factorial", "claims"))
+        _check_each("design", self)
         names = self.metrics
         _check(0 < len(set(names)) == len(names), "design.metrics", names, "one or more, each once")
-        _at_least("design", self, comparisons=1)
-        _one_of("design.split", self.split, ("dev", "test"))
 
 
 @dataclass
 class Config:
     """One job: a configuration and its seeds (``seed``, ``seed + 1``, .., ``seeds`` of them).
 
-    With ``study`` a grid also trains the ``top`` best trials of that search. ``arms`` are those of
-    a sweep, in their order: keys and values of each, or null for a file of ``conf/arm``. ``rates``
-    is the table of learning rates.
+    Attributes:
+        sweeps: The question, a file of ``sweeps/``; null for none.
+        arms: Arms of the question, the control first: keys and values of each, or null for a file
+            of ``conf/arm``. A sweep runs over them in this order unless ``arm`` is given.
+        rates: The table of learning rates, by data set, by ``arm`` or ``head``, by name.
+        study: A finished search, of which a grid also trains the ``top`` best trials.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -349,25 +345,25 @@ class Config:
     head: Any = MISSING
     target: TargetConfig = field(default_factory=TargetConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=MISSING))  # conf/rates
-    seed: int = 0
-    seeds: int = 1
+    seed: int = _within(0, "[0, inf)")
+    seeds: int = _within(1, "[1, inf)")
     root: str = "runs"
     name: str = ""
     device: str = "cpu"
-    workers: int = 2
-    threads: int = 1
+    workers: int = _within(2, "[1, inf)")
+    threads: int = _within(1, "[1, inf)")
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     tracking: bool = True
     tracking_uri: str | None = None
     sweeps: Any = None
-    arms: Any = None
-    rates: Any = None
+    arms: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    rates: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     design: DesignConfig = field(default_factory=DesignConfig)
     study: str | None = None
     top: int = 3
 
     def __post_init__(self) -> None:
-        _at_least("", self, seed=0, seeds=1, workers=1, threads=1)
+        _check_each("", self)
         web = (self.tracking_uri or "http://").startswith(("http://", "https://"))
         _check(web, "tracking_uri", self.tracking_uri, "the http(s) address of a server, or null")
 

@@ -54,10 +54,14 @@ def test_an_arm_of_a_sweep_is_an_arm_everywhere(own: Path) -> None:
     assert (job.labels["arm"], job.config.head.regression_hidden_dim) == ("wide", 200)
     [job] = make_plan(["arm=no_layernorm"], multirun=False).jobs
     assert job.config.head.layer_norm is False
+
+
+def test_a_pattern_takes_the_arms_of_all_sweeps_the_baseline_first(own: Path) -> None:
     found = plan(own, "arm=glob(*,exclude=[threshold_*])", "sweeps=smoke", "head=simpler").jobs
-    names = {job.labels["arm"] for job in found}
-    assert {"wide", "mild", "baseline", "max_only"} <= names
-    assert "threshold_30" not in names
+    names = [job.labels["arm"] for job in found]
+    assert {"wide", "mild", "max_only"} <= {*names}
+    assert "threshold_0.3" not in names
+    assert names == ["baseline", *sorted({*names} - {"baseline"})]
 
 
 def test_two_files_may_not_define_one_arm_differently(own: Path) -> None:
@@ -65,6 +69,31 @@ def test_two_files_may_not_define_one_arm_differently(own: Path) -> None:
     with pytest.raises(UserError, match=r"arm=mild: .*again\.yaml and .*mine\.yaml"):
         plan(own, "arm=mild", multirun=False)
     assert len(plan(own, "arm=wide", multirun=False).jobs) == 1  # the same in both
+
+
+def test_a_file_that_changes_is_read_again(own: Path) -> None:
+    assert plan(own, "arm=mild", multirun=False).jobs[0].config.head.dropout == 0.05
+    (own / "sweeps" / "mine.yaml").write_text(MINE.replace("0.05", "0.06").lstrip())
+    assert plan(own, "arm=mild", multirun=False).jobs[0].config.head.dropout == 0.06
+
+
+def test_an_arm_has_keys_or_a_file_but_not_both(own: Path) -> None:
+    (own / "sweeps" / "odd.yaml").write_text(
+        "# @package _global_\narms: {baseline: {head.dropout: 0.3}, mild: }\n"
+    )
+    with pytest.raises(UserError, match=r"sweeps=odd: arms\.baseline .*conf/arm/baseline\.yaml"):
+        plan(own, "sweeps=odd")
+    (own / "arm").mkdir()
+    (own / "arm" / "mild.yaml").write_text("# @package _global_\nhead: {dropout: 0.3}\n")
+    with pytest.raises(UserError, match=r"sweeps=mine: arms\.mild .*arm/mild\.yaml"):
+        plan(own, "sweeps=mine")
+
+
+@pytest.mark.parametrize("arms", ["[a, b]", "a", "{a: 3}", "{a: [head.dropout]}", "null"])
+def test_arms_that_are_no_mapping_are_refused_by_name(own: Path, arms: str) -> None:
+    (own / "sweeps" / "odd.yaml").write_text(f"# @package _global_\narms: {arms}\n")
+    with pytest.raises(UserError, match="sweeps/odd"):
+        plan(own, "sweeps=odd")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
-"""What we use without its owners' promise: an upgrade that changes it shall fail here, by name."""
+"""Private parts of other packages: an upgrade that changes one shall fail here, by name."""
 
 import inspect
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import is_dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -13,6 +14,7 @@ from filelock import FileLock
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra_plugins.hydra_optuna_sweeper import _impl
 from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
@@ -28,7 +30,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from headsweep.sweep.internals import argument_parser, grid, search_space
+from headsweep.sweep.internals import FileConfigSource, argument_parser, grid, search_space
 
 
 def parameters(function: Any) -> list[str]:
@@ -40,6 +42,24 @@ def test_the_signatures_are_those_that_we_call() -> None:
     assert parameters(BasicSweeper.split_arguments) == ["overrides", "max_batch_size"]
     assert parameters(ConfigLoaderImpl._apply_overrides_to_config) == ["overrides", "cfg"]
     assert parameters(_impl.create_params_from_overrides) == ["arguments"]
+
+
+def test_hydras_source_of_files_has_what_ours_builds_upon(tmp_path: Path) -> None:
+    assert parameters(FileConfigSource.__init__) == ["self", "provider", "path"]
+    assert parameters(FileConfigSource.list) == ["self", "config_path", "results_filter"]
+    for name in ("is_group", "is_config", "load_config"):
+        assert parameters(getattr(FileConfigSource, name)) == ["self", "config_path"], name
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group" / "name.yaml").write_text("# @package _global_\nkey: 1\n")
+    source = FileConfigSource("mine", str(tmp_path))
+    assert (source.scheme(), source.provider, source.path) == ("file", "mine", str(tmp_path))
+    assert source.is_group("group")
+    assert not source.is_config("group")
+    assert source.is_config("group/name")
+    assert source.list("", ObjectType.GROUP) == ["group"]
+    assert source.list("group", ObjectType.CONFIG) == ["name"]
+    found = source.load_config("group/name")
+    assert (found.config, found.header) == ({"key": 1}, {"package": "_global_"})
 
 
 def parse(overrides: Sequence[str]) -> list[Any]:

@@ -342,6 +342,15 @@ def test_a_cross_validated_grid_has_all_folds_of_its_split_seeds() -> None:
     assert len(sweep("sweeps=presets", *acts, "data.split.fold=1").jobs) == 4
     assert len(sweep("sweeps=presets", *acts, "data.split.folds=null").jobs) == 4
     assert {job.config.design.split for job in sweep("sweeps=claims", *acts).jobs} == {"dev"}
+    given = sweep("sweeps=claims", *acts, "design.split=test", "data.repeats=1").jobs
+    assert {job.config.design.split for job in given} == {"test"}
+
+
+def test_the_pattern_of_arms_has_the_baseline_as_control() -> None:
+    jobs = sweep("sweeps=arm_rates").jobs
+    assert jobs[0].labels["arm"] == "baseline"
+    assert len(jobs) == 4 * len({job.labels["arm"] for job in jobs})
+    assert {"threshold_0.3", "encoded_only"}.isdisjoint(job.labels["arm"] for job in jobs)
 
 
 def test_rates_come_from_the_table_unless_they_are_given() -> None:

@@ -18,18 +18,18 @@ ROLES: Mapping[str, Mapping[str, object]] = {
     "half": {WIDTH: "half"},
     "before": {WIDTH: "half", LAYERS: 1},
 }
-"""Changes of each role against the first configuration; learning rates may differ, too."""
+"""Changes of each role against the control; the learning rate may differ, too."""
 
 
 def find_roles(configs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Find the configuration of each role.
+    """Number of the configuration in each of ``ROLES``.
 
     Args:
         configs: Resolved configurations, the control first; those that differ in the fold of a
             cross-validation alone count as one.
 
     Returns:
-        The first of each role that is there.
+        By role the number of its first configuration; a role may be missing.
 
     Raises:
         UserError: The first is not what the claims are about, or two share a role.
@@ -60,5 +60,6 @@ def find_roles(configs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys that decide results, without those of the fold."""
     keys = flat(identity(config))
     return {key: value for key, value in keys.items() if key not in FOLD_KEYS}

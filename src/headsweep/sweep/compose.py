@@ -99,19 +99,30 @@ class Sweep:
         """``key=value`` of the sweep's arms, of the sweeper's parameters, and of the command line.
 
         Raises:
-            UserError: ``arms`` of the sweep's file are no mapping.
+            UserError: An arm has keys in the sweep's file, and a file of its own.
         """
         params = self.master.hydra.sweeper.params or {}
         given = [
             *(f"{key}={value}" for key, value in params.items()),
             *self.master.hydra.overrides.task,
         ]
+        self._check_arms()
         arms = self.master.arms
-        if arms is None or "arm" in map(override_key, given):
+        if not arms or "arm" in map(override_key, given):
             return given
-        if not isinstance(arms, DictConfig) or not arms:
-            raise UserError("arms: must name each arm with its keys, or with null for its file")
-        return [f"arm={','.join(map(str, arms))}", *given]
+        return [f"arm={','.join(arms)}", *given]
+
+    def _check_arms(self) -> None:
+        """Refuse keys of an arm that has a file, too: Hydra would take the file."""
+        files = [source for source in self.loader.get_sources() if source.scheme() == "file"]
+        for name, keys in self.master.arms.items():
+            found = [source for source in files if source.is_config(f"arm/{name}")]
+            if keys is not None and found:
+                raise UserError(
+                    f"sweeps={self.master.hydra.runtime.choices.sweeps}: arms.{name} has keys, but "
+                    f"{found[0].path}/arm/{name}.yaml would be taken; rename one, or write {name}: "
+                    "without keys"
+                )
 
     def search(self) -> "Search":
         """The search that it describes.
@@ -152,7 +163,7 @@ def validate(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[st
     with short_errors():
         if OmegaConf.is_missing(cfg.optim, "lr"):
             with read_write(cfg):
-                cfg.optim.lr = tuned_rate(cfg.rates or {}, choices)
+                cfg.optim.lr = tuned_rate(cfg.rates, choices)
         config = OmegaConf.to_object(cfg)
         resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, Config)
@@ -180,18 +191,20 @@ def validate(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[st
     )
 
 
-def tuned_rate(table: Mapping[str, Any], choices: Mapping[str, Any]) -> float:
+def tuned_rate(
+    table: Mapping[str, Mapping[str, Mapping[str, float]]], choices: Mapping[str, Any]
+) -> float:
     """Learning rate of ``conf/rates``: of the arm, else of the head, else ``OptimConfig.lr``.
 
     Args:
         table: By data set, with ``default`` for all others; there by ``arm`` and ``head``.
         choices: The chosen file of each group.
     """
-    own = table.get(choices["data"], table.get("default")) or {}
+    own = table.get(choices["data"], table.get("default", {}))
     for group in ("arm", "head"):
-        rate = (own.get(group) or {}).get(choices[group])
+        rate = own.get(group, {}).get(choices[group])
         if rate is not None:
-            return float(rate)
+            return rate
     return OptimConfig.lr
 
 

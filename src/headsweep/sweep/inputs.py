@@ -106,7 +106,8 @@ def check_test(jobs: "Sequence[Job]", inputs: Sequence[Inputs]) -> None:
         if found.source.test_sample() is None and (split.folds is not None or split.test == 0):
             raise UserError(
                 "data.split.test: these data have no test split to confirm on; search and confirm "
-                "with data.split.test=0.2, and without data.split.folds"
+                "with data.split.test=0.2, and without data.split.folds; claims can read dev, "
+                "design.split=dev"
             )
 
 

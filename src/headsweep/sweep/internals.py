@@ -1,13 +1,15 @@
-"""All that we use of other packages without their promise; a test fails when an upgrade changes it.
+"""Private parts of other packages that headsweep uses; a test fails when an upgrade changes one.
 
-Hydra's list of a grid's jobs and its argument parser, and the search-space syntax of the official
-Optuna sweeper, are the reference that ours must agree with: they are called, not written again.
+Hydra's list of a grid's jobs, its argument parser and its source of files, and the search-space
+syntax of the official Optuna sweeper, are the reference that ours must agree with: they are called,
+not written again.
 """
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource as FileConfigSource
 from hydra.core.override_parser.types import Override
 
 if TYPE_CHECKING:

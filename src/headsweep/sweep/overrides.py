@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from headsweep.config import GROUPS, RUNTIME_KEYS
+from headsweep.config import GROUPS, RUNTIME_KEYS, TABLES
 from headsweep.errors import UserError
 from headsweep.identity import override_key, stable_hash
 
@@ -93,7 +93,9 @@ def runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
         key = override.key_or_group
         if key == "hydra.mode":
             raise UserError(f"{override.input_line}: use -m for a sweep")
-        if key in (*GROUPS, "sweeps") and override.value() is None:
+        if key in (*RUNTIME_KEYS, *TABLES) and override.is_delete():
+            raise UserError(f"{override.input_line}: {key} cannot be taken away")
+        if key in (*GROUPS, "rates", "sweeps") and override.value() is None:
             raise UserError(f"{override.input_line}: choose a file; arm=baseline changes nothing")
         if key in RUNTIME_KEYS:
             if override.is_sweep_override():

@@ -9,7 +9,7 @@ from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override
 
 from headsweep.errors import UserError
 from headsweep.files import flat
@@ -20,14 +20,10 @@ from headsweep.store.labels import FOLD_KEYS
 from headsweep.sweep.claim_roles import find_roles
 from headsweep.sweep.compose import Job, Sweep, compose_single, load_sweep, open_loader
 from headsweep.sweep.internals import grid
-from headsweep.sweep.overrides import (
-    parse,
-    runtime_values,
-    sweep_name,
-)
+from headsweep.sweep.overrides import parse, runtime_values, sweep_name
+from headsweep.sweep.search.finalists import Finalists, choose
 
 if TYPE_CHECKING:
-    from headsweep.sweep.search.finalists import Finalists
     from headsweep.sweep.search.rules import Search
 
 SWEEPER = "hydra_plugins.headsweep.sweeper.HeadsweepSweeper"
@@ -61,7 +57,7 @@ class Plan:
     spec: dict[str, Any] = field(default_factory=dict)
     batches: list[list[str]] = field(default_factory=list)
     search: "Search | None" = None
-    finalists: "Finalists | None" = None
+    finalists: Finalists | None = None
 
 
 def make_plan(overrides: Sequence[str], multirun: bool, config_dir: str | None = None) -> Plan:
@@ -112,7 +108,7 @@ def _folder(sweep: Sweep) -> Path:
     return paths.sweep_folder(Path(sweep.master.root), str(sweep.master.name))
 
 
-def _plan_grid(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
+def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
     """Plan of a list of all combinations, and of the trials that a confirmation adds."""
     for override in arguments:
         if override.is_interval_sweep():
@@ -122,14 +118,15 @@ def _plan_grid(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
             )
         if override.get_key_element() in ("seed", "seeds") and override.is_sweep_override():
             raise UserError(f"{override.input_line}: use seeds=N, which trains N seeds of a job")
-    batches = grid([*arguments, *_blocks(sweep, arguments)])
     master, finalists = sweep.master, None
-    if master.study is not None:
-        from headsweep.sweep.search.finalists import choose
-
+    if master.study is None:
+        batches = grid([*arguments, *_blocks(sweep, arguments)])
+    else:
         own = [o.input_line for o in arguments if not o.is_sweep_override()]
         finalists = choose(Path(master.root), master.study, master.top)
-        batches = finalists.batches(batches, [o for o in own if o is not None])
+        batches = finalists.batches(grid(arguments), [o for o in own if o is not None])
+    if any(isinstance(o.value(), Glob) for o in arguments):  # is in alphabetical order
+        batches.sort(key=lambda batch: "arm=baseline" not in batch)  # the first is the control
     jobs = [sweep.compose(batch) for batch in batches]
     config = jobs[0].config
     _check_design(jobs, confirms=finalists is not None)
@@ -142,24 +139,26 @@ def _plan_grid(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
     return Plan(jobs, _folder(sweep), spec=spec, batches=batches, finalists=finalists)
 
 
-def _blocks(sweep: Sweep, arguments: Sequence[Override]) -> list[Override]:
+def _blocks(sweep: Sweep, arguments: list[Override]) -> list[Override]:
     """Overrides of a cross-validated grid: all folds of ``data.repeats`` split seeds.
 
-    Nothing where the data have no folds, or fold or split seed are given. Folds have no test split,
-    and one seed a block unless the command line gives ``seeds``: more blocks say more than more
-    seeds.
+    There are none where the data have no folds, or fold or split seed are given. Unless they are
+    given, each fold of a split trains one seed, as more splits say more than more seeds, and the
+    report reads dev, as folds leave no test split.
     """
     keys = {o.get_key_element() for o in arguments}
-    data = sweep.compose(grid(list(arguments))[0]).config.data
+    data = sweep.compose(grid(arguments)[0]).config.data
     if data.split.folds is None or keys & set(FOLD_KEYS):
         return []
     first = data.split.seed
-    blocks = [
-        f"data.split.fold=range(0,{data.split.folds})",
-        f"data.split.seed=range({first},{first + data.repeats})",
-        "design.split=dev",
-    ]
-    return parse(blocks if "seeds" in keys else [*blocks, "seeds=1"])
+    defaults = {"seeds": 1, "design.split": "dev"}
+    return parse(
+        [
+            f"data.split.fold=range(0,{data.split.folds})",
+            f"data.split.seed=range({first},{first + data.repeats})",
+            *(f"{key}={value}" for key, value in defaults.items() if key not in keys),
+        ]
+    )
 
 
 def _plan_search(sweep: Sweep, arguments: Sequence[Override]) -> Plan:

@@ -1,11 +1,11 @@
 """Config source of the folder ``sweeps/``: the group ``sweeps``, and the arms in its files."""
 
 import builtins
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
@@ -14,14 +14,15 @@ from omegaconf import OmegaConf
 
 from headsweep.config import config_root
 from headsweep.errors import UserError
+from headsweep.sweep.internals import FileConfigSource
 
 FILE = "file://"
 
 
 class SweepsSource(FileConfigSource):
-    """The folder above ``conf`` and ``sweeps``, of which two groups are offered.
+    """Hydra's source of two groups, ``sweeps`` and ``arm``, in the folder above ``conf``.
 
-    ``sweeps`` are its files. ``arm`` has every arm that a file of a ``sweeps`` folder defines under
+    ``sweeps`` has its files. ``arm`` has every arm that a file of a ``sweeps`` folder defines under
     its key ``arms``, those in the user's own folder of configuration included. A plain ``file://``
     source would offer every folder of a checkout as a group.
     """
@@ -85,7 +86,7 @@ class SweepsSource(FileConfigSource):
         folders = [Path(p.removeprefix(FILE)) for p in entries if p.startswith(FILE)]
         for folder in (*folders, config_root()):
             for file in sorted(folder.glob("sweeps/*.yaml")):
-                for name, keys in _defined(file).items():
+                for name, keys in _defined(file, file.stat().st_mtime_ns).items():
                     found.setdefault(name, {})[file] = keys
         return found
 
@@ -108,10 +109,12 @@ def _arm(config_path: str) -> str:
     return name.removesuffix(".yaml") if group == "arm" else ""
 
 
-def _defined(file: Path) -> dict[str, dict[str, Any]]:
+@lru_cache(maxsize=200)
+def _defined(file: Path, changed: int) -> dict[str, dict[str, Any]]:
     """Arms that a sweep's file defines; an arm without keys stands in ``conf/arm``.
 
-    A file that is no YAML defines none: Hydra names it when it is chosen.
+    Read once for each time it was ``changed`` (ns): Hydra asks several times for every job. A file
+    that is no YAML defines none: Hydra names it when it is chosen.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
