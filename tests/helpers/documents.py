@@ -39,7 +39,8 @@ def commands(text: str) -> list[str]:
     """Commands in code blocks, and between backticks those that are more than a verb's name."""
     lines = [line for block in blocks("bash", text) for line in block.splitlines()]
     plain = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
-    inline = re.findall(r"`(headsweep (?:data )?+\S+ [^`]+)`", re.sub(r"\s+", " ", plain))
+    spans = re.findall(r"`([^`]+)`", re.sub(r"\s+", " ", plain))
+    inline = [span for span in spans if re.match(r"headsweep (?:data )?+\S+ ", span)]
     found = [re.split(r"\s#", line)[0].strip() for line in (*lines, *inline)]
     return [line for line in found if line]
 
