@@ -8,17 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import typer
 
-from headsweep import cli
-from headsweep.config import PoolingConfig, config_root
-from headsweep.errors import UserError
-from headsweep.training.builder import member_builder
+from conftest import Command
+from headsweep.config import config_root
 from helpers.own_head import write_head
 
 BIN = Path(sys.executable).parent
@@ -27,27 +22,9 @@ SMALL = [
     *("optim.steps=4", "optim.batch_size=16", "workers=1"),
 ]
 
-Command = Callable[..., tuple[int, str, str]]
-
 
 def snapshot(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("seed_*/*")}
-
-
-def test_the_verbs_are_those_of_typer() -> None:
-    from headsweep.commands import app
-
-    assert set(cli.VERBS) == set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-
-
-def test_help(command: Command) -> None:
-    code, out, _ = command("--help")
-    assert code == 0
-    assert all(verb in out for verb in cli.VERBS)
-    code, out, _ = command("train", "--help")
-    assert code == 0
-    assert "sweeps: acts, add_one_in, before_after" in out
-    assert "head: conservative, direct_projection" in out
 
 
 def test_showing_the_configuration_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -183,34 +160,6 @@ def test_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_params_are_the_true_ones(command: Command) -> None:
-    code, out, _ = command("params", "--json")
-    assert code == 0
-    keys = ("raw_projection", "encoded_projection", "head", "total", "aggregated_dim")
-    counts = {name: tuple(row[key] for key in keys) for name, row in json.loads(out).items()}
-    assert counts == {
-        "before": (384, 528, 644, 1_556, 160),
-        "conservative": (768, 1_056, 63_652, 65_476, 288),
-        "more_capacity": (768, 1_056, 208_132, 209_956, 288),
-        "simpler": (768, 1_056, 28_324, 30_148, 288),
-        "direct_projection": (768, 1_056, 1_156, 2_980, 288),
-    }
-    assert "63,652" in command("params")[1]
-
-
-def test_data_verbs(command: Command, tmp_path: Path) -> None:
-    code, out, _ = command("data", "simulate", "sample", "--events", "30", "--seed", "4")
-    assert code == 0
-    use = ["data=hepattn", "data.source.path=sample"]
-    assert " ".join(use) in out
-    assert command("data", "simulate", "sample")[0] == 2
-    assert "valid: 30 events" in command("data", "validate", *use)[1]
-    code, out, _ = command("data", "inspect", *use)
-    assert code == 0
-    assert "30 events" in out
-    assert "hit features (23): globEdgeHighX" in out
-
-
 def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
     arguments = [*SMALL, "optim.steps=1000000", "head=conservative,simpler", "name=long"]
     process = subprocess.Popen(
@@ -301,12 +250,3 @@ def test_a_broken_file_of_the_users_own(command: Command, tmp_path: Path) -> Non
     assert code == 2
     assert "broken.yaml" in err
     assert "Traceback" not in err
-
-
-def test_a_head_of_the_wrong_shape_is_refused() -> None:
-    config = {"head": {"_target_": "torch.nn.Conv2d"}, "pooling": asdict(PoolingConfig())}
-    with pytest.raises(UserError, match="does not work"):
-        member_builder(config, 23, 32, 4)()
-    config["head"] = {"_target_": "torch.nn.Identity"}
-    with pytest.raises(UserError, match=r"gives \[2, 288\] for \[2, 288\], not \[2, 4\]"):
-        member_builder(config, 23, 32, 4)()

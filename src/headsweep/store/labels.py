@@ -136,7 +136,7 @@ def _value(config: Mapping[str, Any], key: str) -> str:
 
 
 def _own_choices(job: Job) -> dict[str, str]:
-    """What tells a job's row from others: not the folds that the row holds all of."""
+    """Choices that tell a job's row from others; without folds where the row holds all of them."""
     return {k: v for k, v in job.choices.items() if not (job.folds and k in FOLD_KEYS)}
 
 
