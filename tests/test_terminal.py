@@ -1,4 +1,4 @@
-"""Progress on a terminal and in a pipe."""
+"""Progress and tables on a terminal and in a pipe, and numbers in words."""
 
 import io
 import time
@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from headsweep import terminal as module
-from headsweep.terminal import State, duration, following, preparing
+from headsweep.terminal import State, duration, file_size, following, preparing, print_table
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -36,3 +36,18 @@ def test_lines_are_few_in_a_pipe() -> None:
 )
 def test_duration(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 B"), (999, "999 B"), (3_210_000, "3.21 MB"), (5e12, "5e+03 GB")]
+)
+def test_file_size(count: float, words: str) -> None:
+    assert file_size(count) == words
+
+
+def test_tables_are_not_folded_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["name", "size"], [["a", "1"], ["b" * 60, "20"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["name", "size"], ["a", "1"], ["b" * 60, "20"]]
+    assert lines[1].rstrip().endswith(" 1")
+    assert len({len(line.rstrip()) for line in lines}) == 1  # numbers are to the right

@@ -1,4 +1,4 @@
-"""All verbs of the command line but ``train``, which cli.py hands to Hydra."""
+"""Verbs of the command line, declared for typer."""
 
 import json
 import shlex
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headsweep.store import paths
+from headsweep.store.paths import DEFAULT_ROOT
 
 if TYPE_CHECKING:
     from headsweep.events.base import Events
@@ -42,9 +43,9 @@ Overrides = Annotated[
 )
 def train(context: typer.Context) -> None:
     """Train one configuration, or several: sweeps=NAME, -m key=a,b, --dry-run, --cfg job."""
-    from headsweep.sweep.entry import train as train_by_hydra
+    from headsweep.sweep import entry
 
-    raise typer.Exit(train_by_hydra(context.args))
+    raise typer.Exit(entry.train(context.args))
 
 
 @data.command()
@@ -149,19 +150,20 @@ def backbone(
 def params(as_json: Json = False) -> None:
     """Count the parameters of every preset, and of the document's "before"."""
     from headsweep.sweep.dry_run import preset_parameters
+    from headsweep.terminal import print_table
 
     counts = preset_parameters()
     if as_json:
         print(json.dumps(counts, indent=1))
         return
     rows = [[name, *(f"{count:,}" for count in row.values())] for name, row in counts.items()]
-    _print_table(["preset", *(name.replace("_", " ") for name in counts["before"])], rows)
+    print_table(["preset", *(name.replace("_", " ") for name in counts["before"])], rows)
 
 
 @app.command()
 def report(
     name: Annotated[str, typer.Argument(help="Name of a sweep, or key of a single run.")],
-    root: Root = Path("runs"),
+    root: Root = DEFAULT_ROOT,
     tracking_uri: TrackingUri = None,
     as_json: Json = False,
 ) -> None:
@@ -197,7 +199,7 @@ def predict(
     import pandas as pd
 
     from headsweep.files import write_atomic
-    from headsweep.terminal import console, preparing
+    from headsweep.terminal import console, preparing, print_table
 
     with preparing(console(stderr=True)) as progress:
         progress("predicting", 0.0)
@@ -211,13 +213,13 @@ def predict(
     for seed, tracks in found.items():
         r68, misid = evaluate(tracks, ["qoverpt_r68", "charge_misid"]).values()
         rows.append([str(seed), f"{len(tracks):,}", f"{r68:.4f}", f"{100 * misid:.2f}"])
-    _print_table(["seed", "tracks", "qoverpt_r68", "charge_misid [%]"], rows)
+    print_table(["seed", "tracks", "qoverpt_r68", "charge_misid [%]"], rows)
     print(f"written to {out}")
 
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(help="Name of a search.")], root: Root = Path("runs")
+    name: Annotated[str, typer.Argument(help="Name of a search.")], root: Root = DEFAULT_ROOT
 ) -> None:
     """Show how far a search is, its best trials, what failed and why, and how to go on."""
     from headsweep.sweep.search.status import print_study
@@ -236,7 +238,7 @@ def plan(
         typer.Option(help="Largest change that does not matter: 0.05 is 5%, of a rate 0.05."),
     ] = None,
     workers: Annotated[int, typer.Option(help="How many train side by side.", min=1)] = 2,
-    root: Root = Path("runs"),
+    root: Root = DEFAULT_ROOT,
     as_json: Json = False,
 ) -> None:
     """Say how many seeds a verdict takes, and how long, from the spread of a pilot."""
@@ -256,20 +258,19 @@ def plan(
         print(json.dumps(asdict(found), indent=1))
         return
     print(found.words())
-    _print_table(*plan_table(found, workers))
+    print_table(*plan_table(found, workers))
     for line in (*found.totals(workers), *found.limits()):
         print(line)
     print(f"numbers are {found.unit}; in brackets at the upper 80% limit of the spread")
 
 
 @app.command("list")
-def list_sweeps(root: Root = Path("runs"), as_json: Json = False) -> None:
+def list_sweeps(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
     """List the sweeps below a root with their state and size."""
-    from headsweep.store.cleanup import list_sweeps as summaries
-    from headsweep.store.cleanup import summarise
+    from headsweep.store.cleanup import summarise_root
+    from headsweep.terminal import file_size, print_table
 
-    singles = root / paths.RUNS
-    found = [*summaries(root), *([summarise(singles)] if singles.is_dir() else [])]
+    found = summarise_root(root)
     if as_json:
         print(json.dumps([vars(s) for s in found], indent=1))
         return
@@ -279,23 +280,24 @@ def list_sweeps(root: Root = Path("runs"), as_json: Json = False) -> None:
             f"{s.jobs_finished} of {s.jobs}",
             str(s.finished),
             str(s.failed),
-            _size(s.bytes),
+            file_size(s.bytes),
             datetime.fromtimestamp(s.updated).strftime("%Y-%m-%d %H:%M"),
         ]
         for s in found
     ]
-    _print_table(["sweep", "jobs done", "members", "failed", "size", "changed"], rows)
+    print_table(["sweep", "jobs done", "members", "failed", "size", "changed"], rows)
 
 
 @app.command()
 def clean(
-    root: Root = Path("runs"),
+    root: Root = DEFAULT_ROOT,
     sweep: Annotated[str | None, typer.Option(help="Remove this sweep and its results.")] = None,
 ) -> None:
     """Remove caches that no run uses and what broken runs left behind; results stay."""
-    from headsweep.store.cleanup import clean as remove
+    from headsweep.store.cleanup import remove_unused
+    from headsweep.terminal import file_size
 
-    print(f"freed {_size(remove(root, sweep=sweep))}")
+    print(f"freed {file_size(remove_unused(root, sweep))}")
 
 
 @app.command()
@@ -303,19 +305,19 @@ def sync(
     name: Annotated[
         str | None, typer.Argument(help="Name of a sweep, or key of a single run; else all.")
     ] = None,
-    root: Root = Path("runs"),
+    root: Root = DEFAULT_ROOT,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Bring MLflow in line with the run folders; may be repeated at any time."""
-    from headsweep.store.tracking.sync import sync as synchronise
+    from headsweep.store.tracking.sync import sync_all
 
-    names = synchronise(root, name, tracking_uri)
+    names = sync_all(root, name, tracking_uri)
     print(f"in MLflow: {', '.join(names) if names else 'nothing yet'}")
 
 
 @app.command()
 def ui(
-    root: Root = Path("runs"),
+    root: Root = DEFAULT_ROOT,
     port: Annotated[int, typer.Option(help="Where to listen.")] = 5000,
 ) -> None:
     """Show all runs in MLflow on 127.0.0.1, until Ctrl-C."""
@@ -324,7 +326,13 @@ def ui(
     serve(root, port)
 
 
+def verbs() -> list[str]:
+    """Names of all verbs, for tab completion."""
+    return list(typer.main.get_group(app).commands)
+
+
 def _compose(overrides: list[str]) -> "Job":
+    """The configuration that the overrides choose."""
     from headsweep.sweep.plan import make_plan
 
     return make_plan(overrides, multirun=False).jobs[0]
@@ -339,25 +347,3 @@ def _read(overrides: list[str]) -> "Events":
     with preparing(console(stderr=True)) as report:
         report("data", 0.0)
         return find_source(job).load(Path(job.config.root))
-
-
-def _print_table(columns: list[str], rows: list[list[str]]) -> None:
-    from rich.table import Table
-
-    from headsweep.terminal import console
-
-    table = Table(box=None)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
-    for row in rows:
-        table.add_row(*row)
-    console().print(table, highlight=False)
-
-
-def _size(count: float) -> str:
-    """Bytes as words: ``3.2 MB``."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"

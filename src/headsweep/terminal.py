@@ -1,31 +1,34 @@
-"""Terminal output: progress bars, and tables that fit."""
+"""Output on the terminal: progress bars, tables, and durations and sizes in words."""
 
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 POLL_SECONDS = 0.5
+"""Seconds between two looks at the progress, for a bar."""
+
 LINE_SECONDS = 10.0
-"""Seconds between two progress lines where the output is not a terminal."""
+"""Seconds between two lines where the output is not a terminal."""
 
 
 def console(stderr: bool = False) -> Console:
-    """Console to print on; in a pipe 140 columns wide, as rich would fold tables to 80."""
+    """Console of the standard output; into a pipe it is 140 columns wide, where rich takes 80."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else 140)
 
 
 @dataclass(frozen=True)
 class State:
-    """Progress of a training or a sweep.
+    """State of a training or a sweep, for its progress bar.
 
     Attributes:
         summary: The counts as words.
@@ -40,7 +43,7 @@ class State:
 
 @contextmanager
 def following(look: Callable[[], State], console: Console) -> Iterator[None]:
-    """Show the progress of some work until the block ends, from a thread of its own."""
+    """Progress bar of some work until the block ends, drawn by a thread of its own."""
     stop = threading.Event()
     show = _show_bar if console.is_terminal else _show_lines
     thread = threading.Thread(target=show, args=(look, console, stop), daemon=True)
@@ -75,7 +78,7 @@ def _show_lines(look: Callable[[], State], console: Console, stop: threading.Eve
 
 @contextmanager
 def preparing(console: Console) -> Iterator[Callable[[str, float], None]]:
-    """Show one piece of work after the other; yields what is told the text and the share done."""
+    """Progress bar of several pieces of work; yields a call with a text and the share done."""
     if console.is_terminal:
         with _bar(console, transient=True) as progress:
             task = progress.add_task("", total=1.0)
@@ -93,11 +96,30 @@ def preparing(console: Console) -> Iterator[Callable[[str, float], None]]:
         yield report
 
 
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table without lines; the first column is to the left, numbers to the right."""
+    table = Table(box=None)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*row)
+    console().print(table, highlight=False)
+
+
 def duration(seconds: float) -> str:
     """Seconds as words: ``40 s``, ``4 min``, ``1.5 h``."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def file_size(count: float) -> str:
+    """Bytes as words: ``3.2 MB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
 
 
 def _print(console: Console, text: str) -> None:

@@ -1,12 +1,15 @@
+"""Summaries of sweeps, and removal of files that nothing uses."""
+
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from headsweep.errors import UserError
 from headsweep.store import runs
-from headsweep.store.cleanup import ABANDONED, clean, list_sweeps, summarise
+from headsweep.store.cleanup import ABANDONED, remove_unused, summarise, summarise_root
 from helpers.run_folders import make_job
 
 
@@ -19,38 +22,39 @@ def fill(path: Path, size: int, age: float = 0.0) -> Path:
     return path
 
 
-def test_summaries_count_jobs_members_and_bytes(tmp_path):
+def test_summaries_count_jobs_members_and_bytes(tmp_path: Path) -> None:
     folder = tmp_path / "sweeps" / "presets"
     runs.claim_sweep(folder, {"jobs": ["a", "b", "c"], "seeds": 2})
     make_job(folder / "jobs" / "0", finished=[0, 1])
     make_job(folder / "jobs" / "1", finished=[0], failed=[1])
     make_job(folder / "jobs" / "2", finished=[0])
-    (summary,) = list_sweeps(tmp_path)
+    (summary,) = summarise_root(tmp_path)
     assert (summary.name, summary.jobs, summary.jobs_finished) == ("presets", 3, 2)
     assert (summary.finished, summary.failed) == (4, 1)
     assert summary.bytes == sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     assert abs(summary.updated - time.time()) < 60
 
 
-def test_jobs_that_did_not_start_and_seeds_that_were_added_are_missing(tmp_path):
+def test_jobs_that_did_not_start_and_seeds_that_were_added_are_missing(tmp_path: Path) -> None:
     runs.claim_sweep(tmp_path, {"jobs": ["a", "b", "c"], "seeds": 3})
     make_job(tmp_path / "jobs" / "0", finished=[0, 1], seeds=2)
     summary = summarise(tmp_path)
     assert (summary.jobs, summary.jobs_finished) == (3, 0)
 
 
-def test_seeds_of_an_earlier_command_do_not_stand_for_those_of_the_last(tmp_path):
+def test_seeds_of_an_earlier_command_do_not_stand_for_those_of_the_last(tmp_path: Path) -> None:
     make_job(tmp_path / "jobs" / "0", finished=[5, 6, 7], seeds=2)  # the last asked for 0 and 1
     assert summarise(tmp_path).jobs_finished == 0
 
 
-def test_single_runs_have_a_summary_of_their_own(tmp_path):
+def test_single_runs_have_a_summary_of_their_own(tmp_path: Path) -> None:
     make_job(tmp_path / "runs" / "0f3a", finished=[0], seeds=1)
-    assert list_sweeps(tmp_path) == []
-    assert summarise(tmp_path / "runs").jobs_finished == 1
+    make_job(tmp_path / "sweeps" / "b" / "jobs" / "0", finished=[0], seeds=2)
+    found = {summary.name: summary.jobs_finished for summary in summarise_root(tmp_path)}
+    assert found == {"b": 0, "runs": 1}
 
 
-def test_clean_removes_unused_caches_and_abandoned_folders_only(tmp_path):
+def test_clean_removes_unused_caches_and_abandoned_folders_only(tmp_path: Path) -> None:
     job = make_job(tmp_path / "runs" / "0f3a", finished=[0], cache_key="usedkey")
     caches = tmp_path / "cache"
     kept = [
@@ -68,37 +72,39 @@ def test_clean_removes_unused_caches_and_abandoned_folders_only(tmp_path):
         fill(caches / "features" / ".tmp-old" / "raw.npy", 30, age=ABANDONED + 60),
         fill(job / "seed_1" / ".tmp-file", 4, age=ABANDONED + 60),
     ]
-    assert clean(tmp_path) == 1234
+    assert remove_unused(tmp_path) == 1234
     assert all(path.exists() for path in kept)
     assert not any(path.exists() for path in gone)
     assert runs.read_results(job).keys() == {0}
-    assert clean(tmp_path) == 0
+    assert remove_unused(tmp_path) == 0
 
 
-def test_clean_removes_a_named_sweep_and_then_what_it_used(tmp_path):
+def test_clean_removes_a_named_sweep_and_then_what_it_used(tmp_path: Path) -> None:
     sweep = tmp_path / "sweeps" / "mine"
     make_job(sweep / "jobs" / "0", finished=[0], cache_key="mykey")
     other = make_job(tmp_path / "sweeps" / "other" / "jobs" / "0", finished=[0])
     cache = fill(tmp_path / "cache" / "features" / "mykey" / "raw.npy", 10)
-    assert clean(tmp_path) == 0
-    assert clean(tmp_path, sweep="mine") > 10
+    assert remove_unused(tmp_path) == 0
+    assert remove_unused(tmp_path, "mine") > 10
     assert not sweep.exists()
     assert not cache.exists()
     assert runs.read_results(other).keys() == {0}
 
 
-@pytest.mark.parametrize("look", [list_sweeps, clean])
-def test_a_root_that_is_no_folder_is_refused(tmp_path, look):
+@pytest.mark.parametrize("look", [summarise_root, remove_unused])
+def test_a_root_that_is_no_folder_is_refused(
+    tmp_path: Path, look: Callable[[Path], object]
+) -> None:
     for root in (tmp_path / "nowhere", fill(tmp_path / "file", 1)):
         with pytest.raises(UserError, match=f"^--root {root}: no such folder; .*root=FOLDER"):
             look(root)
-    assert list_sweeps(tmp_path) == []
-    assert clean(tmp_path) == 0
+    assert summarise_root(tmp_path) == []
+    assert remove_unused(tmp_path) == 0
 
 
 @pytest.mark.parametrize("name", ["nothing", "..", "", "mine/jobs"])
-def test_clean_refuses_what_is_no_sweep(tmp_path, name):
+def test_clean_refuses_what_is_no_sweep(tmp_path: Path, name: str) -> None:
     job = make_job(tmp_path / "sweeps" / "mine" / "jobs" / "0", finished=[0])
     with pytest.raises(UserError, match="no sweep"):
-        clean(tmp_path, sweep=name)
+        remove_unused(tmp_path, name)
     assert job.exists()

@@ -1,4 +1,4 @@
-"""Progress of a single run, as read from its folder."""
+"""Progress of a single run and of a grid, as read from their folders."""
 
 import json
 from dataclasses import replace
@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from headsweep.identity import member_key
+from headsweep.store.outcome import Outcome
 from headsweep.store.runs import RUN_SCHEMA, write_progress
-from headsweep.sweep.progress import JobProgress
+from headsweep.sweep.grid_queue import Entry, GridQueue
+from headsweep.sweep.progress import GridProgress, JobProgress, running
 from headsweep.terminal import State
+from helpers.killable import world, write_result
 
 
 @pytest.fixture
@@ -41,3 +44,32 @@ def test_results_of_another_job_are_not_done(jobs: list[JobProgress]) -> None:
 
 def test_progress_of_an_earlier_run_does_not_count(jobs: list[JobProgress]) -> None:
     assert jobs[1].state(since=300.0) == State("1 of 2 members done", 0.5, [])
+
+
+def test_what_runs_is_shown_with_its_share() -> None:
+    with world() as here:
+        assert running(here.folder) == []
+        progress = {"step": 3, "steps": 12, "val": None}
+        write_progress(here.folder / "attempts/7-2", progress)
+        (here.folder / "attempts/8-1").mkdir()
+        assert running(here.folder) == [(7, 0.25, progress)]
+
+
+def test_the_state_of_a_grid(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [Entry([f"k={n}"], f"key{n}", [0, 1]) for n in range(3)]
+    with world() as here:
+        for seed in (0, 1):
+            write_result(here.folder / f"jobs/0/seed_{seed}", member_key("key0", seed))
+        write_result(here.folder / "jobs/1/seed_1", member_key("key1", 1))
+        grid = GridQueue(here.folder, jobs, here.leases().leases, 2)
+        state = GridProgress(grid, ["a", "b", ""])
+        assert state.left() == 2
+        write_progress(here.folder / "attempts/1-1", {"step": 5, "steps": 10, "val": None})
+        looked = state.state()
+        assert looked.summary == "1 of 3 jobs, 3 of 6 members done"
+        assert looked.share == (3 + 0.5) / 6
+        assert looked.running == ["job 1 b: step 5 of 10"]
+        Outcome("failed", "no memory").write(here.folder / "jobs/2")
+        assert state.words() == "3 of 6 members are done, 3 of them were there before"
+        assert state.conclude() == 1
+        assert capsys.readouterr().err == "job 2 : no memory\n"

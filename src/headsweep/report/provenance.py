@@ -41,7 +41,7 @@ def find_origin(
     """
     train = _training(folder, jobs)
     report = ["headsweep", "report", folder.name]
-    report += [] if root == Path("runs") else ["--root", str(root)]
+    report += [] if root == paths.DEFAULT_ROOT else ["--root", str(root)]
     return Origin(question(train), (train, shlex.join(report)), _facts(folder, jobs, metas))
 
 

@@ -1,4 +1,4 @@
-"""Size of the sweeps below a root, and removal of files that nothing uses."""
+"""Summaries of the sweeps below a root, and the removal of files that nothing uses."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from headsweep.store.labels import planned_seeds
 from headsweep.store.runs import find_jobs, read_job, read_results, read_spec
 
 ABANDONED = 3600.0
-"""Seconds without a change after which what no run uses is taken for abandoned."""
+"""Seconds without a change after which a file that no run uses is taken for abandoned."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,16 @@ class SweepSummary:
     updated: float
 
 
-def list_sweeps(root: Path) -> list[SweepSummary]:
-    """Summaries of all sweeps below a root, by name.
+def summarise_root(root: Path) -> list[SweepSummary]:
+    """Summaries of all sweeps below a root, by name; the last is of all single runs, if any.
 
     Raises:
         UserError: There is no such folder.
     """
     _check_root(root)
-    return [summarise(folder) for folder in paths.sweep_folders(root)]
+    singles = root / paths.RUNS
+    folders = [*paths.sweep_folders(root), *([singles] if singles.is_dir() else [])]
+    return [summarise(folder) for folder in folders]
 
 
 def summarise(folder: Path) -> SweepSummary:
@@ -74,8 +76,8 @@ def summarise(folder: Path) -> SweepSummary:
     )
 
 
-def clean(root: Path, sweep: str | None = None) -> int:
-    """Remove what no run folder uses.
+def remove_unused(root: Path, sweep: str | None = None) -> int:
+    """Remove caches and temporary files that no run folder uses.
 
     Removed are entries of the caches whose key no job names, and temporary files and folders.
     Both stay while they are younger than an hour: a run that has just begun makes its cache before

@@ -151,7 +151,7 @@ def _value(config: Mapping[str, Any], key: str) -> str:
 
 
 def _own_choices(job: StoredJob) -> dict[str, str]:
-    """Choices that tell a job's row from others, without the folds, all of which a row holds."""
+    """Choices that tell a job's row from others; without folds where the row holds all of them."""
     return {k: v for k, v in job.choices.items() if not (job.folds and k in FOLD_KEYS)}
 
 

@@ -1,7 +1,7 @@
-"""The ledger of the test split: who read which sample, when; ``root/test_ledger.jsonl``.
+"""Ledger of the test split, ``root/test_ledger.jsonl``: a line for every reading of a sample.
 
-The sample is for judging configurations that were chosen without it. Whoever reads it again, or
-chooses by what it said, can be seen here.
+The sample is for judging configurations that were chosen without it. The ledger shows whoever reads
+it again, or chooses by its figures.
 """
 
 import json
@@ -20,13 +20,13 @@ from headsweep.store.paths import LEDGER
 
 @dataclass(frozen=True)
 class Reading:
-    """One reading of test, a line of the ledger.
+    """One reading of the test split, a line of the ledger.
 
     Attributes:
-        time: When, in UTC.
+        time: Time of the reading, in UTC.
         sweep: Name of the sweep that was reported.
-        samples: Keys of what was read.
-        configurations: Labels of what was scored.
+        samples: Keys of the samples that were read.
+        configurations: Labels of the configurations that were scored.
         code_version: Of headsweep.
     """
 
@@ -39,10 +39,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class Readings:
-    """Of a report: what it reads of test, and who read that before.
+    """Samples that a report reads of the test split, with all earlier readings of them.
 
     Attributes:
-        samples: What is read, in words, by key.
+        samples: Descriptions of the samples, by key.
         before: Earlier readings of any of these samples, oldest first.
     """
 
@@ -50,13 +50,13 @@ class Readings:
     before: list[Reading]
 
     def words(self) -> str:
-        """Earlier readings of the sample as words: ``read twice before, ..``."""
+        """Number of earlier readings with their sweeps: ``read 2x before (presets 2x)``."""
         sweeps = Counter(reading.sweep for reading in self.before)
         by = ", ".join(f"{name} {count}x" for name, count in sweeps.items())
         return f"read {len(self.before)}x before ({by})" if by else "never read before"
 
     def note(self) -> str:
-        """The same as a sentence."""
+        """Samples and earlier readings as a sentence."""
         what = ", ".join(f"{words} (key {key})" for key, words in self.samples.items())
         return (
             f"Test: {what}, {self.words()}; {LEDGER} lists every reading. What is chosen by these "
@@ -76,8 +76,8 @@ def record(
     Args:
         root: The folder of all output.
         sweep: Name of the sweep.
-        samples: What is to be read, in words, by key.
-        configurations: Labels of what is to be scored.
+        samples: Descriptions of the samples to be read, by key.
+        configurations: Labels of the configurations to be scored.
         version: Of the code.
 
     Returns:

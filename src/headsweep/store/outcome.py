@@ -1,4 +1,4 @@
-"""Outcome of a job of a sweep, and the best trials of a search."""
+"""Outcomes of the jobs of a sweep, and the best trials of a search."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,17 +17,17 @@ COUNTS = ("params_total",)
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a task.
+    """Outcome of a trial, or of a job that could not be trained.
 
     Attributes:
         state: ``complete``, ``pruned`` or ``failed``.
-        reason: Why it did not complete.
+        reason: Reason why it did not complete.
         values: Of each objective, the mean over the seeds.
         spread: Its standard deviation over the seeds (ddof 1), of each objective.
         seeds: Value of each objective for each seed.
         intermediate: Mean over the seeds of the first objective at the evaluations, by step.
-        params: What the search chose.
-        attrs: What its sampler and pruner noted.
+        params: Values that the search chose, by key.
+        attrs: Notes of its sampler and pruner.
     """
 
     state: str
@@ -74,11 +74,12 @@ def best_trials(outcomes: Mapping[int, Outcome], directions: Sequence[str]) -> l
     if len(signs) == 1:
         return ranked
     front: list[int] = []
-    for number in ranked:  # what beats a trial comes before it
+    for number in ranked:  # whichever beats a trial comes before it
         if not any(_beats(costs[other], costs[number]) for other in front):
             front.append(number)
     return front
 
 
 def _beats(cost: Sequence[float], other: Sequence[float]) -> bool:
+    """True if no cost is larger and one is smaller."""
     return cost != other and all(a <= b for a, b in zip(cost, other, strict=True))

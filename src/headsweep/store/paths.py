@@ -28,6 +28,9 @@ from pathlib import Path
 
 from headsweep.errors import UserError
 
+DEFAULT_ROOT = Path("runs")
+"""The root where none is given; as ``root`` in the configuration."""
+
 SWEEPS, RUNS = "sweeps", "runs"
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 LEDGER = "test_ledger.jsonl"

@@ -1,4 +1,4 @@
-"""Run folders, the truth of every experiment: written atomically, read into tables.
+"""Run folders, the source of truth of every experiment: written atomically, read into tables.
 
 A job folder holds ``config.yaml``, ``job.json``, ``progress.json`` and one ``seed_<s>`` folder for
 each member. A seed folder counts only when it has a ``result.json``, which is written last.
@@ -131,7 +131,7 @@ def read_spec(folder: Path) -> dict[str, Any]:
 
 
 def root_id(root: Path) -> str:
-    """Identifier of a root on a shared server; it moves with the folder."""
+    """Identifier of a root, among others on the same server; it moves with the folder."""
     path = root / paths.ROOT_ID
     if not path.exists():
         write_atomic(path, secrets.token_hex(8).encode())
@@ -188,7 +188,7 @@ def claim_sweep(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         folder: ``root/sweeps/<name>``.
-        spec: What the sweep runs, as plain values.
+        spec: The specification of the sweep, as plain values.
 
     Returns:
         The specification that now stands in ``spec.yaml``.

@@ -1,4 +1,4 @@
-"""Finished trials of a search, read from its folders."""
+"""Finished trials of a search, read from their folders, and words for them."""
 
 import statistics
 from collections import Counter
@@ -18,8 +18,8 @@ Outcomes = dict[int, Outcome]
 """Outcome of each finished trial, by number."""
 
 
-class Finished:
-    """The outcomes in a sweep's folder; each is read once, as it never changes."""
+class OutcomeReader:
+    """Reader of the outcomes in a sweep's folder; each is read once, as it never changes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ class Trials:
 
     Attributes:
         outcomes: Of each, by number.
-        total: How many there are to be.
+        total: Number of trials that the search shall have.
         objectives: Names of the metrics.
         directions: ``minimize`` or ``maximize`` for each.
     """
@@ -52,11 +52,11 @@ class Trials:
 
     @classmethod
     def read(cls, folder: Path) -> "Trials | None":
-        """Trials in a sweep's folder; None for a grid or a single run."""
+        """The trials in a sweep's folder; None for a grid or a single run."""
         spec = read_spec(folder)
         if "search" not in spec:
             return None
-        outcomes = Finished(folder).read()
+        outcomes = OutcomeReader(folder).read()
         return cls(outcomes, spec["n_trials"], spec["objective"], spec["direction"])
 
     def best(self) -> list[int]:
@@ -65,7 +65,7 @@ class Trials:
         return found if len(self.directions) > 1 else found[:SHOWN]
 
     def first(self) -> "Trials":
-        """The same with the first objective only, such as for their history."""
+        """These trials with their first objective only, such as for its history."""
         return self._with(
             {
                 number: replace(o, values=o.values[:1], spread=o.spread[:1])
@@ -76,7 +76,7 @@ class Trials:
         )
 
     def against(self, folder: Path, count: str = "params_total") -> "Trials":
-        """The same with a count of parameters as second objective, such as for a Pareto front.
+        """These trials with a count of parameters as second objective, for a Pareto front.
 
         A search of several objectives is returned as it is.
 
@@ -100,19 +100,19 @@ class Trials:
         return replace(self, outcomes=outcomes, objectives=objectives, directions=directions)
 
     def note(self) -> str:
-        """Note of a report on a search: what is shown, and that it flatters itself."""
+        """Note of a report on a search: which trials it shows, and why their values are low."""
         done, what = len(self.outcomes), f"the best {len(self.best())}"
         if len(self.objectives) > 1:
             what = "the Pareto front"
         return (
             f"A search, {done} of {self.total} trials done, {usable(self.outcomes)}. Shown is "
-            f"{what} by {' and '.join(self.objectives)}, which flatters itself: train it again "
-            "with fresh seeds before comparing it."
+            f"{what} by {' and '.join(self.objectives)}. The best values of a search are too good "
+            "by chance: train these trials again on fresh seeds before comparing them."
         )
 
 
 def usable(outcomes: Outcomes) -> str:
-    """Counts of usable trials: ``usable: 27 of 30 (9 pruned), 3 failed``."""
+    """Counts of trials by their end: ``usable: 27 of 30 (9 pruned), 3 failed``."""
     counts = Counter(outcome.state for outcome in outcomes.values())
     words = f"usable: {counts['complete'] + counts['pruned']} of {len(outcomes)}"
     words += f" ({counts['pruned']} pruned)" if counts["pruned"] else ""
@@ -138,12 +138,12 @@ def describe(number: int, outcome: Outcome, objectives: Sequence[str]) -> str:
 
 
 def parameters(outcome: Outcome) -> str:
-    """Chosen parameters of a trial, as words."""
+    """Values that the search chose, as words."""
     return ", ".join(f"{key}={_short(value)}" for key, value in outcome.params.items())
 
 
 def time_left(folder: Path, outcomes: Outcomes, total: int) -> str:
-    """Training that is left, from how long the finished trials took; as words.
+    """Time of training that is left, by the mean time of the finished trials; as words.
 
     Args:
         folder: The sweep's.

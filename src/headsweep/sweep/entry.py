@@ -1,6 +1,5 @@
 """The verb ``train``: Hydra's command line, read and checked before Hydra runs it."""
 
-import gc
 from collections.abc import Sequence
 
 from headsweep.errors import UserError
@@ -28,7 +27,6 @@ def train(arguments: Sequence[str]) -> int:
     if args.config_path or args.config_name or args.experimental_rerun:
         raise UserError("the configuration can only be added to, with --config-dir FOLDER")
 
-    gc.enable()
     from headsweep.sweep.overrides import is_sweep, sweep_name
     from headsweep.sweep.plan import make_plan
 

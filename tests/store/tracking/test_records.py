@@ -1,6 +1,6 @@
 """Contents of MLflow runs, as they are read from run folders."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from scipy import stats
 from headsweep.store.outcome import Outcome
 from headsweep.store.tracking.changes import job_stamps
 from headsweep.store.tracking.records import (
+    JobRecords,
     objectives,
     read_records,
     read_state,
@@ -30,13 +31,20 @@ def tags_of(sweep: Path) -> Mapping[str, Any]:
     return sweep_record(sweep, [state for state in states if state], searched).tags
 
 
+def records_of(folder: Path, searched: Sequence[str] = ()) -> JobRecords:
+    """Records of a job folder that has some."""
+    found = read_records(folder, searched)
+    assert found is not None
+    return found
+
+
 def best(sweep: Path) -> dict[str, Any]:
     return {k: v for k, v in tags_of(sweep).items() if k.startswith(("best", "pareto"))}
 
 
 def test_a_complete_trial_holds_all_seeds_on_one_page(tmp_path: Path) -> None:
     sweep = make_search(tmp_path / "s")
-    records = read_records(make_trial(sweep, 7, "complete", 0.11), [R68])
+    records = records_of(make_trial(sweep, 7, "complete", 0.11), [R68])
     record = records.job
     assert (record.name, record.status, records.members) == ("trial 7", "FINISHED", [])
     assert (record.tags["level"], record.tags["trial_state"]) == ("trial", "complete")
@@ -58,14 +66,15 @@ def test_a_complete_trial_holds_all_seeds_on_one_page(tmp_path: Path) -> None:
         (R68, 0): 0.11,
     }
     assert [path.name for path in record.files] == ["config.yaml", "outcome.json"]
-    assert record.data[:2] == ("spectrometer", "01234567")
+    assert record.data is not None
+    assert (record.data.name, record.data.digest) == ("spectrometer", "01234567")
     assert record.end - record.start == pytest.approx(12500, abs=2000)
 
 
 def test_a_pruned_trial_has_its_curve_but_no_final_value(tmp_path: Path) -> None:
     sweep = make_search(tmp_path / "s")
     reason = "pruned at step 50 with val_qoverpt_r68 0.5"
-    record = read_records(make_trial(sweep, 0, "pruned", 0.5, reason=reason), [R68]).job
+    record = records_of(make_trial(sweep, 0, "pruned", 0.5, reason=reason), [R68]).job
     assert (record.status, record.tags["trial_state"], record.tags["reason"]) == (
         "FINISHED",
         "pruned",
@@ -80,7 +89,7 @@ def test_a_failed_trial_may_have_nothing_but_its_outcome(tmp_path: Path) -> None
     reason = "its worker was killed 3 times, perhaps for want of memory"
     Outcome("failed", reason, params={"head.dropout": 0.25, "target.name": "plain"}).write(folder)
     (folder / "traceback.txt").write_text("Traceback")
-    record = read_records(folder, [R68]).job
+    record = records_of(folder, [R68]).job
     assert (record.name, record.status) == ("trial 4", "FAILED")
     assert record.tags == {"level": "trial", "trial_state": "failed", "reason": reason}
     assert record.params == {"dropout": 0.25, "target.name": "plain"}
@@ -91,12 +100,12 @@ def test_a_failed_trial_may_have_nothing_but_its_outcome(tmp_path: Path) -> None
 def test_a_job_that_could_not_be_trained_failed(tmp_path: Path) -> None:
     folder = tmp_path / "s" / "jobs" / "3"
     Outcome("failed", "out of memory").write(folder)
-    records = read_records(folder)
+    records = records_of(folder)
     assert (records.job.name, records.job.status) == ("job 3", "FAILED")
     assert records.job.tags["reason"] == "out of memory"
     assert records.members == []
     make_job(folder, finished=[0], seeds=2)
-    records = read_records(folder)
+    records = records_of(folder)
     assert (records.job.name, records.job.status) == ("conservative", "FAILED")
     assert records.job.tags["status"] == "1 of 2 finished"
     assert len(records.members) == 1

@@ -11,7 +11,7 @@ from conftest import Command
 from headsweep.store.outcome import Outcome
 from headsweep.store.tracking.changes import SweepSnapshot
 from headsweep.store.tracking.mlflow_client import TrackingError, tracking_uri
-from headsweep.store.tracking.sync import sync, sync_sweep
+from headsweep.store.tracking.sync import sync_all, sync_sweep
 from helpers.mlflow_runs import artifacts, dump, rows, runs
 from helpers.run_folders import PROCESSES, make_job, make_search, make_trial
 from helpers.serving import free_port
@@ -185,7 +185,7 @@ def test_a_server_gets_every_run_once_and_its_files(
         p: r.info for p, r in first.items()
     }
     single = make_job(root / "runs" / "abc", finished=[0], seeds=1)
-    assert sync(root, None, server) == ["s", "abc"]
+    assert sync_all(root, None, server) == ["s", "abc"]
     assert sorted(runs(root, single, server)) == ["", "seed_0"]
     assert capfd.readouterr() == ("", "")  # MLflow would print an address for every run
 
@@ -207,8 +207,8 @@ def test_an_unreachable_server_is_an_error_soon_and_gets_all_later(
         "later"
     )
     make_trial(sweep, 1, "complete", 0.2)
-    sync(root, "s", server)
-    sync(root, "s", server)
+    sync_all(root, "s", server)
+    sync_all(root, "s", server)
     assert sorted(runs(root, sweep, server)) == ["", *TRIALS[:2]]
 
 

@@ -108,7 +108,7 @@ def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
             experiment.copy_folder(run, sweep / paths.REPORT)
 
 
-def sync(root: Path, name: str | None = None, uri: str | None = None) -> list[str]:
+def sync_all(root: Path, name: str | None = None, uri: str | None = None) -> list[str]:
     """Bring the MLflow runs of sweeps and single runs in line with their folders.
 
     Args:

@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from headsweep.store.outcome import best_trials
-from headsweep.store.trials import Finished, describe, failures, usable
+from headsweep.store.trials import OutcomeReader, describe, failures, usable
 from headsweep.sweep.progress import progress_line, running
 from headsweep.terminal import State
 
@@ -21,7 +21,7 @@ class SearchProgress:
 
     def __init__(self, study: "SearchQueue") -> None:
         self.study, self.search = study, study.search
-        self.finished = Finished(study.folder)
+        self.finished = OutcomeReader(study.folder)
         self.before = len(self.finished.read())
 
     def left(self) -> int:

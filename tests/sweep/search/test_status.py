@@ -1,0 +1,85 @@
+"""``headsweep study``: the state of a search, read without changing it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from headsweep.errors import UserError
+from headsweep.store.outcome import Outcome, best_trials
+from headsweep.store.trials import OutcomeReader
+from headsweep.sweep.leases import Leases
+from headsweep.sweep.search.status import print_study
+from helpers.killable import World, world
+from helpers.searches import end, open_queue, take, work
+
+
+def write_spec(here: World, **more: Any) -> Path:
+    spec = {"search": {}, "n_trials": 4, "objective": ["val_qoverpt_r68"], **more}
+    spec.setdefault("direction", ["minimize"])
+    (here.folder / "spec.yaml").write_text(yaml.safe_dump(spec))
+    (here.folder / "command.txt").write_text("headsweep train sweeps=s\n")
+    return here.folder.parents[1]
+
+
+def test_a_search_can_be_looked_at_without_touching_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with world() as here:
+        root = write_spec(here)
+        queue = open_queue(here)
+        work(queue, 2)
+        work(queue, 1, "failed")
+        files = {p: p.stat().st_mtime_ns for p in here.folder.rglob("*")}
+        print_study(root, "s")
+        assert {p: p.stat().st_mtime_ns for p in here.folder.rglob("*")} == files
+        out = capsys.readouterr().out
+        first, second = best_trials(OutcomeReader(here.folder).read(), ["minimize"])
+        assert out.startswith("s: 3 of 4 trials are done, 0 are being trained\nusable: 2 of 3, 1 ")
+        assert "best:" in out
+        lines = [line.split() for line in out.splitlines()]
+        rows = [int(words[0]) for words in lines if words and words[0].isdecimal()]
+        assert rows == [first, second]
+        assert "trial 2 failed: broken data" in out
+        assert "go on with: headsweep train sweeps=s" in out
+        task = take(queue)
+        print_study(root, "s")
+        out = capsys.readouterr().out
+        assert "1 are being trained" in out
+        assert "go on with" not in out
+        assert queue.hand_in(task, end(task))
+        print_study(root, "s")
+        assert "left:" not in capsys.readouterr().out
+
+
+def test_a_front_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    with world() as here:
+        names = ["val_qoverpt_r68", "params_total"]
+        root = write_spec(here, objective=names, direction=["minimize", "minimize"])
+        for number, values in enumerate([(1.0, 5.0), (2.0, 6.0), (0.5, 9.0)]):
+            Outcome("complete", values=list(values)).write(here.folder / f"jobs/{number}")
+        print_study(root, "s")
+        out = capsys.readouterr().out
+        assert "Pareto front:" in out
+        rows = [line.split()[:3] for line in out.splitlines() if line.strip()[:1].isdecimal()]
+        assert rows == [["2", "0.5", "9"], ["0", "1", "5"]]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"), [({}, "does not exist"), ({"seeds": 1}, "is a grid; see headsweep report")]
+)
+def test_what_is_no_search_is_an_error(spec: dict[str, int], message: str, tmp_path: Path) -> None:
+    if spec:
+        (tmp_path / "sweeps/s").mkdir(parents=True)
+        (tmp_path / "sweeps/s/spec.yaml").write_text(yaml.safe_dump(spec))
+    with pytest.raises(UserError, match=message):
+        print_study(tmp_path, "s")
+
+
+def test_a_lease_of_a_dead_worker_is_not_being_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    with world() as here:
+        root = write_spec(here)
+        hand = here.leases()
+        Leases(here.folder, hand.leases.worker).claim(0)
+        hand.die()
+        print_study(root, "s")
+        assert "0 are being trained" in capsys.readouterr().out
