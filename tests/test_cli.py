@@ -1,6 +1,5 @@
 """The command line: what it prints, refuses, skips and survives."""
 
-import json
 import os
 import pty
 import select
@@ -13,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import typer
 
 from headsweep import cli
 from headsweep.config import PoolingConfig, config_root
@@ -29,22 +27,6 @@ SMALL = [
 ]
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-def test_the_verbs_are_those_of_typer() -> None:
-    from headsweep.commands import app
-
-    assert set(cli.VERBS) == set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-
-
-def test_help(command: Command) -> None:
-    code, out, _ = command("--help")
-    assert code == 0
-    assert all(verb in out for verb in cli.VERBS)
-    code, out, _ = command("train", "--help")
-    assert code == 0
-    assert "sweeps: acts, add_one_in, before_after" in out
-    assert "head: conservative, direct_projection" in out
 
 
 def test_showing_the_configuration_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -96,34 +78,6 @@ def test_mistakes_end_with_one_message(
     assert message in err
     assert "Traceback" not in err
     assert not list(tmp_path.rglob("job.json"))
-
-
-def test_params_are_the_true_ones(command: Command) -> None:
-    code, out, _ = command("params", "--json")
-    assert code == 0
-    keys = ("raw_projection", "encoded_projection", "head", "total", "aggregated_dim")
-    counts = {name: tuple(row[key] for key in keys) for name, row in json.loads(out).items()}
-    assert counts == {
-        "before": (384, 528, 644, 1_556, 160),
-        "conservative": (768, 1_056, 63_652, 65_476, 288),
-        "more_capacity": (768, 1_056, 208_132, 209_956, 288),
-        "simpler": (768, 1_056, 28_324, 30_148, 288),
-        "direct_projection": (768, 1_056, 1_156, 2_980, 288),
-    }
-    assert "63,652" in command("params")[1]
-
-
-def test_data_verbs(command: Command, tmp_path: Path) -> None:
-    code, out, _ = command("data", "simulate", "sample", "--events", "30", "--seed", "4")
-    assert code == 0
-    use = ["data=hepattn", "data.source.path=sample"]
-    assert " ".join(use) in out
-    assert command("data", "simulate", "sample")[0] == 2
-    assert "valid: 30 events" in command("data", "validate", *use)[1]
-    code, out, _ = command("data", "inspect", *use)
-    assert code == 0
-    assert "30 events" in out
-    assert "hit features (23): globEdgeHighX" in out
 
 
 def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def plan(
     from dataclasses import asdict
 
     from headsweep.errors import UserError
-    from headsweep.terminal import console, preparing
+    from headsweep.terminal import console, preparing, print_table
 
     if margin is not None and not 0 < margin < 1:
         raise UserError(f"--margin {margin}: must be between 0 and 1")
