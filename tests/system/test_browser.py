@@ -27,7 +27,7 @@ HEADS = {
     "conservative": ("144", "3", "0.1"),
     "more_capacity": ("256", "4", "0.15"),
     "simpler": ("96", "2", "0.05"),
-    "direct_projection": ("0", "1", "0.0"),
+    "direct_projection": ("0", "1", "0"),
 }
 """Hidden dimension, layers and dropout of each preset."""
 
