@@ -132,7 +132,7 @@ class SweepResults:
         found = pictures.all_pictures(self.report)
         if name not in found:
             raise UserError(f"{self.name} has no figure {name!r}; it has {', '.join(found)}")
-        return matplotlib_renderer.draw(found[name])
+        return matplotlib_renderer.draw_all([found[name]])[name]
 
     @property
     def search(self) -> pd.DataFrame:

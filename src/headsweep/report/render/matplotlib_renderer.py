@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from io import BytesIO
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,10 @@ def draw(picture: Picture) -> ShownFigure:
                 handles.setdefault(span.label, area)
         for series in panel.series:
             handle = _draw(axes, series)
-            if not isinstance(series, Band):
-                # The last line stands for its label: it is solid.
-                handles[series.label] = handle
+            if isinstance(series, Points):
+                handles.setdefault(series.label, handle)  # the first ones are filled
+            elif not isinstance(series, Band):
+                handles[series.label] = handle  # the last line is solid
         _set_axis(axes, "y", panel.y)
         axes.grid(color="0.9", linewidth=0.6)
         axes.set_axisbelow(True)
@@ -128,10 +130,20 @@ def _set_axis(axes: Axes, which: str, axis: Axis) -> None:
     if axis.ticks is not None:
         own.set_ticks(axis.ticks, axis.words)
         own.set_minor_locator(NullLocator())
-    axes.set(**{f"{which}lim": (max(limits[0], 0) if axis.from_zero else limits[0], limits[1])})
+    low = limits[0]
+    if axis.from_zero:  # a little below it on the vertical axis, so that a line at 0 is seen
+        low = -0.03 * limits[1] if which == "y" else max(low, 0)
+    axes.set(**{f"{which}lim": (low, limits[1])})
     own.set_label_text(axis.title)
 
 
 def draw_all(pictures: Iterable[Picture]) -> dict[str, Figure]:
-    """A figure of each picture, by its name."""
-    return {picture.name: draw(picture) for picture in pictures}
+    """A figure of each picture with its title and note, by its name."""
+    return {picture.name: _captioned(picture) for picture in pictures}
+
+
+def _captioned(picture: Picture) -> ShownFigure:
+    figure = draw(picture)
+    figure.suptitle(picture.title, fontsize=11)
+    figure.supxlabel(fill(picture.note, 110), fontsize=8)
+    return figure
