@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from headsweep import cli
 from headsweep.config import PoolingConfig, config_root
 from headsweep.errors import UserError
 from headsweep.training.builder import member_builder

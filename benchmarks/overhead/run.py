@@ -142,7 +142,7 @@ def worker(file: Path) -> None:
     clock.wrap(storage.Storage, "repair", "journal")
     clock.wrap(ours, "find_inputs", "folders")
     clock.wrap(leases.Leases, "claim is_mine remove read", "folders")
-    clock.wrap(queue, "move attempt_folder", "folders")
+    clock.wrap(queue, "move new_attempt", "folders")
     clock.wrap(outcome.Outcome, "write read", "folders")
     clock.wrap(FileLock, "acquire release", "folders")
 

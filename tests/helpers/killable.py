@@ -18,8 +18,8 @@ from unittest.mock import patch
 from optuna.storages.journal import JournalFileBackend
 
 from headsweep.store import runs
+from headsweep.store.paths import JOURNAL
 from headsweep.sweep.leases import Leases, Process
-from headsweep.sweep.search.storage import FILE
 
 CHANGES = ("rename", "replace", "unlink", "rmdir")
 """Functions of ``os`` by which names in a folder change; all else of the tool ends in them."""
@@ -149,7 +149,7 @@ def world() -> Iterator[World]:
         found = World(folder)
         for name in CHANGES:
             stack.enter_context(patch.object(os, name, found.fuse.before(getattr(os, name))))
-        append = found.fuse.journal(JournalFileBackend.append_logs, folder / FILE)
+        append = found.fuse.journal(JournalFileBackend.append_logs, folder / JOURNAL)
         stack.enter_context(patch.object(JournalFileBackend, "append_logs", append))
         stack.enter_context(patch("headsweep.sweep.search.storage.FOREIGN_SECONDS", 0.0))
         stack.enter_context(patch("os.fsync"))

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from headsweep.report.fairness import Fairness, check_fairness
-from headsweep.store.labels import group, read_jobs
+from headsweep.store.labels import group_rows, read_jobs
 from helpers.toy_runs import write_toy_job
 
 BASE = {s: 0.200 + 0.002 * s for s in range(5)}
@@ -21,7 +21,7 @@ def write(root: Path, sweep: str, widths: dict[int, float], **optim: float) -> N
 
 
 def found(root: Path) -> Fairness:
-    (one,) = check_fairness(group(read_jobs(root / "sweeps" / "s")), root)
+    (one,) = check_fairness(group_rows(read_jobs(root / "sweeps" / "s")), root)
     return one
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from headsweep.sweep.leases import Lease
-from headsweep.sweep.queue import attempt_folder, drop_attempts, move
+from headsweep.sweep.queue import drop_attempts, move, new_attempt
 
 
 def names(folder: Path) -> list[str]:
@@ -14,7 +14,7 @@ def names(folder: Path) -> list[str]:
 def test_an_attempt_removes_what_earlier_ones_left(tmp_path: Path) -> None:
     for name in ("1-1", "1-2", "11-1", "2-1"):
         (tmp_path / "attempts" / name / "seed_0").mkdir(parents=True)
-    folder = attempt_folder(tmp_path, Lease(1, attempt=3))
+    folder = new_attempt(tmp_path, Lease(1, attempt=3))
     assert folder == tmp_path / "attempts" / "1-3"
     assert names(tmp_path / "attempts") == ["11-1", "2-1"]
     drop_attempts(tmp_path, 11)

@@ -1,4 +1,4 @@
-"""Every target turns back into the physics it came from; clipping follows heads.md."""
+"""Every target turns back into the physics it came from; pT is clipped as documented."""
 
 import hypothesis.strategies as st
 import numpy as np

@@ -37,7 +37,7 @@ TERMS = {**MARGINS, SPREAD: margins.SPREAD, TREND: MARGINS["qoverpt_r68"]}
 """The terms of comparison of each metric of a claim."""
 
 SPREAD_SEEDS = 50
-"""Seeds per arm that the claim on stability asks for (heads.md)."""
+"""Seeds per arm that the claim on stability asks for."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ OnRows = Callable[[Rows], Array]
 """From drawn rows of tracks to one value for each member."""
 
 MAX_CLIPPED = 0.01
-"""With a larger share of clipped pT there is no verdict on their RMSE (metrics.md)."""
+"""With a larger share of clipped pT there is no verdict on their RMSE."""
 
 NO_INFORMATION = "not testable: no charge or pT information in these features"
 
@@ -154,19 +154,22 @@ def _factorial_effects(
         values = [values_of(row.samples, name) for row in rows]
         events = event_means(rows, name, rng)
         for contrast in found:
-            verdict = None
+            verdict, own = None, note
             m = family_size(design, len(rows), orders[contrast.order])
             if not note:
-                verdict = compare_contrast(
-                    contrast,
-                    values,
-                    replace(MARGINS[name], comparisons=m),
-                    events=[*events.values()] if len(events) == len(rows) else None,
-                    n_events=len(np.unique(rows[0].samples[0].tracks.event)),
-                )
+                try:
+                    verdict = compare_contrast(
+                        contrast,
+                        values,
+                        replace(MARGINS[name], comparisons=m),
+                        events=[*events.values()] if len(events) == len(rows) else None,
+                        n_events=len(np.unique(rows[0].samples[0].tracks.event)),
+                    )
+                except UserError as error:  # such as a value that is not finite
+                    own = str(error)
             weighted = zip(contrast.weights, rows, strict=True)
             parameters = round(sum(w * row.parameters for w, row in weighted))
-            effects.append(Effect(contrast.name, contrast.against, name, parameters, verdict, note))
+            effects.append(Effect(contrast.name, contrast.against, name, parameters, verdict, own))
     return effects
 
 
@@ -198,7 +201,7 @@ def obstacle(name: str, arm: HeadRow, control: HeadRow, objections: Mapping[str,
 
 
 def _gap_objection(verdict: Verdict, arm: HeadRow, control: HeadRow) -> str:
-    """The reason why a lower gap is no better one: the scored loss may be worse (metrics.md)."""
+    """The reason why a lower gap is not better: the loss on the scored split may be worse."""
     if verdict.word != "better":
         return ""
     if arm.target != control.target:

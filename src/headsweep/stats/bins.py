@@ -36,7 +36,7 @@ class Bins:
 
 
 @dataclass(frozen=True)
-class Axis:
+class BinAxis:
     """A quantity in which tracks are binned, and the edges of the bins.
 
     Attributes:
@@ -57,7 +57,7 @@ class Axis:
         return np.clip(found, 0, len(self.edges) - 2)
 
 
-def pt_axis(pt_edges: Sequence[float]) -> Axis:
+def pt_axis(pt_edges: Sequence[float]) -> BinAxis:
     """The quoted pT bins in GeV of a source, between its under- and overflow bin.
 
     Raises:
@@ -66,15 +66,15 @@ def pt_axis(pt_edges: Sequence[float]) -> Axis:
     edges = (0.0, *(float(edge) for edge in pt_edges), math.inf)
     if len(edges) < 3 or not all(low < high for low, high in pairwise(edges)):
         raise UserError(f"pt_edges={list(pt_edges)}: must be positive and ascending, in GeV")
-    return Axis("pt", "GeV", lambda tracks: tracks.pt_true, edges)
+    return BinAxis("pt", "GeV", lambda tracks: tracks.pt_true, edges)
 
 
-ABS_ETA = Axis(
+ABS_ETA = BinAxis(
     "abs_eta", "", lambda tracks: np.abs(tracks.eta_true), (0.0, 0.9, 1.4, 2.0, 2.7, math.inf)
 )
 """Barrel, transition, two end-cap bins and the overflow."""
 
-ETA = Axis(
+ETA = BinAxis(
     "eta",
     "",
     lambda tracks: tracks.eta_true,
@@ -82,7 +82,7 @@ ETA = Axis(
 )
 """The bins of ``ABS_ETA`` on either side: a shift of one side only would cancel in |eta|."""
 
-PHI = Axis(
+PHI = BinAxis(
     "phi",
     "rad",
     lambda tracks: wrap_phi(tracks.phi_true),
@@ -91,7 +91,7 @@ PHI = Axis(
 """Sixteen sectors from -pi to pi."""
 
 
-def binned(tracks: Tracks, axis: Axis, names: Iterable[str] | None = None) -> pd.DataFrame:
+def binned(tracks: Tracks, axis: BinAxis, names: Iterable[str] | None = None) -> pd.DataFrame:
     """Metrics per bin: columns low, high, n and the metrics, one row a bin, empty ones too."""
     index = axis.index(tracks)
     rows = []

@@ -121,4 +121,4 @@ TRAINING_METRICS = (
 """Metrics that a training stores in its ``result.json``."""
 
 TARGET_LOSSES = ("dev_loss", "last_dev_loss", "train_loss", "last_val_loss", "loss_at_10pct")
-"""Metrics on the scale of a target, and so never compared across targets (metrics.md)."""
+"""Metrics on the scale of a target, and so never compared across targets."""

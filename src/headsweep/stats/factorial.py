@@ -104,7 +104,3 @@ def compare_contrast(
         resampled = sum(w * cell for w, cell in zip(contrast.weights, events, strict=True))
         variance = float(np.var(resampled, ddof=1))
     return compare_sum(moments, contrast.weights, comparison, events=variance, n_events=n_events)
-
-
-def _short(key: str) -> str:
-    return key.rpartition(".")[2].removeprefix("regression_")

@@ -49,7 +49,7 @@ MARGINS: Mapping[str, Comparison] = {
     "charge_misid": Comparison(0.002, "plain"),
     "scale_bias": Comparison(0.005, "plain"),
 }
-"""Default terms by metric, for m = 1 (statistics.md 3); a metric that is not here has no verdict.
+"""Default terms by metric, for m = 1; a metric that is not here has no verdict.
 
 The margin of ``scale_bias`` is in shares of pT.
 """

@@ -21,7 +21,7 @@ class Design:
     """The standard error of a difference as a function of n.
 
     SE^2 = sum of v (1/n + overlap) + events. Degrees of freedom by Satterthwaite, the events at
-    infinitely many (statistics.md 4).
+    infinitely many.
 
     Attributes:
         variances: v of one value: one for each of two arms with n seeds, or that of the

@@ -10,7 +10,7 @@ from headsweep.stats.power import ALPHA, Design, Needed
 from headsweep.stats.verdict import Evidence, Verdict, checked, decide
 from headsweep.stats.welch import NEEDS_TEN, Difference, Moments
 
-RESAMPLES = 10_000
+SPREAD_RESAMPLES = 10_000
 """Bootstrap resamples of seeds, and permutations."""
 
 
@@ -19,7 +19,7 @@ def compare_spread(
     control: Array,
     rng: np.random.Generator,
     comparison: Comparison = SPREAD,
-    resamples: int = RESAMPLES,
+    resamples: int = SPREAD_RESAMPLES,
 ) -> Verdict:
     """Compare the standard deviations over seeds of a metric's logs; Delta is the log of the ratio.
 

@@ -1,4 +1,4 @@
-"""Superiority and non-inferiority tests of a claimed improvement (heads.md)."""
+"""Superiority and non-inferiority tests of a claimed improvement."""
 
 from dataclasses import dataclass
 from typing import Literal

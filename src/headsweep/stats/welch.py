@@ -98,7 +98,7 @@ def combine(
 
 
 def classify(low: Any, high: Any, margin: float, better: Better = "lower") -> Any:
-    """Words of simultaneous intervals, in the order of statistics.md 5.
+    """Words of simultaneous intervals: equivalent first, then better or worse, else undecided.
 
     An interval of no width comes from seeds that do not differ: nothing can be judged by it.
 
@@ -161,7 +161,7 @@ class Improvement:
 
 
 def improvement(arm: Array, control: Array, better: Better = "lower") -> Improvement:
-    """Probability of improvement (statistics.md 7).
+    """Probability of improvement.
 
     The interval is that of Brunner and Munzel (Biometrical Journal 42 (2000) 17): the variance of
     each run's share of pairs won, Student's t with Satterthwaite's degrees of freedom.

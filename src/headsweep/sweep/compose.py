@@ -83,7 +83,7 @@ class Sweep:
             known, choices = self._files(others)
             cfg = copy.deepcopy(known)
             set_values(cfg, [parsed(o) for o in values])
-        return validate(cfg, choices, overrides)
+        return validate_job(cfg, choices, overrides)
 
     def _files(self, overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any]]:
         """Composed once, as reading and merging all files takes Hydra 0.1 s; with its choices."""
@@ -149,7 +149,7 @@ def load_sweep(loader: ConfigLoader, overrides: Sequence[str]) -> Sweep:
         return Sweep(loader, loader.load_configuration("config", [*overrides], RunMode.MULTIRUN))
 
 
-def validate(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> Job:
+def validate_job(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> Job:
     """Check a composed configuration, ranges and constructors' arguments included.
 
     Args:
@@ -237,4 +237,4 @@ def compose_single(loader: ConfigLoader, overrides: Sequence[str]) -> Job:
     hydra = cfg.hydra
     with open_dict(cfg):
         del cfg["hydra"]
-    return validate(cfg, hydra.runtime.choices, hydra.overrides.task)
+    return validate_job(cfg, hydra.runtime.choices, hydra.overrides.task)

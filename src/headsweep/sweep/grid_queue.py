@@ -11,7 +11,7 @@ from headsweep.store import paths
 from headsweep.store.outcome import Outcome
 from headsweep.store.runs import read_result, read_results
 from headsweep.sweep.leases import Lease, Leases
-from headsweep.sweep.queue import NoTask, Task, attempt_folder, drop_attempts, move
+from headsweep.sweep.queue import NoTask, Task, drop_attempts, move, new_attempt
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class GridQueue:
                     waiting = True
                 elif self._survives(lease):
                     lease = self.leases.claim(number)
-                    folder = attempt_folder(self.folder, lease)
+                    folder = new_attempt(self.folder, lease)
                     return Task(number, entry.overrides, folder, lease, self.missing(number))
             return NoTask.WAIT if waiting else NoTask.DONE
 

@@ -25,12 +25,12 @@ def main(cfg: DictConfig) -> float:
     Returns:
         The objective, which those sweepers are told.
     """
-    from headsweep.sweep.compose import validate
+    from headsweep.sweep.compose import validate_job
     from headsweep.sweep.inputs import find_inputs
     from headsweep.sweep.job import objective, run_job
 
     context = HydraConfig.get()
-    job = validate(cfg, context.runtime.choices, context.overrides.task)
+    job = validate_job(cfg, context.runtime.choices, context.overrides.task)
     folder = Path(context.runtime.output_dir)
     run_job(job, find_inputs(job), folder)
     return objective(job, folder)

@@ -69,7 +69,7 @@ Compose = Callable[[list[str]], Mapping[str, Any]]
 """From the overrides of a job to its resolved configuration."""
 
 
-def attempt_folder(sweep: Path, lease: Lease) -> Path:
+def new_attempt(sweep: Path, lease: Lease) -> Path:
     """Folder of a new attempt at a job; those of earlier attempts are removed."""
     drop_attempts(sweep, lease.number)
     return paths.attempt_folder(sweep, lease.number, lease.attempt)

@@ -47,8 +47,9 @@ class SweepsSource(FileConfigSource):
         """Names in a group; at the top only the groups."""
         if config_path == "arm":
             return [] if results_filter == ObjectType.GROUP else sorted(self._arms())
-        names = super().list(config_path, results_filter)
-        return names if config_path else [name for name in names if name == "sweeps"]
+        if not config_path:  # whatever else lies in a checkout is no configuration
+            return [] if results_filter == ObjectType.CONFIG else ["sweeps"]
+        return super().list(config_path, results_filter)
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Read a sweep's file, or make the configuration of an arm.

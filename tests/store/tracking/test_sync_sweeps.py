@@ -20,6 +20,8 @@ R68 = "val_qoverpt_r68"
 STATES = "SELECT name, status, lifecycle_stage FROM runs"
 TRIALS = [f"jobs/{number}" for number in range(20)]
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_search_has_one_run_for_each_trial(root: Path) -> None:
     sweep = make_search(root / "sweeps" / "search")

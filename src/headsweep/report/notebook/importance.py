@@ -36,7 +36,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 BEST = 0.25
 """Share of the trials that count as the best. Of 60 trials 10% would be only six."""
 
-RESAMPLES = 200
+TRIAL_RESAMPLES = 200
 
 CLEAR = 0.05
 """Largest ``chance`` of a parameter that is told from chance."""
@@ -129,7 +129,7 @@ def importances(
     trials: Trials,
     space: "Mapping[str, BaseDistribution]",
     rng: np.random.Generator,
-    resamples: int = RESAMPLES,
+    resamples: int = TRIAL_RESAMPLES,
     best: float = BEST,
 ) -> Importances:
     """Importances of the searched keys for the first objective.

@@ -9,7 +9,7 @@ from headsweep.report.render.tables import NOTHING, Table
 ORDER = ("supported", "refuted", "undecided", "not testable")
 
 
-def answer(report: Report) -> str:
+def claims_answer(report: Report) -> str:
     """The findings on the six claims in one sentence."""
     parts = []
     for finding in ORDER:
@@ -116,7 +116,7 @@ def _note(report: Report) -> str:
     return text
 
 
-def open_questions(report: Report) -> list[str]:
+def open_claims(report: Report) -> list[str]:
     """A line for each undecided part with the reason and the seeds that it would take."""
     return [
         f"{name}, {part.words}, against {claim.against}: {_why(part)}."

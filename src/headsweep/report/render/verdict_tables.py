@@ -18,7 +18,7 @@ def answer(report: Report) -> str:
     if not report.effects:
         return "No verdict: one configuration, nothing to compare it with."
     if report.claims:
-        return claim_tables.answer(report)
+        return claim_tables.claims_answer(report)
     return " ".join(_sentence(report, metric) for metric in _metrics(report))
 
 
@@ -138,7 +138,7 @@ def _word(effect: Effect) -> str:
 def open_questions(report: Report) -> list[str]:
     """A line for each undecided comparison with the reason and the seeds that it would take."""
     if report.claims:
-        return claim_tables.open_questions(report)
+        return claim_tables.open_claims(report)
     lines = []
     for effect in report.effects:
         verdict, what = effect.verdict, f"{effect.arm} in {effect.metric}"

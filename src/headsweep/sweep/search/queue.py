@@ -17,7 +17,7 @@ from headsweep.store import paths
 from headsweep.store.outcome import Outcome
 from headsweep.store.runs import root_id
 from headsweep.sweep.leases import Lease, Leases
-from headsweep.sweep.queue import Compose, NoTask, Task, attempt_folder, drop_attempts, move
+from headsweep.sweep.queue import Compose, NoTask, Task, drop_attempts, move, new_attempt
 from headsweep.sweep.search.rules import Search
 from headsweep.sweep.search.storage import Storage
 
@@ -126,7 +126,7 @@ class SearchQueue:
                     f"another name, such as name={self.folder.name}-2"
                 )
             self.storage.optuna.set_trial_state_values(self._trial(number), TrialState.RUNNING)
-        folder = attempt_folder(self.folder, lease)
+        folder = new_attempt(self.folder, lease)
         return Task(number, overrides, folder, lease, trial=trial)
 
     def broken(self) -> str | None:
