@@ -10,6 +10,8 @@ from headsweep.errors import UserError
 from headsweep.store.runs import read_config, read_job
 from headsweep.sweep.plan import Plan, make_plan
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., tuple[int, str, str]]
 
 MINE = """

@@ -22,6 +22,8 @@ from headsweep.store.labels import Block, TargetKey
 from helpers.head_rows import make_head_row
 from helpers.toy_runs import smear, toy_score, write_cache, write_toy_job
 
+pytestmark = pytest.mark.slow
+
 Widths = Mapping[int, float | None]
 
 CONTROL = {s: 0.100 + 0.001 * s for s in range(5)}

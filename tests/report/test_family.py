@@ -7,6 +7,8 @@ from headsweep.report.claims import CLAIMS
 from headsweep.report.family import family_size, pairs, planned_configurations
 from headsweep.sweep.plan import make_plan
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = {
     "presets": 3,
     "leave_one_out": 12,
