@@ -46,6 +46,7 @@ def default() -> Job:
     return compose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", sorted(CONF.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}={p.stem}"
 )
@@ -71,6 +72,7 @@ def test_the_selection_is_off_until_it_is_chosen(default: Job) -> None:
     assert tighter == config.SelectionConfig(9, 0.1, 2.7, 20.0, 3, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_sweep_composes_and_says_what_it_is_and_compares(path: Path) -> None:
     header = "\n".join(re.findall(r"^#.*", path.read_text(), re.MULTILINE))
@@ -122,6 +124,7 @@ def test_every_arm_with_a_file_is_listed() -> None:
     assert {path.stem for path in CONF.glob("arm/*.yaml")} == ARMS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arm", "changed"), (ARMS | arms_of_sweeps()).items())
 def test_an_arm_changes_what_it_says(arm: str, changed: dict[str, Any], default: Job) -> None:
     """And its learning rate, which is part of no question."""
