@@ -22,7 +22,7 @@ test: .venv/installed-dev ## Run the whole suite, and print its processor minute
 	$(SUITE)
 
 test-fast: .venv/installed-dev ## Run the quick tests of every package, for daily work.
-	$(SUITE) -m "not slow"
+	$(SUITE) --dist loadscope -m "not slow"
 
 lint: .venv/installed-dev ## Check style, format and types.
 	$(BIN)/ruff check

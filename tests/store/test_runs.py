@@ -16,6 +16,8 @@ from headsweep.errors import UserError
 from headsweep.store import runs
 from helpers.run_folders import PROCESSES, claim, make_job, write_for_ever
 
+pytestmark = pytest.mark.slow
+
 
 def test_member_is_read_back_exactly(tmp_path: Path) -> None:
     job = make_job(tmp_path / "0", finished=[3], failed=[4])
