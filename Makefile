@@ -6,10 +6,10 @@ BIN := .venv/bin
 .PHONY: help ablation test test-fast lint calibrate killmatrix docs ui screenshots
 # Where `make screenshots` finds a finished `sweeps=presets`.
 ROOT ?= runs
-# One more than there are cores: many tests wait for a process or a server.
-WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-SUITE = $(BIN)/python tests/helpers/processor_time.py \
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+# One more than there are cores: many slow tests wait for a process or a server.
+WORKERS := $(shell expr $(CORES) + 1)
+PYTEST = $(BIN)/python tests/helpers/processor_time.py $(BIN)/pytest
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -19,10 +19,10 @@ ablation: .venv/installed ## Compare the four presets: simulate, train 4 x 5 see
 	$(BIN)/headsweep report presets
 
 test: .venv/installed-dev ## Run the whole suite, and print its processor minutes.
-	$(SUITE)
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/installed-dev ## Run the quick tests of every package, for daily work.
-	$(SUITE) --dist loadscope -m "not slow"
+	$(PYTEST) -n $(CORES) --dist loadscope -m "not slow"
 
 lint: .venv/installed-dev ## Check style, format and types.
 	$(BIN)/ruff check
