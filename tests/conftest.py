@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from headsweep import cli
 
@@ -16,6 +17,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # In a shell's background it is ignored, and would be in all commands that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples in every run, so that a change is judged by what it changed; other ones are
+# looked for with HYPOTHESIS_PROFILE=explore.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 Command = Callable[..., tuple[int, str, str]]
 
