@@ -86,7 +86,7 @@ def begun(root: Path) -> bool:
 def is_live(root: Path) -> bool:
     """Whether a killed search has left a trial that was being trained."""
     folder = root / "sweeps/search"
-    leases = [json.loads(p.read_bytes()) for p in (folder / "leases").glob("*.json")]
+    leases = [json.loads(p.read_bytes()) for p in (folder / "leases").glob("[0-9]*.json")]
     return any(
         lease["worker"] and not (folder / f"jobs/{lease['number']}/outcome.json").exists()
         for lease in leases

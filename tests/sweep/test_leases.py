@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headsweep.sweep.leases import BEAT_SECONDS, SILENT_SECONDS, Lease, Leases, Process
+from headsweep.sweep.leases import (
+    BEAT_SECONDS,
+    SILENT_SECONDS,
+    Holder,
+    Lease,
+    Leases,
+    Process,
+    alive,
+)
 from helpers.killable import Clock
 from helpers.waiting import wait_for
 
@@ -284,3 +293,42 @@ def test_a_lease_is_plain_json(tmp_path: Path) -> None:
         "worker": far,
         "command": far,
     }
+
+
+def test_who_works_in_a_folder_is_seen_without_its_lock(
+    child: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    worker = Process.of(child.pid)
+    assert alive(tmp_path) == alive(tmp_path / "missing") == []
+    with Leases(tmp_path, ME, ME).attended() as say:
+        assert alive(tmp_path) == [Holder(ME)]
+        say()
+        Leases(tmp_path, worker, ME).claim(3)
+        assert set(alive(tmp_path)) == {Holder(ME), Holder(worker, 3)}
+        child.send_signal(signal.SIGSTOP)
+        wait_for(worker.is_stopped)
+        assert f"process {child.pid} (stopped), training 3" in map(str, alive(tmp_path))
+        child.kill()
+        child.wait()
+        assert not worker.is_stopped()
+        assert alive(tmp_path) == [Holder(ME)]
+    assert alive(tmp_path) == []
+
+
+def test_a_command_elsewhere_lives_while_its_file_is_young(tmp_path: Path) -> None:
+    with Leases(tmp_path, FAR, FAR).attended():
+        assert list(map(str, alive(tmp_path))) == ["process 1 on elsewhere, a command"]
+        old = time.time() - SILENT_SECONDS - 1
+        os.utime(tmp_path / "leases/command-1.json", (old, old))
+        assert alive(tmp_path) == []
+        with Leases(tmp_path, ME, ME).attended():
+            assert not (tmp_path / "leases/command-1.json").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"worker": 3}', b'{"number": 1'])
+def test_a_damaged_lease_is_nobodys(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "leases").mkdir()
+    for name in ("0", "x", "command-7"):
+        (tmp_path / f"leases/{name}.json").write_bytes(content)
+    assert alive(tmp_path) == Leases(tmp_path).all() == []
+    assert Leases(tmp_path).read(0) is None

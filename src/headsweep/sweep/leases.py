@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,9 @@ BEAT_SECONDS = 5.0
 
 SILENT_SECONDS = 60.0
 """A worker on another host is taken for dead when its counter has not changed for this long."""
+
+COMMAND = "command-"
+"""Prefix of the file of a living command beside the leases."""
 
 START_TOLERANCE = 2.0
 """Start times of one process may differ by this much, as the host's own is in whole seconds."""
@@ -68,6 +71,16 @@ class Process:
         except psutil.NoSuchProcess:
             return False
 
+    def is_stopped(self) -> bool:
+        """True for a living process of this host that sleeps until somebody lets it go on."""
+        with suppress(psutil.NoSuchProcess):
+            return self.is_alive() and psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+        return False
+
+    def __str__(self) -> str:
+        where = "" if self.is_local() else f" on {self.host.split()[0]}"
+        return f"process {self.pid}{where}{' (stopped)' if self.is_stopped() else ''}"
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -88,6 +101,58 @@ class Lease:
     counter: int = 0
     worker: Process | None = None
     command: Process | None = None
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A living process that works in a sweep's folder.
+
+    Attributes:
+        process: Which.
+        job: Number of the job that it trains; None for a command that looks after workers.
+    """
+
+    process: Process
+    job: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.process}, {'a command' if self.job is None else f'training {self.job}'}"
+
+
+def alive(sweep: Path) -> list[Holder]:
+    """All living processes that work in a sweep's folder; quick, and without its lock.
+
+    A process of another host lives while its file was changed within ``SILENT_SECONDS``.
+
+    Args:
+        sweep: The sweep's folder, which may be missing.
+    """
+    leases, found = Leases(sweep), []
+    for path in sorted(leases.folder.glob("*.json")):
+        if path.name.startswith(COMMAND):
+            holder = Holder(process) if (process := _read_command(path)) else None
+        else:
+            lease = leases.read(int(path.stem)) if path.stem.isdecimal() else None
+            holder = Holder(lease.worker, lease.number) if lease and lease.worker else None
+        if holder is not None and _works(holder.process, path):
+            found.append(holder)
+    return found
+
+
+def _works(process: Process, path: Path) -> bool:
+    if process.is_local():
+        return process.is_alive()
+    try:
+        return time.time() - path.stat().st_mtime < SILENT_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _read_command(path: Path) -> Process | None:
+    try:
+        return Process(**json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
 
 
 class Leases:
@@ -118,9 +183,32 @@ class Leases:
         with FileLock(self._lock, poll_interval=0.002):
             yield
 
+    @contextmanager
+    def attended(self) -> Iterator[Callable[[], None]]:
+        """Let others see that this command is at work; yields a call that says it again.
+
+        Workers have no lease before their first job and between two, and ``alive`` must not take
+        the sweep for forgotten then.
+        """
+        assert self.command is not None
+        file, process = self.folder / f"{COMMAND}{self.command.pid}.json", asdict(self.command)
+
+        def say() -> None:
+            write_atomic(file, json.dumps(process).encode(), sync=False)
+
+        for path in self.folder.glob(f"{COMMAND}*.json"):
+            other = _read_command(path)
+            if other is None or not _works(other, path):
+                path.unlink(missing_ok=True)  # of a command that was killed
+        say()
+        try:
+            yield say
+        finally:
+            file.unlink(missing_ok=True)
+
     def all(self) -> list[Lease]:
         """All leases, by number."""
-        files = self.folder.glob("*.json")
+        files = [file for file in self.folder.glob("*.json") if file.stem.isdecimal()]
         found = [lease for file in files if (lease := self.read(int(file.stem)))]
         return sorted(found, key=lambda lease: lease.number)
 
@@ -128,11 +216,11 @@ class Leases:
         """The lease of a job, or None where nobody began with it."""
         try:
             values: dict[str, Any] = json.loads(self._file(number).read_bytes())
-        except (FileNotFoundError, ValueError):
-            return None
-        for name in ("worker", "command"):
-            values[name] = Process(**values[name]) if values[name] else None
-        return Lease(**values)
+            for name in ("worker", "command"):
+                values[name] = Process(**values[name]) if values[name] else None
+            return Lease(**values)
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None  # cut by a crash of the machine, or edited: nobody holds it
 
     def claim(self, number: int) -> Lease:
         """Take a job that nobody works on."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headsweep.errors import UserError
 from headsweep.store import paths
-from headsweep.sweep.leases import Leases
+from headsweep.sweep.leases import BEAT_SECONDS, Leases
 from headsweep.sweep.order import FATAL, STOPPED, Order
 
 POLL_SECONDS = 0.05
@@ -58,8 +58,16 @@ class WorkerPool:
             UserError: No worker can work; the message has the end of its log.
             KeyboardInterrupt: Ctrl-C; what was running has been left to be begun anew.
         """
+        with self.leases.attended() as say:
+            self._run(say)
+
+    def _run(self, say: Callable[[], None]) -> None:
+        said = time.monotonic()
         try:
             while self.places:
+                if time.monotonic() - said > BEAT_SECONDS:
+                    said = time.monotonic()
+                    say()
                 for place in self.places:
                     if place not in self.processes:
                         self.processes[place] = self._start(place)
