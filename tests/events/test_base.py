@@ -19,6 +19,7 @@ from headsweep.events.base import (
     Source,
     check_events,
     derive,
+    event_hashes,
     file_hash,
     ragged_rows,
     split_events,
@@ -114,6 +115,56 @@ def test_taken_events_are_the_chosen_ones_in_the_given_order() -> None:
             np.testing.assert_array_equal(
                 getattr(taken, name)[slice(*new)], getattr(events, name)[slice(*old)]
             )
+
+
+def shuffled(events: Events, rng: np.random.Generator) -> Events:
+    """The same events: hits and columns in another order, particles and events renumbered."""
+    order = np.lexsort(
+        (rng.random(len(events.hits)), np.repeat(events.ids, np.diff(events.hit_offsets)))
+    )
+    columns = rng.permutation(len(events.features))
+    n_tracks = np.repeat(np.diff(events.track_offsets), np.diff(events.hit_offsets))
+    link = np.where(events.hit_track >= 0, n_tracks - 1 - events.hit_track, -1)
+    tracks = np.lexsort(
+        (
+            -np.arange(len(events.tracks)),
+            np.repeat(np.arange(len(events)), np.diff(events.track_offsets)),
+        )
+    )
+    return replace(
+        events,
+        hits=events.hits[order][:, columns],
+        features=tuple(events.features[c] for c in columns),
+        hit_track=link[order].astype(np.int32),
+        tracks=events.tracks[tracks],
+        ids=events.ids + 77,
+    )
+
+
+def test_the_hash_of_an_event_is_that_of_its_content() -> None:
+    events, rng = toy_events(200), np.random.default_rng(3)
+    hashes = event_hashes(events)
+    assert hashes.dtype == np.uint64
+    assert len(np.unique(hashes)) == 200
+    again = shuffled(events, rng)
+    assert not np.array_equal(again.tracks, events.tracks)
+    np.testing.assert_array_equal(event_hashes(again), hashes)
+    order = rng.permutation(200)
+    np.testing.assert_array_equal(event_hashes(events.take(order)), hashes[order])
+
+
+def test_any_other_number_is_another_event() -> None:
+    """Two hits that swap one coordinate keep every sum over columns, and are told apart."""
+    events = toy_events(6)
+    hashes, row = event_hashes(events), events.hit_offsets[4]
+    swapped = events.hits.copy()
+    swapped[[row, row + 1], 0] = swapped[[row + 1, row], 0]
+    for other in (
+        put(events, "hits", (row, 2), np.nextafter(events.hits[row, 2], np.float32(99))),
+        put(events, "tracks", (events.track_offsets[4], 3), 0.0),
+        replace(events, hits=swapped),
+    ):
+        assert (event_hashes(other) != hashes).tolist() == [e == 4 for e in range(6)]
 
 
 @given(st.floats(1e-3, 20), st.floats(-3.1, 3.1), st.floats(-5, 5))

@@ -122,6 +122,37 @@ def ragged_rows(
     return rows, new_offsets
 
 
+def event_hashes(events: Events) -> NDArray[np.uint64]:
+    """Hash of the content of each event, uint64 [E]: what an event is, whatever its number.
+
+    Equal for the same hits and true tracks in any order, under any numbering of events and
+    particles and with the columns in any order; different otherwise, but for chance (2^-64 a pair).
+    """
+    result = _hash_rows(events.hits, events.features, events.hit_offsets)
+    result += _hash_rows(events.tracks, TRACK_COLUMNS, events.track_offsets)
+    return result
+
+
+def _hash_rows(
+    values: NDArray[np.float32], names: Sequence[str], offsets: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """Sum over the rows of each group of a hash of the row; numpy's integers wrap around."""
+    row = np.zeros(len(values), np.uint64)
+    for column, name in enumerate(names):
+        digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+        factor = np.uint64(int.from_bytes(digest) | 1)
+        bits = np.ascontiguousarray(values[:, column]) + np.float32(0)  # -0 and 0 are equal
+        row += bits.view(np.uint32).astype(np.uint64) * factor
+    # The finaliser of splitmix64: without it, a sum over rows would be one over columns as well.
+    for shift, multiplier in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        row = (row ^ (row >> np.uint64(shift))) * np.uint64(multiplier)
+    row ^= row >> np.uint64(31)
+    total = np.zeros(len(row) + 1, np.uint64)
+    np.cumsum(row, out=total[1:])
+    sums: NDArray[np.uint64] = total[offsets[1:]] - total[offsets[:-1]]
+    return sums
+
+
 def derive(
     name: str, x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32]
 ) -> NDArray[np.float32]:
