@@ -1,14 +1,24 @@
-"""Files that are complete or absent, JSON and YAML, and dotted keys."""
+"""Files that are complete or absent, locks, JSON and YAML, and dotted keys."""
 
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from headsweep import files
 from headsweep.errors import UserError
 from headsweep.files import (
     atomic_dir,
     flat,
+    locked,
     read_json,
     read_yaml,
     short_key,
@@ -27,7 +37,7 @@ def test_write_atomic_replaces_the_whole_file_and_makes_parents(tmp_path: Path) 
 
 def test_write_atomic_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="folder"):
+    with pytest.raises(UserError, match=r"folder: cannot be written \(Is a directory\)"):
         write_atomic(tmp_path / "folder", b"a file cannot replace a folder")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
@@ -63,6 +73,109 @@ def test_atomic_dir_leaves_the_old_folder_when_the_build_fails(tmp_path: Path) -
         build()
     assert (path / "file").read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def by_numpy(path: Path) -> None:
+    with atomic_dir(path) as folder:
+        np.save(folder / "a.npy", np.ones(2**18))
+
+
+def by_bytes(path: Path) -> None:
+    write_atomic(path, bytes(2**21))
+
+
+@pytest.mark.parametrize("write", [by_numpy, by_bytes])
+def test_a_full_disk_is_one_error_and_leaves_nothing(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        with pytest.raises(UserError, match=r"disk/key: cannot be written \(no space left\); free"):
+            write(disk / "key")
+        assert not list(disk.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "no space left"), (errno.EDQUOT, "no space left"), (errno.EROFS, "Read-only")],
+)
+def test_what_the_disk_refuses_is_named(tmp_path: Path, number: int, words: str) -> None:
+    def build() -> None:
+        with atomic_dir(tmp_path / "key"):
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(UserError, match=rf"key: cannot be written \({words}.*\); "):
+        build()
+    assert not list(tmp_path.iterdir())
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from headsweep.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def holder(lock: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the lock until its input is closed."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], **pipes) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_who_waits_for_a_lock_says_for_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "a.lock"
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.1)
+    with holder(lock) as process:
+        seen = []
+
+        def warn(text: str, *values: object) -> None:
+            seen.append(text % values)
+            if len(seen) == 1:
+                os.kill(process.pid, signal.SIGSTOP)
+            else:
+                os.kill(process.pid, signal.SIGKILL)
+
+        monkeypatch.setattr(files.log, "warning", warn)
+        start = time.monotonic()
+        with locked(lock):
+            assert len(seen) == 2
+    assert seen[0].startswith(f"waiting for {lock}, which process {process.pid} (")
+    assert f"kill -CONT {process.pid}" in seen[1]
+    assert time.monotonic() - start < 10
+    seen.clear()
+    with locked(lock):
+        assert not seen
+
+
+def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match=r"file/a\.lock: cannot be written"),
+        locked(tmp_path / "file" / "a.lock"),
+    ):
+        pass
 
 
 def test_json_has_no_numpy_scalars_and_no_infinities(tmp_path: Path) -> None:

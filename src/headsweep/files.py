@@ -1,6 +1,8 @@
-"""Files that are complete or absent: atomic writes, JSON and YAML."""
+"""Files that are complete or absent: atomic writes, locks, JSON and YAML."""
 
+import errno
 import json
+import logging
 import math
 import os
 import secrets
@@ -10,12 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import yaml
+from filelock import FileLock, Timeout
 
 from headsweep.errors import UserError
 
+log = logging.getLogger(__name__)
+
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The C loader is ten times faster, which `headsweep list` shows with many jobs."""
+
+LOCK_SECONDS = 2.0
+"""After this long a process that waits for a lock says so, and again when the holder changes."""
+
+LITTLE_SPACE = 2**20
+"""A disk with fewer free bytes is full."""
 
 CacheKind = Literal["data", "features"]
 """Events of a source, or frozen features of a backbone."""
@@ -38,21 +50,25 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
         path: The file.
         data: Its whole content.
         sync: Also wait until the disk has it; without, only a crash of the machine can lose it.
+
+    Raises:
+        UserError: The disk is full, or nobody may write there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
             if sync:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+                sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if sync:
-        sync_folder(path.parent)
 
 
 @contextmanager
@@ -68,24 +84,93 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     Yields:
         The temporary folder, beside ``path``, to write into.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
-    temporary.mkdir()
     try:
-        yield temporary
-        for item in (temporary, *temporary.rglob("*")):
-            sync_folder(item)
-        if path.exists():
-            old = _temporary(path)
-            os.rename(path, old)
-            os.rename(temporary, path)
-            shutil.rmtree(old)
-        else:
-            os.rename(temporary, path)
+        with _writing(path):
+            temporary.mkdir(parents=True)
+            yield temporary
+            for item in (temporary, *temporary.rglob("*")):
+                sync_folder(item)
+            if path.exists():
+                old = _temporary(path)
+                os.rename(path, old)
+                os.rename(temporary, path)
+                shutil.rmtree(old)
+            else:
+                os.rename(temporary, path)
+            sync_folder(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    sync_folder(path.parent)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an error with the path, the reason and what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        mend = "check that folder and who may write there, or take another place"
+        if _is_full(path, error):
+            reason, mend = "no space left", "free some, or take another disk"
+        raise UserError(f"{path}: cannot be written ({reason}); {mend}") from error
+
+
+def _is_full(path: Path, error: OSError) -> bool:
+    """True if a write failed for want of space, which numpy and HDF5 do not say by number."""
+    if error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    place = next(place for place in path.absolute().parents if place.exists())
+    return shutil.disk_usage(place).free < LITTLE_SPACE
+
+
+@contextmanager
+def locked(path: Path, poll_interval: float = 0.05) -> Iterator[None]:
+    """Hold a lock that one process can have at a time; the kernel frees it when its holder ends.
+
+    Who waits longer than ``LOCK_SECONDS`` is told for which file and which process.
+
+    Args:
+        path: File of the lock; it and its folder are made where they are missing, and stay.
+        poll_interval: Seconds between two attempts.
+
+    Raises:
+        UserError: The file cannot be made.
+    """
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock, said = FileLock(path, poll_interval=poll_interval), ""
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=LOCK_SECONDS)
+            except Timeout:
+                words = _holder(path)
+                if words != said:
+                    log.warning("waiting for %s, which %s", path, words)
+                said = words
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    """Process that holds a lock file as words, from the kernel's list where there is one."""
+    try:
+        number = path.stat().st_ino
+        rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        (pid,) = {int(row[4]) for row in rows if row[5].endswith(f":{number}") and row[1] != "->"}
+        process = psutil.Process(pid)
+        name, stopped = process.name(), process.status() == psutil.STATUS_STOPPED
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return "another process holds, here or on another machine"
+    if stopped:
+        return (
+            f"process {pid} ({name}) holds; it is suspended: let it go on (kill -CONT {pid}) "
+            f"or end it (kill -9 {pid})"
+        )
+    return f"process {pid} ({name}) holds"
 
 
 def _temporary(path: Path) -> Path:

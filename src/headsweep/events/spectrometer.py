@@ -5,15 +5,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
 from headsweep.config import TEST_SEED
 from headsweep.errors import DataError
 from headsweep.events.base import Events
 from headsweep.events.hepattn import read_hepattn
 from headsweep.events.hepattn_files import write_hepattn
 from headsweep.events.simulation import SIMULATION_VERSION, simulate_chunks
-from headsweep.files import atomic_dir, cache_folder
+from headsweep.files import atomic_dir, cache_folder, locked
 
 TEST_EVENTS = 10_000
 """Number of events of every test sample."""
@@ -55,8 +53,7 @@ class Spectrometer:
         so that a flipped byte is an error on reading, as is another number of events.
         """
         folder = cache_folder(root, "data") / self.key()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
+        with locked(folder.with_name(f"{folder.name}.lock")):
             if folder.exists():
                 try:
                     return self._read(folder)

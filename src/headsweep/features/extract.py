@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from headsweep.backbone.base import Assignment, Backbone, Progress, assign, join
@@ -24,7 +23,7 @@ from headsweep.features.cache import (
     save_meta,
     save_splits,
 )
-from headsweep.files import atomic_dir, cache_folder
+from headsweep.files import atomic_dir, cache_folder, locked
 from headsweep.identity import NUMERICS, stable_hash
 from headsweep.stats.bins import ABS_ETA
 
@@ -96,8 +95,7 @@ def build(
     """
     recipe = _Recipe(source, backbone, split, features, selection)
     folder = cache_folder(root, "features") / recipe.key()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with locked(folder.with_name(f"{folder.name}.lock")):
         if folder.exists():
             try:
                 return FeatureSet(folder)

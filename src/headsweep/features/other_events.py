@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from headsweep.backbone.base import Backbone
@@ -25,7 +24,7 @@ from headsweep.features.extract import (
     select_tracks,
     standardised,
 )
-from headsweep.files import atomic_dir
+from headsweep.files import atomic_dir, locked
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ def build_test(
     sample = source.test_sample()
     assert sample is not None
     folder = cache.beside("test")
-    with FileLock(f"{folder}.lock"):
+    with locked(folder.with_name(f"{folder.name}.lock")):
         if folder.exists():
             try:
                 found = FeatureSet(folder)
