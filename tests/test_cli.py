@@ -1,11 +1,13 @@
 """The command line: what it prints, refuses, skips and survives."""
 
+import errno
 import os
 import pty
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -169,6 +171,52 @@ def test_a_broken_file_of_the_users_own(command: Command, tmp_path: Path) -> Non
     assert code == 2
     assert "broken.yaml" in err
     assert "Traceback" not in err
+
+
+def _fault(*_: object, **__: object) -> None:
+    raise AssertionError("never to be seen")
+
+
+def _full_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "full")
+
+
+def test_a_fault_of_ours_is_one_line_and_its_traceback_is_kept(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("headsweep.store.cleanup.summarise_root", _fault)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code, out, err = command("list")
+    (kept,) = tmp_path.glob("headsweep-*.txt")
+    assert (code, out) == (3, "")
+    assert err == (
+        "error: this is a fault of headsweep: AssertionError: never to be seen, "
+        f"the traceback is in {kept}; please report it\n"
+    )
+    assert kept.read_text().startswith("headsweep list\nTraceback")
+    assert "in _fault" in kept.read_text()
+
+
+def test_where_no_file_can_be_written_the_traceback_is_shown(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headsweep.store.cleanup.summarise_root", _fault)
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", _full_disk)
+    code, _, err = command("list")
+    assert code == 3
+    assert "in _fault" in err
+    assert err.splitlines()[-1].endswith("the traceback is above; please report it")
+
+
+@pytest.mark.parametrize("asked", ["--debug", "HEADSWEEP_TRACEBACK"])
+def test_the_traceback_is_shown_where_it_is_asked_for(
+    asked: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSWEEP_TRACEBACK", "" if asked == "--debug" else "1")
+    code, _, err = command("list", *(["--debug"] if asked == "--debug" else []))
+    assert code == 2
+    assert err.startswith("Traceback")
+    assert err.splitlines()[-1].startswith("error: --root runs: no such folder")
 
 
 def test_a_head_of_the_wrong_shape_is_refused() -> None:

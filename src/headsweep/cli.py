@@ -6,24 +6,30 @@
 import atexit
 import gc
 import os
+import shlex
 import signal
 import sys
+import tempfile
+import traceback
 
-from headsweep.errors import UserError
+from headsweep.errors import from_outside, reason
+
+TRACEBACK = "HEADSWEEP_TRACEBACK"
+"""Variable of the environment that shows the traceback of every error, as ``--debug`` does."""
 
 
 def main() -> None:
-    """Run a verb. An error that the user can mend is one line on stderr, without a traceback."""
+    """Run a verb. An error is one line on stderr; the traceback of a fault of ours is kept."""
     # With torch loaded, Python's last collection takes 0.6 s, for nothing (`headsweep params`:
     # 3.1 s of processor time instead of 3.8). Collecting less before saves nothing measurable.
     atexit.register(gc.freeze)
     # Batch systems send it before they kill: it is treated as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if "--debug" in sys.argv[1:]:
+        sys.argv.remove("--debug")
+        os.environ[TRACEBACK] = "1"
     try:
         sys.exit(_run(sys.argv[1:]))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -31,6 +37,35 @@ def main() -> None:
         # The reader, such as `head`, has gone; Python would complain again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except Exception as error:
+        sys.exit(_explain(error))
+
+
+def _explain(error: Exception) -> int:
+    """Say an error on stderr; returns the exit code: 2 of the user's, 3 of a fault of ours."""
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
+    known = from_outside(error)
+    if known is not None:
+        print(f"error: {known}", file=sys.stderr)
+        return 2
+    what = f"{type(error).__name__}: {reason(error)}"
+    print(f"error: this is a fault of headsweep: {what}, {_keep_traceback(error)}", file=sys.stderr)
+    return 3
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write the traceback into a file, or show it where none can be; says where it is."""
+    text = f"{shlex.join(sys.argv)}\n{''.join(traceback.format_exception(error))}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="headsweep-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(text)
+    except OSError:
+        print(text, file=sys.stderr)
+        return "the traceback is above; please report it"
+    return f"the traceback is in {file.name}; please report it"
 
 
 def _run(argv: list[str]) -> int:

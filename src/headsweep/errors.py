@@ -1,4 +1,13 @@
-"""The errors a user can cause and mend; the command line prints them without a traceback."""
+"""The border to foreign errors: what a user can mend is one line, without a traceback.
+
+A block that reads a foreign file stands in ``reading``; what is left at the end of a command goes
+through ``from_outside``, and whatever that does not take is a fault of headsweep.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -10,3 +19,111 @@ class UserError(ValueError):
 
 class DataError(UserError):
     """Input data that cannot be used; the message names file, event and column."""
+
+
+class MissingError(UserError, FileNotFoundError):
+    """A file that is not there, for callers to which that is no mistake."""
+
+
+SPACE = "free some space, or choose another root"
+_SYSTEM = {
+    errno.ENOSPC: ("the disk is full", SPACE),
+    errno.EDQUOT: ("the quota of the disk is used up", SPACE),
+    errno.EFBIG: ("the file is larger than the disk allows", SPACE),
+    errno.EACCES: ("no permission", "choose a place of your own, or change its permissions"),
+    errno.EPERM: ("not permitted", "choose a place of your own, or change its permissions"),
+    errno.EROFS: ("the disk may only be read", "choose a root that can be written"),
+    errno.ENAMETOOLONG: ("a name is too long", "shorten it"),
+    errno.ELOOP: ("symbolic links that lead in a circle", "remove them"),
+    errno.EISDIR: ("a folder where a file should be", "remove it or name a file"),
+    errno.ENOTDIR: ("a file where a folder should be", "remove it or name a folder"),
+    errno.ENOENT: ("no such file or folder", "check the path"),
+    errno.EEXIST: ("exists already", "remove it or choose another name"),
+    errno.EMFILE: ("too many open files", "raise the limit, `ulimit -n`"),
+    errno.EIO: ("the disk reports an error", "check the disk, or choose another root"),
+    errno.ESTALE: ("the network disk has lost it", "run the command again"),
+    errno.ENOMEM: ("not enough memory", "free some, or ask for less at once"),
+}
+"""What the operating system refuses, in words, and how to mend it."""
+
+_LIBRARIES = {
+    "csv": {"_csv", "csv"},
+    "h5py": {"h5py"},
+    "json": {"json", "orjson"},
+    "MLflow": {"mlflow", "sqlalchemy", "sqlite3"},
+    "Optuna": {"optuna"},
+    "Parquet": {"pandas", "pyarrow"},
+    "safetensors": {"safetensors", "safetensors_rust"},
+    "lock": {"filelock"},
+    "the configuration": {"hydra", "omegaconf", "yaml"},
+}
+"""Libraries whose own errors tell of a file, not of a fault of ours."""
+
+
+@contextmanager
+def reading(path: Path | str, mend: str, kind: type[UserError] = UserError) -> Iterator[None]:
+    """Turn every error of a block that reads a foreign file into one that names the file.
+
+    The block should do nothing else than to read, as its own mistakes would pass for the file's.
+
+    Args:
+        path: The file or folder that is read.
+        mend: How to mend it, as a clause: ``delete it and train again``.
+        kind: Class of the error.
+
+    Raises:
+        UserError: The block failed; of a missing file a ``MissingError``.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise MissingError(f"{path}: {reason(error, path)}; {mend}") from error
+    except Exception as error:
+        raise kind(f"{path}: cannot be read ({reason(error, path)}); {mend}") from error
+
+
+def from_outside(error: BaseException) -> UserError | None:
+    """An error that no block has named, as one of the user; None for a fault of ours."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError):
+        _, mend = _SYSTEM.get(error.errno or 0, ("", "check the disk and the permissions"))
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return UserError(f"{place}{reason(error, error.filename)}; {mend}")
+    if isinstance(error, MemoryError):
+        return UserError(f"{reason(error)}; {_SYSTEM[errno.ENOMEM][1]}")
+    if isinstance(error, UnicodeError):
+        return UserError(f"{reason(error)}; is it a text file, and is the locale UTF-8?")
+    origins = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    for name, modules in _LIBRARIES.items():
+        if origins & modules:
+            return UserError(f"{name}: {reason(error)}; HEADSWEEP_TRACEBACK=1 shows where")
+    return None
+
+
+def reason(error: BaseException, path: object = None) -> str:
+    """An error in few words, on one line.
+
+    Args:
+        error: Of any library.
+        path: File that the message names anyway; another one of the error is said.
+    """
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        words, _ = _SYSTEM[error.errno]
+        other = error.filename if path is not None and str(error.filename) != str(path) else None
+        return f"{words}: {other}" if other is not None else words
+    if isinstance(error, UnicodeDecodeError):
+        return f"not text in {error.encoding.upper()}, at byte {error.start}"
+    if isinstance(error, UnicodeEncodeError):
+        letter = ascii(error.object[error.start])
+        return f"the letter {letter} cannot be written in {error.encoding.upper()}"
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, KeyError) and error.args:
+        return f"{error.args[0]!r} is missing"
+    text = " ".join(str(error).split())
+    return text if text else type(error).__name__

@@ -16,7 +16,7 @@ import psutil
 import yaml
 from filelock import FileLock, Timeout
 
-from headsweep.errors import UserError
+from headsweep.errors import UserError, reading
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ LITTLE_SPACE = 2**20
 
 CacheKind = Literal["data", "features"]
 """Events of a source, or frozen features of a backbone."""
+
+DAMAGED = "the file is damaged, delete its folder"
 
 TEMPORARY = ".tmp-"
 """Prefix of every temporary file and folder; what a kill leaves behind is found by it."""
@@ -204,10 +206,18 @@ def write_json(path: Path, value: Mapping[str, Any], *, sync: bool = True) -> No
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """An object, or None where the file is missing or was damaged (it is then written anew)."""
+    """An object, or None where the file is missing or was damaged (it is then written anew).
+
+    Raises:
+        UserError: It is there and cannot be read.
+    """
     try:
-        value = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        with reading(path, "remove it; it is then written anew"):
+            data = path.read_bytes()
+        value = json.loads(data)
+    except (FileNotFoundError, RecursionError, ValueError) as error:
+        if isinstance(error, UserError) and not isinstance(error, FileNotFoundError):
+            raise
         return None
     return value if isinstance(value, dict) else None
 
@@ -216,14 +226,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a mapping from a YAML file.
 
     Raises:
-        UserError: The file is damaged.
+        UserError: The file is missing or damaged.
     """
-    try:
+    with reading(path, DAMAGED):
         value = yaml.load(path.read_bytes(), Loader=_LOADER)
-    except yaml.YAMLError:
-        value = None
     if not isinstance(value, dict):
-        raise UserError(f"{path}: not a mapping of keys; the file is damaged, delete its folder")
+        raise UserError(f"{path}: not a mapping of keys; {DAMAGED}")
     return value
 
 

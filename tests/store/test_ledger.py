@@ -31,5 +31,5 @@ def test_a_damaged_line_is_named_and_nothing_is_read(tmp_path: Path) -> None:
     ledger.record(tmp_path, "confirm", ONE, [], "0.1.0")
     with (tmp_path / LEDGER).open("a") as file:
         file.write('{"time": "2026-')
-    with pytest.raises(UserError, match=r"test_ledger\.jsonl, line 2, is damaged"):
+    with pytest.raises(UserError, match=r"test_ledger\.jsonl, line 2: cannot be read"):
         ledger.record(tmp_path, "confirm", ONE, [], "0.1.0")

@@ -206,7 +206,7 @@ def head_row(
             if result["status"] == "finished":
                 parameters = result["parameters"]["total"]
                 samples.append(_score(job, seed, result["metrics"], cache, root, score))
-                curves.append(pd.read_csv(paths.seed_folder(job.folder, seed) / paths.HISTORY))
+                curves.append(runs.read_history(paths.seed_folder(job.folder, seed)))
     own = [caches[key] for key in dict.fromkeys(job.cache_key for job in jobs)]
     return HeadRow(
         label=label,
@@ -310,9 +310,8 @@ def val_row(label: str, jobs: Sequence[StoredJob]) -> Row:
     samples = []
     for job in jobs:
         for seed in finished_seconds(job.folder):
-            file = paths.seed_folder(job.folder, seed) / paths.PREDICTIONS
-            columns = pd.read_parquet(file)
-            tracks = Tracks(**{str(name): columns[name].to_numpy() for name in columns})
+            columns = runs.read_predictions(paths.seed_folder(job.folder, seed))
+            tracks = Tracks(**columns)
             everyone = np.ones(len(tracks), dtype=bool)
             samples.append(Sample(tracks, everyone, {}, job.block, seed))
     return Row(label, None, samples)

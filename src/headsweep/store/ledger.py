@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from headsweep.errors import UserError
+from headsweep.errors import reading
 from headsweep.store.paths import LEDGER
 
 
@@ -105,11 +105,12 @@ def read_all(root: Path) -> list[Reading]:
         UserError: A line of the ledger is damaged.
     """
     path = root / LEDGER
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if not path.exists():
+        return []
+    with reading(path, "mend it; it is the only record of who has seen the test split"):
+        lines = path.read_text(encoding="utf-8").splitlines()
     found = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
+    for number, line in enumerate(lines, start=1):
+        with reading(f"{path}, line {number}", "mend this line"):
             found.append(Reading(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path}, line {number}, is damaged: mend it ({error})") from error
     return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from headsweep.errors import reading
 from headsweep.files import write_atomic
 from headsweep.store.paths import OUTCOME
 
@@ -46,14 +47,20 @@ class Outcome:
 
     @classmethod
     def read(cls, folder: Path) -> "Outcome | None":
-        """The outcome in a job folder, if there is one."""
+        """The outcome in a job folder, if there is one.
+
+        Raises:
+            UserError: It is damaged.
+        """
+        path = folder / OUTCOME
         try:
-            values: dict[str, Any] = orjson.loads((folder / OUTCOME).read_bytes())
+            with reading(path, "delete this job's folder; the job is then trained again"):
+                values: dict[str, Any] = orjson.loads(path.read_bytes())
+                for name in ("seeds", "intermediate"):
+                    values[name] = {int(key): value for key, value in values[name].items()}
+                return cls(**values)
         except FileNotFoundError:
             return None
-        for name in ("seeds", "intermediate"):
-            values[name] = {int(key): value for key, value in values[name].items()}
-        return cls(**values)
 
 
 def best_trials(outcomes: Mapping[int, Outcome], directions: Sequence[str]) -> list[int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from headsweep.errors import UserError
+from headsweep.errors import UserError, reading
 from headsweep.files import flat, read_json, read_yaml, write_atomic, write_json
 from headsweep.store import paths
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RUN_SCHEMA = 2
 """Version of ``job.json`` and ``result.json``; raised when their meaning changes."""
+
+DAMAGED_SEED = "delete this seed folder and train again"
 
 GROWING = {"seeds", "n_trials"}
 """Numbers of a sweep's specification that may be raised."""
@@ -74,15 +76,10 @@ def load_weights(path: Path) -> "dict[str, torch.Tensor]":
     Raises:
         UserError: The file is missing or is not a ``safetensors`` file.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    with reading(path, DAMAGED_SEED):
         return load_file(path)
-    except (FileNotFoundError, SafetensorError) as error:
-        raise UserError(
-            f"{path}: no readable weights ({error}); delete this seed folder and train again"
-        ) from error
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -101,6 +98,33 @@ def read_job(folder: Path) -> dict[str, Any] | None:
         UserError: It was written by another version of headsweep.
     """
     return _read_versioned(folder / paths.JOB)
+
+
+def read_history(folder: Path) -> "pd.DataFrame":
+    """``history.csv`` of a seed folder: one row for each evaluation.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    import pandas as pd
+
+    path = folder / paths.HISTORY
+    with reading(path, DAMAGED_SEED):
+        return pd.read_csv(path).astype(float)
+
+
+def read_predictions(folder: Path) -> dict[str, Any]:
+    """Columns of ``metrics.Tracks`` on the validation split, as training wrote them.
+
+    Raises:
+        UserError: They are missing or damaged.
+    """
+    import pandas as pd
+
+    path = folder / paths.PREDICTIONS
+    with reading(path, DAMAGED_SEED):
+        columns = pd.read_parquet(BytesIO(path.read_bytes()))  # of a folder it would read all
+        return {str(name): columns[name].to_numpy() for name in columns}
 
 
 def read_results(folder: Path) -> dict[int, dict[str, Any]]:
@@ -135,7 +159,8 @@ def root_id(root: Path) -> str:
     path = root / paths.ROOT_ID
     if not path.exists():
         write_atomic(path, secrets.token_hex(8).encode())
-    return path.read_text()
+    with reading(path, "remove it; MLflow then takes this root for a new one"):
+        return path.read_text(encoding="utf-8")
 
 
 def write_command(folder: Path, command: str) -> None:
@@ -145,7 +170,9 @@ def write_command(folder: Path, command: str) -> None:
 
 def read_command(folder: Path) -> str:
     """The last command line of a sweep."""
-    return (folder / paths.COMMAND).read_text().strip()
+    path = folder / paths.COMMAND
+    with reading(path, "delete it; the sweep's next command writes it anew"):
+        return path.read_text(encoding="utf-8").strip()
 
 
 def find_jobs(folder: Path) -> list[Path]:

@@ -15,11 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from headsweep.errors import reading
 from headsweep.files import short_key
 from headsweep.identity import inert
 from headsweep.store import paths
 from headsweep.store.outcome import Outcome, best_trials
-from headsweep.store.runs import read_config, read_job, read_results, read_spec
+from headsweep.store.runs import DAMAGED_SEED, read_config, read_job, read_results, read_spec
 
 
 class LoggedMetric(NamedTuple):
@@ -383,7 +384,7 @@ def _history(path: Path) -> list[LoggedMetric]:
     """Metrics of each evaluation, named apart: MLflow shows a metric's last step, not the kept."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with reading(path, DAMAGED_SEED), path.open(newline="", encoding="utf-8") as file:
         cells = [
             LoggedMetric(f"history/{name}", float(value or "nan"), int(row["step"]))
             for row in DictReader(file)
