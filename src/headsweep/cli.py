@@ -12,7 +12,7 @@ import sys
 import tempfile
 import traceback
 
-from headsweep.errors import from_outside, reason
+from headsweep.errors import UserError, from_outside, reason
 
 TRACEBACK = "HEADSWEEP_TRACEBACK"
 """Variable of the environment that shows the traceback of every error, as ``--debug`` does."""
@@ -80,8 +80,22 @@ def _run(argv: list[str]) -> int:
         case _:
             from headsweep.commands import app
 
-            app()
+            app(args=[_root_option(argument) for argument in argv])
             return 0
+
+
+def _root_option(argument: str) -> str:
+    """``root=X`` as the option ``--root=X``, so that a verb takes both; others as they are."""
+    name, _, text = argument.partition("=")
+    if name not in ("root", "--root") or argument == "--root":
+        return argument
+    if not text:
+        raise UserError(f"{argument}: the folder is missing, as in root=FOLDER")
+    if name == "root" and text[0] in "'\"":  # as the hints of `train` show it
+        from headsweep.sweep.overrides import parse
+
+        text = str(parse([argument])[0].value())
+    return f"--root={os.path.expanduser(text)}"
 
 
 def _complete(argv: list[str]) -> int:

@@ -26,6 +26,9 @@ app = typer.Typer(
 data = typer.Typer(help="Simulate, look at, check and convert data.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
+Name = Annotated[
+    str, typer.Argument(help="Name of a sweep, key of a single run, or the path of its folder.")
+]
 Root = Annotated[Path, typer.Option(help="The folder of all output.")]
 TrackingUri = Annotated[
     str | None, typer.Option(help="Of an MLflow server; else the database below the root.")
@@ -35,6 +38,30 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Overrides as for train: data=acts data.source.path=FOLDER"),
 ]
+ConfigDir = Annotated[
+    str | None, typer.Option("--config-dir", "-cd", help="One more folder of configuration.")
+]
+OwnRoot = Annotated[
+    str | None, typer.Option("--root", help="The folder of all output, as root=FOLDER.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an older file.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from headsweep.store.code_version import code_version
+
+        print(f"headsweep {code_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print it.")
+    ] = False,
+) -> None:
+    """Options of no verb."""
 
 
 @app.command(
@@ -76,15 +103,17 @@ def simulate(
                 default.seed if seed is None else seed,
             ),
         )
-    print(f"{folder}: use it with data=hepattn data.source.path={shlex.quote(str(folder))}")
+    _print_use(folder, "data=hepattn", "data.source.path")
 
 
 @data.command()
-def inspect(overrides: Overrides = None) -> None:
+def inspect(
+    overrides: Overrides = None, config_dir: ConfigDir = None, root: OwnRoot = None
+) -> None:
     """Read a source and print what is in it."""
     import numpy as np
 
-    events = _read(overrides or [])
+    events = _read(_compose(overrides, config_dir, root))
     pt, q = events.tracks[:, 2], events.tracks[:, 3]
     hits_per_track = (events.hit_track >= 0).sum() / len(events.tracks)
     low, middle, high = np.quantile(pt, (0, 0.5, 1))
@@ -95,9 +124,11 @@ def inspect(overrides: Overrides = None) -> None:
 
 
 @data.command()
-def validate(overrides: Overrides = None) -> None:
+def validate(
+    overrides: Overrides = None, config_dir: ConfigDir = None, root: OwnRoot = None
+) -> None:
     """Read a source as a training would; an error names file, event and column."""
-    events = _read(overrides or [])
+    events = _read(_compose(overrides, config_dir, root))
     print(f"valid: {len(events):,} events")
 
 
@@ -110,7 +141,7 @@ def convert_acts(
     from headsweep.events.acts_csv import convert
 
     convert(source, target)
-    print(f"{target}: use it with data=acts data.source.path={shlex.quote(str(target))}")
+    _print_use(target, "data=acts", "data.source.path")
 
 
 @app.command()
@@ -119,15 +150,20 @@ def backbone(
     overrides: Overrides = None,
     steps: Annotated[int, typer.Option(help="Batches of 64 events.", min=1)] = 6000,
     seed: Annotated[int, typer.Option(help="Of weights and batches.", min=0)] = 0,
+    config_dir: ConfigDir = None,
+    root: OwnRoot = None,
+    force: Force = False,
 ) -> None:
     """Train a hit transformer on the training split of a source; takes minutes."""
     import torch
 
     from headsweep.backbone.training import train_checkpoint
+    from headsweep.files import check_output
     from headsweep.sweep.inputs import find_source
     from headsweep.terminal import console, preparing
 
-    job = _compose(overrides or [])
+    check_output(checkpoint, force)
+    job = _compose(overrides, config_dir, root)
     torch.set_num_threads(job.config.threads)  # another number gives other last bits
     with preparing(console()) as progress:
         model = train_checkpoint(
@@ -143,7 +179,7 @@ def backbone(
         )
     found = ", ".join(f"{name} {model.facts[name]:.2%}" for name in ("purity", "efficiency"))
     print(f"{checkpoint}: {found} at threshold {job.config.features.assignment_threshold}")
-    print(f"use it with backbone.checkpoint={shlex.quote(str(checkpoint))}")
+    _print_use(checkpoint, "backbone.checkpoint")
 
 
 @app.command()
@@ -162,7 +198,10 @@ def params(as_json: Json = False) -> None:
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(help="Name of a sweep, or key of a single run.")],
+    name: Name,
+    metric: Annotated[
+        str | None, typer.Option(help="Show this metric, too: a look, without a verdict.")
+    ] = None,
     root: Root = DEFAULT_ROOT,
     tracking_uri: TrackingUri = None,
     as_json: Json = False,
@@ -173,54 +212,41 @@ def report(
     """
     from headsweep.report.run import make_report
 
-    found, folder = make_report(root, name, tracking_uri)
+    found, folder = make_report(root, name, tracking_uri, metric)
     if as_json:
         print(found.to_json(), end="")
     else:
         from headsweep.report.render.write import print_report
 
-        print_report(found)
-        print(f"written to {folder}")
+        print_report(found, metric)
+        if folder is not None:
+            print(f"written to {folder}")
 
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a job, for example of a sweep's jobs/0.")],
+    run: Annotated[
+        str, typer.Argument(help="Folder of a job, such as a sweep's jobs/0; or key of a run.")
+    ],
     data: Annotated[
         Path, typer.Argument(help="Events with truth, in the layout the job was trained on.")
     ],
     out: Annotated[Path, typer.Option(help="Where to write.")] = Path("predictions.parquet"),
+    force: Force = False,
+    root: Root = DEFAULT_ROOT,
 ) -> None:
     """Apply the trained heads of a job to other events, and write their tracks.
 
     The events need truth tracks: hits are matched to them as in training. Only tracks that the
     backbone found and that pass the training's selection are written.
     """
-    import pandas as pd
+    from headsweep.report.predict import predict
 
-    from headsweep.files import write_atomic
-    from headsweep.terminal import console, preparing, print_table
-
-    with preparing(console(stderr=True)) as progress:
-        progress("predicting", 0.0)
-        from headsweep.report.scoring import apply
-        from headsweep.stats.metrics import evaluate
-
-        found = apply(run, data)
-    frames = {seed: pd.DataFrame(vars(tracks)) for seed, tracks in found.items()}
-    write_atomic(out, pd.concat(frames, names=["seed"]).reset_index(0).to_parquet(index=False))
-    rows = []
-    for seed, tracks in found.items():
-        r68, misid = evaluate(tracks, ["qoverpt_r68", "charge_misid"]).values()
-        rows.append([str(seed), f"{len(tracks):,}", f"{r68:.4f}", f"{100 * misid:.2f}"])
-    print_table(["seed", "tracks", "qoverpt_r68", "charge_misid [%]"], rows)
-    print(f"written to {out}")
+    predict(root, run, data, out, force)
 
 
 @app.command()
-def study(
-    name: Annotated[str, typer.Argument(help="Name of a search.")], root: Root = DEFAULT_ROOT
-) -> None:
+def study(name: Name, root: Root = DEFAULT_ROOT) -> None:
     """Show how far a search is, its best trials, what failed and why, and how to go on."""
     from headsweep.sweep.search.status import print_study
 
@@ -229,7 +255,7 @@ def study(
 
 @app.command()
 def plan(
-    name: Annotated[str, typer.Argument(help="Name of a sweep with two seeds or more.")],
+    name: Name,
     metric: Annotated[
         str | None, typer.Option(help="What to compare; else the first of the design.")
     ] = None,
@@ -253,7 +279,7 @@ def plan(
         progress("resampling events", 0.0)
         from headsweep.report.sample_size import plan_seeds, plan_table
 
-        found = plan_seeds(paths.sweep_folder(root, name), metric, margin)
+        found = plan_seeds(paths.sweep_folder(*paths.locate(root, name)), metric, margin)
     if as_json:
         print(json.dumps(asdict(found), indent=1))
         return
@@ -266,7 +292,7 @@ def plan(
 
 @app.command("list")
 def list_sweeps(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
-    """List the sweeps below a root with their state and size."""
+    """List the sweeps and single runs below a root: their state, size and question."""
     from headsweep.store.cleanup import summarise_root
     from headsweep.terminal import file_size, print_table
 
@@ -282,21 +308,30 @@ def list_sweeps(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
             str(s.failed),
             file_size(s.bytes),
             datetime.fromtimestamp(s.updated).strftime("%Y-%m-%d %H:%M"),
+            s.about,
         ]
         for s in found
     ]
-    print_table(["sweep", "jobs done", "members", "failed", "size", "changed"], rows)
+    heads = ["sweep or run", "jobs done", "members", "failed", "size", "last result"]
+    print_table([*heads, "question, or what it sets"], rows, words=(0, 6))
 
 
 @app.command()
 def clean(
     root: Root = DEFAULT_ROOT,
     sweep: Annotated[str | None, typer.Option(help="Remove this sweep and its results.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it without a question.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Even while it is trained.")] = False,
 ) -> None:
     """Remove caches that no run uses and what broken runs left behind; results stay."""
     from headsweep.store.cleanup import remove_unused
     from headsweep.terminal import file_size
 
+    if sweep is not None:
+        from headsweep.sweep.removal import check_removal
+
+        root, sweep = paths.locate(root, sweep)
+        check_removal(root, sweep, yes, force)
     print(f"freed {file_size(remove_unused(root, sweep))}")
 
 
@@ -311,6 +346,8 @@ def sync(
     """Bring MLflow in line with the run folders; may be repeated at any time."""
     from headsweep.store.tracking.sync import sync_all
 
+    if name is not None:
+        root, name = paths.locate(root, name)
     names = sync_all(root, name, tracking_uri)
     print(f"in MLflow: {', '.join(names) if names else 'nothing yet'}")
 
@@ -318,7 +355,7 @@ def sync(
 @app.command()
 def ui(
     root: Root = DEFAULT_ROOT,
-    port: Annotated[int, typer.Option(help="Where to listen.")] = 5000,
+    port: Annotated[int, typer.Option(help="Where to listen.", min=1, max=65535)] = 5000,
 ) -> None:
     """Show all runs in MLflow on 127.0.0.1, until Ctrl-C."""
     from headsweep.store.tracking.server import serve
@@ -331,19 +368,27 @@ def verbs() -> list[str]:
     return list(typer.main.get_group(app).commands)
 
 
-def _compose(overrides: list[str]) -> "Job":
+def _compose(overrides: list[str] | None, config_dir: str | None, root: str | None) -> "Job":
     """The configuration that the overrides choose."""
+    from headsweep.sweep.overrides import as_override
     from headsweep.sweep.plan import make_plan
 
-    return make_plan(overrides, multirun=False).jobs[0]
+    own = [] if root is None else [as_override("root", root)]
+    return make_plan([*(overrides or []), *own], multirun=False, config_dir=config_dir).jobs[0]
 
 
-def _read(overrides: list[str]) -> "Events":
-    """The events of the source that the overrides choose."""
+def _read(job: "Job") -> "Events":
+    """The events of a configuration's source."""
     from headsweep.sweep.inputs import find_source
     from headsweep.terminal import console, preparing
 
-    job = _compose(overrides)
     with preparing(console(stderr=True)) as report:
         report("data", 0.0)
         return find_source(job).load(Path(job.config.root))
+
+
+def _print_use(made: Path, *words: str) -> None:
+    """Say how ``train`` takes what was made; the last word is the key of its path."""
+    from headsweep.sweep.overrides import as_override
+
+    print(f"{made}: use it with {shlex.join([*words[:-1], as_override(words[-1], str(made))])}")

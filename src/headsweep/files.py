@@ -7,6 +7,7 @@ import math
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,6 +174,28 @@ def _holder(path: Path) -> str:
             f"or end it (kill -9 {pid})"
         )
     return f"process {pid} ({name}) holds"
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Refuse a file that cannot be written or stands already, before any work is done for it.
+
+    Args:
+        path: The file that is to be written.
+        force: Replace an older file.
+
+    Raises:
+        UserError: It is a folder, or its folder cannot be made or written, or it is there.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of a file")
+    if path.exists() and not force:
+        raise UserError(f"{path} exists; choose another file, or replace it with --force")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _temporary(path: Path) -> Path:

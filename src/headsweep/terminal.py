@@ -3,9 +3,10 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO, Literal
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,14 +17,38 @@ from rich.text import Text
 POLL_SECONDS = 0.5
 """Seconds between two looks at the progress, for a bar."""
 
+PIPE_WIDTH = 160
+"""Columns of what is not a terminal."""
+
 LINE_SECONDS = 10.0
 """Seconds between two lines where the output is not a terminal."""
 
 
 def console(stderr: bool = False) -> Console:
-    """Console of the standard output; into a pipe it is 140 columns wide, where rich takes 80."""
+    """Console of the standard output; into a pipe it is wide, where rich takes 80 columns.
+
+    Text is shown as it is: what stands in brackets or colons is no markup and no emoji.
+    """
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 140)
+    return plain_console(stream, None if stream.isatty() else PIPE_WIDTH)
+
+
+def plain_console(file: IO[str], width: int | None = None, terminal: bool | None = None) -> Console:
+    """The only console that is used, on any file.
+
+    Args:
+        file: Where to write.
+        width: Columns; None for those of the terminal.
+        terminal: Whether it is one; None to find out.
+    """
+    return Console(
+        file=file,
+        width=width,
+        force_terminal=terminal,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -96,14 +121,23 @@ def preparing(console: Console) -> Iterator[Callable[[str, float], None]]:
         yield report
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table without lines; the first column is to the left, numbers to the right."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], words: Collection[int] = (0,)
+) -> None:
+    """Print a table without lines.
+
+    Args:
+        columns: Heads.
+        rows: Cells.
+        words: Columns of words, which are to the left; numbers are to the right.
+    """
     table = Table(box=None)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
+        justify: Literal["left", "right"] = "left" if number in words else "right"
+        table.add_column(column, justify=justify, no_wrap=number == 0)
     for row in rows:
         table.add_row(*row)
-    console().print(table, highlight=False)
+    console().print(table)
 
 
 def duration(seconds: float) -> str:
@@ -123,7 +157,7 @@ def file_size(count: float) -> str:
 
 
 def _print(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False)
+    console.print(text)
 
 
 def _bar(console: Console, transient: bool = False) -> Progress:

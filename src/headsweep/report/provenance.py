@@ -1,16 +1,14 @@
 """Provenance of the figures of a report: question, command, versions, keys and seeds."""
 
-import re
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from headsweep.config import config_root
 from headsweep.features.cache import Meta
 from headsweep.store import paths, runs
 from headsweep.store.labels import StoredJob
+from headsweep.store.question import question
 
 
 @dataclass(frozen=True)
@@ -39,49 +37,24 @@ def find_origin(
         jobs: Those that are shown.
         metas: Of their caches.
     """
-    train = _training(folder, jobs)
-    report = ["headsweep", "report", folder.name]
-    report += [] if root == paths.DEFAULT_ROOT else ["--root", str(root)]
-    return Origin(question(train), (train, shlex.join(report)), _facts(folder, jobs, metas))
+    train = _training(folder, root, jobs)
+    report = paths.command("report", root, folder.name)
+    return Origin(question(train), (train, report), _facts(folder, jobs, metas))
 
 
-def question(command: str) -> str:
-    """The question of the sweep's file that a command names; empty where it names none."""
-    arguments = shlex.split(command)
-    names = [a.removeprefix("sweeps=") for a in arguments if a.startswith("sweeps=")]
-    own = [Path(arguments[i + 1]) for i, a in enumerate(arguments[:-1]) if a == "--config-dir"]
-    for folder in (*own, config_root()):
-        for name in names[-1:]:
-            file = folder / "sweeps" / f"{name}.yaml"
-            if file.is_file():
-                return _question(file.read_text(encoding="utf-8"))
-    return ""
-
-
-def _question(text: str) -> str:
-    """From ``# Question:`` to the next comment that begins with a word and a colon."""
-    found = re.search(r"^# Question: *(.*(?:\n#(?! ?\w+:).*)*)", text, re.MULTILINE)
-    return " ".join(re.sub(r"\n# *", " ", found[1]).split()) if found else ""
-
-
-def _training(folder: Path, jobs: Sequence[StoredJob]) -> str:
+def _training(folder: Path, root: Path, jobs: Sequence[StoredJob]) -> str:
     """The command behind the jobs."""
     if (folder / paths.COMMAND).exists():
         return runs.read_command(folder)
     about = runs.read_job(jobs[0].folder) or {}
-    return shlex.join(["headsweep", "train", *about.get("overrides", ())])
+    return paths.command("train", root, *about.get("overrides", ()))
 
 
 def _facts(folder: Path, jobs: Sequence[StoredJob], metas: Sequence[Meta]) -> dict[str, str]:
     abouts = [runs.read_job(job.folder) or {} for job in jobs]
     configs = [runs.read_config(job.folder)["data"]["split"] for job in jobs]
-    results = [
-        path
-        for job in jobs
-        for folder in paths.seed_folders(job.folder).values()
-        if (path := folder / paths.RESULT).exists()
-    ]
-    newest = datetime.fromtimestamp(max(path.stat().st_mtime for path in results), UTC)
+    times = [at for job in jobs if (at := runs.last_end(job.folder)) is not None]
+    newest = datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%d %H:%M UTC") if times else ""
     environments = [about.get("environment", {}) for about in abouts]
     numerics = runs.read_spec(folder).get("inputs", {}).get("numerics", "")
     seeds = sorted({seed for job in jobs for seed in job.seeds})
@@ -95,7 +68,7 @@ def _facts(folder: Path, jobs: Sequence[StoredJob], metas: Sequence[Meta]) -> di
         "tracks": _words(_tracks(meta) for meta in metas),
         "split": _words(_split(split) for split in configs),
         "seeds": _ranges(seeds),
-        "newest result": newest.strftime("%Y-%m-%d %H:%M UTC"),
+        "newest result": newest,
     }
     return {name: text for name, text in found.items() if text}
 

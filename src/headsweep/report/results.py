@@ -36,13 +36,14 @@ def open_sweep(name: str, root: str | Path = "runs") -> "SweepResults":
     Nothing is scored before a figure is asked for.
 
     Args:
-        name: Name of the sweep, or key of a single run.
+        name: Name of the sweep, or key of a single run, or the path of its folder.
         root: The folder of all output.
 
     Raises:
         UserError: There is no such sweep under the root.
     """
-    return SweepResults(find_folder(Path(root), name), Path(root))
+    folder = find_folder(Path(root), name)
+    return SweepResults(folder, folder.parents[1])
 
 
 class SweepResults:

@@ -19,12 +19,13 @@ def find_folder(root: Path, name: str) -> Path:
     """The folder of a sweep, or of a single run.
 
     Args:
-        root: The folder of all output.
-        name: Name of the sweep, or key of the run.
+        root: The folder of all output, where ``name`` is a name.
+        name: Name of the sweep, or key of the run, or the path of either.
 
     Raises:
         UserError: There is neither.
     """
+    root, name = paths.locate(root, name)
     for parent in (root / paths.RUNS, root / paths.SWEEPS):
         folder = parent / name
         if folder.is_dir() and folder.resolve().parent == parent.resolve():
@@ -33,7 +34,9 @@ def find_folder(root: Path, name: str) -> Path:
     raise UserError(f"{root}: no sweep {name!r}, and no run of that key; sweeps there: {known}")
 
 
-def make_report(root: Path, name: str, tracking_uri: str | None = None) -> "tuple[Report, Path]":
+def make_report(
+    root: Path, name: str, tracking_uri: str | None = None, metric: str | None = None
+) -> "tuple[Report, Path | None]":
     """Build and write the report of a sweep or single run; that of a sweep goes to MLflow, too.
 
     MLflow is a copy: when it cannot be written, that is a warning and the report stands.
@@ -42,9 +45,10 @@ def make_report(root: Path, name: str, tracking_uri: str | None = None) -> "tupl
         root: The folder of all output.
         name: Name of the sweep, or key of the run.
         tracking_uri: Of an MLflow server; None for the database below the root, if it is there.
+        metric: One that is to be looked at, which is only checked here.
 
     Returns:
-        The report, and the folder that it was written to.
+        The report, and the folder that it was written to; None where that cannot be written.
 
     Raises:
         UserError: There is nothing to report, or the server cannot have it.
@@ -54,6 +58,7 @@ def make_report(root: Path, name: str, tracking_uri: str | None = None) -> "tupl
 
     check_uri(tracking_uri)
     folder = find_folder(root, name)
+    root = folder.parents[1]
     single = folder.parent.name == "runs"
     if tracking_uri is not None and single:
         raise UserError(f"--tracking-uri: {name} is a single run; reports of sweeps are copied")
@@ -63,10 +68,17 @@ def make_report(root: Path, name: str, tracking_uri: str | None = None) -> "tupl
         # Before torch is loaded: the copier's process starts meanwhile.
         copy = stack.enter_context(report_copier(root, folder, tracking_uri)) if tracked else None
         from headsweep.report.build import build_report
+        from headsweep.report.render.look_table import check_metric
         from headsweep.report.render.write import write_report
 
+        if metric is not None:
+            check_metric(metric)
         report = build_report(folder, root)
-        write_report(report, folder / paths.REPORT)
+        try:
+            write_report(report, folder / paths.REPORT)
+        except OSError as error:
+            print(f"warning: {folder / paths.REPORT} was not written ({error})", file=sys.stderr)
+            return report, None
         if copy is not None:
             try:
                 copy()

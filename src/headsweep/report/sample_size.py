@@ -22,7 +22,7 @@ from headsweep.stats.margins import MARGINS, Comparison
 from headsweep.stats.metrics import METRICS, Array
 from headsweep.stats.power import Design, Needed
 from headsweep.stats.welch import Moments, combine, on_scale
-from headsweep.store import labels, runs
+from headsweep.store import labels, paths, runs
 from headsweep.store.labels import StoredJob
 
 
@@ -141,7 +141,8 @@ def _grid_jobs(folder: Path) -> list[StoredJob]:
     """The jobs of a sweep that can be planned from."""
     jobs = labels.read_jobs(folder) if folder.is_dir() else []
     if not jobs:
-        raise UserError(f"{folder}: no jobs to plan from; headsweep list shows what there is")
+        known = paths.command("list", folder.parents[1])
+        raise UserError(f"{folder}: no jobs to plan from; {known} shows what there is")
     if "search" in runs.read_spec(folder):
         raise UserError(f"{folder} is a search; plan from a grid, whose comparisons are fixed")
     if any(job.folds for job in jobs):

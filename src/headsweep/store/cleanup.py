@@ -1,38 +1,53 @@
-"""Summaries of the sweeps below a root, and the removal of files that nothing uses."""
+"""Summaries of the sweeps and runs below a root, and the removal of files that nothing uses."""
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from headsweep.errors import UserError
 from headsweep.files import TEMPORARY, CacheKind, cache_folder
 from headsweep.store import paths
 from headsweep.store.labels import planned_seeds
-from headsweep.store.runs import find_jobs, read_job, read_results, read_spec
+from headsweep.store.question import question
+from headsweep.store.runs import (
+    find_jobs,
+    last_end,
+    read_command,
+    read_job,
+    read_results,
+    read_spec,
+)
 
 ABANDONED = 3600.0
 """Seconds without a change after which a file that no run uses is taken for abandoned."""
 
 
 @dataclass(frozen=True)
-class SweepSummary:
-    """State of a sweep, or of all single runs.
+class Summary:
+    """State of a sweep or of a single run.
 
     Attributes:
-        name: Name of its folder.
+        kind: ``sweep`` or ``run``.
+        name: Name of its folder: of a single run its key.
+        about: The question of its file, else its overrides.
         jobs: Number of its jobs: as its specification lists them, or as many as have started.
         jobs_finished: Jobs of which every seed has a result.
         finished: Members that finished.
         failed: Members that failed.
         bytes: Size on disk.
-        updated: Time of the last change, seconds since the epoch.
+        updated: Time of the last recorded result, else of the last change of a file; seconds since
+            the epoch.
     """
 
+    kind: Literal["sweep", "run"]
     name: str
+    about: str
     jobs: int
     jobs_finished: int
     finished: int
@@ -41,20 +56,18 @@ class SweepSummary:
     updated: float
 
 
-def summarise_root(root: Path) -> list[SweepSummary]:
-    """Summaries of all sweeps below a root, by name; the last is of all single runs, if any.
+def summarise_root(root: Path) -> list[Summary]:
+    """Summaries of all sweeps below a root, by name, then of all single runs.
 
     Raises:
         UserError: There is no such folder.
     """
     _check_root(root)
-    singles = root / paths.RUNS
-    folders = [*paths.sweep_folders(root), *([singles] if singles.is_dir() else [])]
-    return [summarise(folder) for folder in folders]
+    return [summarise(f) for f in (*paths.sweep_folders(root), *find_jobs(root / paths.RUNS))]
 
 
-def summarise(folder: Path) -> SweepSummary:
-    """State of one sweep folder, or of all single runs for the folder ``root/runs``."""
+def summarise(folder: Path) -> Summary:
+    """State of the folder of a sweep or of a single run."""
     spec, jobs = read_spec(folder), find_jobs(folder)
     results = [read_results(job) for job in jobs]
     asked = spec.get("seeds", 1)
@@ -64,16 +77,48 @@ def summarise(folder: Path) -> SweepSummary:
         for about, r in zip(abouts, results, strict=True)
     ]
     statuses = [result["status"] for of_job in results for result in of_job.values()]
-    size, updated = _disk(folder)
-    return SweepSummary(
+    size, changed = _disk(folder)
+    ends = [end for job in jobs if (end := last_end(job)) is not None]
+    is_run = jobs == [folder]
+    return Summary(
+        kind="run" if is_run else "sweep",
         name=folder.name,
+        about=shlex.join((abouts[0] or {}).get("overrides", ())) if is_run else _question(folder),
         jobs=max(len(jobs), len(spec.get("jobs", ())), spec.get("n_trials", 0)),
         jobs_finished=sum(r.keys() == w for r, w in zip(results, wanted, strict=True)),
         finished=statuses.count("finished"),
         failed=statuses.count("failed"),
         bytes=size,
-        updated=updated,
+        updated=max(ends, default=changed),
     )
+
+
+def _question(sweep: Path) -> str:
+    """The question of a sweep's file, else what its command sets; empty where neither is known."""
+    if not (sweep / paths.COMMAND).is_file():
+        return ""
+    command = read_command(sweep)
+    return question(command) or command.removeprefix("headsweep train ")
+
+
+def find_sweep(root: Path, name: str) -> Path:
+    """The folder of a sweep that is to be removed.
+
+    Args:
+        root: The folder of all output.
+        name: Name of the sweep.
+
+    Raises:
+        UserError: There is no such folder or sweep, or it lies elsewhere.
+    """
+    _check_root(root)
+    folder = paths.sweep_folder(root, name)
+    if folder not in paths.sweep_folders(root):
+        known = paths.command("list", root)
+        raise UserError(f"clean: no sweep {name!r} in {root}; `{known}` shows them")
+    if not _is_below(folder, root):
+        raise UserError(f"clean: {folder} is a link to {folder.resolve()}; remove that yourself")
+    return folder
 
 
 def remove_unused(root: Path, sweep: str | None = None) -> int:
@@ -81,7 +126,8 @@ def remove_unused(root: Path, sweep: str | None = None) -> int:
 
     Removed are entries of the caches whose key no job names, and temporary files and folders.
     Both stay while they are younger than an hour: a run that has just begun makes its cache before
-    its folder. Run folders stay, except the sweep that is named, whose caches go at once.
+    its folder. Run folders stay, except the sweep that is named, whose caches go at once. What lies
+    behind a link is not below the root, and stays.
 
     Args:
         root: The folder of all output.
@@ -96,22 +142,32 @@ def remove_unused(root: Path, sweep: str | None = None) -> int:
     _check_root(root)
     freed, orphans = 0, set[str]()
     if sweep is not None:
-        folder = paths.sweep_folder(root, sweep)
-        if folder not in paths.sweep_folders(root):
-            raise UserError(f"clean: no sweep {sweep!r} in {root}; `headsweep list` shows them")
+        folder = find_sweep(root, sweep)
         orphans = {key for job in find_jobs(folder) for key in _caches(job)}
         freed += _remove(folder)
-    used = {key for job in find_jobs(root) for key in _caches(job)}
+    used = {key for job in (*find_jobs(root), *_at_work(root)) for key in _caches(job)}
     for kind in get_args(CacheKind):
         for path in cache_folder(root, kind).glob("[!.]*"):
-            if path.suffix == ".lock" or _names(path, used):
+            if path.suffix == ".lock" or _names(path, used) or not _is_below(path, root):
                 continue
             if _names(path, orphans) or _abandoned(path):
                 freed += _remove(path)
     for path in list(root.rglob(f"{TEMPORARY}*")):
-        if path.exists() and _abandoned(path):
+        if path.exists() and _is_below(path, root) and _abandoned(path):
             freed += _remove(path)
     return freed
+
+
+def _at_work(root: Path) -> list[Path]:
+    """Job folders that workers train into, which may last longer than an hour."""
+    sweeps = paths.sweep_folders(root)
+    return [attempt for sweep in sweeps for _, attempt in paths.attempt_folders(sweep)]
+
+
+def _is_below(path: Path, root: Path) -> bool:
+    """True for what lies below a root itself, not behind a link."""
+    real = os.path.realpath  # unlike Path.resolve it takes a link to itself
+    return real(path) == os.path.join(real(root), path.relative_to(root))
 
 
 def _check_root(root: Path) -> None:
@@ -141,8 +197,9 @@ def _disk(path: Path) -> tuple[int, float]:
     size, updated = 0, path.lstat().st_mtime
     files = (Path(top, name) for top, _, names in os.walk(path) for name in names)
     for file in files if path.is_dir() else (path,):
-        with_status = file.lstat()
-        size, updated = size + with_status.st_size, max(updated, with_status.st_mtime)
+        with suppress(FileNotFoundError):  # a training replaces its files meanwhile
+            status = file.lstat()
+            size, updated = size + status.st_size, max(updated, status.st_mtime)
     return size, updated
 
 

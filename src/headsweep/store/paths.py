@@ -23,7 +23,9 @@
       test_ledger.jsonl                 readings of the test split
 """
 
+import os
 import re
+import shlex
 from pathlib import Path
 
 from headsweep.errors import UserError
@@ -102,6 +104,48 @@ def root_of(job: Path) -> Path:
     if len(parents) > 3 and (parents[2].name, parents[0].name) == (SWEEPS, JOBS):
         return parents[3]
     raise UserError(f"{job} {NO_JOB}")
+
+
+def locate(root: Path, name: str) -> tuple[Path, str]:
+    """Root and name of a sweep or single run.
+
+    Args:
+        root: The folder of all output, where ``name`` is a name.
+        name: A name, or the path of the folder or of anything in it.
+
+    Raises:
+        UserError: It is the path of something else.
+    """
+    path = Path(os.path.abspath(name))
+    known = any((root / kind / name).is_dir() for kind in (SWEEPS, RUNS))
+    if "/" not in name and (known or not path.is_dir()):
+        return root, name
+    for folder in (path, *path.parents):
+        if folder.is_dir() and (
+            folder.parent.name == SWEEPS
+            or (folder.parent.name == RUNS and (folder / JOB).is_file())
+        ):
+            return folder.parents[1], folder.name
+    raise UserError(
+        f"{name}: neither a sweep nor a single run; those are ROOT/{SWEEPS}/NAME and "
+        f"ROOT/{RUNS}/KEY, and `{command('list', path if path.is_dir() else root)}` shows them"
+    )
+
+
+def find_job(root: Path, name: str) -> Path:
+    """Folder of a job by its path, or by what stands in it below ``root/runs`` or ``root/sweeps``.
+
+    What is none is returned as the path that it is.
+    """
+    places = (Path(name), root / RUNS / name, root / SWEEPS / name)
+    return next((place for place in places if (place / JOB).is_file()), Path(name))
+
+
+def command(verb: str, root: Path, *words: str) -> str:
+    """A command line about a root, to be pasted into a shell."""
+    given = root.absolute() != DEFAULT_ROOT.absolute()
+    options = ["--root", str(root)] if given else []
+    return shlex.join(["headsweep", verb, *words, *options])
 
 
 def seed_folder(job: Path, seed: int) -> Path:

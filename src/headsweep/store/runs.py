@@ -7,6 +7,7 @@ Torch, pandas and filelock are imported where they are used, so that ``headsweep
 
 import math
 import secrets
+import shlex
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -133,6 +134,15 @@ def read_results(folder: Path) -> dict[int, dict[str, Any]]:
     return {seed: result for seed, result in found if result}
 
 
+def last_end(folder: Path) -> float | None:
+    """Time at which the last member of a job ended, as recorded, seconds since the epoch.
+
+    Times of files change with every copy. None of a job without such a record.
+    """
+    ends = [result.get("ended") for result in read_results(folder).values()]
+    return max((float(end) for end in ends if end), default=None)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """``config.yaml`` of a job folder."""
     return read_yaml(folder / paths.CONFIG)
@@ -169,10 +179,12 @@ def write_command(folder: Path, command: str) -> None:
 
 
 def read_command(folder: Path) -> str:
-    """The last command line of a sweep."""
+    """The last command line of a sweep, with the root where it lies now."""
     path = folder / paths.COMMAND
     with reading(path, "delete it; the sweep's next command writes it anew"):
-        return path.read_text(encoding="utf-8").strip()
+        words = shlex.split(path.read_text(encoding="utf-8"))
+    kept = [word for word in words[2:] if not word.startswith("root=")]
+    return paths.command("train", folder.parents[1], *kept)
 
 
 def find_jobs(folder: Path) -> list[Path]:

@@ -6,8 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from headsweep.config import TracksConfig, config_root
 from headsweep.events.hepattn import FEATURES
@@ -15,7 +13,7 @@ from headsweep.identity import stable_hash
 from headsweep.sweep.compose import Job
 from headsweep.sweep.inputs import find_inputs
 from headsweep.sweep.plan import Plan, distinct, make_plan
-from headsweep.terminal import console, duration, preparing
+from headsweep.terminal import console, duration, preparing, print_table
 from headsweep.training.builder import member_builder, population_builder
 from headsweep.training.size import parameter_counts
 from headsweep.training.targets import Target
@@ -33,13 +31,13 @@ class JobCost:
     seconds: float
 
 
-def print_costs(costs: Sequence[JobCost], console: Console) -> None:
+def print_costs(costs: Sequence[JobCost]) -> None:
     """Print what would run."""
-    table = Table("job", "overrides", "steps", "seeds", "parameters", "time", box=None)
+    rows = []
     for number, row in enumerate(costs):
         counts = (f"{row.steps:,}", str(row.seeds), f"{row.parameters:,}")
-        table.add_row(str(number), row.label, *counts, duration(row.seconds))
-    console.print(table, highlight=False)
+        rows.append([str(number), row.label, *counts, duration(row.seconds)])
+    print_table(["job", "overrides", "steps", "seeds", "parameters", "time"], rows, words=(0, 1))
 
 
 def dry_run(plan: Plan) -> int:
@@ -48,7 +46,7 @@ def dry_run(plan: Plan) -> int:
     with preparing(terminal) as report:
         report("timing a few steps", 0.0)
         found = job_costs(plan)
-    print_costs(found, terminal)
+    print_costs(found)
     total = sum(row.seconds for row in found)
     if plan.trials is not None:
         print(f"a search of {plan.trials} trials; above, its fixed part and the ends of its ranges")

@@ -19,7 +19,9 @@ def train(arguments: Sequence[str]) -> int:
     Raises:
         UserError: The command line, the configuration or the data is wrong.
     """
-    argv = [argument for argument in arguments if argument != "--dry-run"]
+    from headsweep.sweep.overrides import is_sweep, sweep_name, with_root
+
+    argv = with_root([argument for argument in arguments if argument != "--dry-run"])
     args = argument_parser().parse_intermixed_args(argv)
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         start(argv)
@@ -27,7 +29,6 @@ def train(arguments: Sequence[str]) -> int:
     if args.config_path or args.config_name or args.experimental_rerun:
         raise UserError("the configuration can only be added to, with --config-dir FOLDER")
 
-    from headsweep.sweep.overrides import is_sweep, sweep_name
     from headsweep.sweep.plan import make_plan
 
     if "--dry-run" in arguments:

@@ -184,6 +184,7 @@ def _write_member(
         {
             "member_key": member_key(job_key, result.seed),
             **{name: getattr(result, name) for name in kept},
+            "ended": time.time(),
             "parameters": parameters,
         },
         history=result.history,

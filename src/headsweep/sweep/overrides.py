@@ -1,14 +1,15 @@
 """Overrides of a command line, as Hydra parses them, with short error messages."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
@@ -43,6 +44,20 @@ def sweep_name(overrides: Sequence[str]) -> str:
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UserError(f"name={name}: must be letters, digits, '_', '-' and '.'")
     return name
+
+
+def as_override(key: str, value: str) -> str:
+    """An override that sets a text; quoted, where Hydra's grammar would read something else.
+
+    Raises:
+        UserError: No override can set it: ``${`` begins an interpolation.
+    """
+    if "${" in value or not value.isprintable():
+        raise UserError(f"{key}={value!r}: '${{' and unprintable characters cannot be used here")
+    with suppress(UserError):
+        if parse([f"{key}={value}"])[0].value() == value:
+            return f"{key}={value}"
+    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
 
 
 @contextmanager
@@ -102,6 +117,32 @@ def runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
                 raise UserError(f"{override.input_line}: {key} takes one value")
             values[key] = override.value()
     return values
+
+
+def with_root(arguments: Sequence[str]) -> list[str]:
+    """Arguments of ``train`` with the root as an override that Hydra reads as it stands.
+
+    ``--root X`` is ``root=X``, and ``root=X`` may have characters that Hydra's grammar has not.
+    What is quoted, interpolated or a list stays as it is.
+
+    Raises:
+        UserError: There is no folder behind ``--root``.
+    """
+    found = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, _, text = argument.partition("=")
+        if argument == "--root":
+            text = next(rest, "")
+        if name not in ("root", "--root"):
+            found.append(argument)
+        elif not text:
+            raise UserError(f"{argument}: the folder is missing, as in root=FOLDER")
+        elif name == "root" and (text[0] in "'\"" or "${" in text or "," in text):
+            found.append(argument)
+        else:
+            found.append(as_override("root", os.path.expanduser(text)))
+    return found
 
 
 def only_sets_a_value(override: Override) -> bool:

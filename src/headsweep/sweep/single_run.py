@@ -50,7 +50,7 @@ def train_single(plan: Plan, argv: Sequence[str]) -> int:
     for reason in failed:
         print(reason, file=sys.stderr)
     print(f"results: {folder}")
-    print(f"report: headsweep report {inputs.job_key}")
+    print(f"report: {paths.command('report', Path(job.config.root), inputs.job_key)}")
     return int(len(failed) == len(results))
 
 

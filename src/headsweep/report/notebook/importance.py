@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from headsweep.errors import UserError
 from headsweep.stats.metrics import Array
+from headsweep.store import paths
 from headsweep.store.runs import read_spec
 from headsweep.store.trials import Trials
 
@@ -104,7 +105,8 @@ def read_space(folder: Path) -> "dict[str, BaseDistribution]":
 
     spec = read_spec(folder)
     if "search" not in spec:
-        raise UserError(f"{folder} is no search; headsweep list shows what there is")
+        known = paths.command("list", folder.parents[1])
+        raise UserError(f"{folder} is no search; {known} shows what there is")
     return search_space([f"{key}={value}" for key, value in spec["search"].items()])[0]
 
 

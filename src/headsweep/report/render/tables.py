@@ -149,7 +149,7 @@ def stability_table(report: Report) -> Table:
             ends = [f"{end(about.r68):.4g}" for end in (min, max)]
             rows.append([about.label, f"{about.finished}", spread, *ends, *texts])
     columns = ["", "n", "r68: standard deviation", "lowest", "highest"]
-    columns += [_head("grad_norm_cv"), _head("loss_spikes")]
+    columns += [head("grad_norm_cv"), head("loss_spikes")]
     return Table("Stability over the members", columns, rows)
 
 
@@ -206,7 +206,7 @@ def binned_table(report: Report, axis: str, metric: str) -> Table:
         for label, values in found.items()
     ]
     note = f"† fewer than {report.min_bin_tracks} tracks: never a verdict" if any(few) else ""
-    title = f"{_head(metric)} by {AXES[axis]}{report.on}"
+    title = f"{head(metric)} by {AXES[axis]}{report.on}"
     return Table(title, ["", *(v.bin for v in bins)], rows, note)
 
 
@@ -257,10 +257,11 @@ def _figures(report: Report, title: str, names: Sequence[str], axis: str) -> Tab
             for name, values in zip(names, found, strict=True)
         ]
         rows.append([label, n, *texts])
-    return Table(title, ["", "n", *(_head(name, report.split) for name in names)], rows)
+    return Table(title, ["", "n", *(head(name, report.split) for name in names)], rows)
 
 
-def _head(metric: str, split: str = "dev") -> str:
+def head(metric: str, split: str = "dev") -> str:
+    """Head of a metric's column: name, unit and direction."""
     unit = "%" if metric in PERCENT else KNOWN[metric].unit if metric in KNOWN else ""
     name = f"L_{split}" if metric == "last_dev_loss" else metric
     return f"{name}{f' [{unit}]' if unit else ''} {ARROWS[BETTER[metric]]}"

@@ -4,7 +4,6 @@
 ``print_report`` its main tables in the terminal.
 """
 
-import sys
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from headsweep import terminal
 from headsweep.files import atomic_dir
 from headsweep.report.build import build_report
 from headsweep.report.content import Report
@@ -24,6 +24,7 @@ from headsweep.report.render import (
     tables,
     verdict_tables,
 )
+from headsweep.report.render.look_table import look_table
 
 __all__ = ["Report", "build_report", "print_report", "write_report"]
 
@@ -47,12 +48,13 @@ def write_report(report: Report, folder: Path) -> None:
             (temporary / f"{picture.name}.png").write_bytes(png)
 
 
-def print_report(report: Report, console: Console | None = None) -> None:
-    """Show the main tables in the terminal."""
-    # Into a pipe rich would fold the tables to 80 columns.
-    console = console or Console(width=None if sys.stdout.isatty() else 160)
+def print_report(
+    report: Report, metric: str | None = None, console: Console | None = None
+) -> None:
+    """Show the main tables in the terminal, and one more metric where it is given."""
+    console = console or terminal.console()
     answer = f"{report.name}: {verdict_tables.answer(report)}"
-    console.print(answer, style="bold", highlight=False, markup=False)
+    console.print(answer, style="bold")
     for table in (
         *all_tables.comparison_tables(report).values(),
         tables.main_table(report),
@@ -60,23 +62,23 @@ def print_report(report: Report, console: Console | None = None) -> None:
         tables.training_table(report),
         tables.common_table(report),
         tables.binned_table(report, "pt", "qoverpt_r68"),
+        *([] if metric is None else [look_table(report, metric)]),
     ):
         console.print(_rich(table))
         console.print()
     missing = "; ".join(report.not_modelled) or "nothing is stated"
     notes = (*report.notes, tables.N_NOTE, tables.ARROWS_NOTE, f"Not modelled: {missing}.")
     for line in (*verdict_tables.open_questions(report), *tables.problems(report), *notes):
-        console.print(f"- {line}", highlight=False, markup=False)
+        console.print(f"- {line}")
 
 
 def _rich(table: tables.Table) -> RichTable:
-    # Text, not str: units in brackets are no markup.
     note = Text(table.note, justify="left") if table.note else None
     rich = RichTable(title=Text(table.title, "bold"), title_justify="left", caption=note)
     rich.box, rich.show_edge, rich.padding = SIMPLE_HEAD, False, (0, 1, 0, 0)
     for i, column in enumerate(table.columns):
-        heading = Text(column.replace(" [", "\n["))  # units below, to fit into 120 columns
+        heading = column.replace(" [", "\n[")  # units below, to fit into 120 columns
         rich.add_column(heading, justify="right" if i else "left", no_wrap=i == 0)
     for row in table.rows:
-        rich.add_row(*map(Text, row))
+        rich.add_row(*row)
     return rich

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -110,9 +109,7 @@ def check_uri(uri: str | None) -> None:
 def sync_command(root: Path, what: Path, uri: str | None) -> str:
     """The command that copies a sweep or single run, or all below the root, to MLflow."""
     name = [] if what == root else [what.name]
-    options = ["--root", str(root)] if root != paths.DEFAULT_ROOT else []
-    options += ["--tracking-uri", uri] if uri else []
-    return shlex.join(["headsweep", "sync", *name, *options])
+    return paths.command("sync", root, *name, *(["--tracking-uri", uri] if uri else []))
 
 
 @dataclass(frozen=True)

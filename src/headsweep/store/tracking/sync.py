@@ -130,7 +130,8 @@ def sync_all(root: Path, name: str | None = None, uri: str | None = None) -> lis
         runs = {key: path for key, path in runs.items() if key == name}
         sweeps = {key: path for key, path in sweeps.items() if key == name}
         if not runs and not sweeps:
-            raise UserError(f"no finished job of {name!r} in {root}; `headsweep list` shows all")
+            known = paths.command("list", root)
+            raise UserError(f"no finished job of {name!r} in {root}; `{known}` shows all")
     for folder in sweeps.values():
         sync_sweep(root, folder, uri)
         if (folder / paths.REPORT).is_dir():

@@ -3,6 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
+from headsweep.store import paths
 from headsweep.store.outcome import best_trials
 from headsweep.store.trials import OutcomeReader, describe, failures, usable
 from headsweep.sweep.progress import progress_line, running
@@ -62,5 +63,6 @@ class SearchProgress:
         best = best_trials(outcomes, self.search.directions)
         for number in best if len(names) > 1 else best[:1]:
             print(f"best: {describe(number, outcomes[number], names)}")
-        print(f"more: headsweep study {self.study.folder.name}")
+        folder = self.study.folder
+        print(f"more: {paths.command('study', folder.parents[1], folder.name)}")
         return int(not best or broken is not None)

@@ -19,11 +19,13 @@ def print_study(root: Path, name: str) -> None:
     Raises:
         UserError: There is no such search.
     """
+    root, name = paths.locate(root, name)
     folder = paths.sweep_folder(root, name)
     trials = Trials.read(folder) if folder.is_dir() else None
     if trials is None:
-        what = "is a grid; see headsweep report" if folder.is_dir() else "does not exist"
-        raise UserError(f"{folder} {what}; headsweep list shows what there is")
+        report, known = (paths.command(*w) for w in (("report", root, name), ("list", root)))
+        what = f"is a grid; see {report}" if folder.is_dir() else "does not exist"
+        raise UserError(f"{folder} {what}; {known} shows what there is")
     outcomes, total = trials.outcomes, trials.total
     leases = Leases(folder)
     at_work = [lease.number for lease in leases.all() if not leases.is_dead(lease)]
@@ -43,11 +45,9 @@ def print_study(root: Path, name: str) -> None:
 
 
 def _print_best(trials: Trials) -> None:
-    from rich.table import Table
+    from headsweep.terminal import print_table
 
-    from headsweep.terminal import console
-
-    table = Table("trial", *trials.objectives, "seeds", "chosen", box=None)
+    columns, rows = ["trial", *trials.objectives, "seeds", "chosen"], []
     for number in trials.best():
         outcome = trials.outcomes[number]
         cells = [
@@ -55,6 +55,6 @@ def _print_best(trials: Trials) -> None:
             + (f" +- {outcome.spread[i]:.4f}" if outcome.spread and outcome.spread[i] else "")
             for i, value in enumerate(outcome.values)
         ]
-        table.add_row(str(number), *cells, str(len(outcome.seeds)), parameters(outcome))
+        rows.append([str(number), *cells, str(len(outcome.seeds)), parameters(outcome)])
     print("Pareto front:" if len(trials.objectives) > 1 else "best:")
-    console().print(table, highlight=False)
+    print_table(columns, rows, words=(0, len(columns) - 1))
