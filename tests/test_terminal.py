@@ -4,10 +4,17 @@ import io
 import time
 
 import pytest
-from rich.console import Console
 
 from headsweep import terminal as module
-from headsweep.terminal import State, duration, file_size, following, preparing, print_table
+from headsweep.terminal import (
+    State,
+    duration,
+    file_size,
+    following,
+    plain_console,
+    preparing,
+    print_table,
+)
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -16,7 +23,7 @@ def test_following(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     out = io.StringIO()
     state = State("1 of 2 members done", 0.5, ["run: step 50 of 100"])
-    with following(lambda: state, Console(file=out, force_terminal=terminal, width=120)):
+    with following(lambda: state, plain_console(out, 120, terminal)):
         time.sleep(0.3)
     assert state.summary in out.getvalue()
     assert ("\x1b" in out.getvalue()) is terminal
@@ -24,7 +31,7 @@ def test_following(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lines_are_few_in_a_pipe() -> None:
     out = io.StringIO()
-    with preparing(Console(file=out, force_terminal=False)) as report:
+    with preparing(plain_console(out, terminal=False)) as report:
         for step in range(100):
             report("features", step / 100)
         report("MLflow", 1.0)
@@ -51,3 +58,19 @@ def test_tables_are_not_folded_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> 
     assert [line.split() for line in lines] == [["name", "size"], ["a", "1"], ["b" * 60, "20"]]
     assert lines[1].rstrip().endswith(" 1")
     assert len({len(line.rstrip()) for line in lines}) == 1  # numbers are to the right
+
+
+def test_text_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets are no markup, and colons no emoji: in tables, lines and progress bars."""
+    text = "pooling.statistics=[avg] [bold]x[/] [/] :smile: \\[a]"
+    print_table(["job", "[a] :dog:"], [["0", text]], words=(0, 1))
+    out = io.StringIO()
+    terminal = plain_console(out, 120, terminal=True)
+    with following(lambda: State(text, 0.5, [text]), terminal):
+        time.sleep(0.05)
+    with preparing(terminal) as report:
+        report(text, 0.5)
+        time.sleep(0.15)
+    terminal.print(text)
+    assert text in capsys.readouterr().out
+    assert out.getvalue().count(text) >= 4

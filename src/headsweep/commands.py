@@ -218,7 +218,7 @@ def report(
     else:
         from headsweep.report.render.write import print_report
 
-        print_report(found, metric)
+        print_report(found, metric=metric)
         if folder is not None:
             print(f"written to {folder}")
 

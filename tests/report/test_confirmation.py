@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from rich.console import Console
 from scipy import stats
 
 from headsweep.config import TracksConfig
@@ -20,6 +19,7 @@ from headsweep.report.render import verdict_tables, write
 from headsweep.stats import metrics
 from headsweep.stats.metrics import Tracks
 from headsweep.store import ledger, runs
+from headsweep.terminal import plain_console
 from helpers.toy_runs import smear, toy_score, write_cache, write_toy_job
 
 pytestmark = pytest.mark.slow
@@ -131,7 +131,7 @@ def test_every_reading_is_counted_and_shown(sweep: Path, tmp_path: Path) -> None
     assert first.on == " on test, never read before"
     assert second.on == " on test, read 1x before (confirm 1x)"
     write.write_report(second, tmp_path / "report")
-    console = Console(file=StringIO(), width=200)
+    console = plain_console(StringIO(), width=200)
     write.print_report(second, console)
     assert isinstance(console.file, StringIO)
     page = render_page.page(second).replace("<wbr>", "")

@@ -1,6 +1,7 @@
 """Summaries of sweeps, and removal of files that nothing uses."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,9 +50,28 @@ def test_seeds_of_an_earlier_command_do_not_stand_for_those_of_the_last(tmp_path
 
 def test_single_runs_have_a_summary_of_their_own(tmp_path: Path) -> None:
     make_job(tmp_path / "runs" / "0f3a", finished=[0], seeds=1)
+    make_job(tmp_path / "runs" / "1c9b", failed=[0], seeds=1)
     make_job(tmp_path / "sweeps" / "b" / "jobs" / "0", finished=[0], seeds=2)
-    found = {summary.name: summary.jobs_finished for summary in summarise_root(tmp_path)}
-    assert found == {"b": 0, "runs": 1}
+    found = [(s.kind, s.name, s.jobs_finished, s.failed) for s in summarise_root(tmp_path)]
+    assert found == [("sweep", "b", 0, 0), ("run", "0f3a", 1, 0), ("run", "1c9b", 1, 1)]
+
+
+def test_the_last_result_is_the_recorded_one(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "runs" / "0f3a", finished=[0, 1])
+    assert abs(summarise(job).updated - time.time()) < 60  # a record of an older version has none
+    for seed, ended in ((0, 1.7e9), (1, 1.6e9)):
+        result = {**(runs.read_result(job / f"seed_{seed}") or {}), "ended": ended}
+        runs.write_member(job / f"seed_{seed}", result)
+    copy = shutil.copytree(job, tmp_path / "runs" / "copy")
+    assert summarise(copy).updated == 1.7e9
+
+
+def test_a_file_that_goes_while_it_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path / "runs" / "0f3a", finished=[0])
+    monkeypatch.setattr(os, "walk", lambda _: [(str(job), [], ["gone", "job.json"])])
+    assert summarise(job).bytes == (job / "job.json").stat().st_size
 
 
 def test_clean_removes_unused_caches_and_abandoned_folders_only(tmp_path: Path) -> None:
@@ -89,6 +109,46 @@ def test_clean_removes_a_named_sweep_and_then_what_it_used(tmp_path: Path) -> No
     assert not sweep.exists()
     assert not cache.exists()
     assert runs.read_results(other).keys() == {0}
+
+
+def test_clean_follows_no_link(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "sweeps").mkdir(parents=True)
+    kept = [
+        fill(outside / "features" / "oldkey" / "raw.npy", 10, age=ABANDONED + 60),
+        fill(outside / "data" / "old" / "raw.npy", 10, age=ABANDONED + 60),
+        fill(outside / ".tmp-old" / "raw.npy", 10, age=ABANDONED + 60),
+        make_job(outside / "mine" / "jobs" / "0", finished=[0]) / "job.json",
+    ]
+    links = {
+        "cache/features": outside / "features",  # a folder on another disk
+        "cache/data/entry": outside / "data" / "old",
+        "cache/data/circle": root / "cache/data/circle",
+        "cache/data/nothing": outside / "nothing",
+        "sweeps/mine": outside / "mine",
+        ".tmp-link": outside / ".tmp-old",
+    }
+    for name, target in links.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(target)
+        os.utime(root / name, (0, 0), follow_symlinks=False)
+    assert remove_unused(root) == 0
+    with pytest.raises(UserError, match=r"is a link to .*remove that yourself"):
+        remove_unused(root, "mine")
+    assert all(path.exists() for path in kept)
+    assert [summary.name for summary in summarise_root(root)] == ["mine"]
+    linked = tmp_path / "linked"
+    linked.symlink_to(root)  # the root itself may be one
+    gone = fill(root / "cache/data/old", 7, age=ABANDONED + 60)
+    assert remove_unused(linked) == 7
+    assert not gone.exists()
+
+
+def test_clean_keeps_the_caches_of_jobs_at_work(tmp_path: Path) -> None:
+    make_job(tmp_path / "sweeps/long/attempts/0-1", cache_key="busykey")
+    cache = fill(tmp_path / "cache" / "features" / "busykey" / "raw.npy", 10, age=ABANDONED + 60)
+    assert remove_unused(tmp_path) == 0
+    assert cache.exists()
 
 
 @pytest.mark.parametrize("look", [summarise_root, remove_unused])

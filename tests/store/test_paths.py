@@ -66,3 +66,47 @@ def test_no_root_is_found_above_other_folders(tmp_path: Path, place: str) -> Non
 def test_a_job_at_the_top_of_the_disk_has_no_root() -> None:
     with pytest.raises(UserError):
         paths.root_of(Path("/"))
+
+
+def test_a_sweep_or_run_is_given_by_name_or_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "runs"  # as the default root is called
+    for place in ("sweeps/g/jobs/0", "runs/0f3a"):
+        (root / place).mkdir(parents=True)
+        (root / place / "job.json").touch()
+    elsewhere = Path("elsewhere")
+    for text in ("sweeps/g", "sweeps/g/", "sweeps/g/jobs/0", "sweeps/../sweeps/g/jobs"):
+        assert paths.locate(elsewhere, f"{root}/{text}") == (root, "g")
+    assert paths.locate(elsewhere, f"{root}/runs/0f3a") == (root, "0f3a")
+    assert paths.locate(elsewhere, "absent") == (elsewhere, "absent")
+    monkeypatch.chdir(root / "sweeps")
+    assert paths.locate(elsewhere, "g") == (root, "g")
+    monkeypatch.chdir(root / "sweeps/g")
+    assert paths.locate(elsewhere, ".") == (root, "g")
+    (root / "sweeps/h/g").mkdir(parents=True)
+    monkeypatch.chdir(root / "sweeps/h")
+    assert paths.locate(root, "g") == (root, "g")  # a name comes first
+    for other in (root, tmp_path / "nowhere/x", root / "sweeps", root / "runs"):
+        with pytest.raises(UserError, match=r"neither a sweep nor a single run.*headsweep list"):
+            paths.locate(root, str(other))
+
+
+def test_a_job_is_found_by_path_or_below_the_root(tmp_path: Path) -> None:
+    for place in ("sweeps/g/jobs/0", "runs/0f3a"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "job.json").touch()
+    assert paths.find_job(tmp_path, "g/jobs/0") == tmp_path / "sweeps/g/jobs/0"
+    assert paths.find_job(tmp_path, "0f3a") == tmp_path / "runs/0f3a"
+    path = str(tmp_path / "runs/0f3a")
+    assert paths.find_job(Path("elsewhere"), path) == Path(path)
+    assert paths.find_job(tmp_path, "absent") == Path("absent")
+
+
+def test_commands_name_a_root_that_is_not_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert paths.command("report", Path("runs"), "g") == "headsweep report g"
+    assert paths.command("report", tmp_path / "runs", "g") == "headsweep report g"
+    assert paths.command("report", Path("it's"), "g") == """headsweep report g --root 'it'"'"'s'"""

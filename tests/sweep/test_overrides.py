@@ -4,6 +4,7 @@ import pytest
 
 from headsweep.errors import UserError
 from headsweep.sweep.overrides import (
+    as_override,
     is_runtime,
     is_sweep,
     only_sets_a_value,
@@ -11,6 +12,7 @@ from headsweep.sweep.overrides import (
     parsed,
     runtime_values,
     sweep_name,
+    with_root,
 )
 
 
@@ -109,3 +111,25 @@ def test_what_cannot_be_read_is_one_short_error(override: str) -> None:
     assert override in message
     assert "https://" not in message
     assert len(message.splitlines()) <= 3
+
+
+@pytest.mark.parametrize("text", ["a b", "it's", "null", "1e3", "a\\'b", "a\\", "(x", "日本", "~x"])
+def test_an_override_holds_any_text(text: str) -> None:
+    assert parsed(as_override("name", text)).value() == text
+    assert as_override("root", "/tmp/a.b") == "root=/tmp/a.b"
+
+
+@pytest.mark.parametrize("text", ["${name}", "a\nb"])
+def test_a_text_that_no_override_can_hold(text: str) -> None:
+    with pytest.raises(UserError, match="root="):
+        as_override("root", text)
+
+
+def test_a_root_is_given_in_two_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    words = ["--root", "it's", "-m", "rooted=x", "root=~/runs", "root='x'", "root=${oc.env:X}"]
+    expected = [r"root='it\'s'", "-m", "rooted=x", "root=/home/me/runs", *words[-2:]]
+    assert with_root(words) == expected
+    for alone in (["--root"], ["root="], ["--root="]):
+        with pytest.raises(UserError, match="the folder is missing"):
+            with_root(alone)

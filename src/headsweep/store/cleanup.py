@@ -167,7 +167,7 @@ def _at_work(root: Path) -> list[Path]:
 def _is_below(path: Path, root: Path) -> bool:
     """True for what lies below a root itself, not behind a link."""
     real = os.path.realpath  # unlike Path.resolve it takes a link to itself
-    return real(path) == os.path.join(real(root), path.relative_to(root))
+    return not path.is_symlink() and real(path) == os.path.join(real(root), path.relative_to(root))
 
 
 def _check_root(root: Path) -> None:

@@ -80,7 +80,9 @@ class GridProgress:
                 print(f"job {number} {self.labels[number]}: {reason}", file=sys.stderr)
             if len(failed) == len(results):
                 code = 1
-        print(f"report: {paths.command('report', self.grid.folder.parents[1], self.grid.folder.name)}")
+        print(
+            f"report: {paths.command('report', self.grid.folder.parents[1], self.grid.folder.name)}"
+        )
         return code
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 from scipy import stats
 
 from headsweep.features import cache
@@ -16,6 +15,7 @@ from headsweep.report.render import all_tables, report_style, tables, verdict_ta
 from headsweep.report.render.markdown import markdown
 from headsweep.report.training_comparison import TrainingComparison
 from headsweep.stats import metrics
+from headsweep.terminal import plain_console
 from helpers.toy_runs import PT_EDGES, toy_score, write_cache, write_toy_job
 
 
@@ -190,7 +190,7 @@ def test_json_is_complete_and_finite(built: write.Report) -> None:
 
 
 def test_printed_report(built: write.Report) -> None:
-    console = Console(file=StringIO(), width=170)
+    console = plain_console(StringIO(), width=170)
     write.print_report(built, console)
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()
@@ -206,7 +206,7 @@ def test_printed_report(built: write.Report) -> None:
 
 
 def test_printed_report_fits_120_columns(built: write.Report) -> None:
-    console = Console(file=StringIO(), width=120)
+    console = plain_console(StringIO(), width=120)
     write.print_report(built, console)
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()

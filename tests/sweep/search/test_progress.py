@@ -3,6 +3,7 @@
 import pytest
 from optuna.trial import TrialState
 
+from headsweep.store.paths import command
 from headsweep.store.runs import write_progress
 from headsweep.store.trials import OutcomeReader
 from headsweep.sweep.search.progress import SearchProgress
@@ -33,7 +34,7 @@ def test_the_state_of_a_search(capsys: pytest.CaptureFixture[str]) -> None:
         out, err = capsys.readouterr()
         assert "usable: 3 of 4, 1 failed" in out
         assert out.count("best: trial ") == 1
-        assert out.endswith("more: headsweep study s\n")
+        assert out.endswith(f"more: {command('study', here.folder.parents[1], 's')}\n")
         assert err == "trial 2 failed: broken data\n"
 
 

@@ -34,7 +34,9 @@ def look_table(report: Report, metric: str) -> Table:
             change = tables.NOTHING
             if control and about.label != first:
                 old, new = control[0].estimate.mean, value.estimate.mean
-                change = f"{100 * (new / old - 1):+.1f}%" if ratio else f"{factor * (new - old):+.3g}"
+                change = (
+                    f"{100 * (new / old - 1):+.1f}%" if ratio else f"{factor * (new - old):+.3g}"
+                )
             rows.append([about.label, value.estimate.text(factor), change])
     title = f"A look at {metric}, on {report.split}"
     return Table(title, ["", tables.head(metric, report.split), f"change from {first}"], rows, NOTE)

@@ -48,9 +48,7 @@ def write_report(report: Report, folder: Path) -> None:
             (temporary / f"{picture.name}.png").write_bytes(png)
 
 
-def print_report(
-    report: Report, metric: str | None = None, console: Console | None = None
-) -> None:
+def print_report(report: Report, console: Console | None = None, metric: str | None = None) -> None:
     """Show the main tables in the terminal, and one more metric where it is given."""
     console = console or terminal.console()
     answer = f"{report.name}: {verdict_tables.answer(report)}"
