@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help ablation test test-fast lint calibrate killmatrix docs ui screenshots
+.PHONY: help ablation test test-fast lint calibrate killmatrix fuzz docs ui screenshots
 # Where `make screenshots` finds a finished `sweeps=presets`.
 ROOT ?= runs
 CORES := $(shell getconf _NPROCESSORS_ONLN)
@@ -34,6 +34,9 @@ calibrate: .venv/installed ## Count the wrong verdicts on real seeds; reads ../s
 
 killmatrix: .venv/installed-dev ## Kill searches 50 times and compare them with one left alone.
 	PYTHONPATH=tests $(BIN)/python -m helpers.killing --kills 50
+
+fuzz: .venv/installed-dev ## Run 1,000 damaged inputs: no traceback, no hang, no silent change.
+	PYTHONPATH=tests $(BIN)/python -m helpers.fuzzing $(FUZZ)
 
 docs: .venv/installed-dev ## Build the documentation into site/; open site/index.html.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -201,7 +201,7 @@ def table(ends: Sequence[End]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command behind ``make fuzz``."""
+    """Run ``make fuzz``; ``FUZZ="--seed 3 --only weights:7"`` chooses."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
@@ -221,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(end.words(), flush=True)
     print(table(ends))
     print(f"seed {options.seed}, {time.monotonic() - since:.0f} s; one case again:")
-    print(f"  PYTHONPATH=tests python -m helpers.fuzzing --seed {options.seed} --only KIND:NUMBER")
+    print(f'  make fuzz FUZZ="--seed {options.seed} --only KIND:NUMBER"')
     return 1 if any(end.how in WRONG for end in ends) else 0
 
 
