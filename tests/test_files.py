@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 
 from headsweep import files
-from headsweep.errors import UserError
+from headsweep.errors import DataError, UserError
 from headsweep.files import (
+    SEAL,
     atomic_dir,
+    check_seal,
     flat,
     locked,
     read_json,
     read_yaml,
+    seal,
     short_key,
     write_atomic,
     write_json,
@@ -37,7 +40,7 @@ def test_write_atomic_replaces_the_whole_file_and_makes_parents(tmp_path: Path) 
 
 def test_write_atomic_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match=r"folder: cannot be written \(Is a directory\)"):
+    with pytest.raises(UserError, match=r"folder: .* \(a folder where a file should be\)"):
         write_atomic(tmp_path / "folder", b"a file cannot replace a folder")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
@@ -102,14 +105,18 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(
     write: Callable[[Path], None], tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "disk") as disk:
-        with pytest.raises(UserError, match=r"disk/key: cannot be written \(no space left\); free"):
+        with pytest.raises(UserError, match=r"disk/key: .* \(the disk is full\); free"):
             write(disk / "key")
         assert not list(disk.iterdir())
 
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(errno.ENOSPC, "no space left"), (errno.EDQUOT, "no space left"), (errno.EROFS, "Read-only")],
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the quota"),
+        (errno.EROFS, "the disk may"),
+    ],
 )
 def test_what_the_disk_refuses_is_named(tmp_path: Path, number: int, words: str) -> None:
     def build() -> None:
@@ -176,6 +183,34 @@ def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         locked(tmp_path / "file" / "a.lock"),
     ):
         pass
+
+
+def test_a_sealed_folder_holds_what_was_written(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("a", "deep/b"):
+        (tmp_path / name).write_text("content")
+    seal(tmp_path)
+    check_seal(tmp_path)
+    seal(tmp_path)  # the checksums themselves are not among them
+    check_seal(tmp_path)
+    for spoil in (Path.unlink, lambda path: path.write_text("Content")):
+        spoil(tmp_path / "deep" / "b")
+        with pytest.raises(DataError, match="deep/b is missing or not what was written"):
+            check_seal(tmp_path)
+    seal(tmp_path)
+    sums = (tmp_path / SEAL).read_text()
+    for damage in (
+        "",
+        "{}",
+        "[1]",
+        sums[:-9],
+        sums.replace("deep", "\\u0000"),
+        '{"a": 1}',
+        '{"": "a"}',
+    ):
+        (tmp_path / SEAL).write_text(damage)
+        with pytest.raises(DataError, match=str(tmp_path)):
+            check_seal(tmp_path)
 
 
 def test_json_has_no_numpy_scalars_and_no_infinities(tmp_path: Path) -> None:

@@ -89,9 +89,8 @@ def from_outside(error: BaseException) -> UserError | None:
     if isinstance(error, UserError):
         return error
     if isinstance(error, OSError):
-        _, mend = _SYSTEM.get(error.errno or 0, ("", "check the disk and the permissions"))
         place = f"{error.filename}: " if error.filename is not None else ""
-        return UserError(f"{place}{reason(error, error.filename)}; {mend}")
+        return UserError(f"{place}{reason(error, error.filename)}; {mend(error)}")
     if isinstance(error, MemoryError):
         return UserError(f"{reason(error)}; {_SYSTEM[errno.ENOMEM][1]}")
     if isinstance(error, UnicodeError):
@@ -101,6 +100,11 @@ def from_outside(error: BaseException) -> UserError | None:
         if origins & modules:
             return UserError(f"{name}: {reason(error)}; HEADSWEEP_TRACEBACK=1 shows where")
     return None
+
+
+def mend(error: OSError) -> str:
+    """How to mend what the operating system refuses, as a clause."""
+    return _SYSTEM.get(error.errno or 0, ("", "check the disk and the permissions"))[1]
 
 
 def reason(error: BaseException, path: object = None) -> str:

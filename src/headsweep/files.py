@@ -1,6 +1,7 @@
 """Files that are complete or absent: atomic writes, locks, JSON and YAML."""
 
 import errno
+import hashlib
 import json
 import logging
 import math
@@ -10,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +19,7 @@ import psutil
 import yaml
 from filelock import FileLock, Timeout
 
-from headsweep.errors import UserError, reading
+from headsweep.errors import DataError, UserError, mend, reading, reason
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,9 @@ DAMAGED = "the file is damaged, delete its folder"
 
 TEMPORARY = ".tmp-"
 """Prefix of every temporary file and folder; what a kill leaves behind is found by it."""
+
+SEAL = "checksums.json"
+"""File of a cache with the SHA-256 of each of its other files."""
 
 
 def cache_folder(root: Path, kind: CacheKind) -> Path:
@@ -107,25 +112,58 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         raise
 
 
+def seal(folder: Path) -> None:
+    """Write the checksums of all files of a folder into it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
+    sums = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
+    write_atomic(folder / SEAL, json.dumps(sums, indent=1).encode())
+
+
+def check_seal(folder: Path) -> None:
+    """Check the files of a sealed folder; those that this process has checked, by their dates.
+
+    Raises:
+        DataError: A file is gone or is not what was written; the message names it.
+    """
+    sums = read_json(folder / SEAL)
+    if not sums:
+        raise DataError(f"{folder / SEAL} is missing or damaged")
+    for name, wanted in sums.items():
+        path = folder / name
+        try:
+            found = path.stat()
+            right = _digest_once(path, found.st_mtime_ns, found.st_size, found.st_ino) == wanted
+        except (OSError, ValueError):
+            right = False
+        if not right:
+            raise DataError(f"{path} is missing or not what was written")
+
+
+@lru_cache(maxsize=1024)
+def _digest_once(path: Path, modified: int, size: int, inode: int) -> str:
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
     """Turn what the disk refuses into an error with the path, the reason and what to do."""
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        mend = "check that folder and who may write there, or take another place"
-        if _is_full(path, error):
-            reason, mend = "no space left", "free some, or take another disk"
-        raise UserError(f"{path}: cannot be written ({reason}); {mend}") from error
+        cause = OSError(errno.ENOSPC, "") if _is_full(path, error) else error
+        text = f"{path}: cannot be written ({reason(cause)}); {mend(cause)}"
+        raise UserError(text) from error
 
 
 def _is_full(path: Path, error: OSError) -> bool:
     """True if a write failed for want of space, which numpy and HDF5 do not say by number."""
-    if error.errno is not None:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
     place = next(place for place in path.absolute().parents if place.exists())
-    return shutil.disk_usage(place).free < LITTLE_SPACE
+    return error.errno is None and shutil.disk_usage(place).free < LITTLE_SPACE
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from headsweep.events.simulation import (
     simulate_chunks,
 )
 from headsweep.events.spectrometer import TEST_EVENTS, Spectrometer
+from headsweep.files import seal
 from headsweep.sweep.plan import make_plan
 
 
@@ -122,39 +123,44 @@ def test_several_chunks_are_one_sample(tmp_path: Path) -> None:
     assert len(list(folder.glob("*.h5"))) == 2
 
 
+@pytest.mark.parametrize("name", ["events_000.h5", "metadata.yaml", "checksums.json", None])
 def test_cache_is_read_and_a_damaged_one_is_made_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str | None
 ) -> None:
     source = Spectrometer(events=60, seed=3)
     first = source.load(tmp_path)
-    file = tmp_path / "cache" / "data" / source.key() / "events_000.h5"
+    folder = tmp_path / "cache" / "data" / source.key()
+    file = folder / (name or next(path.name for path in folder.glob("*.npy")))
     written = file.stat().st_mtime_ns
     second = source.load(tmp_path)
     assert file.stat().st_mtime_ns == written
     assert caplog.records == []
 
     content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 0xFF
+    content[len(content) // 2] ^= 1
     file.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         third = source.load(tmp_path)
     assert "simulating again" in caplog.text
-    assert str(file) in caplog.text
+    assert str(folder) in caplog.text
     for other in (second, third):
         assert np.array_equal(first.hits, other.hits)
         assert np.array_equal(first.hit_track, other.hit_track)
         assert np.array_equal(first.tracks, other.tracks)
 
 
+@pytest.mark.parametrize(("events", "seed"), [(40, 3), (60, 4)])
 def test_cache_with_other_events_is_made_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, events: int, seed: int
 ) -> None:
     source = Spectrometer(events=60, seed=3)
     folder = tmp_path / "cache" / "data" / source.key()
     folder.mkdir(parents=True)
-    write_hepattn(folder, simulate_chunks(40, seed=3))
-    assert len(source.load(tmp_path)) == 60
-    assert "40 events instead of 60" in caplog.text
+    write_hepattn(folder, simulate_chunks(events, seed))
+    seal(folder)
+    assert source.load(tmp_path).ids.tolist() == list(range(30_000_000, 30_000_060))
+    wanted = f"{events} events from number {seed}0000000, instead of 60 from 30000000"
+    assert wanted in caplog.text
 
 
 def test_two_at_once_get_the_same(tmp_path: Path) -> None:

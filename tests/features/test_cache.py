@@ -1,20 +1,29 @@
 """The feature cache on disk: keys, checksums, splits, and builders at the same time."""
 
+import atexit
+import hashlib
 import json
 import logging
+import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
+from functools import lru_cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from headsweep import files
 from headsweep.backbone.truth import TruthBackbone
 from headsweep.config import FeaturesConfig, SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import split_events
 from headsweep.features.cache import Features, FeatureSet
 from headsweep.features.extract import build
+from headsweep.files import SEAL
 from helpers.toy_backbones import RandomBackbone
 from helpers.toy_events import ToySource, toy_events
 
@@ -54,8 +63,7 @@ def test_two_builds_are_the_same_to_the_byte(source: ToySource, tmp_path: Path) 
         for name in ("a", "b")
     )
     assert a.meta == b.meta
-    for name in a.meta.files:
-        assert (a.folder / name).read_bytes() == (b.folder / name).read_bytes()
+    assert (a.folder / SEAL).read_bytes() == (b.folder / SEAL).read_bytes()
 
 
 def test_of_two_builders_at_once_one_waits(source: ToySource, tmp_path: Path) -> None:
@@ -68,10 +76,24 @@ def test_of_two_builders_at_once_one_waits(source: ToySource, tmp_path: Path) ->
     assert len(source.loads) == 1
 
 
+@lru_cache
+def flipped_cache() -> Path:
+    """A cache for many tests that damage and mend it."""
+    root = Path(mkdtemp())
+    atexit.register(shutil.rmtree, root)
+    return build(ToySource(toy_events(60)), TRUTH, SplitConfig(), DOCUMENT, root).folder
+
+
 def flip_a_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    content = path.read_bytes()
+    assert old.encode() in content
+    path.write_bytes(content.replace(old.encode(), new.encode()))
 
 
 DAMAGE = {
@@ -81,9 +103,14 @@ DAMAGE = {
     "no meta": lambda f: (f / "meta.json").unlink(),
     "torn meta": lambda f: (f / "meta.json").write_text('{"key": '),
     "meta of another version": lambda f: (f / "meta.json").write_text("{}"),
-    "meta of another cache": lambda f: (f / "meta.json").write_text(
-        (f / "meta.json").read_text().replace(f.name, "0" * 16)
-    ),
+    "meta of another cache": lambda f: edit(f / "meta.json", f.name, "0" * 16),
+    "a changed figure of meta": lambda f: edit(f / "meta.json", '"dim": 4', '"dim": 5'),
+    "another data type": lambda f: edit(f / "val" / "p.npy", "<f4", "<f2"),
+    "another shape": lambda f: np.save(f / "val" / "p.npy", np.zeros(3, np.float32)),
+    "no checksums": lambda f: (f / "checksums.json").unlink(),
+    "torn checksums": lambda f: (f / "checksums.json").write_text('{"meta.json": "'),
+    "checksums of other files": lambda f: (f / "checksums.json").write_text('{"a": "b"}'),
+    "checksums of none": lambda f: (f / "checksums.json").write_text("{}"),
 }
 
 
@@ -146,6 +173,42 @@ def test_meta_says_what_is_in_the_cache(source: ToySource, tmp_path: Path) -> No
     assert meta.n_events == {"train": 36, "val": 12, "dev": 12}
     assert meta.hit_purity == pytest.approx(0.8, abs=0.1)
     assert meta.hit_efficiency == pytest.approx(0.9, abs=0.1)
-    assert set(json.loads(json.dumps(asdict(meta)))["files"]) == {
-        f"{split}/{f.name}.npy" for split in meta.n_tracks for f in fields(Features)
-    }
+
+
+def test_every_file_has_a_checksum(source: ToySource, tmp_path: Path) -> None:
+    built = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
+    arrays = {f"{split}/{f.name}.npy" for split in built.meta.n_tracks for f in fields(Features)}
+    sums = json.loads((built.folder / "checksums.json").read_bytes())
+    assert set(sums) == {"meta.json", *arrays}
+    for name, digest in sums.items():
+        assert hashlib.sha256((built.folder / name).read_bytes()).hexdigest() == digest
+
+
+def test_a_file_is_read_for_its_checksum_once(
+    source: ToySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
+    read = []
+    digest = files._digest
+    monkeypatch.setattr(files, "_digest", lambda path: read.append(path) or digest(path))
+    FeatureSet(built.folder)
+    assert read == []
+    flip_a_byte(built.folder / "val" / "p.npy")
+    with pytest.raises(DataError, match=r"val/p\.npy is missing or not what was written"):
+        FeatureSet(built.folder)
+    assert [path.name for path in read] == ["p.npy"]
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_no_flipped_bit_of_any_file_is_read(data: st.DataObject) -> None:
+    folder = flipped_cache()
+    path = data.draw(st.sampled_from(sorted(p for p in folder.rglob("*") if p.is_file())))
+    good = path.read_bytes()
+    place, bit = data.draw(st.integers(0, len(good) - 1)), data.draw(st.integers(0, 7))
+    path.write_bytes(good[:place] + bytes([good[place] ^ 1 << bit]) + good[place + 1 :])
+    try:
+        with pytest.raises(DataError, match=f"{folder}.*run the training command again"):
+            FeatureSet(folder)
+    finally:
+        path.write_bytes(good)

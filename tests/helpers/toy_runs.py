@@ -1,7 +1,5 @@
 """Fabricated caches and run folders whose metrics are known, and the score of their toy heads."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -64,7 +62,7 @@ def write_cache(
     """A cache of frozen features without hits; its references have widths 0.05 and 0.02."""
     rng = np.random.default_rng(seed)
     folder = root / "cache" / "features" / key
-    by_abs_eta = {}
+    by_abs_eta, splits = {}, {}
     sizes = {"train": 2 * n_dev, "val": 10, "dev": n_dev, **({"test": n_test} if n_test else {})}
     first = 1000 * seed
     for split, n in sizes.items():
@@ -88,16 +86,7 @@ def write_cache(
             "classical": classical.astype(np.float32),
         }
         first += n
-        (folder / split).mkdir(parents=True)
-        for name, array in arrays.items():
-            np.save(folder / split / f"{name}.npy", array, allow_pickle=False)
-    files = {
-        str(path.relative_to(folder)): (
-            path.stat().st_size,
-            hashlib.sha256(path.read_bytes()).hexdigest(),
-        )
-        for path in folder.glob("*/*.npy")
-    }
+        splits[split] = cache.Features(**arrays)
     meta = cache.Meta(
         key=key,
         data_key="0" * 16,
@@ -120,9 +109,9 @@ def write_cache(
         hit_efficiency=1.0,
         bytes_per_track=0.0,
         scales={},
-        files=files,
     )
-    (folder / "meta.json").write_text(json.dumps(asdict(meta)))
+    folder.mkdir(parents=True)
+    cache.save(folder, splits, meta)
 
 
 def write_toy_job(

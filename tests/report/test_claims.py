@@ -12,6 +12,7 @@ from scipy import stats
 
 from headsweep.config import DesignConfig, MLPHeadConfig, PoolingConfig
 from headsweep.errors import UserError
+from headsweep.files import seal
 from headsweep.report.build import build_report
 from headsweep.report.claims import CLAIMS, EXTRA, SPREAD, TREND, ClaimResult, find_claims
 from headsweep.report.comparisons import NO_INFORMATION
@@ -298,6 +299,7 @@ def build(tmp_path: Path, seeds: int) -> Report:
     write_cache(tmp_path, "cache")
     file = tmp_path / "cache" / "features" / "cache" / "meta.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "dim": 2}))  # half of 1 is 0
+    seal(file.parent)
     sweep = tmp_path / "sweeps" / "c"
     runs.claim_sweep(sweep, {"seeds": seeds, "design": {"kind": "claims"}})
     for number, (role, width) in enumerate(zip(ROLES, (0.1, 0.2, 0.1, 0.15, 0.25), strict=True)):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from headsweep.config import SelectionConfig
+from headsweep.files import seal
 from headsweep.report.render import write
 from headsweep.report.render.markdown import markdown
 from helpers.toy_runs import toy_score, write_cache, write_toy_job
@@ -25,6 +26,7 @@ def write_job(
     meta = {**json.loads(file.read_text()), "selection": asdict(cuts)}
     meta["selected"]["dev"] = kept
     file.write_text(json.dumps(meta))
+    seal(file.parent)
     sweep = root / "sweeps" / "cuts"
     labels = {"data/selection": label}
     write_toy_job(sweep / "jobs" / str(number), {0: 0.1}, labels=labels, cache_key=key, **more)
@@ -79,6 +81,7 @@ def test_what_the_backbone_lost_is_said(tmp_path: Path) -> None:
         meta = {**json.loads(file.read_text()), "hit_purity": 0.9, "hit_efficiency": 0.8}
         meta["efficiency"]["dev"] = found
         file.write_text(json.dumps(meta))
+        seal(file.parent)
         job = tmp_path / "sweeps" / "features" / "jobs" / str(i)
         write_toy_job(job, {0: 0.1}, labels={"features": name}, cache_key=name)
     built = write.build_report(tmp_path / "sweeps" / "features", tmp_path, toy_score)

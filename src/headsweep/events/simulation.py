@@ -95,10 +95,15 @@ _HIT = np.dtype(
 
 def simulate_chunks(events: int, seed: int) -> Iterator[Chunk]:
     """Simulate events, chunk by chunk; the same arguments give the same bits."""
+    numbers = event_numbers(events, seed)
     for index, start in enumerate(range(0, events, EVENTS_PER_CHUNK)):
         rng = np.random.default_rng([seed, index])
-        numbers = seed * EVENTS_PER_SEED + np.arange(start, min(start + EVENTS_PER_CHUNK, events))
-        yield _simulate_chunk(numbers, rng)
+        yield _simulate_chunk(numbers[start : start + EVENTS_PER_CHUNK], rng)
+
+
+def event_numbers(events: int, seed: int) -> NDArray[np.int64]:
+    """Numbers of the events of a seed, int64 [E]."""
+    return seed * EVENTS_PER_SEED + np.arange(events)
 
 
 def draw_muons(n: int, rng: np.random.Generator) -> Muons:

@@ -5,13 +5,15 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from headsweep.config import TEST_SEED
 from headsweep.errors import DataError
 from headsweep.events.base import Events
 from headsweep.events.hepattn import read_hepattn
 from headsweep.events.hepattn_files import write_hepattn
-from headsweep.events.simulation import SIMULATION_VERSION, simulate_chunks
-from headsweep.files import atomic_dir, cache_folder, locked
+from headsweep.events.simulation import SIMULATION_VERSION, event_numbers, simulate_chunks
+from headsweep.files import atomic_dir, cache_folder, check_seal, locked, seal
 
 TEST_EVENTS = 10_000
 """Number of events of every test sample."""
@@ -48,9 +50,8 @@ class Spectrometer:
     def load(self, root: Path) -> Events:
         """Read the events from ``root/cache/data/<key>``, simulating them first where needed.
 
-        Of two processes that ask at once, one simulates and the other waits. A damaged cache is
-        made anew, with a warning in the log: each of its data sets carries Fletcher-32 checksums,
-        so that a flipped byte is an error on reading, as is another number of events.
+        Of two processes that ask at once, one simulates and the other waits. A cache that is
+        damaged or holds other events is made anew, with a warning in the log.
         """
         folder = cache_folder(root, "data") / self.key()
         with locked(folder.with_name(f"{folder.name}.lock")):
@@ -61,10 +62,16 @@ class Spectrometer:
                     log.warning("simulating again, the cached events are damaged: %s", error)
             with atomic_dir(folder) as temporary:
                 write_hepattn(temporary, simulate_chunks(self.events, self.seed))
+                seal(temporary)
             return self._read(folder)
 
     def _read(self, folder: Path) -> Events:
+        check_seal(folder)
         events = read_hepattn(folder)
-        if len(events) != self.events:
-            raise DataError(f"{folder}: {len(events)} events instead of {self.events}")
+        wanted = event_numbers(self.events, self.seed)
+        if not np.array_equal(events.ids, wanted):
+            raise DataError(
+                f"{folder}: {len(events)} events from number {events.ids[0]}, instead "
+                f"of {len(wanted)} from {wanted[0]}"
+            )
         return events

@@ -1,9 +1,9 @@
 """The cache of frozen features on disk: ragged, memory-mapped, checksummed, shared by all runs.
 
 The cache of one combination of data, split, selection, backbone, hit features and threshold is a
-folder, ``root/cache/features/<key>``, with ``meta.json`` and a folder of arrays for each split. It
-is made by ``extract.py``. A simulated test sample is made later by ``other_events.py``, in a folder
-``<key>-test`` beside it.
+folder, ``root/cache/features/<key>``, with ``meta.json``, a folder of arrays for each split and the
+checksums of them all. It is made by ``extract.py``. A simulated test sample is made later by
+``other_events.py``, in a folder ``<key>-test`` beside it.
 """
 
 import json
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from headsweep.config import SelectionConfig
 from headsweep.errors import DataError, UserError
-from headsweep.events.base import file_hash
-from headsweep.files import cache_folder, write_atomic
+from headsweep.files import cache_folder, check_seal, seal, write_atomic
 
 REBUILD = "run the training command again: it rebuilds the cache and keeps finished members"
 """Advice for a cache that is gone or damaged."""
@@ -55,6 +54,11 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.event)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all arrays."""
+        return sum(getattr(self, f.name).nbytes for f in fields(self))
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,6 @@ class Meta:
         hit_efficiency: Share of the hits of true tracks that are assigned to them, on val.
         bytes_per_track: Size of the arrays over the number of tracks.
         scales: ``ColumnScale`` of raw, encoded and query, from the training split.
-        files: Size in bytes and sha256 of each array file, by path in the folder.
     """
 
     key: str
@@ -129,7 +132,6 @@ class Meta:
     hit_efficiency: float
     bytes_per_track: float
     scales: dict[str, ColumnScale]
-    files: dict[str, tuple[int, str]]
 
 
 class FeatureSet:
@@ -148,6 +150,10 @@ class FeatureSet:
         """
         self.folder = folder
         try:
+            check_seal(folder)
+        except DataError as error:
+            raise DataError(f"{error}; {REBUILD}") from error
+        try:
             content = json.loads((folder / "meta.json").read_bytes())
             scales = {name: ColumnScale(**scale) for name, scale in content.pop("scales").items()}
             selection = SelectionConfig(**content.pop("selection"))
@@ -156,10 +162,6 @@ class FeatureSet:
             raise DataError(f"{folder}/meta.json cannot be read ({error}); {REBUILD}") from error
         if self.meta.key != folder.name:
             raise DataError(f"{folder}: its key is {self.meta.key}; {REBUILD}")
-        for name, (size, digest) in self.meta.files.items():
-            path = folder / name
-            if not path.is_file() or path.stat().st_size != size or file_hash(path) != digest:
-                raise DataError(f"{path} is missing or not what was written; {REBUILD}")
 
     def beside(self, split: str) -> Path:
         """Folder of a split that was made after the others, such as a new test sample."""
@@ -200,18 +202,11 @@ def open_cache(root: Path, key: str) -> FeatureSet:
     return FeatureSet(cache_folder(root, "features") / key)
 
 
-def save_splits(folder: Path, splits: Mapping[str, Features]) -> dict[str, tuple[int, str]]:
-    """Write the arrays of each split into a new cache's folder; returns ``Meta.files``."""
+def save(folder: Path, splits: Mapping[str, Features], meta: Meta) -> None:
+    """Fill an empty folder with the arrays of each split, ``meta.json`` and the checksums."""
     for name, split in splits.items():
         (folder / name).mkdir()
         for f in fields(split):
             np.save(folder / name / f"{f.name}.npy", getattr(split, f.name), allow_pickle=False)
-    return {
-        str(path.relative_to(folder)): (path.stat().st_size, file_hash(path))
-        for path in sorted(folder.glob("*/*.npy"))
-    }
-
-
-def save_meta(folder: Path, meta: Meta) -> None:
-    """Write ``meta.json`` into a cache's folder."""
     write_atomic(folder / "meta.json", json.dumps(asdict(meta), indent=1).encode())
+    seal(folder)

@@ -20,8 +20,7 @@ from headsweep.features.cache import (
     Features,
     FeatureSet,
     Meta,
-    save_meta,
-    save_splits,
+    save,
 )
 from headsweep.files import atomic_dir, cache_folder, locked
 from headsweep.identity import NUMERICS, stable_hash
@@ -117,7 +116,6 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     found = find_tracks(parts, counted, backbone, features.assignment_threshold, report)
     bent = features.name == "bending"
     scales, splits = _content(parts, found, source.plane, bent)
-    files = save_splits(folder, splits)
     n_tracks = {name: len(split) for name, split in splits.items()}
     correct = int(found["val"].correct.sum())
     n_true_hits = int(counted["val"][true_hits(parts["val"])[1]].sum())
@@ -145,11 +143,10 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
         },
         hit_purity=correct / max(len(found["val"].correct), 1),
         hit_efficiency=correct / n_true_hits,
-        bytes_per_track=sum(size for size, _ in files.values()) / sum(n_tracks.values()),
+        bytes_per_track=sum(split.size for split in splits.values()) / sum(n_tracks.values()),
         scales=scales,
-        files=files,
     )
-    save_meta(folder, meta)
+    save(folder, splits, meta)
 
 
 def select_tracks(

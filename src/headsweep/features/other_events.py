@@ -12,7 +12,7 @@ from headsweep.config import SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, Source, split_events
 from headsweep.features.bending import REPLACED, TrackHits, bending_hits
-from headsweep.features.cache import Features, FeatureSet, Meta, save_meta, save_splits
+from headsweep.features.cache import Features, FeatureSet, Meta, save
 from headsweep.features.extract import (
     TrackFormula,
     calibrate,
@@ -67,7 +67,6 @@ def build_test(
         fresh = sample.load(root)
         counted, frozen = _apply(cache.meta, backbone, fresh, formula)
         with atomic_dir(folder) as temporary:
-            files = save_splits(temporary, {"test": frozen})
             meta = replace(
                 cache.meta,
                 key=folder.name,
@@ -77,9 +76,8 @@ def build_test(
                 n_tracks={"test": len(frozen)},
                 efficiency={"test": len(frozen) / int(counted.sum())},
                 by_abs_eta={"test": count_by_abs_eta(frozen, fresh.tracks[counted])},
-                files=files,
             )
-            save_meta(temporary, meta)
+            save(temporary, {"test": frozen}, meta)
         return FeatureSet(folder)
 
 
