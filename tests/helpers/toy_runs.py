@@ -58,8 +58,12 @@ def write_cache(
     usable: float = 0.9,
     n_test: int = 0,
     pt_edges: Sequence[float] = PT_EDGES,
+    without_formula: int = 0,
 ) -> None:
-    """A cache of frozen features without hits; its references have widths 0.05 and 0.02."""
+    """A cache of frozen features without hits; its references have widths 0.05 and 0.02.
+
+    The classical one can use the first tracks, the formula all but the first few.
+    """
     rng = np.random.default_rng(seed)
     folder = root / "cache" / "features" / key
     by_abs_eta, splits = {}, {}
@@ -73,6 +77,8 @@ def write_cache(
         by_abs_eta[split] = [[k, 2 * k] for k in found.tolist()]  # half of the true tracks
         classical = smear(truth, 0.02, seed)
         classical[round(usable * n) :] = np.nan
+        analytic = smear(truth, 0.05, seed + 2)
+        analytic[:without_formula] = np.nan
         arrays = {
             "raw": np.zeros((0, 1), np.float32),
             "encoded": np.zeros((0, 1), np.float32),
@@ -82,7 +88,7 @@ def write_cache(
             "truth": truth.astype(np.float32),
             "event": first + np.arange(n) // 2,
             "axis": np.zeros((n, 2), np.float32),
-            "analytic": smear(truth, 0.05, seed + 2).astype(np.float32),
+            "analytic": analytic.astype(np.float32),
             "classical": classical.astype(np.float32),
         }
         first += n

@@ -1,7 +1,9 @@
 """Figures of heads and references, worked out from the widths that their toys were made with."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from scipy import stats
 from headsweep.features import cache
 from headsweep.report.build import build_report
 from headsweep.report.content import Report
-from headsweep.report.values import REFERENCE_PT, SAGITTA, Value
+from headsweep.report.render import pictures
+from headsweep.report.render.picture import Stairs
+from headsweep.report.values import REFERENCE, SAGITTA, Value
 from headsweep.stats import metrics
 from headsweep.stats.intervals import Estimate
 from headsweep.stats.metrics import Tracks
@@ -40,7 +44,7 @@ def test_references_have_their_usable_share(root: Path, built: Report) -> None:
     references = {row.label: row for row in built.references}
     assert list(references) == ["constant predictor", "analytic estimate", "classical reference"]
     assert references["classical reference"].usable == pytest.approx(0.9)
-    assert built.get("classical reference", "qoverpt_r68")[0].tracks == 540
+    assert built.get("classical reference", "qoverpt_r68", "reference_tracks")[0].tracks == 540
     assert built.get("analytic estimate", "qoverpt_r68")[0].estimate.mean == pytest.approx(
         0.05, rel=0.02
     )
@@ -105,8 +109,45 @@ def test_cross_validation_pools_folds_and_uses_nadeau_bengio(tmp_path: Path) -> 
         "analytic estimate",
         "classical reference",
     ]
-    assert built.get("classical reference", "qoverpt_r68")[0].estimate.n == 6
+    (value,) = built.get("classical reference", "qoverpt_r68", "reference_tracks")
+    assert value.estimate.n == 6
     assert "J = 6" in " ".join(built.notes)
+
+
+def test_no_reference_is_compared_on_other_tracks(tmp_path: Path) -> None:
+    """A head that errs only where a reference gives up is as good as it on the same tracks."""
+    write_cache(tmp_path, "cache", usable=0.8, without_formula=60)
+    write_toy_job(tmp_path / "sweeps" / "s" / "jobs" / "0", {0: 0.01, 1: 0.01})
+    usable = (np.arange(600) >= 60) & (np.arange(600) < 480)
+
+    def score(*args: Any, **more: Any) -> tuple[Tracks, float]:
+        tracks, loss = toy_score(*args, **more)
+        if len(tracks) == 600:
+            sign = np.where(usable, 1.0, -1.0)
+            tracks = replace(tracks, kappa=tracks.kappa * sign, charge=tracks.charge * sign)
+        return tracks, loss
+
+    built = build_report(tmp_path / "sweeps" / "s", tmp_path, score)
+    assert built.get("conservative", "charge_misid")[0].estimate.mean == pytest.approx(180 / 600)
+    for label in ("conservative", "analytic estimate", "classical reference"):
+        (value,) = built.get(label, "charge_misid", "reference_tracks")
+        assert (value.tracks, value.estimate.mean) == (420, 0.0)
+    partial = {"analytic estimate", "classical reference"}
+    shares = ("usable", "efficiency")
+    for axis in {value.axis for value in built.values}:
+        own = [v for v in built.values if v.axis == axis and v.metric not in shares]
+        counts: dict[str, set[int]] = {}
+        for v in own:
+            assert (v.label in partial) <= v.axis.startswith("reference_")
+            counts.setdefault(v.bin, set()).add(v.tracks)
+        assert all(len(found) == 1 for found in counts.values())
+    assert built.common == "the 70.0% of the tracks that every reference can use"
+    for picture in pictures.main_pictures(built):
+        for panel in picture.panels[picture.name == "tails" :]:
+            drawn = {s.label for s in panel.series if isinstance(s, Stairs)}
+            same = "same tracks" in panel.y.note or picture.name == "resolution"
+            assert (partial <= drawn) == same
+            assert same or not partial & drawn
 
 
 def test_shares_by_eta(root: Path, built: Report) -> None:
@@ -127,7 +168,7 @@ def test_every_axis_holds_all_tracks_once(root: Path, built: Report) -> None:
     for axis, bins in (("pt", 7), ("abs_eta", 5), ("phi", 16)):
         counts = [value.tracks for value in built.get("simpler", "scale_bias", axis)]
         assert (len(counts), sum(counts)) == (bins, 600)
-    common = built.get("simpler", "qoverpt_r68", REFERENCE_PT)
+    common = built.get("simpler", "qoverpt_r68", f"{REFERENCE}pt")
     assert sum(value.tracks for value in common) == 540
     signed = {value.metric for value in built.values if value.axis == "eta"}
     assert signed == set(SAGITTA)

@@ -14,13 +14,13 @@ from headsweep.report.fairness import Fairness
 from headsweep.report.predictions import HeadRow
 from headsweep.report.provenance import Origin
 from headsweep.report.training_comparison import TrainingComparison
-from headsweep.report.values import Value
+from headsweep.report.values import WHOLE, Value
 from headsweep.stats.metrics import qoverpt_r68
 from headsweep.stats.resolution_fit import ResolutionFit
 from headsweep.store.ledger import Readings
 from headsweep.store.trials import Trials
 
-REPORT_SCHEMA = 6
+REPORT_SCHEMA = 7
 """Version of ``report.json``."""
 
 
@@ -89,7 +89,7 @@ class Report:
         values: Every figure.
         curves: Learning curves: label, step, and train_loss and val_loss each as mean, low and
             high over the members.
-        fits: Resolution fits by label.
+        fits: Resolution fits by label, all on the tracks that every reference can use.
         pt_edges: Quoted pT bins, GeV.
         min_bin_tracks: A bin with fewer tracks will never get a verdict.
         not_modelled: What the sample leaves out.
@@ -132,12 +132,31 @@ class Report:
         return [*self.heads, *self.references]
 
     @property
+    def partial(self) -> bool:
+        """True if a reference cannot use all tracks: it stands on those of all references only."""
+        return any(row.usable < 1 for row in self.references)
+
+    @property
     def on(self) -> str:
         """The split for a title, with how often it was read before; empty for dev."""
         return "" if self.readings is None else f" on {self.split}, {self.readings.words()}"
 
+    @property
+    def common(self) -> str:
+        """The tracks on which configurations stand beside references, with their share."""
+        counts = [
+            [self.get(row.label, "qoverpt_r68", axis)[0].tracks for axis in reversed(WHOLE)]
+            for row in self.heads
+            if row.finished
+        ]
+        shares = dict.fromkeys(f"{common / total:.1%}" for common, total in counts if total)
+        return f"the {' / '.join(shares) or 'tracks'} of the tracks that every reference can use"
+
     def get(self, label: str, metric: str, axis: str = "all") -> list[Value]:
-        """A metric in each bin of an axis, in their order; empty without finished members."""
+        """A metric in each bin of an axis, in their order.
+
+        Empty without finished members, and of a reference on tracks that it cannot use.
+        """
         return self._index.get((label, metric, axis), [])
 
     @cached_property

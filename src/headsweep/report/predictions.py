@@ -73,8 +73,10 @@ class ScoredCache:
 
     @property
     def common(self) -> NDArray[np.bool_]:
-        """Scored tracks with a classical reference, [T]."""
-        return self.references["classical reference"].usable
+        """Scored tracks that every reference can use, [T]; one that can use none is left out."""
+        known = [own.usable for own in self.references.values() if own.usable.any()]
+        common: NDArray[np.bool_] = np.logical_and.reduce(known)
+        return common
 
     def far(self, tracks: Tracks) -> float:
         """``far_from_reference`` of scored tracks; the reference's core is taken on training."""
@@ -87,7 +89,7 @@ class Sample:
 
     Attributes:
         tracks: The predictions.
-        common: Those with a classical reference, [T].
+        common: Those that every reference can use, [T].
         scalars: Figures that are no function of the tracks alone, by name. ``dev_loss`` and
             ``last_dev_loss`` are the public names of losses on the scored split, also on test.
         block: The part of the data.

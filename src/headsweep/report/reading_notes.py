@@ -45,7 +45,8 @@ def reading_notes(jobs: Sequence[StoredJob], rows: Sequence[HeadRow], split: str
         f"Split {split}, at the weights of the lowest validation loss. Figures: {interval}.",
         "The overall figures are weighted by the pT spectrum of the sample; the binned ones are "
         "the result.",
-        "References have no seeds; their figures are on the tracks that they can use.",
+        "References have no seeds. Beside them configurations are judged on the same tracks, those "
+        "that every reference can use.",
         f"gap is L_{split} / L_train at the last step on equal numbers of tracks; read it with "
         f"L_{split}.",
         "Seconds: the seeds of a job train together, and its time is that of its longest training, "

@@ -31,11 +31,14 @@ BINNED_METRICS = (
 SAGITTA = tuple(name for name in BINNED_METRICS if name.startswith("sagitta"))
 """Metrics that are also taken per bin of eta, with its sign."""
 
-REFERENCE_PT = "reference_pt"
-"""Bins of pT, of the tracks with a classical reference."""
+REFERENCE = "reference_"
+"""Beginning of the axes on the tracks that every reference can use.
 
-WHOLE = ("all", "reference_tracks")
-"""Sets of tracks that are not binned: all, and those with a classical reference."""
+Only on them are configurations and references compared: a reference gives up on the harder tracks.
+"""
+
+WHOLE = ("all", f"{REFERENCE}tracks")
+"""Sets of tracks that are not binned: all, and those that every reference can use."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,9 @@ class Value:
             ``far_from_reference``, or in a bin of |eta| ``usable``, the share of the tracks that a
             reference can use, or ``efficiency``, the share of the true tracks that were found and
             have an estimate.
-        axis: ``all``, ``reference_tracks`` (those with a classical reference), ``pt`` (GeV),
-            ``reference_pt`` (the same of those), ``abs_eta``, ``eta`` or ``phi`` (rad).
+        axis: ``all``, ``pt`` (GeV), ``abs_eta``, ``eta`` or ``phi`` (rad); ``reference_tracks``,
+            ``reference_pt`` and ``reference_abs_eta`` on the tracks that every reference can use. A
+            reference that cannot use all tracks has figures on these alone.
         low: Lower edge of the bin; infinite, or 0 for pT, for the underflow. NaN without a bin.
         high: Upper edge, infinite for the overflow.
         tracks: Tracks in the bin.
@@ -71,7 +75,7 @@ class Value:
             return f"≥ {self.low:g}"
         if math.isinf(self.low):
             return f"< {self.high:g}"
-        if self.axis in ("pt", REFERENCE_PT) and self.low == 0:
+        if self.axis.removeprefix(REFERENCE) == "pt" and self.low == 0:
             return f"< {self.high:g}"
         return f"{self.low:g}–{self.high:g}"
 
@@ -80,6 +84,7 @@ def row_values(row: HeadRow | ReferenceRow, pt_edges: Sequence[float]) -> Iterat
     """Every figure of one configuration or reference; none without a finished member."""
     if not row.samples:
         return
+    partial = isinstance(row, ReferenceRow) and row.usable < 1
     own = [_measure(sample, pt_edges) for sample in row.samples]
     pooled = own if row.folds is None else [_measure(s, pt_edges) for s in row.pooled()]
     tracks = np.mean([frame["n"] for frame in pooled], axis=0).round().astype(int)
@@ -88,6 +93,8 @@ def row_values(row: HeadRow | ReferenceRow, pt_edges: Sequence[float]) -> Iterat
         found = np.array([frame[name] for frame in own])
         centers = np.mean([frame[name] for frame in pooled], axis=0)
         for b, (axis, low, high) in enumerate(bins.itertuples(index=False)):
+            if partial and not axis.startswith(REFERENCE):
+                continue
             if axis in WHOLE or name in (SAGITTA if axis == ETA.name else BINNED_METRICS):
                 estimate = _estimate(row, found[:, b], centers[b])
                 yield Value(row.label, name, axis, low, high, int(tracks[b]), estimate)
@@ -100,7 +107,7 @@ def row_values(row: HeadRow | ReferenceRow, pt_edges: Sequence[float]) -> Iterat
             _, low, high = bins.iloc[b]
             estimate = Estimate(share, math.nan, 1)
             yield Value(row.label, name, ABS_ETA.name, low, high, int(tracks[b]), estimate)
-    for name in row.samples[0].scalars:
+    for name in () if partial else row.samples[0].scalars:
         scalars = np.array([sample.scalars[name] for sample in row.samples])
         estimate = _estimate(row, scalars, float(scalars.mean()))
         yield Value(row.label, name, "all", math.nan, math.nan, int(tracks[0]), estimate)
@@ -114,8 +121,9 @@ def _measure(sample: Sample, pt_edges: Sequence[float]) -> pd.DataFrame:
     for axis in (pt_axis(pt_edges), ABS_ETA, PHI):
         parts.append(binned(tracks, axis, BINNED_METRICS).assign(axis=axis.name))
     parts.append(binned(tracks, ETA, SAGITTA).assign(axis=ETA.name))
-    common = binned(sets["reference_tracks"], pt_axis(pt_edges), BINNED_METRICS)
-    parts.append(common.assign(axis=REFERENCE_PT))
+    for axis in (pt_axis(pt_edges), ABS_ETA):
+        common = binned(sets[WHOLE[1]], axis, BINNED_METRICS)
+        parts.append(common.assign(axis=REFERENCE + axis.name))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -154,6 +162,9 @@ def learning_curves(row: HeadRow) -> pd.DataFrame:
 
 
 def fit_row(row: Row, pt_edges: Sequence[float]) -> ResolutionFit:
-    """The resolution fit over all samples of a row; the bootstrap keeps an event's copies."""
-    tracks = concatenate([sample.tracks for sample in row.samples])
+    """The resolution fit over all samples of a row, on the tracks that every reference can use.
+
+    The bootstrap keeps an event's copies.
+    """
+    tracks = concatenate([sample.tracks.take(sample.common) for sample in row.samples])
     return fit_resolution(tracks, pt_edges[0], pt_edges[-1], np.random.default_rng(0))

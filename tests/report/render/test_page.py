@@ -147,10 +147,11 @@ def test_every_axis_has_a_title_with_its_unit(page: str) -> None:
 
 
 def test_figures_hold_the_figures_of_the_report(built: write.Report, page: str) -> None:
-    (trace,) = [t for t in drawn(page)["charge_misid"]["data"] if t.get("legendgroup") == "simpler"]
-    values = built.get("simpler", "charge_misid", "pt")
-    assert trace["y"] == pytest.approx([100 * v.estimate.mean for v in values], rel=1e-5)
-    assert len(trace["x"]) == 7
+    traces = [t for t in drawn(page)["charge_misid"]["data"] if t.get("legendgroup") == "simpler"]
+    for trace, axis in zip(traces, ("pt", "reference_pt"), strict=True):
+        values = built.get("simpler", "charge_misid", axis)
+        assert trace["y"] == pytest.approx([100 * v.estimate.mean for v in values], rel=1e-5)
+        assert len(trace["x"]) == 7
     assert built.get("simpler", "qoverpt_r68", "reference_pt")[0].bin == "< 5"
     total = sum(v.tracks for v in built.get("simpler", "qoverpt_r68", "reference_pt"))
     assert total == built.get("simpler", "qoverpt_r68", "reference_tracks")[0].tracks
@@ -159,8 +160,12 @@ def test_figures_hold_the_figures_of_the_report(built: write.Report, page: str) 
         sides = built.get("simpler", f"sagitta_bias_{charge}", "eta")
         assert [v.bin for v in sides][:: len(sides) - 1] == ["< -2.7", "≥ 2.7"]
     tails = [t for t in drawn(page)["tails"]["data"] if t["legendgroup"] == "analytic estimate"]
-    for name, trace in zip(("efficiency", "outlier_fraction"), tails, strict=True):
-        level = [100 * v.estimate.mean for v in built.get("analytic estimate", name, "abs_eta")]
+    shown = (
+        ("efficiency", "abs_eta"),
+        *[("outlier_fraction", f"{a}abs_eta") for a in ("", "reference_")],
+    )
+    for (name, axis), trace in zip(shown, tails, strict=True):
+        level = [100 * v.estimate.mean for v in built.get("analytic estimate", name, axis)]
         assert trace["x"][:4] == [0.0, 0.9, 0.9, 1.4]
         assert trace["y"][:8:2] == trace["y"][1:8:2] == pytest.approx(level[:4])
         assert trace["y"][8:] == [None, None]  # nothing beyond |eta| 2.7

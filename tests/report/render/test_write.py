@@ -167,7 +167,7 @@ def test_written_report(tmp_path: Path, built: write.Report) -> None:
     assert "weighted by the pT spectrum" in text
     pictures = list(folder.glob("*.png"))
     assert {f"]({p.name})" in text for p in pictures} == {True}
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     for picture in pictures:
         assert picture.read_bytes().startswith(b"\x89PNG")
         assert picture.stat().st_size > 5000
@@ -236,4 +236,5 @@ def test_of_many_the_first_and_the_lowest_are_in_pictures(tmp_path: Path) -> Non
         write_toy_job(job, {0: 0.2 - 0.01 * i}, labels={"head": f"head{i}"})
     built = write.build_report(tmp_path / "sweeps" / "many", tmp_path, toy_score)
     assert report_style.shown_heads(built) == [f"head{i}" for i in (0, 7, 6, 5, 4, 3)]
-    assert len(tables.main_table(built).rows) == 8 + 3
+    assert len(tables.main_table(built).rows) == 8 + 2  # not the one of the other tracks
+    assert len(tables.common_table(built).rows) == 8 + 3

@@ -4,6 +4,7 @@ Configurations stand side by side in each bin. Under- and overflow are grey.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -21,10 +22,10 @@ from headsweep.report.render.picture import (
     symlog_axis,
 )
 from headsweep.report.render.report_style import dashes, legend_title, markers
-from headsweep.report.values import REFERENCE_PT, Value
+from headsweep.report.values import REFERENCE, Value
 from headsweep.stats.metrics import Array
 
-PT = ("pt", REFERENCE_PT)
+PT = ("pt", f"{REFERENCE}pt")
 """Axes of bins of pT, which are drawn on a logarithmic scale."""
 
 CHARGES = {"sagitta_bias_plus": True, "sagitta_bias_minus": False}
@@ -32,15 +33,14 @@ CHARGES = {"sagitta_bias_plus": True, "sagitta_bias_minus": False}
 
 
 def resolution(report: Report) -> Picture:
-    """r68 against pT on the tracks that the classical reference can use, for all."""
-    note = "All on the same tracks: those that the classical reference can use."
-    return _r68(report, REFERENCE_PT, "resolution", note)
+    """r68 against pT of configurations and references on the same tracks."""
+    note = f"All on the same tracks: {report.common}."
+    return _r68(report, f"{REFERENCE}pt", "resolution", note)
 
 
 def resolution_of_all(report: Report) -> Picture:
-    """r68 against pT on all tracks of each configuration and reference."""
-    note = "Each on all tracks that it has an estimate for."
-    return _r68(report, "pt", "qoverpt_r68", note)
+    """r68 against pT on all tracks, without references that cannot use them all."""
+    return _r68(report, "pt", "qoverpt_r68", "All tracks.")
 
 
 def _r68(report: Report, axis: str, name: str, note: str) -> Picture:
@@ -49,22 +49,57 @@ def _r68(report: Report, axis: str, name: str, note: str) -> Picture:
     return _binned(report, axis, name, "q/pT resolution against pT", note, [Panel(y, series)])
 
 
+def _both_sets(
+    report: Report, metric: str, axis: str, panel: Callable[[str, list[Series]], Panel]
+) -> list[Panel]:
+    """A metric in percent on all tracks, and below it on those that every reference can use.
+
+    Args:
+        report: What to show.
+        metric: One that the report has in bins.
+        axis: The bins.
+        panel: From words on the tracks and the series to a panel.
+    """
+    panels = [panel("all tracks" if report.partial else "", _series(report, metric, axis, 100))]
+    if report.partial:
+        panels.append(panel("same tracks", _series(report, metric, REFERENCE + axis, 100)))
+    return panels
+
+
+def _same_tracks(report: Report) -> str:
+    """A sentence on the lower of two panels; empty where there is one."""
+    return f" Same tracks: {report.common}." if report.partial else ""
+
+
 def scale_bias(report: Report) -> Picture:
     """Median relative error of q/pT against pT."""
-    means = _means(report, "scale_bias", "pt", 100)
-    y = symlog_axis("median q/pT error", "%", 10.0, means)
+    means = [
+        mean
+        for axis in ("pt", f"{REFERENCE}pt")
+        for mean in _means(report, "scale_bias", axis, 100)
+    ]
+
+    def panel(tracks: str, series: list[Series]) -> Panel:
+        axis = symlog_axis("median q/pT error", "%", 10.0, means)
+        return Panel(replace(axis, note=tracks), series)
+
     note = "Best at 0; logarithmic beyond ±10%. Without the constant predictor."
-    panel = Panel(y, _series(report, "scale_bias", "pt", 100))
-    return _binned(report, "pt", "scale_bias", "Scale bias against pT", note, [panel])
+    note += _same_tracks(report)
+    panels = _both_sets(report, "scale_bias", "pt", panel)
+    return _binned(report, "pt", "scale_bias", "Scale bias against pT", note, panels)
 
 
 def charge_misid(report: Report) -> Picture:
     """Charge misidentification against pT."""
-    y = Axis("wrong charge", "%", from_zero=True)
+
+    def panel(tracks: str, series: list[Series]) -> Panel:
+        return Panel(Axis("wrong charge", "%", tracks, from_zero=True), series)
+
     note = "The constant predictor, which has no charge, is left out."
-    panel = Panel(y, _series(report, "charge_misid", "pt", 100))
+    note += _same_tracks(report)
+    panels = _both_sets(report, "charge_misid", "pt", panel)
     title = "Charge misidentification against pT"
-    return _binned(report, "pt", "charge_misid", title, note, [panel])
+    return _binned(report, "pt", "charge_misid", title, note, panels)
 
 
 def sagitta_bias(report: Report, axis: str) -> Picture:
@@ -83,16 +118,20 @@ def sagitta_bias(report: Report, axis: str) -> Picture:
 
 def tails(report: Report) -> Picture:
     """Outliers, and how many of the true tracks have an estimate, against |eta|."""
-    outliers = _series(report, "outlier_fraction", "abs_eta", 100)
+
+    def panel(tracks: str, series: list[Series]) -> Panel:
+        return Panel(Axis("outliers", "%", tracks, from_zero=True), series)
+
     efficiency = _series(report, "efficiency", "abs_eta", 100)
     panels = [
         Panel(Axis("efficiency", "%", range=(0, 105)), efficiency, share=0.6),
-        Panel(Axis("outliers", "%", from_zero=True), outliers),
+        *_both_sets(report, "outlier_fraction", "abs_eta", panel),
     ]
     inputs = [row.inputs.partition(";")[0] for row in report.heads if row.inputs]
     note = (
         "Outliers: |relative q/pT error| > 0.5. Efficiency: share of the true tracks that were "
         f"found and have an estimate. Overall, {'; '.join(dict.fromkeys(inputs))}."
+        f"{_same_tracks(report)}"
     )
     title = "Outliers and efficiency against |eta|"
     return _binned(report, "abs_eta", "tails", title, note, panels)
@@ -166,7 +205,7 @@ def _series(
     stairs = [
         _stairs(report, label, metric, axis, factor)
         for label in dashes(report)
-        if constant or kinds[label] != "constant predictor"
+        if (constant or kinds[label] != "constant predictor") and report.get(label, metric, axis)
     ]
     return [*_head_points(report, metric, axis, factor), *stairs]
 

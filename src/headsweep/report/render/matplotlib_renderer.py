@@ -38,9 +38,9 @@ class ShownFigure(Figure):
 def draw(picture: Picture) -> ShownFigure:
     """A picture with a legend beside it; its note is for the text."""
     names = max(len(panel.y.names) for panel in picture.panels)
-    size = (8, max(4.5, 1.2 + 0.5 * names))
-    figure = ShownFigure(figsize=size, layout="constrained")
     shares = [panel.share for panel in picture.panels]
+    size = (8, max(4.5, 1.2 + 0.5 * names, 3 * sum(shares)))
+    figure = ShownFigure(figsize=size, layout="constrained")
     grid = figure.subplots(len(shares), sharex=True, squeeze=False, height_ratios=shares)
     handles: dict[str, Any] = {}
     for axes, panel in zip(grid.flat, picture.panels, strict=True):

@@ -40,6 +40,7 @@ def paper_pictures(report: Report) -> list[Picture]:
     """Pictures beside ``report.md``."""
     return [
         *([] if report.search is None else [search(report.search)]),
+        binned_pictures.resolution(report),
         binned_pictures.resolution_of_all(report),
         binned_pictures.scale_bias(report),
         binned_pictures.charge_misid(report),

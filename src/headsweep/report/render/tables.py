@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from headsweep.report.content import Report
+from headsweep.report.values import REFERENCE, WHOLE
 from headsweep.stats.curves import CURVE_METRICS
 from headsweep.stats.intervals import wilson
 from headsweep.stats.metrics import METRICS
@@ -67,7 +68,9 @@ ARROWS_NOTE = (
     "Arrows in column heads: a perfect result is as low (↓) or as high (↑) as can be, or at 0 or 1."
 )
 N_NOTE = (
-    "n counts seeds, or folds times split seeds; of a reference: the share of tracks it can use."
+    "n counts seeds, or folds times split seeds; of a reference: the share of tracks it can use. "
+    "One that cannot use all of them stands only in tables and pictures of the tracks that every "
+    "reference can use, beside the configurations on the same tracks."
 )
 WILSON_NOTE = "[ ]: 95% Wilson interval of one run on these tracks; seeds may differ by more."
 
@@ -87,15 +90,16 @@ class Table:
 
 
 def main_table(report: Report) -> Table:
-    """The main figures of every configuration and reference."""
-    return _main(report, f"Main figures{report.on}", "all")
+    """The main figures on all tracks."""
+    return _main(report, f"Main figures, all tracks{report.on}", WHOLE[0])
 
 
 def tails_table(report: Report) -> Table:
     """Tails and size."""
-    table = _figures(report, f"Tails{report.on}", TAILS, "all")
-    for row, about in zip(table.rows, report.rows, strict=True):
-        row.append(f"{about.parameters:,}" if about.kind == "head" else NOTHING)
+    table = _figures(report, f"Tails, all tracks{report.on}", TAILS, WHOLE[0])
+    parameters = {row.label: f"{row.parameters:,}" for row in report.heads}
+    for row in table.rows:
+        row.append(parameters.get(row[0], NOTHING))
     table.columns.append("parameters")
     return table
 
@@ -169,45 +173,56 @@ def cost_table(report: Report) -> Table:
 
 
 def common_table(report: Report) -> Table:
-    """The main figures on exactly the tracks of the classical reference."""
-    title = f"On exactly the tracks that the classical reference can use{report.on}"
-    return _main(report, title, "reference_tracks")
+    """The main figures beside those of the references, on the same tracks."""
+    return _main(report, f"On the same tracks: {report.common}{report.on}", WHOLE[1])
 
 
 def collider_table(report: Report) -> Table:
     """Widths as papers quote them; the core only where few charges are wrong."""
-    title = f"For comparison with collider papers{report.on}"
+    title = f"For comparison with collider papers, all tracks{report.on}"
     table = _figures(report, title, COLLIDER, "all")
     core = 2 + COLLIDER.index("qoverpt_core")
-    for row, about in zip(table.rows, report.rows, strict=True):
-        if any(
-            v.estimate.mean > MOST_MISID_WITH_CORE for v in report.get(about.label, "charge_misid")
-        ):
+    for row in table.rows:
+        if any(v.estimate.mean > MOST_MISID_WITH_CORE for v in report.get(row[0], "charge_misid")):
             row[core] = NOTHING
     note = f"qoverpt_core is left out where charge_misid is above {MOST_MISID_WITH_CORE:.0%}."
     return Table(table.title, table.columns, table.rows, note)
 
 
 def binned_table(report: Report, axis: str, metric: str) -> Table:
-    """One metric in bins of ``pt`` or ``abs_eta``; under- and overflow included."""
-    found = {row.label: report.get(row.label, metric, axis) for row in report.rows}
-    found = {label: values for label, values in found.items() if values}
-    bins = next(iter(found.values()))
-    few = [v.tracks < report.min_bin_tracks for v in bins]
-    counts = [f"n = {v.tracks}{'†' if f else ''}" for v, f in zip(bins, few, strict=True)]
-    rows = [["tracks", *counts]]
-    rows += [
-        [f"usable by the {row.label} [%]", *(v.estimate.text(100) for v in usable)]
+    """One metric in bins of ``pt`` or ``abs_eta``; under- and overflow included.
+
+    All tracks come first, then the same tracks for configurations and references.
+    """
+    everyone = _bin_rows(report, axis, metric, "tracks", "")
+    usable = [
+        [f"usable by the {row.label} [%]", *(v.estimate.text(100) for v in shares)]
         for row in report.references
-        if row.usable < 1 and (usable := report.get(row.label, "usable", axis))
+        if row.usable < 1 and (shares := report.get(row.label, "usable", axis))
     ]
-    rows += [
-        [label, *(v.estimate.text(_factor(metric)) for v in values)]
-        for label, values in found.items()
-    ]
-    note = f"† fewer than {report.min_bin_tracks} tracks: never a verdict" if any(few) else ""
+    common = _bin_rows(report, REFERENCE + axis, metric, "the same tracks", ", same tracks")
+    rows = everyone + usable + common if report.partial else everyone
+    few = any("†" in cell for row in rows for cell in row)
+    note = f"† fewer than {report.min_bin_tracks} tracks: read nothing from this bin" if few else ""
+    if report.partial:
+        note = "; ".join(filter(None, [f"The same tracks: {report.common}", note]))
+    bins = report.get(next(row.label for row in report.heads if row.finished), metric, axis)
     title = f"{head(metric)} by {AXES[axis]}{report.on}"
     return Table(title, ["", *(v.bin for v in bins)], rows, note)
+
+
+def _bin_rows(report: Report, axis: str, metric: str, counted: str, suffix: str) -> list[list[str]]:
+    """Numbers of tracks in bins of an axis, and a metric of all that have it there."""
+    found = {row.label: report.get(row.label, metric, axis) for row in report.rows}
+    found = {label: values for label, values in found.items() if values}
+    counts = [
+        f"n = {v.tracks}{'†' if v.tracks < report.min_bin_tracks else ''}"
+        for v in next(iter(found.values()))
+    ]
+    return [[counted, *counts]] + [
+        [f"{label}{suffix}", *(v.estimate.text(_factor(metric)) for v in values)]
+        for label, values in found.items()
+    ]
 
 
 def fit_table(report: Report) -> Table:
@@ -215,7 +230,8 @@ def fit_table(report: Report) -> Table:
     title = "q/pT resolution: r68 = r0 / pT + r1 + r2 pT, added in quadrature"
     title += report.on
     rows = [[label, str(fit)] for label, fit in report.fits.items()]
-    return Table(title, ["", "fit"], rows, "Errors: bootstrap by event, over all seeds together.")
+    note = f"On {report.common}. Errors: bootstrap by event, over all seeds together."
+    return Table(title, ["", "fit"], rows, note)
 
 
 def problems(report: Report) -> list[str]:
@@ -231,8 +247,8 @@ def _main(report: Report, title: str, axis: str) -> Table:
     """The main figures; a single run's charge misidentification with its own interval."""
     table, note = _figures(report, title, MAIN, axis), ""
     column = 2 + MAIN.index("charge_misid")
-    for row, about in zip(table.rows, report.rows, strict=True):
-        for value in report.get(about.label, "charge_misid", axis):
+    for row in table.rows:
+        for value in report.get(row[0], "charge_misid", axis):
             if value.estimate.n == 1 and value.tracks:
                 wrong = round(value.estimate.mean * value.tracks)
                 low, high = wilson(wrong, value.tracks)
@@ -242,9 +258,11 @@ def _main(report: Report, title: str, axis: str) -> Table:
 
 
 def _figures(report: Report, title: str, names: Sequence[str], axis: str) -> Table:
-    """One row a label, one column a metric."""
+    """One row a label, one column a metric; without references that cannot use these tracks."""
     rows = []
     for about in report.rows:
+        if axis == WHOLE[0] and about.kind == "reference" and about.usable < 1:
+            continue
         if about.kind == "head":
             label = about.label
             complete = about.finished == about.planned
