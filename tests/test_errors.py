@@ -19,7 +19,15 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from headsweep.errors import DataError, MissingError, UserError, from_outside, reading, reason
+from headsweep.errors import (
+    DataError,
+    MissingError,
+    UserError,
+    from_outside,
+    reading,
+    reason,
+    without_secrets,
+)
 
 
 def _connect(path: Path) -> None:
@@ -134,3 +142,41 @@ def test_errors_of_libraries_are_taken_for_the_user_s(tmp_path: Path) -> None:
 
 def test_a_key_is_named() -> None:
     assert reason(KeyError("labels")) == "'labels' is missing"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://user:pass@host:5000/x", "http://***@host:5000/x"),
+        ("postgresql+psycopg://me:p/a@s:s@host:5/db", "postgresql+psycopg://me@host:5/db"),
+        ("mysql://:its@host/db", "mysql://@host/db"),
+        ("https://token@host/x", "https://***@host/x"),
+        ("http://host/?api_key=1&page=2", "http://host/?api_key=***&page=2"),
+        ("s3://AK:SE@b and ftp://x:y@z", "s3://AK@b and ftp://x@z"),
+        (
+            "key='postgresql://h/db?sslpassword=a&x=1'",
+            "key='postgresql://h/db?sslpassword=***&x=1'",
+        ),
+    ],
+)
+def test_secrets_of_an_address_are_masked(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown
+    assert without_secrets(shown) == shown
+    assert str(UserError(text)) == str(DataError(text)) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("postgresql://me@host/db", "http://host:5000/path", "sqlite:///a/b.db", "/a:b@c", "a=b"),
+        *("http://host:5000 asked me@cern.ch", "'storage=${oc.env:STORAGE}'"),
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert without_secrets(text) == text
+
+
+def test_nested_values_are_masked_in_a_copy() -> None:
+    given = {"a": ["http://u:p@h", 3, None], "b": {"c": ("x", 1.5)}}
+    assert without_secrets(given) == {"a": ["http://***@h", 3, None], "b": {"c": ["x", 1.5]}}
+    assert given["a"] == ["http://u:p@h", 3, None]

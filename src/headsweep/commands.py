@@ -158,6 +158,7 @@ def backbone(
     import torch
 
     from headsweep.backbone.training import train_checkpoint
+    from headsweep.errors import without_secrets
     from headsweep.files import check_output
     from headsweep.sweep.inputs import find_source
     from headsweep.terminal import console, preparing
@@ -174,7 +175,7 @@ def backbone(
             steps=steps,
             seed=seed,
             threshold=job.config.features.assignment_threshold,
-            command=shlex.join(["headsweep", *sys.argv[1:]]),
+            command=without_secrets(shlex.join(["headsweep", *sys.argv[1:]])),
             progress=progress,
         )
     found = ", ".join(f"{name} {model.facts[name]:.2%}" for name in ("purity", "efficiency"))

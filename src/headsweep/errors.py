@@ -1,13 +1,32 @@
 """The border to foreign errors: what a user can mend is one line, without a traceback.
 
 A block that reads a foreign file stands in ``reading``; what is left at the end of a command goes
-through ``from_outside``, and whatever that does not take is a fault of headsweep.
+through ``from_outside``, and whatever that does not take is a fault of headsweep. What is printed
+or kept has no secret in it: errors and ``files`` go through ``without_secrets``.
 """
 
 import errno
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+MASK = "***"
+"""Stands for a token in an address in all that is printed or kept; a password is left out."""
+
+_SECRETS = (
+    (re.compile(r"(://[^:/?#\s'\"]*):\S*@"), r"\1@"),
+    (re.compile(r"(https?://)(?!\*\*\*@)[^:/?#@\s'\"]+@"), rf"\1{MASK}@"),
+    (
+        re.compile(
+            r"([?&;][\w.-]*(?:pass|pwd|secret|token|key|credential|signature)[\w.-]*=)[^&;#\s'\"]+",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASK}",
+    ),
+)
+"""Password behind a user, user of a web address, which may be a token, and parameters."""
 
 
 class UserError(ValueError):
@@ -15,6 +34,9 @@ class UserError(ValueError):
 
     The message says what is wrong, where, and how to mend it.
     """
+
+    def __str__(self) -> str:
+        return str(without_secrets(super().__str__()))
 
 
 class DataError(UserError):
@@ -131,3 +153,21 @@ def reason(error: BaseException, path: object = None) -> str:
         return f"{error.args[0]!r} is missing"
     text = " ".join(str(error).split())
     return text if text else type(error).__name__
+
+
+def without_secrets(value: Any) -> Any:
+    """The same without passwords, tokens and keys in addresses (``scheme://..``).
+
+    Args:
+        value: A text, or nested mappings and lists, which are copied; what is no text stays.
+    """
+    if isinstance(value, str):
+        if "://" in value:
+            for secret, masked in _SECRETS:
+                value = secret.sub(masked, value)
+        return value
+    if isinstance(value, Mapping):
+        return {key: without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(item) for item in value]
+    return value

@@ -19,7 +19,7 @@ import psutil
 import yaml
 from filelock import FileLock, Timeout
 
-from headsweep.errors import DataError, UserError, mend, reading, reason
+from headsweep.errors import DataError, UserError, mend, reading, reason, without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -250,13 +250,15 @@ def sync_folder(path: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """JSON-able form: numpy scalars as Python's, NaN and infinity as None."""
+    """JSON-able form: numpy scalars as Python's, NaN and infinity as None, without secrets."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if hasattr(value, "item"):
         value = value.item()
+    if isinstance(value, str):
+        return without_secrets(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

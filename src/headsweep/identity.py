@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headsweep.config import RUNTIME_KEYS, SCHEMAS, TABLES
+from headsweep.errors import without_secrets
 
 NUMERICS = 1
 """Raised by hand when the same configuration may give other results; part of every run's key."""
@@ -28,14 +29,15 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
     Paths of data and checkpoint are left out, as every key has hashes of their content beside it.
     So are keys without effect: of a one-layer head width, dropout and normalisation are set to 0,
-    so that two spellings of one network share a key. Our own classes have their short names.
+    so that two spellings of one network share a key. Our own classes have their short names, and
+    addresses no secrets.
     """
     kept = _without(resolved, *RUNTIME_KEYS, *TABLES, "seed", "seeds")
     data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]
     split, selection = data["split"], data["selection"]
     head |= inert(head)
     source, backbone = _without(data["source"], "path"), _without(kept["backbone"], "checkpoint")
-    return {
+    known: dict[str, Any] = {
         **kept,
         "data": {
             "source": _short(source),
@@ -50,6 +52,7 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
         ),
         "head": _short(head),
     }
+    return {key: without_secrets(value) for key, value in known.items()}
 
 
 def inert(head: Mapping[str, Any]) -> dict[str, float]:

@@ -31,7 +31,7 @@ ROOT = {
     "errors": set(),
     "files": {"errors"},
     "config": {"errors"},
-    "identity": {"config"},
+    "identity": {"config", "errors"},
     "instantiate": {"errors"},
     "terminal": {"errors"},
     "commands": {*GROUND, *PACKAGES},
@@ -46,6 +46,7 @@ PLACES = {
         "sweep.entry",
         "sweep.hydra_app",
         "sweep.internals",
+        "sweep.messages",
         "sweep.overrides",
     }
     | {"sweep.plan", "sweep.runner"},
@@ -54,6 +55,7 @@ PLACES = {
         "sweep.compose",
         "sweep.hydra_app",
         "sweep.internals",
+        "sweep.messages",
         "sweep.overrides",
         "sweep.plan",
     }

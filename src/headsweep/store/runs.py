@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from headsweep.errors import UserError, reading
+from headsweep.errors import UserError, reading, without_secrets
 from headsweep.files import flat, read_json, read_yaml, write_atomic, write_json
 from headsweep.store import paths
 
@@ -33,9 +33,9 @@ GROWING = {"seeds", "n_trials"}
 
 
 def write_job(folder: Path, config: Mapping[str, Any], job: Mapping[str, Any]) -> None:
-    """Write ``config.yaml`` (resolved, all keys) and ``job.json`` of a job folder."""
+    """Write ``config.yaml`` (resolved, all keys, no secrets) and ``job.json`` of a job folder."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # five times faster, the same text
-    text = yaml.dump(dict(config), Dumper=dumper, sort_keys=False)
+    text = yaml.dump(without_secrets(config), Dumper=dumper, sort_keys=False)
     write_atomic(folder / paths.CONFIG, text.encode())
     write_json(folder / paths.JOB, {"schema": RUN_SCHEMA, **job})
 
@@ -174,8 +174,8 @@ def root_id(root: Path) -> str:
 
 
 def write_command(folder: Path, command: str) -> None:
-    """Keep the command line that goes on with a sweep."""
-    write_atomic(folder / paths.COMMAND, f"{command}\n".encode())
+    """Keep the command line that goes on with a sweep, without secrets."""
+    write_atomic(folder / paths.COMMAND, f"{without_secrets(command)}\n".encode())
 
 
 def read_command(folder: Path) -> str:
@@ -238,7 +238,7 @@ def claim_sweep(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
     from filelock import FileLock
 
     folder.mkdir(parents=True, exist_ok=True)
-    wanted: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(spec)))
+    wanted: dict[str, Any] = yaml.safe_load(yaml.safe_dump(without_secrets(spec)))
     with FileLock(folder / ".spec.lock"):
         stored = read_spec(folder)
         if stored:

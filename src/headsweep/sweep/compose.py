@@ -30,7 +30,14 @@ from headsweep.files import flat
 from headsweep.identity import override_key
 from headsweep.instantiate import check_node
 from headsweep.sweep.internals import set_values
-from headsweep.sweep.overrides import is_runtime, only_sets_a_value, parsed, short_errors
+from headsweep.sweep.messages import short_errors
+from headsweep.sweep.overrides import (
+    as_overrides,
+    as_written,
+    is_runtime,
+    only_sets_a_value,
+    parsed,
+)
 
 if TYPE_CHECKING:
     from headsweep.sweep.search.rules import Search
@@ -101,11 +108,8 @@ class Sweep:
         Raises:
             UserError: An arm has keys in the sweep's file, and a file of its own.
         """
-        params = self.master.hydra.sweeper.params or {}
-        given = [
-            *(f"{key}={value}" for key, value in params.items()),
-            *self.master.hydra.overrides.task,
-        ]
+        hydra = self.master.hydra
+        given = [*as_overrides(hydra.sweeper.params), *as_written(hydra.overrides.task)]
         self._check_arms()
         arms = self.master.arms
         if not arms or "arm" in map(override_key, given):
@@ -133,7 +137,7 @@ class Sweep:
         from headsweep.sweep.search.rules import read_search
 
         hydra = self.master.hydra
-        return read_search(hydra.sweeper, self.arguments(), hydra.overrides.hydra)
+        return read_search(hydra.sweeper, self.arguments(), as_written(hydra.overrides.hydra))
 
 
 @contextmanager
@@ -237,4 +241,4 @@ def compose_single(loader: ConfigLoader, overrides: Sequence[str]) -> Job:
     hydra = cfg.hydra
     with open_dict(cfg):
         del cfg["hydra"]
-    return validate_job(cfg, hydra.runtime.choices, hydra.overrides.task)
+    return validate_job(cfg, hydra.runtime.choices, as_written(hydra.overrides.task))

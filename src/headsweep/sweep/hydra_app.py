@@ -28,9 +28,10 @@ def main(cfg: DictConfig) -> float:
     from headsweep.sweep.compose import validate_job
     from headsweep.sweep.inputs import find_inputs
     from headsweep.sweep.job import objective, run_job
+    from headsweep.sweep.overrides import as_written
 
     context = HydraConfig.get()
-    job = validate_job(cfg, context.runtime.choices, context.overrides.task)
+    job = validate_job(cfg, context.runtime.choices, as_written(context.overrides.task))
     folder = Path(context.runtime.output_dir)
     run_job(job, find_inputs(job), folder)
     return objective(job, folder)
@@ -48,6 +49,6 @@ def start(argv: Sequence[str]) -> None:
     try:
         main()
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        from headsweep.sweep.overrides import short_message
+        from headsweep.sweep.messages import short_message
 
         raise UserError(short_message(error)) from error

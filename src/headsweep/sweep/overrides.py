@@ -2,24 +2,20 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
-from hydra.errors import HydraException
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import DictConfig, OmegaConf
 
 from headsweep.config import GROUPS, RUNTIME_KEYS, TABLES
-from headsweep.errors import UserError
+from headsweep.errors import MASK, UserError
 from headsweep.identity import override_key, stable_hash
-
-USELESS_ADVICE = ("Config search path", "To append to your config", "See https://")
-"""Starts of lines of Hydra's messages that do not hold here: ``+`` is refused, for example."""
+from headsweep.sweep.messages import short_errors
 
 
 def is_sweep(overrides: Sequence[str]) -> bool:
@@ -60,28 +56,18 @@ def as_override(key: str, value: str) -> str:
     return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
 
 
-@contextmanager
-def short_errors() -> Iterator[None]:
-    """Hydra's and OmegaConf's errors as one short message."""
-    try:
-        yield
-    except UserError:
-        raise
-    except MissingMandatoryValue as error:
-        raise UserError(f"{error.full_key} is missing: give {error.full_key}=VALUE") from error
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise UserError(short_message(error)) from error
+def as_written(node: Any) -> Any:
+    """Content of a composed list or mapping with interpolations as the user wrote them.
+
+    Iterating over it would resolve them, against the sweep's configuration in place of a job's.
+    """
+    return OmegaConf.to_container(node, resolve=False)
 
 
-def short_message(error: Exception) -> str:
-    """Message of an error of Hydra, without the advice that does not hold here."""
-    lines = str(error).strip().splitlines()
-    end = next((i for i, line in enumerate(lines) if line.startswith(USELESS_ADVICE)), len(lines))
-    if isinstance(error.__cause__, OmegaConfBaseException):
-        lines[end:] = str(error.__cause__).splitlines()[:1]
-        end = len(lines)
-    shown = (line for line in lines[:end] if not line.strip().startswith("schema_"))
-    return "\n".join(line for line in shown if line.strip())
+def as_overrides(params: DictConfig | None) -> list[str]:
+    """Overrides as written in ``hydra.sweeper.params``, for every job to resolve by itself."""
+    given = {} if params is None else as_written(params)
+    return [f"{key}={'null' if value is None else value}" for key, value in given.items()]
 
 
 def parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
@@ -106,6 +92,11 @@ def runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
     values = {}
     for override in parse(overrides):
         key = override.key_or_group
+        if MASK in str(override.input_line):
+            raise UserError(
+                f"{override.input_line}: secrets are not kept; give the address again, or write "
+                f"'{key}=${{oc.env:NAME}}' and set the environment variable NAME to it"
+            )
         if key == "hydra.mode":
             raise UserError(f"{override.input_line}: use -m for a sweep")
         if key in (*RUNTIME_KEYS, *TABLES) and override.is_delete():

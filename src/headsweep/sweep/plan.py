@@ -20,6 +20,7 @@ from headsweep.store.labels import FOLD_KEYS
 from headsweep.sweep.claim_roles import find_roles
 from headsweep.sweep.compose import Job, Sweep, compose_single, load_sweep, open_loader
 from headsweep.sweep.internals import grid
+from headsweep.sweep.messages import short_errors
 from headsweep.sweep.overrides import parse, runtime_values, sweep_name
 from headsweep.sweep.search.finalists import Finalists, choose
 
@@ -92,6 +93,7 @@ def distinct(jobs: Sequence[Job]) -> list[str]:
     return [" ".join(o for o in job.overrides if o not in shared) for job in jobs]
 
 
+@short_errors()
 def plan_sweep(sweep: Sweep) -> Plan:
     """Compose and validate all jobs of a grid, or those that stand for a search's ranges.
 

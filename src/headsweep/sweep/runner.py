@@ -1,7 +1,6 @@
 """A sweep from beginning to end: prepare once, let workers train, say what came out."""
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from headsweep.errors import UserError
+from headsweep.errors import UserError, without_secrets
+from headsweep.identity import override_key
 from headsweep.store.runs import claim_sweep, write_command
 from headsweep.store.tracking.tracker import Tracker
 from headsweep.sweep.compose import Sweep
@@ -19,6 +19,7 @@ from headsweep.sweep.grid_queue import Entry, GridQueue
 from headsweep.sweep.inputs import Inputs
 from headsweep.sweep.leases import Leases, Process
 from headsweep.sweep.order import Order
+from headsweep.sweep.overrides import as_override, as_written
 from headsweep.sweep.plan import Plan, distinct, plan_sweep
 from headsweep.sweep.prepare import inputs_spec, prepare
 from headsweep.sweep.progress import GridProgress
@@ -28,9 +29,6 @@ from headsweep.terminal import console, following, preparing
 
 if TYPE_CHECKING:
     from headsweep.sweep.search.progress import SearchProgress
-
-PASSWORD = re.compile(r"(://[^:/]*):.*@")
-"""Password of a URL, with the user before it; PGPASSWORD or ~/.pgpass gives one to PostgreSQL."""
 
 
 def run_sweep(loader: ConfigLoader, master: DictConfig) -> None:
@@ -115,17 +113,17 @@ def _config_dir(master: DictConfig) -> str | None:
 
 def _overrides(master: DictConfig) -> list[str]:
     """Overrides of the command line, from which a worker composes the sweep again."""
-    hydra = [o for o in master.hydra.overrides.hydra if not o.startswith("hydra.mode=")]
-    return [*master.hydra.overrides.task, *hydra]
+    given = as_written(master.hydra.overrides)
+    hydra = [o for o in given["hydra"] if not o.startswith("hydra.mode=")]
+    return [*given["task"], *hydra]
 
 
 def _command(master: DictConfig) -> str:
-    """The command line that goes on with a sweep, without passwords: it is shown and kept."""
-    overrides = [re.sub(PASSWORD, r"\1@", override) for override in _overrides(master)]
-    file, name = master.hydra.runtime.choices.sweeps, f"name={master.name}"
-    overrides = [override for override in overrides if override != name]
+    """The command line that goes on with a sweep, without secrets: it is shown and kept."""
+    overrides = [without_secrets(o) for o in _overrides(master) if override_key(o) != "name"]
+    file = master.hydra.runtime.choices.sweeps
     if file != master.name:  # else it has its name from its file
-        overrides.insert(0, name)
+        overrides.insert(0, as_override("name", master.name))
     own = _config_dir(master)
     options = ["-m"] if file is None else []
     options += [] if own is None else ["--config-dir", own]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from headsweep.errors import without_secrets
 from headsweep.store import paths
 from headsweep.store.runs import read_results
 from headsweep.sweep.job import run_job
@@ -42,7 +43,7 @@ def train_single(plan: Plan, argv: Sequence[str]) -> int:
             run_job(job, inputs, folder)
     except KeyboardInterrupt:
         print(f"{_counts(progress, before)}; go on with:", file=sys.stderr)
-        print(f"  {shlex.join(['headsweep', 'train', *argv])}", file=sys.stderr)
+        print(f"  {without_secrets(shlex.join(['headsweep', 'train', *argv]))}", file=sys.stderr)
         raise
     print(_counts(progress, before))
     results = [r for seed, r in read_results(folder).items() if seed in job.seeds]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from headsweep import files
-from headsweep.errors import UserError
+from headsweep.errors import UserError, without_secrets
 from headsweep.store import paths, runs
 from headsweep.store.outcome import COUNTS, Outcome
 from headsweep.sweep.compose import Sweep, loaded_sweep
@@ -152,7 +152,9 @@ def _reason(error: Exception, task: Task) -> str:
     task.folder.mkdir(parents=True, exist_ok=True)
     if isinstance(error, UserError | TimeLimitError):
         return str(error)
-    files.write_atomic(task.folder / paths.TRACEBACK, traceback.format_exc().encode())
+    files.write_atomic(
+        task.folder / paths.TRACEBACK, without_secrets(traceback.format_exc()).encode()
+    )
     return f"{type(error).__name__}: {error}"
 
 

@@ -1,0 +1,74 @@
+"""Errors of Hydra, OmegaConf and YAML as one line that names the key or file."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
+
+from headsweep.errors import UserError
+
+USELESS = re.compile(
+    r"\s*(Config search path|To append to your config|See https://|full_key:|object_type=|"
+    r"reference_type=|Error merging override|Error when parsing index|schema_).*"
+)
+"""Lines of messages that do not hold here (``+`` is refused, for example) or say nothing."""
+
+FOREIGN = (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError)
+"""What a configuration that cannot be read or composed raises."""
+
+
+@contextmanager
+def short_errors() -> Iterator[None]:
+    """Raise errors of a configuration as ``UserError``."""
+    try:
+        yield
+    except UserError:
+        raise
+    except FOREIGN as error:
+        raise UserError(short_message(error)) from error
+
+
+def short_message(error: BaseException) -> str:
+    """Message of an error as one line, without advice that does not hold here."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_file(error.missing_cfg_file, error.options or [])
+    if isinstance(error, RecursionError):
+        return "the configuration refers to itself without end: a file that is its own default?"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: cannot be read; quote what is no plain word, as in "
+            "'key=\"value\"' (in a shell with both kinds of quotes)"
+        )
+    cause = error.__cause__
+    deeper = cause if isinstance(cause, OmegaConfBaseException) else error
+    key = getattr(deeper, "full_key", None)
+    if isinstance(deeper, MissingMandatoryValue) and key:
+        return f"{key} is missing: give {key}=VALUE"
+    lines = str(error).splitlines()
+    if deeper is not error:
+        lines += str(deeper).splitlines()[:1]
+    end = next((i for i, line in enumerate(lines) if "Config search path" in line), len(lines))
+    kept = [line.strip() for line in lines[:end] if line.strip() and not USELESS.match(line)]
+    text = " ".join(dict.fromkeys(kept)) or type(deeper).__name__
+    return f"{key}: {text}" if key and key not in text else text
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """The nearest of some known words as a question, or all of them where none is near."""
+    near = get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known) or 'none'}"
+
+
+def _missing_file(path: str, options: Sequence[str]) -> str:
+    group, _, name = path.rpartition("/")
+    if not group:
+        return f"{path}: no such file of configuration"
+    known = [option for option in options if not option.startswith("schema_")]
+    return (
+        f"{group}={name}: there is no file {group}/{name}.yaml; {did_you_mean(name, known)} "
+        f"(one of your own: --config-dir FOLDER, which has {group}/{name}.yaml)"
+    )
