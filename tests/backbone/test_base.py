@@ -1,5 +1,6 @@
 """Matching and assignment against permutations and a loop over tracks."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -7,7 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headsweep.backbone.base import BackboneBatch, assign, join, mask_cost, match
+from headsweep.backbone.base import BackboneBatch, assign, join, mask_cost, match, refuse_seen
+from headsweep.backbone.truth import TruthBackbone
+from headsweep.errors import UserError
+from headsweep.events.base import event_hashes
+from helpers.toy_backbones import Knows
 from helpers.toy_events import toy_events
 
 
@@ -120,3 +125,21 @@ def test_the_threshold_does_not_change_which_tracks_are_found() -> None:
     for other in found[1:]:
         np.testing.assert_array_equal(other.track, found[0].track)
     assert (np.diff(found[-1].offsets) == 0).any()
+
+
+def test_events_of_the_training_may_only_be_in_train(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever their numbers are, and in whatever order their hits come."""
+    events = toy_events(30, seed=1)
+    backbone = Knows(1.0, 1.0, 0, 4, seen=event_hashes(events.take(np.arange(10))))
+    new = events.take(np.arange(10, 30))
+    refuse_seen(backbone, {"train": events, "val": new, "dev": new})
+    renumbered = replace(events, ids=events.ids + 5000)
+    mixed = {"train": new, "val": renumbered.take(np.arange(8, 12)), "dev": new, "test": events}
+    message = r"trained on 2 of 4 events of val, 10 of 30 events of test, which would judge it"
+    with pytest.raises(UserError, match=message):
+        refuse_seen(backbone, mixed)
+    assert not caplog.records
+    refuse_seen(TruthBackbone(1.0, 1.0, 0, 4), mixed)
+    assert not caplog.records
+    refuse_seen(Knows(1.0, 1.0, 0, 4), mixed)
+    assert "Knows does not say which events it was trained on" in caplog.text

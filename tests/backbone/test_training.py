@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from headsweep.backbone.base import refuse_seen
 from headsweep.backbone.training import assignment_quality, fit_backbone, train_checkpoint
 from headsweep.backbone.transformer import load
 from headsweep.config import SplitConfig
-from headsweep.events.base import Events, split_events
+from headsweep.errors import UserError
+from headsweep.events.base import Events, event_hashes, split_events
 from helpers.toy_events import FEATURES, ToySource, toy_events
 
 
@@ -60,7 +62,10 @@ def test_train_checkpoint_measures_on_validation_and_writes_facts(tmp_path: Path
     loaded = load(str(path))
     assert loaded.key() == model.key()
     assert loaded.shape.queries == 3
-    val = source.events.take(split_events(60, val=0.3, dev=0.1, test=0, seed=0)["val"])
+    parts = split_events(60, val=0.3, dev=0.1, test=0, seed=0)
+    np.testing.assert_array_equal(loaded.seen, event_hashes(source.events.take(parts["train"])))
+    refuse_seen(loaded, {name: source.events.take(rows) for name, rows in parts.items()})
+    val = source.events.take(parts["val"])
     purity, efficiency = assignment_quality(model, val, 0.2)
     assert loaded.facts == {
         "command": "headsweep backbone",
@@ -72,3 +77,14 @@ def test_train_checkpoint_measures_on_validation_and_writes_facts(tmp_path: Path
         "purity": round(purity, 4),
         "efficiency": round(efficiency, 4),
     }
+
+
+def test_a_training_that_diverges_writes_no_checkpoint(tmp_path: Path) -> None:
+    events = toy_events(60)
+    events.hits[:, FEATURES.index("t")] = 1e30
+    source, path = ToySource(events), tmp_path / "a.safetensors"
+    with pytest.raises(UserError, match="backbone: its output is not finite at step 1; look"):
+        train_checkpoint(
+            source, SplitConfig(), path, tmp_path, steps=2, seed=0, threshold=0.1, command=""
+        )
+    assert not path.exists()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from headsweep.backbone import drift_tubes
+from headsweep.backbone.base import refuse_seen
 from headsweep.backbone.training import assignment_quality
 from headsweep.backbone.transformer import (
     SHIPPED,
@@ -22,7 +23,7 @@ from headsweep.backbone.transformer import (
 )
 from headsweep.config import SpectrometerConfig
 from headsweep.errors import UserError
-from headsweep.events.base import Events
+from headsweep.events.base import Events, event_hashes
 from headsweep.events.spectrometer import Spectrometer
 from helpers.toy_events import FEATURES, toy_events
 
@@ -167,7 +168,7 @@ def test_unsuitable_checkpoints_are_refused(model: HitTransformer, tmp_path: Pat
     save(model, tmp_path / "short")
     content = (tmp_path / "short").read_bytes()
     (tmp_path / "short").write_bytes(content[:-4])
-    (tmp_path / "future").write_bytes(content.replace(rb"\"format\": 1", rb"\"format\": 9"))
+    (tmp_path / "future").write_bytes(content.replace(rb"\"format\": 2", rb"\"format\": 9"))
     for name in ("text", "foreign", "no_json", "short"):
         with pytest.raises(UserError, match="not a checkpoint of headsweep"):
             load(str(tmp_path / name))
@@ -204,6 +205,17 @@ def test_the_shipped_checkpoint_keeps_its_promises(tmp_path: Path) -> None:
     purity, efficiency = assignment_quality(model, Spectrometer(300, 1002).load(tmp_path), 0.1)
     assert purity > 0.95
     assert efficiency > 0.95
+
+
+def test_the_shipped_checkpoint_says_which_events_it_saw(tmp_path: Path) -> None:
+    """Simulated again here: most of the events of a smaller sample of its seed are among them."""
+    model = load("shipped")
+    assert len(np.unique(model.seen)) == model.facts["training_events"] == 9600
+    own, default = (Spectrometer(*which).load(tmp_path) for which in ((2500, 1001), (50, 1)))
+    assert np.isin(event_hashes(own), model.seen).mean() == pytest.approx(0.6, abs=0.03)
+    refuse_seen(model, {"train": own, "dev": default})
+    with pytest.raises(UserError, match=r"trained on 1,\d\d\d of 2,500 events of dev"):
+        refuse_seen(model, {"train": default, "dev": own})
 
 
 def test_the_shipped_checkpoint_never_saw_the_default_data(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import pytest
 from headsweep.backbone.truth import TruthBackbone
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
 from headsweep.errors import UserError
-from headsweep.events.base import split_events
+from headsweep.events.base import event_hashes, split_events
 from headsweep.features import cache as features_cache
 from headsweep.features.cache import Features, FeatureSet
 from headsweep.features.extract import build
 from headsweep.features.other_events import build_test, features_of_events
-from helpers.toy_backbones import OneQuery, rows
+from helpers.toy_backbones import Knows, OneQuery, rows
 from helpers.toy_events import ToySource, toy_events, with_stations
 
 TRUTH = TruthBackbone(0.8, 0.9, 0, 4)
@@ -83,3 +83,19 @@ def test_other_events_without_a_selected_track_are_refused(tmp_path: Path) -> No
     events = replace(EVENTS, tracks=EVENTS.tracks * np.float32([1, 1, 0.1, 1]))
     with pytest.raises(UserError, match=r"data\.selection: none of the \d+ true tracks"):
         features_of_events(built.meta, TRUTH, events)
+
+
+def test_events_that_the_backbone_was_trained_on_are_refused(tmp_path: Path) -> None:
+    fresh = ToySource(toy_events(100, seed=5))
+    source = ToySource(EVENTS, sample=fresh)
+    known = fresh.events.take(np.arange(7))
+    backbone = Knows(0.8, 0.9, 0, 4, seen=event_hashes(known))
+    built = build(source, backbone, SPLIT, FeaturesConfig(), tmp_path)
+    with pytest.raises(UserError, match="7 of 100 events of test"):
+        build_test(built, source, SPLIT, backbone, tmp_path)
+    with pytest.raises(UserError, match="7 of 7 events of the given data"):
+        features_of_events(built.meta, backbone, known)
+    backbone = replace(backbone, seen=event_hashes(EVENTS.take(DEV)))
+    with pytest.raises(UserError, match="80 of 80 events of dev"):
+        build(source, backbone, SPLIT, FeaturesConfig(), tmp_path / "other")
+    assert not list((tmp_path / "other").rglob("meta.json"))

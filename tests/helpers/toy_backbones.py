@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from headsweep.backbone.base import BackboneBatch, truth_masks
+from headsweep.backbone.truth import TruthBackbone
 from headsweep.events.base import Events
 from headsweep.features.cache import ColumnScale, Features
 
@@ -78,6 +80,13 @@ class OneQuery:
                 p=p[None, None],
                 valid=np.ones((1, 1), np.float32),
             )
+
+
+@dataclass(frozen=True)
+class Knows(TruthBackbone):
+    """A backbone that has seen some events."""
+
+    seen: Any = None
 
 
 def undo(scale: ColumnScale, values: np.ndarray) -> np.ndarray:

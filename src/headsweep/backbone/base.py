@@ -1,13 +1,17 @@
-"""The interface of a backbone, and the matching of its queries to the true tracks."""
+"""The interface of a backbone, the matching of its queries to true tracks, and what it has seen."""
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.events.base import Events, ragged_rows
+from headsweep.errors import UserError
+from headsweep.events.base import Events, event_hashes, ragged_rows
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
 """Progress callback: what is being done, and the share of it that is done."""
@@ -41,6 +45,9 @@ class BackboneBatch:
 class Backbone(Protocol):
     """A frozen hit transformer, or a stand-in for one.
 
+    It should have an attribute ``seen`` as well: the ``event_hashes`` of the events that it was
+    trained on, by which ``refuse_seen`` keeps them out of its test. Without it a warning is given.
+
     Attributes:
         dim: D, the width of queries and encoded hits.
     """
@@ -54,6 +61,36 @@ class Backbone(Protocol):
     def run(self, events: Events) -> Iterator[BackboneBatch]:
         """Yield the output for all events once, in order."""
         ...
+
+
+def refuse_seen(backbone: Backbone, parts: Mapping[str, Events]) -> None:
+    """Refuse events that the backbone was trained on wherever it is judged.
+
+    Args:
+        backbone: The backbone.
+        parts: Events by split; ``train`` may have events that it knows.
+
+    Raises:
+        UserError: It knows some of them; the message has their number in each split.
+    """
+    seen = getattr(backbone, "seen", None)
+    if seen is None:
+        log.warning(
+            "backbone %s does not say which events it was trained on (`seen`), so that nobody can "
+            "check whether they are among those that judge it",
+            type(backbone).__name__,
+        )
+        return
+    known = {
+        name: f"{count:,} of {len(part):,} events of {name}"
+        for name, part in parts.items()
+        if name != "train" and (count := int(np.isin(event_hashes(part), seen).sum()))
+    }
+    if known:
+        raise UserError(
+            f"backbone: it was trained on {', '.join(known.values())}, which would judge it; use "
+            "other events, or train one with `headsweep backbone` on these data and this data.split"
+        )
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from headsweep.backbone.base import Backbone, Progress, assign, mask_cost, truth_masks
-from headsweep.backbone.transformer import Architecture, HitTransformer, Output, pad, save
+from headsweep.backbone.transformer import (
+    Architecture,
+    HitTransformer,
+    Output,
+    check_output,
+    pad,
+    save,
+)
 from headsweep.config import SplitConfig
-from headsweep.events.base import Events, Source, split_events
+from headsweep.errors import UserError
+from headsweep.events.base import Events, Source, event_hashes, split_events
 
 BATCH = 64
 RATE = 3e-3
@@ -53,6 +61,9 @@ def fit_backbone(
 
     Returns:
         The frozen transformer, without facts.
+
+    Raises:
+        UserError: It diverges.
     """
     n_tracks_of = np.diff(events.track_offsets)
     with torch.random.fork_rng(devices=[]):
@@ -67,6 +78,11 @@ def fit_backbone(
         padded, present = pad(inputs, events.hit_offsets, chosen)
         truth, n_tracks = _truth(events, chosen, padded.shape[1]), n_tracks_of[chosen]
         _, outputs = model(padded, present)
+        if not all(part.isfinite().all() for o in outputs for part in (o.assignment, o.validity)):
+            raise UserError(
+                f"backbone: its output is not finite at step {step + 1}; look at the hit features "
+                "with `headsweep data inspect`, or try another --seed"
+            )
         loss = torch.stack([_loss(output, truth, n_tracks) for output in outputs]).sum()
         optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -133,6 +149,7 @@ def train_checkpoint(
     queries = int(np.diff(events.track_offsets).max())
     model = fit_backbone(train, steps=steps, seed=seed, queries=queries, progress=progress)
     purity, efficiency = assignment_quality(model, val, threshold)
+    model.seen = event_hashes(train)
     model.facts = {
         "command": command,
         "data_key": source.key(),
@@ -143,6 +160,7 @@ def train_checkpoint(
         "purity": round(purity, 4),
         "efficiency": round(efficiency, 4),
     }
+    check_output(model, "backbone")
     save(model, path)
     return model
 

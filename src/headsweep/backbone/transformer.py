@@ -15,19 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.nn import functional
 
 from headsweep.backbone import drift_tubes
 from headsweep.backbone.base import BackboneBatch, event_slices
-from headsweep.errors import UserError
+from headsweep.backbone.checkpoint import TRAIN, Checkpoint, read, write
+from headsweep.errors import UserError, reason
 from headsweep.events.base import Events, ragged_rows
-from headsweep.files import write_atomic
 
 SHIPPED = Path(__file__).with_name("spectrometer.safetensors")
-FORMAT = 1
 POSITION = ("r", "theta", "phi")
 CLAIMED = 0.1
 """A query looks at hits that it gave at least this probability one layer before."""
@@ -148,13 +145,19 @@ class HitTransformer(nn.Module):
     Attributes:
         shape: The architecture.
         facts: Facts about its training that the checkpoint holds.
+        seen: Hashes of the events that it was trained on, uint64 [E]; None if not known.
         dim: D.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, shape: Architecture, facts: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        shape: Architecture,
+        facts: Mapping[str, Any] | None = None,
+        seen: NDArray[np.uint64] | None = None,
+    ) -> None:
         """Build it with random weights from torch's global generator.
 
         Raises:
@@ -169,6 +172,7 @@ class HitTransformer(nn.Module):
             )
         self.shape = shape
         self.facts = dict(facts or {})
+        self.seen = seen
         self.dim = dim = shape.dim
         self.register_buffer("mean", torch.zeros(shape.inputs))
         self.register_buffer("std", torch.ones(shape.inputs))
@@ -317,10 +321,9 @@ def chunks_by_length(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArra
 
 
 def save(model: HitTransformer, path: Path) -> None:
-    """Write a checkpoint: weights, architecture and facts, as safetensors."""
-    header = {"format": FORMAT, "architecture": asdict(model.shape), "facts": model.facts}
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    write_atomic(path, serialise(tensors, {"headsweep": json.dumps(header, sort_keys=True)}))
+    """Write a checkpoint: weights, architecture, facts and the hashes of the training events."""
+    weights = dict(model.state_dict())
+    write(path, Checkpoint(asdict(model.shape), model.facts, weights, model.seen))
 
 
 def load(checkpoint: str) -> HitTransformer:
@@ -331,24 +334,54 @@ def load(checkpoint: str) -> HitTransformer:
             trained on the simulated spectrometer.
 
     Raises:
-        UserError: The file is missing or is no such checkpoint.
+        UserError: The file is missing or damaged, is no such checkpoint, or its output is not
+            finite.
     """
     path = SHIPPED if checkpoint == "shipped" else Path(checkpoint)
     where = f"backbone.checkpoint={checkpoint}"
-    if not path.is_file():
-        raise UserError(f"{where}: no such file; train one with `headsweep backbone`")
+    content = read(path, where)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["headsweep"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header["format"] != FORMAT:
-            raise UserError(f"{where}: format {header['format']}, this version reads {FORMAT}")
-        features = tuple(header["architecture"].pop("features"))
-        shape = Architecture(features=features, **header["architecture"])
-        model = HitTransformer(shape, header["facts"])
-        model.load_state_dict(tensors)
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, RuntimeError) as error:
+        features = tuple(content.architecture.pop("features"))
+        shape = Architecture(features=features, **content.architecture)
+        with torch.device("meta"):  # takes no memory, whatever the sizes are
+            wanted = HitTransformer(shape).state_dict()
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"{where}: not a checkpoint of headsweep ({error}); train one with `headsweep backbone`"
+            f"{where}: its architecture cannot be built ({reason(error)}); {TRAIN}"
         ) from error
-    return model.freeze()
+    _check_tensors(content.weights, wanted, where)
+    model = HitTransformer(shape, content.facts, content.seen)
+    model.load_state_dict(content.weights)
+    check_output(model.freeze(), where)
+    return model
+
+
+def _check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:
+    """Refuse tensors of other names, shapes or types than the architecture has."""
+    for name in sorted(found.keys() | wanted.keys()):
+        kinds = [
+            f"{tensor.dtype} {list(tensor.shape)}" if tensor is not None else "missing"
+            for tensor in (found.get(name), wanted.get(name))
+        ]
+        if kinds[0] != kinds[1]:
+            raise UserError(
+                f"{where}: tensor {name!r} is {kinds[0]}; its architecture needs it "
+                f"{kinds[1]}; {TRAIN}"
+            )
+
+
+@torch.inference_mode()
+def check_output(model: HitTransformer, where: str) -> None:
+    """Refuse weights that are not finite, or that give output that is not.
+
+    Raises:
+        UserError: The message names a tensor, or the probe.
+    """
+    bad = [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]
+    generator = torch.Generator().manual_seed(0)
+    hits = torch.randn(4, 16, model.shape.inputs, generator=generator) * model.std + model.mean
+    encoded, outputs = model(hits, torch.ones(4, 16, dtype=torch.bool))
+    values = (encoded, outputs[-1].query, outputs[-1].assignment, outputs[-1].validity)
+    if bad or not all(value.isfinite().all() for value in values):
+        what = f"its tensor {bad[0]!r} is not finite" if bad else "its output is not finite"
+        raise UserError(f"{where}: {what}; the training diverged or the file is damaged; {TRAIN}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +23,14 @@ class TruthBackbone:
         efficiency: Probability that a true hit is kept.
         seed: Of the hits that are dropped and added; with the event number it decides them.
         dim: Width of the zero vectors.
+        seen: Hashes of the events that it was trained on: none.
     """
 
     purity: float
     efficiency: float
     seed: int
     dim: int
+    seen: ClassVar[NDArray[np.uint64]] = np.zeros(0, np.uint64)
 
     def key(self) -> str:
         """Hash (16 hex) of the parameters."""

@@ -141,7 +141,7 @@ def _hash_rows(
     for column, name in enumerate(names):
         digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
         factor = np.uint64(int.from_bytes(digest) | 1)
-        bits = np.ascontiguousarray(values[:, column]) + np.float32(0)  # -0 and 0 are equal
+        bits = values[:, column].astype(np.float32) + np.float32(0)  # -0 and 0 are equal
         row += bits.view(np.uint32).astype(np.uint64) * factor
     # The finaliser of splitmix64: without it, a sum over rows would be one over columns as well.
     for shift, multiplier in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.backbone.base import Assignment, Backbone, Progress, assign, join
+from headsweep.backbone.base import Assignment, Backbone, Progress, assign, join, refuse_seen
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, Source, ragged_rows, split_events
@@ -112,6 +112,7 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     events = source.load(root)
     indices = split_events(len(events), **asdict(recipe.split))
     parts = {name: events.take(rows) for name, rows in indices.items() if len(rows)}
+    refuse_seen(backbone, parts)
     counted = select_tracks(parts, recipe.selection)
     found = find_tracks(parts, counted, backbone, features.assignment_threshold, report)
     bent = features.name == "bending"

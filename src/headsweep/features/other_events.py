@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.backbone.base import Backbone
+from headsweep.backbone.base import Backbone, refuse_seen
 from headsweep.config import SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, Source, split_events
@@ -65,6 +65,7 @@ def build_test(
         rows, truth = _rows(train, cache.load("train")), cache.load("train").truth
         formula = calibrate(cache.meta.plane, hits_of_tracks(train, rows), truth)
         fresh = sample.load(root)
+        refuse_seen(backbone, {"test": fresh})
         counted, frozen = _apply(cache.meta, backbone, fresh, formula)
         with atomic_dir(folder) as temporary:
             meta = replace(
@@ -97,6 +98,7 @@ def features_of_events(meta: Meta, backbone: Backbone, events: Events) -> Featur
             its selection.
         DataError: The backbone finds nothing in the events.
     """
+    refuse_seen(backbone, {"the given data": events})
     return _apply(meta, backbone, events, no_estimate)[1]
 
 
