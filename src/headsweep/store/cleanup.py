@@ -98,7 +98,7 @@ def _question(sweep: Path) -> str:
     if not (sweep / paths.COMMAND).is_file():
         return ""
     command = read_command(sweep)
-    return question(command) or command.removeprefix("headsweep train ")
+    return question(command) or command.removeprefix("headsweep train ").partition(" --root ")[0]
 
 
 def find_sweep(root: Path, name: str) -> Path:

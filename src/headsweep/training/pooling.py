@@ -6,9 +6,9 @@ kernel does that without storing the projected hits, and its gradient touches on
 per output that won.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numba
 import numpy as np
@@ -255,7 +255,17 @@ class _Extremes(torch.autograd.Function):
         return grad_weight, grad_bias, None, None, None
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _kernel(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile a function when it is first called; what comes out is kept on disk, if it can be."""
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the installation nor a home can be written, as in containers
+        compiled = numba.njit(**options)(function)
+    return cast("Callable[..., None]", compiled)
+
+
+@_kernel
 def _extremes(x, weight, bias, offsets, rows, high, low, high_at, low_at):  # type: ignore[no-untyped-def]
     """Fill high, low [K, B, P] and the winning hits; an empty track gives 0 and hit -1.
 
@@ -304,7 +314,7 @@ def _extremes(x, weight, bias, offsets, rows, high, low, high_at, low_at):  # ty
                     bottom[o], bottom_at[o] = (v if wins else best), (b if wins else at)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@_kernel
 def _extremes_backward(x, grad, at, grad_weight, grad_bias):  # type: ignore[no-untyped-def]
     """Add the gradient of one extreme: each output's gradient goes to the hit that won."""
     members, batch, outputs = at.shape
