@@ -55,8 +55,8 @@ main()
     ("arguments", "message"),
     [
         (["train", "head.dropout=2"], "error: head.dropout=2.0: must be in [0, 1)"),
-        (["train", "sweeps=preset"], "Could not find 'sweeps/preset'"),
-        (["train", "head=simplest", "--cfg", "job"], "Could not find 'head/simplest'"),
+        (["train", "sweeps=preset"], "did you mean presets?"),
+        (["train", "head=simplest", "--cfg", "job"], "did you mean simpler?"),
         (["train", "-m", "head.dropout=0.1,1.5"], "head.dropout=1.5"),
         (["train", "device=abacus", *SMALL], "device=abacus"),
         (["train", "data=hepattn", "data.source.path=nowhere", "backbone=truth"], "nowhere"),

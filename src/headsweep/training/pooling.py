@@ -257,7 +257,11 @@ class _Extremes(torch.autograd.Function):
 
 def _kernel(function: Callable[..., None]) -> Callable[..., None]:
     """Compile a function when it is first called; what comes out is kept on disk, if it can be."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": {"contract"},
+    }
     try:
         compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither the installation nor a home can be written, as in containers
