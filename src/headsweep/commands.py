@@ -379,13 +379,14 @@ def _compose(overrides: list[str] | None, config_dir: str | None, root: str | No
 
 
 def _read(job: "Job") -> "Events":
-    """The events of a configuration's source."""
+    """The events of a configuration's source, as a training reads them."""
+    from headsweep.features.truth_check import load_events
     from headsweep.sweep.inputs import find_source
     from headsweep.terminal import console, preparing
 
     with preparing(console(stderr=True)) as report:
         report("data", 0.0)
-        return find_source(job).load(Path(job.config.root))
+        return load_events(find_source(job), Path(job.config.root))
 
 
 def _print_use(made: Path, *words: str) -> None:

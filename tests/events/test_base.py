@@ -5,12 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import (
@@ -213,18 +215,32 @@ def test_a_bad_value_is_named_with_its_event(
         assert text in str(caught.value)
 
 
-def test_events_without_tracks_or_no_events_are_refused() -> None:
-    events = toy_events(6)
+def test_no_events_are_refused() -> None:
     with pytest.raises(DataError, match="no events"):
-        check_events(events.take(np.zeros(0, np.int64)), "somewhere")
-    keep, offsets = ragged_rows(events.track_offsets, np.array([0, 1, 2]))
-    short = replace(
-        events.take(np.arange(4)),
-        tracks=events.tracks[keep],
-        track_offsets=np.append(offsets, offsets[-1]),
-    )
-    with pytest.raises(DataError, match=f"event {events.ids[3]} has no tracks"):
-        check_events(short, "somewhere")
+        check_events(toy_events(6).take(np.zeros(0, np.int64)), "somewhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("hits", lambda a: a[:, :-1], "hits is float32"),
+        ("hits", lambda a: a.astype(str), "hits is <U"),
+        ("hit_track", lambda a: a[:-1], "hit_track is int32"),
+        ("hit_track", lambda a: a.astype(float), "hit_track is float64"),
+        ("tracks", lambda a: a[:, :3], "tracks is float32"),
+        ("ids", lambda a: a[:-1], "hit_offsets is int64"),
+        ("hit_offsets", lambda a: a[::-1], "offsets of the hits must rise"),
+        ("hit_offsets", lambda a: a + 1, "offsets of the hits must rise"),
+        ("track_offsets", lambda a: a - a[3], "offsets of the tracks must rise"),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(
+    name: str, change: Callable[[NDArray[Any]], NDArray[Any]], said: str
+) -> None:
+    """A source of a user's own may give anything."""
+    events = toy_events(6)
+    with pytest.raises(DataError, match=f"somewhere: .*{said}"):
+        check_events(replace(events, **{name: change(getattr(events, name))}), "somewhere")
 
 
 def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:

@@ -90,10 +90,39 @@ def test_order_is_that_of_the_index_arrays(hepattn_folder: Path) -> None:
     check_against_reference(events, hepattn_folder)
 
 
-def test_event_numbers_that_repeat_are_replaced(hepattn_folder: Path) -> None:
+def without_a_hit(hits: NDArray[Any]) -> NDArray[Any]:
+    """No hit of event 3 names a particle."""
+    hits[3, :, HITS.index("truthLink")] = -1
+    return hits
+
+
+INCOMPLETE: dict[str, tuple[Damage, str]] = {
+    "no track": (second(num_tracks=put(0, 3)), "without a true track"),
+    "a track row without hits": (second(hits=without_a_hit), "with a track row without hits"),
+    "no hit": (second(num_hits=put(0, 3)), "with a track row without hits"),
+}
+
+
+@pytest.mark.parametrize("case", INCOMPLETE)
+def test_incomplete_events_are_left_out_and_counted(case: str, hepattn_folder: Path) -> None:
+    whole = read_hepattn(hepattn_folder)
+    damage, reason = INCOMPLETE[case]
+    damage(hepattn_folder)
+    events = read_hepattn(hepattn_folder)
+    assert events.left_out == {reason: 1}
+    kept = np.delete(np.arange(24), 15)
+    for name in ("hits", "hit_track", "tracks", "ids"):
+        expected = getattr(whole.take(kept), name)
+        np.testing.assert_array_equal(getattr(events, name), expected)
+
+
+def test_a_folder_without_event_numbers_is_read(hepattn_folder: Path) -> None:
+    whole = read_hepattn(hepattn_folder)
     for name in ("events_000.h5", "events_001.h5"):
-        edit(hepattn_folder / name, event_numbers=lambda _: np.arange(12))
-    assert np.array_equal(read_hepattn(hepattn_folder).ids, np.arange(24))
+        edit(hepattn_folder / name, event_numbers=lambda _: None)
+    events = read_hepattn(hepattn_folder)
+    np.testing.assert_array_equal(events.hits, whole.hits)
+    assert set(events.ids) == {0}
 
 
 @settings(max_examples=25, deadline=None)
@@ -143,11 +172,6 @@ def link_noise(value: float) -> Change:
     return change
 
 
-def no_true_hits(hits: NDArray[Any]) -> NDArray[Any]:
-    hits[3, :, HITS.index("truthLink")] = -1
-    return hits
-
-
 TIME, PT, Q = HITS.index("time"), 0, 3
 EVENT = r"events_001\.h5: event 20000003"
 
@@ -165,7 +189,10 @@ BAD: dict[str, tuple[Damage, str]] = {
     "NaN in a track": (second(tracks=put(np.nan, 3, 0, PT)), EVENT + ", track column 'pt': nan"),
     "negative pT": (second(tracks=put(-5.0, 3, 0, PT)), EVENT + ", track column 'pt': -5.0"),
     "charge of 2": (second(tracks=put(2.0, 3, 0, Q)), EVENT + ", track column 'q': 2.0"),
-    "no tracks": (second(num_tracks=put(0, 3)), EVENT + " has no tracks"),
+    "no event is complete": (
+        lambda f: [edit(f / f"events_00{i}.h5", num_tracks=lambda n: 0 * n) for i in (0, 1)],
+        "no event is complete: 24 without a true track",
+    ),
     "truthLink is NaN": (
         second(hits=link_noise(np.nan)),
         EVENT + ", hit column 'spacePoint_truthLink': nan is not a whole number",
@@ -176,7 +203,6 @@ BAD: dict[str, tuple[Damage, str]] = {
         second(hits=link_noise(7)),
         EVENT + ": hit column 'spacePoint_truthLink' names . particles, but 'tracks' has . rows",
     ),
-    "track without a truthLink": (second(hits=no_true_hits), "names 0 particles, but 'tracks' has"),
 }
 
 

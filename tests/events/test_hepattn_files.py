@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -99,6 +100,19 @@ def test_no_damage_is_silent_or_another_error(tiny: Path, data: st.DataObject) -
     assert np.array_equal(read.tracks, good.tracks)
 
 
+def declare(path: Path, shape: tuple[int, ...]) -> None:
+    """A dataset of a huge shape, of which next to nothing is stored."""
+    with h5py.File(path, "r+") as file:
+        del file["hits"]
+        file.create_dataset("hits", shape, np.float32, chunks=(1, *shape[1:]))
+
+
+def regroup(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["hits"]
+        file.create_group("hits")
+
+
 ONE, BOTH = "event_mapping", "chunk_summary"
 
 BAD: dict[str, tuple[Damage, str]] = {
@@ -152,6 +166,26 @@ BAD: dict[str, tuple[Damage, str]] = {
         index(ROW_INDEX, put(3, 20)),
         r"row 3 of events_001\.h5, is there more than once",
     ),
+    "file listed twice": (
+        metadata(lambda m: m[ONE][BOTH][1].update(h5_file="./events_000.h5")),
+        r"metadata\.yaml: .*events_000\.h5 is listed more than once",
+    ),
+    "index of huge unsigned numbers": (
+        index(ROW_INDEX, lambda rows: rows.astype(np.uint64) + np.uint64(2**63)),
+        "entry 0 is 9223372036854775808, must be",
+    ),
+    "index longer than its header": (
+        lambda f: (f / ROW_INDEX).write_bytes((f / ROW_INDEX).read_bytes() + bytes(8)),
+        "its header does not fit its length",
+    ),
+    "a group for a dataset": (
+        lambda f: regroup(f / "events_001.h5"),
+        "'hits' must be a dataset",
+    ),
+    "declares a thousand million events": (
+        lambda f: declare(f / "events_001.h5", (10**9, 30, 19)),
+        r"events_001\.h5: dataset 'hits' declares the shape \(1000000000, 30, 19\)",
+    ),
     "no data file": (lambda f: (f / "events_001.h5").unlink(), r"events_001\.h5: missing"),
     "data truncated": (truncate("events_001.h5", 0.7), r"events_001\.h5: .*truncated"),
     "data empty": (truncate("events_001.h5", 0), r"events_001\.h5: .*truncated"),
@@ -161,7 +195,7 @@ BAD: dict[str, tuple[Damage, str]] = {
     "hits of two dimensions": (second(hits=lambda h: h[0]), "'hits' must have 3 dimensions"),
     "hits are text": (second(hits=lambda h: h.astype("S4")), "'hits' must have .* numbers"),
     "counts are floats": (second(num_hits=lambda n: n / 1.0), "'num_hits' must have .* integers"),
-    "hits of fewer events": (second(hits=lambda h: h[1:]), "12 event_numbers, but 11 rows"),
+    "hits of fewer events": (second(hits=lambda h: h[1:]), "12 events, but 11 rows"),
     "counts of fewer events": (second(num_hits=lambda n: n[1:]), "and 11 in 'num_hits'"),
     "too large a count": (second(num_tracks=put(3, 3)), "row 3: num_tracks is 3, but .* for 2"),
     "negative count": (second(num_hits=put(-1, 3)), "row 3: num_hits is -1"),

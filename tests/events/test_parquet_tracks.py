@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import derive
+from headsweep.events.gate import read_events
 from helpers.acts import ACTS, NEEDS_ACTS, parquet_source
 
 Good = tuple[Path, pd.DataFrame, pd.DataFrame]
@@ -185,10 +188,6 @@ BAD = {
         lambda hits, particles: (hits.assign(event=np.uint64(2**63 + 1)), particles),
         r"hits\.parquet: column 'event': a number is beyond 64 bits",
     ),
-    "event without tracks": (
-        lambda hits, particles: (hits, particles[particles["event"] != 9]),
-        r"event 9 has no tracks \(1 such events\)",
-    ),
     "hit of an unknown particle": (
         lambda hits, particles: (hits, particles[particles["particle"] != 4]),
         r"hits\.parquet: event 7, column 'particle': 4 has no row in particles\.parquet",
@@ -263,3 +262,65 @@ def test_acts_muons() -> None:
     assert set(np.diff(events.track_offsets)) == {2}
     assert set(events.hit_track) == {0, 1}
     assert events.column("r").max() < 1.1
+
+
+def test_a_column_twice_is_refused(good: Good) -> None:
+    folder, hits, _ = good
+    table = pa.Table.from_pandas(hits)
+    pq.write_table(table.append_column("t", table.column("t")), folder / "hits.parquet")
+    with pytest.raises(DataError, match=r"hits\.parquet: more than one column 't'; it has event"):
+        parquet_source(folder).load(folder)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "int8", "int16", "uint32"])
+@pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e5])
+def test_columns_of_any_width_are_scaled_without_loss(good: Good, kind: str, scale: float) -> None:
+    """The expected value is that of Python's own double precision."""
+    folder, hits, particles = good
+    values = np.linspace(1, 100, len(hits)).astype(kind)
+    write(folder, hits.assign(t=values), particles)
+    read = parquet_source(folder, scales={"t": scale}).load(folder)
+    order = np.argsort(hits["event"].to_numpy(), kind="stable")
+    expected = [float(value) * scale for value in values[order].tolist()]
+    np.testing.assert_allclose(read.column("t"), expected, rtol=2e-7)
+
+
+def test_events_without_tracks_are_read_for_the_gate_to_count(good: Good) -> None:
+    folder, hits, particles = good
+    write(folder, hits, particles[particles["event"] != 9])
+    source = parquet_source(folder, limits={"extent": [0, 500], "compare": False})
+    assert source.load(folder).ids.tolist() == [7, 9]
+    events = read_events(source, folder)
+    assert events.ids.tolist() == [7]
+    assert events.left_out == {"without a true track": 1}
+
+
+def test_a_detector_of_wires_needs_no_position(good: Good) -> None:
+    """Neither x, y, z nor anything made of them is demanded where it is not used."""
+    folder, hits, particles = good
+    wires = hits.rename(columns={"x": "wire", "y": "plane", "z": "drift"})
+    write(folder, wires, particles)
+    source = parquet_source(folder, features=["wire", "plane", "drift"], scales={}, derived=[])
+    events = read_events(source, folder)
+    assert events.features == ("wire", "plane", "drift")
+    with pytest.raises(UserError, match=r"derived=\['eta'\]: is computed from x, y and z"):
+        parquet_source(folder, features=["wire"], scales={}, derived=["eta"])
+    with pytest.raises(UserError, match="position: 'y' is not among"):
+        parquet_source(folder, features=["x", "z"], scales={}, derived=[])
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"extend": [0, 1]}, r"limits\.extend=\[0, 1\]: no such limit, only abs_eta, compare"),
+        ({"extent": 5}, "must be two rising numbers"),
+        ({"pt": [5, 1]}, "must be two rising numbers"),
+        ({"pt": [0, float("nan")]}, "must be two rising numbers"),
+        ({"abs_eta": -1}, "must be a number above 0"),
+        ({"field": 0}, "must be a number but 0"),
+        ({"compare": "no"}, "must be true or false"),
+    ],
+)
+def test_limits_are_checked(good: Good, limits: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        parquet_source(good[0], limits=limits)

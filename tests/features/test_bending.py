@@ -13,6 +13,7 @@ from headsweep.errors import UserError
 from headsweep.features.bending import (
     SCALE,
     TrackHits,
+    bending_features,
     bending_hits,
     hit_residuals,
     line_distance,
@@ -109,13 +110,26 @@ def test_tracks_with_hardly_any_hits_have_residual_zero(plane: str, sizes: list[
 
 
 @pytest.mark.parametrize(
-    ("plane", "missing"), [("xy", "t"), ("xy", "y"), ("rz", "driftR"), ("rz", "stationIndex")]
+    ("plane", "missing"), [("xy", "y"), ("rz", "technology"), ("rz", "stationIndex")]
 )
 def test_a_missing_column_is_named(plane: str, missing: str) -> None:
     features = tuple(name for name in (*TUBES, "t") if name != missing)
     track_hits = select(np.zeros((3, len(features))), features=features)
     with pytest.raises(UserError, match=f"'{missing}'"):
         bending_hits(plane, track_hits)
+
+
+@pytest.mark.parametrize("plane", ["xy", "rz"])
+def test_without_a_column_to_replace_the_residual_is_added(plane: str) -> None:
+    rng = np.random.default_rng(0)
+    track_hits = select(rng.normal(1, 1, (5, 4)), features=("x", "w", "y", "z"))
+    x, y, z = track_hits.position()
+    points = np.stack([x, y] if plane == "xy" else [np.hypot(x, y), z], 1)
+    hits = bending_hits(plane, track_hits)
+    assert bending_features(plane, track_hits.features) == ("x", "w", "y", "z", "residual")
+    np.testing.assert_array_equal(hits[:, :4], track_hits.hits)
+    expected = np.arcsinh(svd_distance(points) / SCALE[plane])
+    np.testing.assert_allclose(hits[:, 4], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("slope", [-1.2, -0.3, 0.0, 0.07, 0.9])

@@ -18,6 +18,7 @@ from headsweep.backbone.truth import TruthBackbone
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, split_events
+from headsweep.events.gate import Limits
 from headsweep.features.analytic import Estimator
 from headsweep.features.bending import TrackHits, bending_hits
 from headsweep.features.cache import ColumnScale, Features, FeatureSet
@@ -281,9 +282,6 @@ def test_without_columns_for_a_reference_it_is_nan_and_says_so(
 
 
 def test_events_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
-    flat = ToySource(replace(toy_events(60), features=(*FEATURES[:-1], "slope")))
-    with pytest.raises(UserError, match=r"no 'eta'.*data\.source\.derived"):
-        build(flat, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
     with pytest.raises(DataError, match=r"split 'train'.*assignment_threshold=0\.99"):
         build(
             ToySource(toy_events(60)),
@@ -292,6 +290,31 @@ def test_events_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
             FeaturesConfig("document", 0.99),
             tmp_path,
         )
+
+
+def test_the_direction_of_hits_comes_from_columns_or_the_position(tmp_path: Path) -> None:
+    """Without eta it is computed; without a position too there is none, and none is needed."""
+    events = toy_events(60)
+    flat, wires = (*FEATURES[:-1], "slope"), ("u", "v", "w", *FEATURES[3:6], "sector", "slope")
+    axes = []
+    for i, names in enumerate((FEATURES, flat, wires)):
+        source = ToySource(replace(events, features=names))
+        built = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path / str(i))
+        axes.append(built.load("dev").axis)
+    np.testing.assert_array_equal(axes[1], axes[0])
+    assert np.isnan(axes[2]).all()
+
+
+def test_events_that_are_left_out_are_counted_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = toy_events(60)
+    twice = events.take(np.arange(63) % 60)
+    source = ToySource(replace(twice, ids=np.arange(63)))
+    built = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
+    assert built.meta.left_out == {"copies of other events": 3}
+    assert sum(built.meta.n_events.values()) == 60
+    assert "left out 3 copies of other events" in caplog.text
 
 
 def test_progress_rises_to_one(source: ToySource, tmp_path: Path) -> None:
@@ -394,5 +417,6 @@ def test_a_split_whose_selected_tracks_are_not_found_is_refused(tmp_path: Path) 
     events.tracks[events.track_offsets[:-1], 2] = 1.0
     n_high = (np.diff(events.track_offsets) - 1)[splits(events)["train"]].sum()
     cuts = SelectionConfig(min_pt=5.0)
+    source = ToySource(events, limits=Limits(compare=False))
     with pytest.raises(DataError, match=rf"split 'train': the backbone found 0 of {n_high} tracks"):
-        build(ToySource(events), OneQuery(), SPLIT, DOCUMENT, tmp_path, selection=cuts)
+        build(source, OneQuery(), SPLIT, DOCUMENT, tmp_path, selection=cuts)

@@ -8,6 +8,7 @@ import numpy as np
 
 from headsweep.config import SelectionConfig
 from headsweep.events.base import Events, derive
+from headsweep.events.gate import Limits
 from headsweep.identity import stable_hash
 
 FEATURES = ("x", "y", "z", "t", "r", "theta", "phi", "eta")
@@ -61,6 +62,7 @@ class ToySource:
     not_modelled: tuple[str, ...] = ("everything",)
     loads: list[Path] = field(default_factory=list)
     sample: "ToySource | None" = None
+    limits: Limits = field(default_factory=Limits)
 
     def key(self) -> str:
         return stable_hash([self.events.hits.tolist(), self.events.ids.tolist()])

@@ -25,6 +25,7 @@ from headsweep.backbone.transformer import (
 from headsweep.config import SplitConfig
 from headsweep.errors import UserError
 from headsweep.events.base import Events, Source, event_hashes, split_events
+from headsweep.events.gate import read_events
 
 BATCH = 64
 RATE = 3e-3
@@ -143,7 +144,7 @@ def train_checkpoint(
         DataError: The events cannot be used.
         UserError: The hit features lack a position.
     """
-    events = source.load(root)
+    events = read_events(source, root)
     indices = split_events(len(events), **asdict(split))
     train, val = events.take(indices["train"]), events.take(indices["val"])
     queries = int(np.diff(events.track_offsets).max())

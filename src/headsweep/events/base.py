@@ -1,10 +1,10 @@
 """Events in memory: the columnar ragged form that every data source gives."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,8 @@ class Events:
         hit_offsets: Hits of event e are rows ``hit_offsets[e]:hit_offsets[e + 1]``, int64 [E+1].
         tracks: True tracks, columns ``TRACK_COLUMNS``, float32 [T, 4].
         track_offsets: Tracks of event e, like ``hit_offsets``, int64 [E+1].
-        ids: Event numbers, unique, int64 [E].
+        ids: Event numbers, int64 [E]; unique once the events have passed ``gate.read_events``.
+        left_out: Number of events that were left out, by the reason (``events/gate.py``).
     """
 
     hits: NDArray[np.float32]
@@ -41,6 +42,7 @@ class Events:
     tracks: NDArray[np.float32]
     track_offsets: NDArray[np.int64]
     ids: NDArray[np.int64]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,6 +68,9 @@ class Events:
 
 class Source(Protocol):
     """Interface of a data set; each has one file and one YAML.
+
+    It may have ``limits`` besides, the units and ranges of its values (``gate.Limits``); without,
+    those for any detector hold. Events are read through ``gate.read_events``, which checks them.
 
     Attributes:
         plane: Bending plane: ``"rz"`` (toroid) or ``"xy"`` (solenoid).
@@ -175,6 +180,14 @@ def derive(
     return values[name]().astype(np.float32)
 
 
+def name_event(events: Events, row: int, offsets: NDArray[np.int64]) -> str:
+    """The event of a row of hits or tracks, in words; with its place where numbers repeat."""
+    place = int(np.searchsorted(offsets, row, side="right")) - 1
+    number = events.ids[place]
+    unique = np.count_nonzero(events.ids == number) == 1
+    return f"event {number}" if unique else f"event {number} (number {place} from 0 in the files)"
+
+
 def check_events(events: Events, where: str) -> Events:
     """Check events and return them unchanged.
 
@@ -183,13 +196,10 @@ def check_events(events: Events, where: str) -> Events:
         where: The file or folder, for the message.
 
     Raises:
-        DataError: A NaN or infinity, an event without tracks, a hit that points to no track,
+        DataError: Arrays whose shapes disagree, a NaN or infinity, a hit that points to no track,
             a charge other than +-1, or a pT that is not positive. Names event and column.
     """
-
-    def event_of(row: int, offsets: NDArray[np.int64]) -> int:
-        return int(events.ids[np.searchsorted(offsets, row, side="right") - 1])
-
+    _check_shapes(events, where)
     if len(events) == 0:
         raise DataError(f"{where}: no events")
     for values, names, offsets, kind in (
@@ -200,21 +210,17 @@ def check_events(events: Events, where: str) -> Events:
         if len(bad):
             row, column = (int(v) for v in bad[0])
             raise DataError(
-                f"{where}: event {event_of(row, offsets)}, {kind} column {names[column]!r}: "
+                f"{where}: {name_event(events, row, offsets)}, {kind} column {names[column]!r}: "
                 f"{values[row, column]} is not finite ({len(bad)} such values)"
             )
     n_tracks = np.diff(events.track_offsets)
-    if (n_tracks == 0).any():
-        first = int(events.ids[np.argmax(n_tracks == 0)])
-        raise DataError(
-            f"{where}: event {first} has no tracks ({(n_tracks == 0).sum()} such events)"
-        )
     limit = np.repeat(n_tracks, np.diff(events.hit_offsets))
     bad_link = (events.hit_track < -1) | (events.hit_track >= limit)
+    bad_link &= limit > 0  # events without tracks are left out as a whole
     if bad_link.any():
         row = int(np.argmax(bad_link))
         raise DataError(
-            f"{where}: event {event_of(row, events.hit_offsets)}: a hit belongs to track "
+            f"{where}: {name_event(events, row, events.hit_offsets)}: a hit belongs to track "
             f"{events.hit_track[row]}, but the event has {limit[row]} track rows"
         )
     for column, name, wrong in (
@@ -224,10 +230,36 @@ def check_events(events: Events, where: str) -> Events:
         if wrong.any():
             row = int(np.argmax(wrong))
             raise DataError(
-                f"{where}: event {event_of(row, events.track_offsets)}, track column {name!r}: "
+                f"{where}: {name_event(events, row, events.track_offsets)}, track column {name!r}: "
                 f"{events.tracks[row, column]} is not allowed"
             )
     return events
+
+
+def _check_shapes(events: Events, where: str) -> None:
+    """Refuse arrays that do not fit together, as a source of a user's own may give."""
+    counts = {"hits": len(events.hits), "tracks": len(events.tracks)}
+    shapes: dict[str, tuple[NDArray[Any], tuple[int, ...], str]] = {
+        "hits": (events.hits, (counts["hits"], len(events.features)), "f"),
+        "hit_track": (events.hit_track, (counts["hits"],), "i"),
+        "tracks": (events.tracks, (counts["tracks"], len(TRACK_COLUMNS)), "f"),
+        "hit_offsets": (events.hit_offsets, (len(events) + 1,), "i"),
+        "track_offsets": (events.track_offsets, (len(events) + 1,), "i"),
+        "ids": (events.ids, (len(events),), "i"),
+    }
+    for name, (array, shape, kind) in shapes.items():
+        if array.shape != shape or array.dtype.kind != kind:
+            raise DataError(
+                f"{where}: {name} is {array.dtype} {array.shape}, but must be "
+                f"{'float' if kind == 'f' else 'int'} {shape}"
+            )
+    for name, offsets in (("hits", events.hit_offsets), ("tracks", events.track_offsets)):
+        if offsets[0] != 0 or offsets[-1] != counts[name] or (np.diff(offsets) < 0).any():
+            raise DataError(
+                f"{where}: the offsets of the {name} must rise from 0 to {counts[name]}"
+            )
+    if len(set(events.features)) < len(events.features):
+        raise DataError(f"{where}: a hit feature appears twice: {', '.join(events.features)}")
 
 
 def split_events(

@@ -1,16 +1,19 @@
 """Source of events: a directory in the ATLAS-muon HDF5 layout (``hepattn_files.py``)."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError
 from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive, file_hash
+from headsweep.events.gate import NO_HITS, NO_TRACKS, Limits, describe
 from headsweep.events.hepattn_files import (
     FILE_INDEX,
     HIT_PREFIX,
@@ -37,6 +40,9 @@ DERIVED = ("r", "s", "theta", "phi", "eta")
 FEATURES = (*SCALES, *DERIVED)
 """The 23 features in memory, in their order; the derived ones are those of the Low edge."""
 
+LIMITS = Limits(extent=(1.0, 50.0), abs_eta=4.0, pt=(0.1, 10_000.0))
+"""Of a muon spectrometer of the size of ATLAS's; positions in m, pT in GeV."""
+
 LARGEST_LINK = 2**24
 """Above this a float32 truthLink may stand for more than one particle."""
 
@@ -47,7 +53,14 @@ class Hepattn:
     plane = "rz"
     not_modelled: Sequence[str] = ()
 
-    def __init__(self, path: str, pt_edges: Sequence[float], min_bin_tracks: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        pt_edges: Sequence[float],
+        min_bin_tracks: int,
+        limits: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.limits = LIMITS.changed(limits)
         self.path = Path(path)
         self.pt_edges: Sequence[float] = tuple(pt_edges)
         self.min_bin_tracks = min_bin_tracks
@@ -79,33 +92,40 @@ class Hepattn:
 def read_hepattn(folder: Path) -> Events:
     """Read all events of a directory, in the order of its index arrays.
 
+    Events without tracks are left out and counted. So are events with a track row that no hit
+    names: which row that is, the layout does not say.
+
     Returns:
         Events with the 23 ``FEATURES``; row k of an event's tracks is the particle with its k-th
-        smallest non-negative truthLink.
+        smallest non-negative truthLink. Event numbers are those of the files, 0 without any.
 
     Raises:
         DataError: A file or column is missing or damaged, shapes or indices disagree, a value is
-            not finite, an event has no tracks, or tracks and truthLinks do not match. Names file,
-            event and column.
+            not finite, or a truthLink has no track row. Names file, event and column.
     """
     parts, positions = [], []
     for path, position, chunk in read_chunks(folder):
-        parts.append(_to_events(chunk, path))
-        positions.append(position)
+        part, complete = _to_events(chunk, path)
+        parts.append(part)
+        positions.append(position[complete])
     if not parts:
         raise DataError(f"{folder}: no events")
     events = _concatenate(parts)
+    if len(events) == 0:
+        raise DataError(f"{folder}: no event is complete: {describe(events.left_out)}")
     order = np.argsort(np.concatenate(positions))
     if (np.diff(order) < 0).any():
-        events = events.take(order)
-    # Upstream may number events anew in each file; their position is always unique.
-    if len(np.unique(events.ids)) < len(events):
-        events = replace(events, ids=np.arange(len(events)))
+        events = replace(events.take(order), left_out=events.left_out)
     return events
 
 
-def _to_events(chunk: Chunk, path: Path) -> Events:
-    """Scale a chunk, derive features, turn truthLinks into track rows, and check the result."""
+def _to_events(chunk: Chunk, path: Path) -> tuple[Events, NDArray[np.int64]]:
+    """Scale a chunk, derive features, turn truthLinks into track rows, and check the result.
+
+    Returns:
+        The complete events, and their places in the chunk.
+    """
+    link, complete, left_out = _track_rows(chunk, path)
     scales = np.array(list(SCALES.values()), np.float32)
     with np.errstate(invalid="ignore"):  # what is not finite is reported below
         values = chunk.hits[:, : len(SCALES)] * scales
@@ -114,17 +134,25 @@ def _to_events(chunk: Chunk, path: Path) -> Events:
     events = Events(
         hits=np.concatenate([values, derived], axis=1),
         features=FEATURES,
-        hit_track=_track_rows(chunk, path),
+        hit_track=link,
         hit_offsets=chunk.hit_offsets,
         tracks=chunk.tracks[:, [TRACKS.index(name) for name in TRACK_COLUMNS]],
         track_offsets=chunk.track_offsets,
         ids=chunk.numbers,
     )
-    return check_events(events, str(path))
+    if left_out:
+        events = replace(events.take(complete), left_out=left_out)
+    return check_events(events, str(path)) if len(complete) else events, complete
 
 
-def _track_rows(chunk: Chunk, path: Path) -> NDArray[np.int32]:
-    """Rank of each hit's truthLink among the non-negative ones of its event, -1 for noise."""
+def _track_rows(
+    chunk: Chunk, path: Path
+) -> tuple[NDArray[np.int32], NDArray[np.int64], dict[str, int]]:
+    """Rank of each hit's truthLink among the non-negative ones of its event, -1 for noise.
+
+    Returns:
+        The ranks, the places of the complete events, and the number of the others by the reason.
+    """
     links = chunk.hits[:, HITS.index(LINK)]
     event = np.repeat(np.arange(len(chunk.numbers)), np.diff(chunk.hit_offsets))
     odd = ~(np.abs(links) <= LARGEST_LINK) | (links != np.round(links))
@@ -143,7 +171,8 @@ def _track_rows(chunk: Chunk, path: Path) -> NDArray[np.int32]:
     first = np.concatenate([[0], np.cumsum(linked)])
     result[true] = which - first[event[true]]
     n_tracks = np.diff(chunk.track_offsets)
-    wrong = (linked != n_tracks) & (n_tracks > 0)
+    empty, lonely = n_tracks == 0, (linked < n_tracks) & (n_tracks > 0)
+    wrong = (linked > n_tracks) & (n_tracks > 0)
     if wrong.any():
         bad = int(np.argmax(wrong))
         raise DataError(
@@ -151,7 +180,12 @@ def _track_rows(chunk: Chunk, path: Path) -> NDArray[np.int32]:
             f"{linked[bad]} particles, but 'tracks' has {n_tracks[bad]} rows "
             f"({wrong.sum()} such events)"
         )
-    return result
+    counts = {NO_TRACKS: int(empty.sum()), NO_HITS: int(lonely.sum())}
+    return (
+        result,
+        np.flatnonzero(~empty & ~lonely),
+        {reason: n for reason, n in counts.items() if n},
+    )
 
 
 def _concatenate(parts: Sequence[Events]) -> Events:
@@ -167,4 +201,5 @@ def _concatenate(parts: Sequence[Events]) -> Events:
         tracks=np.concatenate([part.tracks for part in parts]),
         track_offsets=joined("track_offsets"),
         ids=np.concatenate([part.ids for part in parts]),
+        left_out=dict(sum((Counter(part.left_out) for part in parts), Counter[str]())),
     )

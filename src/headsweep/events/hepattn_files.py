@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from headsweep.errors import DataError
+from headsweep.errors import DataError, reading
 
 HIT_PREFIX, TRACK_PREFIX = "spacePoint_", "truthMuon_"
 LINK = "truthLink"
@@ -52,6 +52,12 @@ DATASETS = {
     "tracks": (3, "iuf"),
 }
 """Of each HDF5 file: dimensions and kinds of number."""
+OPTIONAL = ("event_numbers",)
+"""Upstream's reader does without them; all numbers are then 0."""
+DENSEST = 2000
+"""More bytes than a compressed byte can hold (gzip: 1032); a shape that needs more is damage."""
+MOST_ROWS = 2**40
+"""More rows than any file has."""
 PACKED: dict[str, Any] = {"compression": "lzf", "shuffle": True, "fletcher32": True}
 SLAB = 128
 """Events that HDF5 packs together."""
@@ -164,10 +170,10 @@ def read_chunks(folder: Path) -> Iterator[tuple[Path, NDArray[np.int64], Chunk]]
 
 def _read_metadata(folder: Path) -> dict[str, Any]:
     path = folder / METADATA
-    try:
+    if not path.is_file():
+        raise DataError(f"{path}: cannot be read (no such file); is this the data's folder?")
+    with reading(path, "it must be the YAML of the layout", DataError):
         metadata = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
     if not isinstance(metadata, dict):
         raise DataError(f"{path}: must be a mapping with hit_features, track_features, ...")
     return metadata
@@ -177,12 +183,20 @@ def _chunk_files(folder: Path, metadata: dict[str, Any]) -> list[Path]:
     where = f"{folder / METADATA}: event_mapping.chunk_summary"
     try:
         names = [Path(entry["h5_file"]) for entry in metadata["event_mapping"]["chunk_summary"]]
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise DataError(f"{where} must list entries with an h5_file") from error
     for name in names:
         if name.is_absolute() or ".." in name.parts:
             raise DataError(f"{where}: h5_file {str(name)!r} must be inside the directory")
-    return [folder / name for name in names]
+    paths = [folder / name for name in names]
+    places = [path.resolve() for path in paths]
+    for index, path in enumerate(paths):
+        if places[index] in places[:index]:
+            raise DataError(
+                f"{where}: {path.name} is listed more than once; training and evaluation would "
+                "share its events"
+            )
+    return paths
 
 
 @dataclass(frozen=True)
@@ -206,16 +220,20 @@ def _columns(
 
 
 def _read_index(path: Path) -> NDArray[np.int64]:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+    if not path.is_file():
+        raise DataError(f"{path}: cannot be read (no such file)")
+    with reading(path, "it is truncated or damaged: write the folder again", DataError):
+        values = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: checks the length first
+        whole = isinstance(values, np.memmap) and values.offset + values.nbytes
     if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "iu":
         raise DataError(f"{path}: must be a one-dimensional array of integers")
-    if (values < 0).any():
-        entry = int(np.argmax(values < 0))
-        raise DataError(f"{path}: entry {entry} is {values[entry]}, must be 0 at least")
-    return values.astype(np.int64)
+    if whole != path.stat().st_size:
+        raise DataError(f"{path}: cannot be read (its header does not fit its length)")
+    wrong = (values < 0) | (values > MOST_ROWS)
+    if wrong.any():
+        entry = int(np.argmax(wrong))
+        raise DataError(f"{path}: entry {entry} is {values[entry]}, must be 0 at least, a place")
+    return np.array(values, np.int64)
 
 
 def _check_range(values: NDArray[np.int64], limit: int, where: str, what: str) -> None:
@@ -237,22 +255,33 @@ def _read_chunk(path: Path, rows: NDArray[np.int64], hits: _Columns, tracks: _Co
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read all ``DATASETS`` of a file and check their dimensions and kinds of number."""
-    try:
-        with h5py.File(path, "r") as file:
-            arrays = {name: np.asarray(file[name][()]) for name in DATASETS if name in file}
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        # HDF5 reports damage as any of these, depending on where it is.
-        raise DataError(f"{path}: missing, truncated or damaged ({error})") from error
-    for name, (ndim, kinds) in DATASETS.items():
-        if name not in arrays:
-            raise DataError(f"{path}: dataset {name!r} is missing")
-        array = arrays[name]
-        if array.ndim != ndim or array.dtype.kind not in kinds:
-            raise DataError(
-                f"{path}: dataset {name!r} must have {ndim} dimensions and "
-                f"{'numbers' if 'f' in kinds else 'integers'}, but is {array.dtype} {array.shape}"
-            )
+    """Read all ``DATASETS`` of a file; what they declare is checked before memory is taken."""
+    if not path.is_file():
+        raise DataError(f"{path}: missing, but {METADATA} names it")
+    mend = "truncated or damaged: write it again"
+    with reading(path, mend, DataError), h5py.File(path, "r") as file:
+        found = {name: file[name] for name in DATASETS if name in file}
+        for name, (ndim, kinds) in DATASETS.items():
+            if name not in found:
+                if name in OPTIONAL:
+                    continue
+                raise DataError(f"{path}: dataset {name!r} is missing")
+            array = found[name]
+            if not isinstance(array, h5py.Dataset):
+                raise DataError(f"{path}: {name!r} must be a dataset")
+            if array.ndim != ndim or array.dtype.kind not in kinds:
+                raise DataError(
+                    f"{path}: dataset {name!r} must have {ndim} dimensions and "
+                    f"{'numbers' if 'f' in kinds else 'integers'}, but is {array.dtype} "
+                    f"{array.shape}"
+                )
+            if array.nbytes > DENSEST * array.id.get_storage_size() + 2**20:
+                raise DataError(
+                    f"{path}: dataset {name!r} declares the shape {array.shape}, but only "
+                    f"{array.id.get_storage_size():,} bytes are stored; {mend}"
+                )
+        arrays = {name: np.asarray(array[()]) for name, array in found.items()}
+    arrays.setdefault("event_numbers", np.zeros(len(arrays["num_hits"]), np.int64))
     return arrays
 
 
@@ -267,7 +296,7 @@ def _check_padded(
     """Check that a padded dataset [E, M, F], its counts [E] and its F names agree."""
     if not n_events == len(values) == len(counts):
         raise DataError(
-            f"{path}: {n_events} event_numbers, but {len(values)} rows in {kind!r} and "
+            f"{path}: {n_events} events, but {len(values)} rows in {kind!r} and "
             f"{len(counts)} in 'num_{kind}'"
         )
     if values.shape[2] != len(names):

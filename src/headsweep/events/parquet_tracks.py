@@ -9,15 +9,16 @@ A folder with two files, in any row order and with any numbering of events and p
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from headsweep.errors import DataError, UserError
+from headsweep.errors import DataError, UserError, reading
 from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive, file_hash
+from headsweep.events.gate import Limits
 from headsweep.identity import stable_hash
 
 HITS_FILE, PARTICLES_FILE = "hits.parquet", "particles.parquet"
@@ -34,10 +35,12 @@ class ParquetTracks:
         features: Hit columns to read, in order.
         scales: Factor on reading by column; 1 where not named. Positions must come out in m.
         derived: Features computed from the scaled position: r, s, theta, phi, eta.
-        position: The three of ``features`` that hold x, y, z; ``Events`` calls them x, y, z.
+        position: The three of ``features`` that hold x, y, z; ``Events`` calls them x, y, z. None
+            of the three may be there: hits of wires and planes have no position.
         plane: Bending plane, ``"xy"`` or ``"rz"``.
         pt_edges: Quoted pT bins in GeV.
         min_bin_tracks: A bin with fewer tracks never gets a verdict.
+        limits: What differs from the ranges of any detector, see ``gate.Limits``.
 
     Raises:
         UserError: The arguments contradict each other.
@@ -55,21 +58,30 @@ class ParquetTracks:
         plane: str,
         pt_edges: Sequence[float],
         min_bin_tracks: int,
+        limits: Mapping[str, Any] | None = None,
     ) -> None:
+        self.limits = Limits().changed(limits)
+        if tuple(position) == XYZ and not set(position) & set(features):
+            position = ()
         for key, names in (("scales", scales), ("position", position)):
             unknown = [name for name in names if name not in features]
             if unknown:
                 raise UserError(
                     f"data.source.{key}: {unknown[0]!r} is not among data.source.features"
                 )
-        if len(position) != 3:
+        if len(position) not in (0, 3):
             raise UserError(f"data.source.position={list(position)}: must name three columns")
+        if derived and not position:
+            raise UserError(
+                f"data.source.derived={list(derived)}: is computed from x, y and z, which are not "
+                "among data.source.features; data.source.position names columns in their place"
+            )
         for name in derived:
             try:
                 derive(name, *np.zeros((3, 0), np.float32))
             except UserError as error:
                 raise DataError(f"{path}: data.source.derived: {error}") from None
-        renamed = dict(zip(position, XYZ, strict=True))
+        renamed = dict(zip(position, XYZ, strict=bool(position)))
         self.names = (*(renamed.get(name, name) for name in features), *derived)
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
@@ -139,15 +151,20 @@ class ParquetTracks:
 def _read(file: Path, names: Sequence[str]) -> pa.Table:
     """Read the columns ``event``, ``particle`` and ``names`` of one file."""
     wanted = ["event", "particle", *names]
-    try:
-        with pq.ParquetFile(file) as parquet:
-            present = parquet.schema_arrow.names
-            missing = [name for name in wanted if name not in present]
-            if not missing:
-                return parquet.read(columns=wanted)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{file}: not a readable Parquet file ({error})") from error
-    raise DataError(f"{file}: no column {missing[0]!r}; it has {', '.join(present)}")
+    if not file.is_file():
+        raise DataError(f"{file}: missing; is data.source.path the folder with both Parquet files?")
+    with (
+        reading(file, "it must be a whole Parquet file", DataError),
+        pq.ParquetFile(file, page_checksum_verification=True) as parquet,
+    ):
+        present = parquet.schema_arrow.names
+        for name in wanted:
+            if present.count(name) != 1:
+                what = "more than one column" if name in present else "no column"
+                raise DataError(f"{file}: {what} {name!r}; it has {', '.join(present)}")
+        table = parquet.read(columns=wanted)
+        table.validate(full=True)
+        return table
 
 
 def _integers(file: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
@@ -164,12 +181,17 @@ def _integers(file: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
 
 
 def _floats(file: Path, table: pa.Table, name: str, scale: float) -> NDArray[np.float32]:
-    """One column times its scale; an empty value becomes NaN, which ``check_events`` refuses."""
+    """One column times its scale; an empty value becomes NaN, which ``check_events`` refuses.
+
+    Half floats and small integers are scaled as float32 at least: their own range would not do.
+    """
     column = table.column(name)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise DataError(f"{file}: column {name!r} holds {column.type}; it must be numbers")
+    values = column.to_numpy()
     with np.errstate(over="ignore"):
-        return np.asarray(column.to_numpy() * float(scale), dtype=np.float32)
+        scaled = values.astype(np.promote_types(values.dtype, np.float32)) * float(scale)
+        return np.asarray(scaled, dtype=np.float32)
 
 
 def _check_particles(file: Path, event: NDArray[np.int64], particle: NDArray[np.int64]) -> None:

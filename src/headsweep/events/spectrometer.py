@@ -10,9 +10,16 @@ import numpy as np
 from headsweep.config import TEST_SEED
 from headsweep.errors import DataError
 from headsweep.events.base import Events
+from headsweep.events.gate import Limits
 from headsweep.events.hepattn import read_hepattn
 from headsweep.events.hepattn_files import write_hepattn
-from headsweep.events.simulation import SIMULATION_VERSION, event_numbers, simulate_chunks
+from headsweep.events.simulation import (
+    MAX_ETA,
+    PT_GEV,
+    SIMULATION_VERSION,
+    event_numbers,
+    simulate_chunks,
+)
 from headsweep.files import atomic_dir, cache_folder, check_seal, locked, seal
 
 TEST_EVENTS = 10_000
@@ -30,6 +37,7 @@ class Spectrometer:
     """
 
     plane = "rz"
+    limits = Limits(extent=(10.0, 25.0), abs_eta=MAX_ETA, pt=PT_GEV, field=-0.07)
     pt_edges: Sequence[float] = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
     min_bin_tracks = 200
     not_modelled: Sequence[str] = ("alignment", "pile-up tracks", "punch-through", "the solenoid")

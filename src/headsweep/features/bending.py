@@ -15,6 +15,7 @@ Positions are in m: columns ``globEdgeLowX``, ``globEdgeLowY``, ``globEdgeLowZ``
 drift tubes) and ``stationIndex``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -22,12 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import UserError
-from headsweep.events.base import Floats
+from headsweep.events.base import Events, Floats, derive, ragged_rows
+from headsweep.events.gate import position_columns
+from headsweep.events.selection import true_hits
 
 Integers = NDArray[np.int64]
 
 REPLACED = {"rz": "driftR", "xy": "t"}
-"""Hit column that the residual replaces, by bending plane."""
+"""Hit column that the residual replaces, by bending plane; without it the residual is added."""
+
+RESIDUAL = "residual"
+"""Name of the column that holds it."""
 
 SCALE = {"rz": 0.3e-3, "xy": 0.1e-3}
 """Residual in m at which the feature turns from linear to logarithmic, by bending plane."""
@@ -82,6 +88,17 @@ class TrackHits:
         """One feature, float64 [H]; errors as for ``index``."""
         return self.hits[:, self.index(name)].astype(np.float64)
 
+    def directions(self) -> tuple[Floats, Floats] | None:
+        """Eta and phi of each hit, float64 [H]: columns, or of the position; None without both."""
+        found = []
+        for name in ("eta", "phi"):
+            if name in self.features:
+                found.append(self.column(name))
+            elif position_columns(self.features):
+                axes = (axis.astype(np.float32) for axis in self.position())
+                found.append(derive(name, *axes).astype(np.float64))
+        return (found[0], found[1]) if len(found) == 2 else None
+
     def position(self) -> tuple[Floats, Floats, Floats]:
         """x, y and z of each hit in m, float64 [H] each."""
         stem = "globEdgeLow" if "globEdgeLowX" in self.features else ""
@@ -93,41 +110,61 @@ class TrackHits:
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
 
+def hits_of_tracks(events: Events, tracks: NDArray[np.int64]) -> TrackHits:
+    """True hits of the given tracks, which are rows of ``Events.tracks``."""
+    hits, track = true_hits(events)
+    counts = np.bincount(track, minlength=len(events.tracks))
+    by_track = hits[np.argsort(track, kind="stable")]
+    rows, offsets = ragged_rows(np.concatenate([[0], np.cumsum(counts)]), tracks)
+    return TrackHits(events.hits[by_track[rows]], events.features, offsets)
+
+
+def bending_features(plane: str, features: Sequence[str]) -> tuple[str, ...]:
+    """Names of the columns of ``bending_hits``."""
+    if REPLACED[plane] not in features:
+        return (*features, RESIDUAL)
+    return tuple(RESIDUAL if name == REPLACED[plane] else name for name in features)
+
+
 def bending_hits(plane: str, track_hits: TrackHits) -> NDArray[np.float32]:
-    """Replace column ``REPLACED[plane]`` of the hits by asinh(residual / ``SCALE[plane]``).
+    """Put asinh(residual / ``SCALE[plane]``) into the hits.
+
+    It replaces the column ``REPLACED[plane]``; without one it is the last.
 
     Args:
         plane: ``"rz"`` or ``"xy"``, the source's bending plane.
         track_hits: The assigned hits of each track.
 
     Returns:
-        float32 [H, F], a copy.
+        float32 [H, F], a copy, or [H, F + 1].
 
     Raises:
         UserError: A column that the plane needs is missing.
     """
-    hits = track_hits.hits.copy()
-    column = track_hits.index(REPLACED[plane])
-    hits[:, column] = np.arcsinh(hit_residuals(plane, track_hits) / SCALE[plane])
+    names = bending_features(plane, track_hits.features)
+    hits = np.zeros((len(track_hits.hits), len(names)), np.float32)
+    hits[:, : len(track_hits.features)] = track_hits.hits
+    hits[:, names.index(RESIDUAL)] = np.arcsinh(hit_residuals(plane, track_hits) / SCALE[plane])
     return hits
 
 
 def hit_residuals(plane: str, track_hits: TrackHits) -> Floats:
     """Signed distance of each hit to the straight line of its track, in m, float64 [H].
 
-    ``xy``: the line is the orthogonal least-squares line through all hits of the track.
+    The line is the orthogonal least-squares line through all hits of the track in the plane.
 
-    ``rz``: only drift tubes count. In each station (``stationIndex``) a segment is fitted and
-    every drift circle gets its side, see ``segments``. The line is the orthogonal
-    least-squares line through the points where the segments touch the circles, and the residual
+    ``rz`` with drift tubes (a column ``driftR``): only these count. In each station
+    (``stationIndex``) a segment is fitted and every drift circle gets its side, see ``segments``.
+    The line runs through the points where the segments touch the circles, and the residual
     is the distance of that point. A tube that its segment excludes takes the segment's centre
     instead, so that a delta ray or a stray hit does not move the line. Zero, which says
     "nothing measured", for trigger hits and for tubes of a station with fewer than
     ``FEWEST_TUBES``.
     """
-    if plane == "xy":
-        x, y, _ = track_hits.position()
-        return line_distance(x, y, track_hits.track(), len(track_hits))
+    if plane == "xy" or REPLACED["rz"] not in track_hits.features:
+        x, y, z = track_hits.position()
+        first, second = (x, y) if plane == "xy" else (np.hypot(x, y), z)
+        return line_distance(first, second, track_hits.track(), len(track_hits))
     found = segments(track_hits)
     result = np.zeros(len(track_hits.hits))
     result[found.tube] = line_distance(

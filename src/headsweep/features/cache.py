@@ -101,6 +101,7 @@ class Meta:
         not_modelled: Effects that the sample leaves out.
         selection: Cuts on true tracks; tracks that fail count in no figure but ``selected``.
         selected: Share of the true tracks that pass the cuts, by split.
+        left_out: Events of the source that no split has, by the reason (``events/gate.py``).
         n_events: Events with a track that passes the cuts, by split.
         n_tracks: Tracks that the backbone found, which are those in the cache, by split.
         efficiency: Share of the true tracks that were found, by split.
@@ -124,6 +125,7 @@ class Meta:
     not_modelled: list[str]
     selection: SelectionConfig
     selected: dict[str, float]
+    left_out: dict[str, int]
     n_events: dict[str, int]
     n_tracks: dict[str, int]
     efficiency: dict[str, float]

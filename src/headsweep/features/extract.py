@@ -12,9 +12,10 @@ from headsweep.backbone.base import Assignment, Backbone, Progress, assign, join
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, Source, ragged_rows, split_events
+from headsweep.events.gate import describe, place
 from headsweep.events.selection import selected, true_hits, words
 from headsweep.features.analytic import Estimator
-from headsweep.features.bending import REPLACED, TrackHits, bending_hits
+from headsweep.features.bending import TrackHits, bending_features, bending_hits, hits_of_tracks
 from headsweep.features.cache import (
     ColumnScale,
     Features,
@@ -22,11 +23,12 @@ from headsweep.features.cache import (
     Meta,
     save,
 )
+from headsweep.features.truth_check import load_events
 from headsweep.files import atomic_dir, cache_folder, locked
 from headsweep.identity import NUMERICS, stable_hash
 from headsweep.stats.bins import ABS_ETA
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 """Raised when the layout or the content of the cache changes; part of its key."""
 
 ALL_TRACKS = SelectionConfig()
@@ -109,7 +111,9 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     """Fill an empty folder with the arrays of every split and ``meta.json``."""
     source, backbone, features = recipe.source, recipe.backbone, recipe.features
     report("data", 0.0)
-    events = source.load(root)
+    events = load_events(source, root)
+    if events.left_out:
+        log.warning("%s: left out %s", place(source), describe(events.left_out))
     indices = split_events(len(events), **asdict(recipe.split))
     parts = {name: events.take(rows) for name, rows in indices.items() if len(rows)}
     refuse_seen(backbone, parts)
@@ -120,13 +124,13 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     n_tracks = {name: len(split) for name, split in splits.items()}
     correct = int(found["val"].correct.sum())
     n_true_hits = int(counted["val"][true_hits(parts["val"])[1]].sum())
-    replaced = REPLACED[source.plane] if bent else None
+    names = bending_features(source.plane, events.features) if bent else events.features
     meta = Meta(
         key=recipe.key(),
         data_key=source.key(),
         backbone_key=backbone.key(),
         features=features.name,
-        feature_names=["residual" if name == replaced else name for name in events.features],
+        feature_names=list(names),
         threshold=features.assignment_threshold,
         dim=backbone.dim,
         plane=source.plane,
@@ -135,6 +139,7 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
         not_modelled=list(source.not_modelled),
         selection=recipe.selection,
         selected={name: float(tracks.mean()) for name, tracks in counted.items()},
+        left_out=dict(events.left_out),
         n_events={name: count_events(part, counted[name]) for name, part in parts.items()},
         n_tracks=n_tracks,
         efficiency={name: n / int(counted[name].sum()) for name, n in n_tracks.items()},
@@ -282,15 +287,6 @@ def standardised(
     )
 
 
-def hits_of_tracks(events: Events, tracks: NDArray[np.int64]) -> TrackHits:
-    """True hits of the given tracks, which are rows of ``Events.tracks``."""
-    hits, track = true_hits(events)
-    counts = np.bincount(track, minlength=len(events.tracks))
-    by_track = hits[np.argsort(track, kind="stable")]
-    rows, offsets = ragged_rows(np.concatenate([[0], np.cumsum(counts)]), tracks)
-    return TrackHits(events.hits[by_track[rows]], events.features, offsets)
-
-
 def calibrate(plane: str, train: TrackHits, truth: NDArray[np.float32]) -> TrackFormula:
     """Calibrate the formula of a bending plane on true hits and truth of training tracks."""
     try:
@@ -307,14 +303,15 @@ def no_estimate(hits: TrackHits) -> NDArray[np.float32]:
 
 
 def _axis(track_hits: TrackHits, p: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean eta and circular mean phi of each track's hits, weighted by p, float32 [T, 2]."""
-    for name in ("eta", "phi"):
-        if name not in track_hits.features:
-            raise UserError(
-                f"the hit features have no {name!r}, from which the direction of a track follows; "
-                "add it to data.source.derived"
-            )
-    track, eta, phi = track_hits.track(), track_hits.column("eta"), track_hits.column("phi")
+    """Mean eta and circular mean phi of each track's hits, weighted by p, float32 [T, 2].
+
+    NaN where the hits have neither eta and phi nor a position.
+    """
+    found = track_hits.directions()
+    if found is None:
+        return np.full((len(track_hits), 2), np.nan, np.float32)
+    eta, phi = found
+    track = track_hits.track()
 
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.bincount(track, values * p, len(track_hits)).astype(np.float64)

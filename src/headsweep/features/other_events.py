@@ -11,7 +11,7 @@ from headsweep.backbone.base import Backbone, refuse_seen
 from headsweep.config import SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, Source, split_events
-from headsweep.features.bending import REPLACED, TrackHits, bending_hits
+from headsweep.features.bending import TrackHits, bending_features, bending_hits, hits_of_tracks
 from headsweep.features.cache import Features, FeatureSet, Meta, save
 from headsweep.features.extract import (
     TrackFormula,
@@ -19,11 +19,11 @@ from headsweep.features.extract import (
     count_by_abs_eta,
     count_events,
     find_tracks,
-    hits_of_tracks,
     no_estimate,
     select_tracks,
     standardised,
 )
+from headsweep.features.truth_check import load_events
 from headsweep.files import atomic_dir, locked
 
 log = logging.getLogger(__name__)
@@ -60,11 +60,11 @@ def build_test(
                 log.warning("building the test sample again: it is of another simulation")
             except DataError as error:
                 log.warning("building the test sample again: %s", error)
-        events = source.load(root)
+        events = load_events(source, root)
         train = events.take(split_events(len(events), **asdict(split))["train"])
         rows, truth = _rows(train, cache.load("train")), cache.load("train").truth
         formula = calibrate(cache.meta.plane, hits_of_tracks(train, rows), truth)
-        fresh = sample.load(root)
+        fresh = load_events(sample, root)
         refuse_seen(backbone, {"test": fresh})
         counted, frozen = _apply(cache.meta, backbone, fresh, formula)
         with atomic_dir(folder) as temporary:
@@ -72,6 +72,7 @@ def build_test(
                 cache.meta,
                 key=folder.name,
                 data_key=sample.key(),
+                left_out=dict(fresh.left_out),
                 selected={"test": float(counted.mean())},
                 n_events={"test": count_events(fresh, counted)},
                 n_tracks={"test": len(frozen)},
@@ -112,11 +113,11 @@ def _apply(
             f"trained on ({meta.backbone_key}); put that file back"
         )
     bent = meta.features == "bending"
-    names = [REPLACED[meta.plane] if n == "residual" else n for n in meta.feature_names]
-    if list(events.features) != names:
+    names = bending_features(meta.plane, events.features) if bent else events.features
+    if list(names) != meta.feature_names:
         raise UserError(
-            f"the events have the hit features {', '.join(events.features)}, "
-            f"but the head was trained on {', '.join(names)}"
+            f"the events have the hit features {', '.join(names)}, "
+            f"but the head was trained on {', '.join(meta.feature_names)}"
         )
     parts = {"other": events}
     counted = select_tracks(parts, meta.selection)

@@ -14,6 +14,7 @@ from headsweep.events.base import Source
 from headsweep.events.hepattn import Hepattn
 from headsweep.features import cache as features_cache
 from headsweep.features import other_events
+from headsweep.features.truth_check import load_events
 from headsweep.identity import stable_hash
 from headsweep.instantiate import make
 from headsweep.stats.metrics import Tracks
@@ -131,7 +132,7 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
     cache = features_cache.open_cache(root, about["cache_key"])
     train = cache.load("train")
     target = Target.fit(TargetConfig(**config["target"]), train.truth, train.axis)
-    events = _source_at(config["data"]["source"], data, cache.meta).load(root)
+    events = load_events(_source_at(config["data"]["source"], data, cache.meta), root)
     frozen = other_events.features_of_events(cache.meta, make(config["backbone"]), events)
     split = Split.of(frozen, target)
     population = _trained(job_folder, config, seeds, split, target, "head")

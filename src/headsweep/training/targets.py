@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.config import TargetConfig
+from headsweep.errors import UserError
 from headsweep.stats.metrics import Array, Tracks, wrap_phi
 
 MIN_PT = 0.1
@@ -71,6 +72,11 @@ class Target:
             truth: eta, phi, pt [GeV], q of the training tracks [T, 4].
             axis: eta and phi of the tracks' hits [T, 2], see ``features.cache.Features``.
         """
+        if config.relative and not np.isfinite(axis).all():
+            raise UserError(
+                "target.relative=true: the hits have neither a position nor eta and phi, so their "
+                "tracks have no direction; use target.relative=false"
+            )
         values = _values(config.name, config.relative, truth, axis)
         std = values.std(axis=0)
         return cls(

@@ -1,0 +1,253 @@
+"""The gate that the events of every source pass: physical ranges, whole events, each event once.
+
+A source reads; the gate decides what counts. It refuses what no detector can have measured, leaves
+out events that are incomplete or copies of others, and orders the rest by what they are, so that
+no split depends on the order of rows in a file.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headsweep.errors import DataError, UserError
+from headsweep.events.base import (
+    TRACK_COLUMNS,
+    Events,
+    Floats,
+    Source,
+    check_events,
+    event_hashes,
+    name_event,
+)
+
+NO_TRACKS = "without a true track"
+NO_HITS = "with a track row without hits"
+COPIES = "copies of other events"
+"""Why events are left out, the keys of ``Events.left_out``."""
+
+WILD = 1e6
+"""A value so many times the median of its column (zeros aside) is a fault, not a measurement."""
+
+TURN = 2 * math.pi * (1 + 1e-6)
+"""Largest |phi|: angles come in [-pi, pi) or [0, 2 pi), and a full turn may be rounded up."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Units and ranges of a source; the defaults fit any detector, a source narrows them.
+
+    Attributes:
+        extent: Distance from the origin along an axis, in m, between which the outermost hit lies.
+        abs_eta: Largest |eta| of a true track.
+        pt: Least and largest true pT in GeV.
+        field: Field that bends the tracks, in T, positive where positive charge turns right, as
+            ``headsweep data inspect`` measures it; None if that is not to be compared. Of a toroid
+            only the sign is.
+        compare: Compare truth with hits: tracks come from near the origin.
+    """
+
+    extent: tuple[float, float] = (0.01, 100.0)
+    abs_eta: float = 7.0
+    pt: tuple[float, float] = (0.01, 10_000.0)
+    field: float | None = None
+    compare: bool = True
+
+    @classmethod
+    def of(cls, source: Source) -> "Limits":
+        """The limits of a source; those for any detector if a user's own source has none."""
+        limits = getattr(source, "limits", None)
+        return limits if isinstance(limits, Limits) else cls()
+
+    def changed(self, changes: Mapping[str, Any] | None) -> "Limits":
+        """The same with the values of ``data.source.limits``.
+
+        Raises:
+            UserError: A key is unknown, or a value is no number or no rising pair.
+        """
+        known = {f.name for f in fields(self)}
+        values: dict[str, Any] = {}
+        for key, value in (changes or {}).items():
+            where = f"data.source.limits.{key}={value}"
+            if key not in known:
+                raise UserError(f"{where}: no such limit, only {', '.join(sorted(known))}")
+            if key == "compare":
+                ok, must = isinstance(value, bool), "true or false"
+            elif key in ("extent", "pt"):
+                value = tuple(value) if isinstance(value, list | tuple) else ()
+                ok = len(value) == 2 and all(map(_number, value)) and 0 <= value[0] < value[1]
+                must = "two rising numbers, such as [0.1, 1000]"
+            elif key == "field":
+                ok, must = value is None or (_number(value) and value != 0), "a number but 0, null"
+            else:
+                ok, must = _number(value) and value > 0, "a number above 0"
+            if not ok:
+                raise UserError(f"{where}: must be {must}")
+            values[key] = value
+        return replace(self, **values)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def read_events(source: Source, root: Path) -> Events:
+    """Read the events of a source through the gate.
+
+    phi comes in [-pi, pi]. Events are in the order of their numbers, those with one number in the
+    order of their content; numbers that repeat are replaced by 0, 1, ...
+
+    Args:
+        source: Ours, or a user's own.
+        root: The folder of all output.
+
+    Raises:
+        DataError: A value is impossible, or no event is left; names source, event and column.
+    """
+    where = place(source)
+    events = source.load(root)
+    with np.errstate(over="ignore"):  # an infinity is refused below, with event and column
+        hits, tracks = (v.astype(np.float32, copy=False) for v in (events.hits, events.tracks))
+    events = check_events(replace(events, hits=hits, tracks=tracks), where)
+    whole = np.diff(events.track_offsets) > 0
+    events = _only(events, whole, NO_TRACKS)
+    if len(events) == 0:
+        raise DataError(f"{where}: no event is complete: {describe(events.left_out)}")
+    _check_ranges(events, Limits.of(source), where)
+    return _in_order(_wrapped(events))
+
+
+def place(source: Source) -> str:
+    """Where the events of a source come from, for messages."""
+    return str(getattr(source, "path", type(source).__name__))
+
+
+def describe(left_out: Mapping[str, int]) -> str:
+    """What was left out, in words; empty for nothing."""
+    return ", ".join(f"{n:,} {reason}" for reason, n in left_out.items() if n)
+
+
+def _only(events: Events, kept: NDArray[np.bool_], reason: str) -> Events:
+    """The events of a mask; the others are counted under a reason."""
+    if kept.all():
+        return events
+    left_out = {**events.left_out}
+    left_out[reason] = left_out.get(reason, 0) + int(np.count_nonzero(~kept))
+    return replace(events.take(np.flatnonzero(kept)), left_out=left_out)
+
+
+def _wrapped(events: Events) -> Events:
+    """The same with phi in [-pi, pi]; values that lie there already keep their bits."""
+    phi = events.tracks[:, TRACK_COLUMNS.index("phi")]
+    beyond = np.abs(phi) > np.float32(math.pi)
+    if not beyond.any():
+        return events
+    tracks = events.tracks.copy()
+    turned = phi[beyond].astype(np.float64)
+    tracks[beyond, TRACK_COLUMNS.index("phi")] = np.arctan2(np.sin(turned), np.cos(turned))
+    return replace(events, tracks=tracks)
+
+
+def _in_order(events: Events) -> Events:
+    """Each event once, by its content, in the order of number and content."""
+    hashes = event_hashes(events)
+    order = np.lexsort((hashes, events.ids))
+    # The copy with the lowest number stays, wherever it is in the files.
+    first = np.zeros(len(events), bool)
+    first[order[np.unique(hashes[order], return_index=True)[1]]] = True
+    if not first.all() or (np.diff(order) < 0).any():
+        left_out = _only(events, first, COPIES).left_out
+        events = replace(events.take(order[first[order]]), left_out=left_out)
+    if len(np.unique(events.ids)) < len(events):
+        events = replace(events, ids=np.arange(len(events)))
+    return events
+
+
+def _check_ranges(events: Events, limits: Limits, where: str) -> None:
+    """Refuse a value outside of the limits, by event and column."""
+    truth = dict(zip(TRACK_COLUMNS, events.tracks.T.astype(np.float64), strict=True))
+    for name, low, high, hint in (
+        ("phi", -TURN, TURN, _degrees(truth["phi"])),
+        ("eta", -limits.abs_eta, limits.abs_eta, ""),
+        ("pt", *limits.pt, _momentum_unit(truth["pt"], limits.pt)),
+    ):
+        _refuse(events, truth[name], low, high, f"track column {name!r}", where, hint)
+    _check_positions(events, limits.extent, where)
+    for column, name in enumerate(events.features):
+        size = np.abs(events.hits[:, column])
+        usual = float(np.median(size[size > 0])) if size.any() else 0.0
+        high = WILD * usual
+        if size.max(initial=0) > high:
+            hint = f"the median of its size is {usual:.3g}"
+            values = events.hits[:, column]
+            _refuse(events, values, -high, high, f"hit column {name!r}", where, hint)
+
+
+def _check_positions(events: Events, extent: tuple[float, float], where: str) -> None:
+    """Refuse hits outside of the detector, and a detector that is far too small."""
+    low, high = extent
+    names = [name for columns in position_columns(events.features) for name in columns]
+    farthest = 0.0
+    for name in names:
+        values = events.column(name)
+        hint = f"hits lie within {high:g} m of the origin, see data.source.limits.extent"
+        if np.quantile(np.abs(values), 0.5) > high:
+            hint = f"positions look like mm where m are expected; {hint}"
+        _refuse(events, values, -high, high, f"hit column {name!r}", where, hint)
+        farthest = max(farthest, float(np.abs(values).max()))
+    if 0 < farthest < low:
+        raise DataError(
+            f"{where}: hit columns {', '.join(names[:3])}: no hit is farther than "
+            f"{farthest:.3g} m from the origin along an axis, but at least {low:g} m are expected: "
+            "positions look a thousandfold too small; they must come out in m "
+            "(data.source.limits.extent holds the range)"
+        )
+
+
+def _refuse(
+    events: Events,
+    values: NDArray[Any],
+    low: float,
+    high: float,
+    column: str,
+    where: str,
+    hint: str,
+) -> None:
+    wrong = (values < low) | (values > high)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        offsets = events.hit_offsets if column.startswith("hit") else events.track_offsets
+        event = name_event(events, row, offsets)
+        unit = {"'pt'": " GeV", "'phi'": " rad"}.get(column.split()[-1], "")
+        raise DataError(
+            f"{where}: {event}, {column}: {values[row]:g} is outside of {low:.4g} to {high:.4g}"
+            f"{unit} ({np.count_nonzero(wrong)} such values){hint and '; ' + hint}"
+        )
+
+
+def _degrees(phi: Floats) -> str:
+    """Hint that a column looks like degrees; empty if it does not."""
+    outside = np.abs(phi) > TURN
+    looks = np.mean(outside) > 0.5 and np.abs(phi).max() <= 361
+    return "phi looks like degrees; it must be in radians" if looks else ""
+
+
+def _momentum_unit(pt: Floats, limits: tuple[float, float]) -> str:
+    """Hint that pT has another unit, if most of it then lies within the limits."""
+    middle = float(np.median(pt)) if len(pt) else 0.0
+    if middle > limits[1] / 10 and limits[0] <= middle / 1000 <= limits[1]:
+        return "pT looks like MeV; it must be in GeV"
+    if middle < 10 * limits[0]:
+        return "pT looks like TeV or like 1/pT; it must be pT in GeV"
+    return "data.source.limits.pt holds the range"
+
+
+def position_columns(features: tuple[str, ...]) -> list[tuple[str, str, str]]:
+    """Columns x, y, z of each point of a hit; a wire has two points, a bare channel none."""
+    points = [(f"globEdge{end}X", f"globEdge{end}Y", f"globEdge{end}Z") for end in ("Low", "High")]
+    points.append(("x", "y", "z"))
+    return [columns for columns in points if set(columns) <= set(features)]

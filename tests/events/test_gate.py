@@ -1,0 +1,164 @@
+"""The gate: each event once and whole, in an order that no file decides, and values in range."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from headsweep.errors import DataError
+from headsweep.events.base import Events, event_hashes, split_events
+from headsweep.events.gate import COPIES, NO_TRACKS, Limits, describe, place, read_events
+from headsweep.events.hepattn import Hepattn
+from headsweep.events.hepattn_files import FILE_INDEX, METADATA, ROW_INDEX, write_hepattn
+from headsweep.events.simulation import simulate_chunks
+from headsweep.events.spectrometer import Spectrometer
+from helpers.toy_events import FEATURES, ToySource, toy_events
+
+ROOT = Path("unused")
+
+
+def read(events: Events) -> Events:
+    return read_events(ToySource(events), ROOT)
+
+
+def hashes_of_splits(events: Events) -> dict[str, set[int]]:
+    parts = split_events(len(events), val=0.2, dev=0.2, test=0.2, seed=5)
+    return {name: set(event_hashes(events.take(rows)).tolist()) for name, rows in parts.items()}
+
+
+def test_events_in_order_pass_as_they_are() -> None:
+    """So the splits of a source whose numbers rise are those of its rows."""
+    events = toy_events(40)
+    found = read(events)
+    for name in ("hits", "hit_track", "hit_offsets", "tracks", "track_offsets", "ids"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(events, name))
+    assert found.left_out == {}
+
+
+@pytest.mark.parametrize("numbers", ["own", "repeated", "none"])
+def test_no_split_depends_on_the_order_of_rows(numbers: str) -> None:
+    events = toy_events(50)
+    ids = {"own": events.ids, "repeated": np.arange(50) % 7, "none": np.zeros(50, np.int64)}
+    events = replace(events, ids=ids[numbers])
+    order = np.random.default_rng(2).permutation(50)
+    first, second = read(events), read(events.take(order))
+    np.testing.assert_array_equal(first.hits, second.hits)
+    np.testing.assert_array_equal(first.ids, second.ids)
+    assert len(np.unique(first.ids)) == 50
+    assert hashes_of_splits(first) == hashes_of_splits(second)
+
+
+@pytest.mark.parametrize("renumbered", [False, True])
+def test_copies_are_left_out_and_leave_every_split_as_it_was(renumbered: bool) -> None:
+    """Where the copies stand, and which numbers they have, changes no split."""
+    events = toy_events(50)
+    rows = np.random.default_rng(4).permutation(np.concatenate([np.arange(50), np.arange(9, 21)]))
+    ids = events.ids[rows].copy()
+    if renumbered:  # the copy with the lowest number stays
+        second = np.setdiff1d(np.arange(62), np.unique(rows, return_index=True)[1])
+        ids[second] += 5000
+    found = read(replace(events.take(rows), ids=ids))
+    assert found.left_out == {COPIES: 12}
+    np.testing.assert_array_equal(found.hits, read(events).hits)
+    assert hashes_of_splits(found) == hashes_of_splits(events)
+
+
+def test_a_file_copied_under_another_name_shares_no_event(tmp_path: Path) -> None:
+    """The copy has other event numbers, and the folder names both files."""
+    write_hepattn(tmp_path, simulate_chunks(30, 2))
+    content = (tmp_path / "events_000.h5").read_bytes()
+    (tmp_path / "other.h5").write_bytes(content)
+    with h5py.File(tmp_path / "other.h5", "r+") as file:
+        numbers = file["event_numbers"][()] + 1000
+        del file["event_numbers"]
+        file["event_numbers"] = numbers
+    metadata = yaml.safe_load((tmp_path / METADATA).read_text())
+    metadata["event_mapping"]["chunk_summary"].append({"h5_file": "other.h5"})
+    (tmp_path / METADATA).write_text(yaml.safe_dump(metadata))
+    for name, values in ((FILE_INDEX, np.repeat([0, 1], 30)), (ROW_INDEX, np.tile(range(30), 2))):
+        np.save(tmp_path / name, values)
+    found = read_events(Hepattn(str(tmp_path), [5.0, 20.0], 50), tmp_path)
+    assert len(found) == 30
+    assert found.left_out == {COPIES: 30}
+    assert describe(found.left_out) == "30 copies of other events"
+
+
+def test_the_default_simulation_keeps_its_rows(tmp_path: Path) -> None:
+    source = Spectrometer(events=60, seed=1)
+    np.testing.assert_array_equal(read_events(source, tmp_path).hits, source.load(tmp_path).hits)
+
+
+def without_tracks(events: Events, event: int) -> Events:
+    rows = np.delete(np.arange(len(events)), event)
+    lengths = np.diff(events.track_offsets)
+    lengths[event] = 0
+    tracks = events.take(rows).tracks
+    return replace(events, tracks=tracks, track_offsets=np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def test_events_without_a_track_are_left_out_and_counted() -> None:
+    events = toy_events(30)
+    found = read(without_tracks(events, 4))
+    assert found.left_out == {NO_TRACKS: 1}
+    np.testing.assert_array_equal(found.ids, np.delete(events.ids, 4))
+    only = without_tracks(events.take(np.array([4])), 0)
+    with pytest.raises(DataError, match="ToySource: no event is complete: 1 without a true track"):
+        read(only)
+
+
+def changed(name: str, column: int, change: NDArray[np.float64] | float, row: int = 40) -> Events:
+    events = toy_events(40)
+    values = getattr(events, name).copy()
+    values[row, column] = change
+    return replace(events, **{name: values})
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value", "said"),
+    [
+        ("tracks", 0, 7.5, r"track column 'eta': 7\.5 is outside of -7 to 7"),
+        ("tracks", 1, 6.4, r"track column 'phi': 6\.4 is outside of -6\.283 to 6\.283 rad"),
+        ("tracks", 2, 2e4, r"track column 'pt': 20000 is outside of 0\.01 to 1e\+04 GeV"),
+        ("tracks", 2, -1.0, r"track column 'pt': -1\.0 is not allowed"),
+        ("hits", FEATURES.index("z"), 101.0, r"hit column 'z': 101 is outside of -100 to 100"),
+        ("hits", FEATURES.index("t"), 1e30, r"hit column 't': 1e\+30 is outside.*the median"),
+        ("hits", FEATURES.index("t"), -1e9, r"hit column 't': -1e\+09 is outside"),
+    ],
+)
+def test_one_wild_value_is_named_with_its_event(
+    name: str, column: int, value: float, said: str
+) -> None:
+    events = changed(name, column, value)
+    offsets = events.hit_offsets if name == "hits" else events.track_offsets
+    number = events.ids[np.searchsorted(offsets, 40, side="right") - 1]
+    with pytest.raises(DataError, match=f"ToySource: event {number}, {said}"):
+        read(events)
+
+
+def test_where_numbers_repeat_the_place_is_said() -> None:
+    events = changed("tracks", 0, 7.5)
+    place = np.searchsorted(events.track_offsets, 40, side="right") - 1
+    with pytest.raises(DataError, match=rf"event 3 \(number {place} from 0 in the files\)"):
+        read(replace(events, ids=np.full(40, 3)))
+
+
+def test_a_source_of_a_users_own_may_give_doubles() -> None:
+    events = toy_events(20)
+    found = read(replace(events, hits=events.hits.astype(np.float64)))
+    assert found.hits.dtype == np.float32
+    huge = events.hits.astype(np.float64)
+    huge[0, 0] = 1e300
+    with pytest.raises(DataError, match="hit column 'x': inf is not finite"):
+        read(replace(events, hits=huge))
+
+
+def test_limits_are_the_sources_own_or_those_of_any_detector() -> None:
+    assert Limits.of(ToySource(toy_events(3))) == Limits()
+    assert Limits.of(Spectrometer(20, 1)).abs_eta == 2.7
+    narrow = Limits().changed({"extent": [1, 2], "field": -0.5})
+    assert narrow == Limits(extent=(1, 2), field=-0.5)
+    assert place(Hepattn("some/where", [1.0], 9)) == "some/where"
