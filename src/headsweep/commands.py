@@ -111,16 +111,12 @@ def inspect(
     overrides: Overrides = None, config_dir: ConfigDir = None, root: OwnRoot = None
 ) -> None:
     """Read a source and print what is in it."""
-    import numpy as np
+    from headsweep.features.truth_check import summarise
+    from headsweep.sweep.inputs import find_source
 
-    events = _read(_compose(overrides, config_dir, root))
-    pt, q = events.tracks[:, 2], events.tracks[:, 3]
-    hits_per_track = (events.hit_track >= 0).sum() / len(events.tracks)
-    low, middle, high = np.quantile(pt, (0, 0.5, 1))
-    print(f"{len(events):,} events, {len(events.tracks):,} tracks, {len(events.hits):,} hits")
-    print(f"{hits_per_track:.1f} true hits a track, {(events.hit_track < 0).mean():.1%} noise hits")
-    print(f"pT {low:.3g} to {high:.3g} GeV, median {middle:.3g}; positive {(q > 0).mean():.1%}")
-    print(f"hit features ({len(events.features)}): {', '.join(events.features)}")
+    job = _compose(overrides, config_dir, root)
+    events = _read(job)
+    print("\n".join(summarise(events, find_source(job).plane)))
 
 
 @data.command()
@@ -380,13 +376,17 @@ def _compose(overrides: list[str] | None, config_dir: str | None, root: str | No
 
 def _read(job: "Job") -> "Events":
     """The events of a configuration's source, as a training reads them."""
+    from headsweep.events.gate import describe
     from headsweep.features.truth_check import load_events
     from headsweep.sweep.inputs import find_source
     from headsweep.terminal import console, preparing
 
     with preparing(console(stderr=True)) as report:
         report("data", 0.0)
-        return load_events(find_source(job), Path(job.config.root))
+        events = load_events(find_source(job), Path(job.config.root))
+    if events.left_out:
+        print(f"left out: {describe(events.left_out)}")
+    return events
 
 
 def _print_use(made: Path, *words: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig
 
 from headsweep.errors import UserError
 
@@ -47,6 +47,11 @@ def _one_of(*known: str) -> Any:
     return field(default=known[0], metadata={"known": known})
 
 
+def _open() -> Any:
+    """An empty mapping to which a user adds keys, on the command line too."""
+    return DictConfig({}, flags={"struct": False})
+
+
 def _check(ok: bool, key: str, value: object, must: str) -> None:
     if not ok:
         raise UserError(f"{key}={value}: must be {must}")
@@ -68,11 +73,9 @@ def _check_within(key: str, value: float, interval: str) -> None:
     low, high = (float(end) for end in interval[1:-1].split(", "))
     above = low < value or (interval[0] == "[" and low == value)
     below = value < high or (interval[-1] == "]" and value == high)
-    must = f"in {interval}"
-    if high == math.inf:
-        finite = "" if isinstance(value, int) else " and finite"
-        must = f"{'at least' if interval[0] == '[' else 'above'} {low:g}{finite}"
-    _check(above and below, key, value, must)
+    finite = "" if isinstance(value, int) else " and finite"
+    least = f"{'at least' if interval[0] == '[' else 'above'} {low:g}{finite}"
+    _check(above and below, key, value, least if high == math.inf else f"in {interval}")
 
 
 def _check_bins(pt_edges: Sequence[float]) -> None:
@@ -126,8 +129,7 @@ class SelectionConfig:
 class DataConfig:
     """A source of events (``_target_`` and its arguments), its split, and the tracks that count.
 
-    A grid with ``split.folds`` trains every configuration on all folds of ``repeats`` split seeds,
-    unless fold or split seed are given.
+    A grid with ``split.folds`` trains on all folds of ``repeats`` split seeds unless told which.
     """
 
     source: Any = MISSING
@@ -159,6 +161,7 @@ class HepattnConfig:
     path: str = MISSING
     pt_edges: list[float] = field(default_factory=lambda: [5.0, 10.0, 20.0, 50.0, 100.0, 200.0])
     min_bin_tracks: int = _within(200, "[1, inf)")
+    limits: dict[str, Any] = field(default_factory=_open)
 
     def __post_init__(self) -> None:
         _check_each("data.source", self)
@@ -172,12 +175,13 @@ class TracksConfig:
     _target_: str = "headsweep.events.parquet_tracks.ParquetTracks"
     path: str = MISSING
     features: list[str] = MISSING
-    scales: dict[str, float] = field(default_factory=dict)
+    scales: dict[str, float] = field(default_factory=_open)
     derived: list[str] = field(default_factory=list)
     position: list[str] = field(default_factory=lambda: ["x", "y", "z"])
     plane: str = _one_of("xy", "rz")
     pt_edges: list[float] = MISSING
     min_bin_tracks: int = _within(200, "[1, inf)")
+    limits: dict[str, Any] = field(default_factory=_open)
 
     def __post_init__(self) -> None:
         _check_each("data.source", self)

@@ -27,7 +27,8 @@ def stable_hash(value: object, digits: int = 16) -> str:
 def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """Part of a resolved configuration that decides results: no runtime keys, no seeds.
 
-    Paths of data and checkpoint are left out, as every key has hashes of their content beside it.
+    Paths of data and checkpoint are left out, as every key has hashes of their content beside it,
+    and limits of the data, which accept events or refuse them.
     So are keys without effect: of a one-layer head width, dropout and normalisation are set to 0,
     so that two spellings of one network share a key. Our own classes have their short names, and
     addresses no secrets.
@@ -36,7 +37,8 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]
     split, selection = data["split"], data["selection"]
     head |= inert(head)
-    source, backbone = _without(data["source"], "path"), _without(kept["backbone"], "checkpoint")
+    source = _without(data["source"], "path", "limits")
+    backbone = _without(kept["backbone"], "checkpoint")
     known: dict[str, Any] = {
         **kept,
         "data": {

@@ -49,6 +49,7 @@ def converted(source: Path, target: Path) -> Events:
         plane="xy",
         pt_edges=[1, 10],
         min_bin_tracks=80,
+        limits={},
     ).load(target)
     return *tables, events
 

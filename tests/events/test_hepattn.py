@@ -141,24 +141,24 @@ def test_round_trip_of_ragged_events(parts: list[Chunk]) -> None:
 
 
 def test_source(hepattn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    source = Hepattn(str(hepattn_folder), [5.0, 50.0], 80)
+    source = Hepattn(str(hepattn_folder), [5.0, 50.0], 80, {})
     assert source.plane == "rz"
     assert source.pt_edges == (5.0, 50.0)
     assert source.min_bin_tracks == 80
     assert source.not_modelled == ()
     assert len(source.load(tmp_path_factory.mktemp("root"))) == 24
 
-    same = Hepattn(str(hepattn_folder), [1.0], 200)
+    same = Hepattn(str(hepattn_folder), [1.0], 200, {})
     assert len(source.key()) == 16
     assert source.key() == same.key()
     np.save(hepattn_folder / ROW_INDEX, np.load(hepattn_folder / ROW_INDEX)[::-1])
-    assert Hepattn(str(hepattn_folder), [1.0], 200).key() != source.key()
+    assert Hepattn(str(hepattn_folder), [1.0], 200, {}).key() != source.key()
 
 
 def test_key_of_a_missing_file(hepattn_folder: Path) -> None:
     (hepattn_folder / "events_001.h5").unlink()
     with pytest.raises(DataError, match=r"events_001\.h5: cannot be read"):
-        Hepattn(str(hepattn_folder), [1.0], 200).key()
+        Hepattn(str(hepattn_folder), [1.0], 200, {}).key()
 
 
 def link_noise(value: float) -> Change:

@@ -292,31 +292,6 @@ def test_events_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         )
 
 
-def test_the_direction_of_hits_comes_from_columns_or_the_position(tmp_path: Path) -> None:
-    """Without eta it is computed; without a position too there is none, and none is needed."""
-    events = toy_events(60)
-    flat, wires = (*FEATURES[:-1], "slope"), ("u", "v", "w", *FEATURES[3:6], "sector", "slope")
-    axes = []
-    for i, names in enumerate((FEATURES, flat, wires)):
-        source = ToySource(replace(events, features=names))
-        built = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path / str(i))
-        axes.append(built.load("dev").axis)
-    np.testing.assert_array_equal(axes[1], axes[0])
-    assert np.isnan(axes[2]).all()
-
-
-def test_events_that_are_left_out_are_counted_and_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    events = toy_events(60)
-    twice = events.take(np.arange(63) % 60)
-    source = ToySource(replace(twice, ids=np.arange(63)))
-    built = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
-    assert built.meta.left_out == {"copies of other events": 3}
-    assert sum(built.meta.n_events.values()) == 60
-    assert "left out 3 copies of other events" in caplog.text
-
-
 def test_progress_rises_to_one(source: ToySource, tmp_path: Path) -> None:
     seen = []
     build(

@@ -14,7 +14,13 @@ from headsweep.events.gate import Limits
 from headsweep.events.hepattn import Hepattn
 from headsweep.events.spectrometer import Spectrometer
 from headsweep.features.bending import hits_of_tracks
-from headsweep.features.truth_check import Bending, hit_directions, load_events, measure_bending
+from headsweep.features.truth_check import (
+    Bending,
+    hit_directions,
+    load_events,
+    measure_bending,
+    summarise,
+)
 from helpers.acts import ACTS, NEEDS_ACTS, parquet_source
 
 Table = dict[str, NDArray[np.float64]]
@@ -283,11 +289,19 @@ def test_the_simulation_passes_with_its_own_limits(tmp_path: Path) -> None:
     assert len(load_events(Spectrometer(events=100, seed=3), tmp_path)) == 100
 
 
+def test_a_summary_says_how_the_hits_bend(coil: Sample) -> None:
+    lines = summarise(coil.events, "xy")
+    assert lines[0] == "400 events, 400 tracks, 3,200 hits"
+    assert lines[-1] == "bending: as in a field of 2 T, positive charge turns right"
+    straight = solenoid(300, field=1e-9)
+    assert "not measured" in summarise(straight, "xy")[-1]
+
+
 @NEEDS_ACTS
 def test_real_samples_pass(tmp_path: Path) -> None:
     source = parquet_source(ACTS, limits={"field": 2.0, "extent": [0.5, 5.0]})
     assert len(load_events(source, tmp_path)) == 494
     for name in ("stage1", "filtered"):
-        found = load_events(Hepattn(str(UPSTREAM / name), [5.0, 20.0], 50), tmp_path)
+        found = load_events(Hepattn(str(UPSTREAM / name), [5.0, 20.0], 50, {}), tmp_path)
         assert found.left_out == {}
         assert len(found) > 60

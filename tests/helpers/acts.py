@@ -18,6 +18,7 @@ ARGUMENTS: dict[str, Any] = {
     "plane": "xy",
     "pt_edges": [0.5, 2, 5],
     "min_bin_tracks": 80,
+    "limits": {},
 }
 
 

@@ -98,7 +98,7 @@ def _write_tracks(folder: Path) -> None:
     """The muons of the HDF5 folder in the Parquet layout, in mm and ns as from Acts."""
     from headsweep.events.hepattn import Hepattn
 
-    events = Hepattn(str(folder / "hdf5"), [5, 20, 100], 10).load(folder / "X")
+    events = Hepattn(str(folder / "hdf5"), [5, 20, 100], 10, {}).load(folder / "X")
 
     def low(axis: str) -> NDArray[np.float32]:
         return events.column(f"globEdgeLow{axis}")
@@ -167,7 +167,10 @@ def _parquet(work: Path, rng: random.Random) -> tuple[str, list[str]]:
     return what, ["data", "validate", *PARQUET]
 
 
-PARQUET = ["data=acts", "data.source.path=tracks", "data.source.plane=rz"]
+PARQUET = [
+    *("data=acts", "data.source.path=tracks", "data.source.plane=rz"),
+    *("data.source.limits.extent=[1,50]", "data.source.limits.field=null"),
+]
 
 
 def _physical(*overrides: str) -> Check:

@@ -63,7 +63,7 @@ class Limits:
         limits = getattr(source, "limits", None)
         return limits if isinstance(limits, Limits) else cls()
 
-    def changed(self, changes: Mapping[str, Any] | None) -> "Limits":
+    def changed(self, changes: Mapping[str, Any]) -> "Limits":
         """The same with the values of ``data.source.limits``.
 
         Raises:
@@ -71,7 +71,7 @@ class Limits:
         """
         known = {f.name for f in fields(self)}
         values: dict[str, Any] = {}
-        for key, value in (changes or {}).items():
+        for key, value in changes.items():
             where = f"data.source.limits.{key}={value}"
             if key not in known:
                 raise UserError(f"{where}: no such limit, only {', '.join(sorted(known))}")

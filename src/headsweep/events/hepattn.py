@@ -58,7 +58,7 @@ class Hepattn:
         path: str,
         pt_edges: Sequence[float],
         min_bin_tracks: int,
-        limits: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any],
     ) -> None:
         self.limits = LIMITS.changed(limits)
         self.path = Path(path)

@@ -58,7 +58,7 @@ class ParquetTracks:
         plane: str,
         pt_edges: Sequence[float],
         min_bin_tracks: int,
-        limits: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any],
     ) -> None:
         self.limits = Limits().changed(limits)
         if tuple(position) == XYZ and not set(position) & set(features):

@@ -183,6 +183,27 @@ def _slope(x: Floats, y: Floats) -> tuple[float, float]:
     return slope, math.sqrt(float(np.var(y - slope * x)) / spread / len(x))
 
 
+def summarise(events: Events, plane: str) -> list[str]:
+    """What is in a source, and what its hits show of the field; in lines."""
+    truth = dict(zip(TRACK_COLUMNS, events.tracks.T.astype(np.float64), strict=True))
+    found = measure_bending(plane, hits_of_tracks(events, np.arange(len(events.tracks))), truth)
+    bending = "not measured by a formula, so pT and charge are not compared with the hits"
+    if found is not None and abs(found.side) > MEASURED:
+        turns = "right" if found.side > 0 else "left"
+        bending = f"as in a field of {found.field:.2g} T, positive charge turns {turns}"
+    on_track = events.hit_track >= 0
+    low, middle, high = np.quantile(truth["pt"], (0, 0.5, 1))
+    positive = np.mean(truth["q"] > 0)
+    return [
+        f"{len(events):,} events, {len(events.tracks):,} tracks, {len(events.hits):,} hits",
+        f"{on_track.sum() / len(events.tracks):.1f} true hits a track, "
+        f"{np.mean(~on_track):.1%} noise hits",
+        f"pT {low:.3g} to {high:.3g} GeV, median {middle:.3g}; positive {positive:.1%}",
+        f"hit features ({len(events.features)}): {', '.join(events.features)}",
+        f"bending: {bending}",
+    ]
+
+
 def _level(values: Floats, group: NDArray[np.intp]) -> Floats:
     medians = [np.median(values[group == g]) if (group == g).any() else 0.0 for g in range(10)]
     level: Floats = values - np.array(medians)[group]

@@ -168,6 +168,6 @@ def _trained(
 def _source_at(node: Mapping[str, Any], folder: Path, meta: features_cache.Meta) -> Source:
     """A job's source, reading another folder; a simulation is read in the layout it writes."""
     if "path" in node:
-        source: Source = make({**node, "path": str(folder)})
+        source: Source = make({"limits": {}, **node, "path": str(folder)})
         return source
-    return Hepattn(str(folder), meta.pt_edges, meta.min_bin_tracks)
+    return Hepattn(str(folder), meta.pt_edges, meta.min_bin_tracks, {})

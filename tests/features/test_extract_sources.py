@@ -1,0 +1,52 @@
+"""What a source may leave out, and what the gate leaves out of it, in the cache of its features."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headsweep.backbone.truth import TruthBackbone
+from headsweep.config import FeaturesConfig, SplitConfig
+from headsweep.features.extract import build
+from helpers.toy_events import FEATURES, ToySource, toy_events
+
+TRUTH = TruthBackbone(purity=1.0, efficiency=1.0, seed=0, dim=4)
+DOCUMENT = FeaturesConfig("document", 0.1)
+
+
+def test_the_direction_of_hits_comes_from_columns_or_the_position(tmp_path: Path) -> None:
+    """Without eta it is computed; without a position too there is none, and none is needed."""
+    events = toy_events(60)
+    flat, wires = (*FEATURES[:-1], "slope"), ("u", "v", "w", *FEATURES[3:6], "sector", "slope")
+    axes = []
+    for i, names in enumerate((FEATURES, flat, wires)):
+        source = ToySource(replace(events, features=names))
+        built = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path / str(i))
+        axes.append(built.load("dev").axis)
+    np.testing.assert_array_equal(axes[1], axes[0])
+    assert np.isnan(axes[2]).all()
+
+
+def test_events_that_are_left_out_are_counted_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = toy_events(60)
+    twice = events.take(np.arange(63) % 60)
+    source = ToySource(replace(twice, ids=np.arange(63)))
+    built = build(source, TRUTH, SplitConfig(), DOCUMENT, tmp_path)
+    assert built.meta.left_out == {"copies of other events": 3}
+    assert sum(built.meta.n_events.values()) == 60
+    assert "left out 3 copies of other events" in caplog.text
+
+
+def test_bending_needs_no_column_to_replace(tmp_path: Path) -> None:
+    """Without a time the residual is a column more, and all others are as in the document."""
+    events = replace(toy_events(60), features=("x", "y", "z", "w", *FEATURES[4:]))
+    bent, plain = (
+        build(ToySource(events), TRUTH, SplitConfig(), FeaturesConfig(name, 0.1), tmp_path)
+        for name in ("bending", "document")
+    )
+    assert bent.meta.feature_names == [*events.features, "residual"]
+    np.testing.assert_array_equal(bent.load("dev").raw[:, :-1], plain.load("dev").raw)
+    assert bent.load("dev").raw[:, -1].std() > 0.1
