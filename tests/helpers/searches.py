@@ -10,6 +10,7 @@ from headsweep.sweep.queue import Task
 from headsweep.sweep.search.queue import SearchQueue, tell
 from headsweep.sweep.search.rules import Search
 from helpers.killable import World
+from helpers.toy_search import compose
 
 SEARCH = Search(
     space={"optim.lr": FloatDistribution(0.0, 1.0)},
@@ -27,7 +28,7 @@ SEARCH = Search(
 
 
 def open_queue(here: World, search: Search = SEARCH) -> SearchQueue:
-    return SearchQueue(here.folder, search, here.leases().leases, 2, lambda _: {})
+    return SearchQueue(here.folder, search, here.leases().leases, 2, compose)
 
 
 def take(queue: SearchQueue) -> Task:

@@ -22,8 +22,10 @@ from headsweep.store.outcome import Outcome
 from headsweep.sweep.compose import Sweep, loaded_sweep
 from headsweep.sweep.leases import Leases
 from headsweep.sweep.queue import NoTask, Task
-from headsweep.sweep.search.queue import STATES, SearchQueue, tell
-from headsweep.sweep.search.rules import Search, read_search
+from headsweep.sweep.search.mirror import STATES
+from headsweep.sweep.search.queue import SearchQueue, tell
+from headsweep.sweep.search.reading import read_search
+from headsweep.sweep.search.rules import Search
 from helpers.killable import World
 
 LAYERS, WIDTH, DROPOUT, RATE = (
@@ -38,7 +40,8 @@ SPACE = {
     DROPOUT: FloatDistribution(0.0, 0.4),
     RATE: FloatDistribution(1e-3, 1e-1, log=True),
 }
-TPE = {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "n_ei_candidates": 4}
+OF_TPE = {"n_startup_trials": 2, "n_ei_candidates": 4, "constant_liar": False}
+TPE = {"_target_": "optuna.samplers.TPESampler", **OF_TPE}
 RANDOM = {"_target_": "optuna.samplers.RandomSampler"}
 MEDIAN = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 2}
 SEED = 7
@@ -68,7 +71,22 @@ def compose(overrides: Sequence[str]) -> Mapping[str, Any]:
     """As much of a configuration as decides which parameters a trial has."""
     values = dict(override.split("=") for override in overrides)
     layers = int(values.get(LAYERS, 3))
-    return {"head": {"_target_": MLPHeadConfig._target_, "regression_num_layers": layers}}
+    head = {"_target_": MLPHeadConfig._target_, "regression_num_layers": layers}
+    return resolved(values, head)
+
+
+def resolved(values: Mapping[str, Any], head: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As much of a configuration as an identity is made of."""
+    data = {"source": {}, "split": {"folds": None}, "selection": {"min_stations": 0}}
+    return {
+        "head": head,
+        "data": data,
+        "backbone": {},
+        "pooling": {"projection": "linear"},
+        "optim": {k: v for k, v in values.items() if k not in ("seed", "seeds", "optim.ignored")},
+        "seed": int(values.get("seed", 0)),
+        "seeds": int(values.get("seeds", 1)),
+    }
 
 
 def judge(trial: Trial, number: int) -> tuple[str, list[float], dict[int, float]]:
@@ -77,7 +95,9 @@ def judge(trial: Trial, number: int) -> tuple[str, list[float], dict[int, float]
     if chance.random() < 0.2:
         return "failed", [], {}
     for step in (10, 20, 30):
-        curve[step] = trial.params[RATE] + trial.params.get(DROPOUT, 0.2) + chance.random() / step
+        curve[step] = (
+            trial.params.get(RATE, 0.0) + trial.params.get(DROPOUT, 0.2) + chance.random() / step
+        )
         trial.report(curve[step], step)
         if trial.should_prune():
             return "pruned", [curve[step]], curve
@@ -102,7 +122,7 @@ def uninterrupted(lag: int, sampler: type, n_trials: int = TRIALS) -> list[Row]:
     """The same search by Optuna alone, one trial after the other."""
     trials: list[FrozenTrial] = []
     for number in range(n_trials):
-        more = {"n_startup_trials": 2, "n_ei_candidates": 4} if sampler is TPESampler else {}
+        more = OF_TPE if sampler is TPESampler else {}
         study = optuna.create_study(
             sampler=sampler(seed=int(stable_hash([SEED, number], 8), 16), **more),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
@@ -168,7 +188,9 @@ def read(
         node[key] = value
     if not pruner:
         node.pruner = {"_target_": "optuna.pruners.NopPruner"}
-    return read_search(node, [SWEPT_RATE, *arguments], explicit)
+    return read_search(
+        node, [SWEPT_RATE, *arguments], explicit, lambda values: composed().compose(values).resolved
+    )
 
 
 class Worker:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headsweep.store.outcome import Outcome, best_trials
+from headsweep.store.outcome import Outcome, best_trials, pooled
 
 DIRECTIONS = ("minimize", "maximize")
 
@@ -79,3 +80,28 @@ def test_only_complete_trials_are_good() -> None:
     assert best_trials(outcomes, ["minimize"]) == [3, 0]
     assert best_trials(outcomes, ["maximize"]) == [0, 3]
     assert best_trials({1: outcomes[1]}, ["minimize"]) == []
+
+
+def test_trials_of_one_point_count_once_with_all_their_seeds() -> None:
+    def trial(point: str, seeds: dict[int, float]) -> Outcome:
+        values = [sum(seeds.values()) / len(seeds)]
+        kept = {seed: [value] for seed, value in seeds.items()}
+        return Outcome("complete", values=values, spread=[0.0], seeds=kept, point=point)
+
+    outcomes = {
+        0: trial("a", {0: 1.0, 1: 3.0}),
+        1: trial("b", {0: 1.8, 1: 1.9}),
+        2: trial("a", {2: 1.1}),
+        3: Outcome("pruned", values=[9.0], point="a"),
+        4: trial("a", {3: 2.1}),
+    }
+    found = pooled(outcomes)
+    assert [*found] == [0, 1, 3]
+    assert found[0].seeds == {0: [1.0], 1: [3.0], 2: [1.1], 3: [2.1]}
+    assert found[0].values == [pytest.approx(np.mean([1.0, 3.0, 1.1, 2.1]))]
+    assert found[0].spread == [pytest.approx(np.std([1.0, 3.0, 1.1, 2.1], ddof=1))]
+    assert (found[1], found[3]) == (outcomes[1], outcomes[3])
+    assert pooled(found) == found
+    # Trial 2 alone would be the best: the luckiest seed of a point.
+    assert best_trials(outcomes, ["minimize"]) == [0, 1]
+    assert best_trials(outcomes, ["maximize"]) == [1, 0]

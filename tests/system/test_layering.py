@@ -59,10 +59,11 @@ PLACES = {
         "sweep.overrides",
         "sweep.plan",
     }
-    | {"sweep.runner", "sweep.search.rules"},
+    | {"sweep.runner", "sweep.search.reading"},
     "mlflow": {"store.tracking.mlflow_client"},
     "optuna": {"report.notebook.importance", "store.trials", "sweep.internals", "sweep.queue"}
-    | {"sweep.search.queue", "sweep.search.rules", "sweep.search.storage"},
+    | {"sweep.search.mirror", "sweep.search.queue", "sweep.search.rules"}
+    | {"sweep.search.storage"},
     "typer": {"commands"},
 }
 """The only modules that import a library; plugins apart."""

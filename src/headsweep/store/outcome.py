@@ -1,8 +1,9 @@
 """Outcomes of the jobs of a sweep, and the best trials of a search."""
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ class Outcome:
         intermediate: Mean over the seeds of the first objective at the evaluations, by step.
         params: Values that the search chose, by key.
         attrs: Notes of its sampler and pruner.
+        distributions: Distribution of each of ``params``, in Optuna's plain form.
+        point: Hash of its configuration; trials of one point differ in their seeds only.
+        notes: What a search space of the user's own has noted of the trial.
     """
 
     state: str
@@ -39,6 +43,9 @@ class Outcome:
     intermediate: dict[int, float] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     attrs: dict[str, Any] = field(default_factory=dict)
+    distributions: dict[str, Any] = field(default_factory=dict)
+    point: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Put it into a job folder."""
@@ -63,8 +70,42 @@ class Outcome:
             return None
 
 
+def pooled(outcomes: Mapping[int, Outcome]) -> dict[int, Outcome]:
+    """Outcomes with one complete trial for each point: the first, with the seeds of all others.
+
+    Its values are the means over all these seeds.
+    """
+    groups: dict[str, list[int]] = {}
+    for number, outcome in sorted(outcomes.items()):
+        if outcome.state == "complete" and outcome.point and outcome.seeds:
+            groups.setdefault(outcome.point, []).append(number)
+    found = dict(outcomes)
+    for first, *others in groups.values():
+        if others:
+            found[first] = _together([outcomes[number] for number in (first, *others)])
+            for number in others:
+                del found[number]
+    return found
+
+
+def _together(outcomes: Sequence[Outcome]) -> Outcome:
+    seeds = {seed: values for outcome in outcomes for seed, values in outcome.seeds.items()}
+    counts = [len(outcome.seeds) for outcome in outcomes]
+    columns = zip(*(outcome.values for outcome in outcomes), strict=True)
+    values = [
+        sum(n * value for n, value in zip(counts, column, strict=True)) / sum(counts)
+        for column in columns
+    ]
+    searched = [list(column) for column in zip(*seeds.values(), strict=True)]
+    spread = [statistics.stdev(column) for column in searched[: len(values)]]
+    spread += [0.0] * (len(values) - len(spread))  # of a count that was added later
+    return replace(outcomes[0], values=values, spread=spread, seeds=seeds)
+
+
 def best_trials(outcomes: Mapping[int, Outcome], directions: Sequence[str]) -> list[int]:
     """Numbers of the complete trials, best first; of several objectives only the Pareto front.
+
+    Of several trials of one point only the first is among them, with the mean over all seeds.
 
     Args:
         outcomes: Of the finished trials.
@@ -73,7 +114,7 @@ def best_trials(outcomes: Mapping[int, Outcome], directions: Sequence[str]) -> l
     signs = [1 if direction == "minimize" else -1 for direction in directions]
     costs = {
         number: [sign * value for sign, value in zip(signs, outcome.values, strict=True)]
-        for number, outcome in outcomes.items()
+        for number, outcome in pooled(outcomes).items()
         if outcome.state == "complete"
     }
 

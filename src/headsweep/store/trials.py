@@ -64,6 +64,14 @@ class Trials:
         found = best_trials(self.outcomes, self.directions)
         return found if len(self.directions) > 1 else found[:SHOWN]
 
+    def repeated(self) -> str | None:
+        """A sentence on the trials that repeated a point; None where there are none."""
+        points = [o.point for o in self.outcomes.values() if o.point]
+        again = len(points) - len(set(points))
+        if not again:
+            return None
+        return f"{again} of the trials had a configuration again, and trained new seeds of it"
+
     def first(self) -> "Trials":
         """These trials with their first objective only, such as for its history."""
         return self._with(

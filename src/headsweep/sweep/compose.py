@@ -134,10 +134,15 @@ class Sweep:
         Raises:
             UserError: Something cannot be searched, or not so.
         """
-        from headsweep.sweep.search.rules import read_search
+        from headsweep.sweep.search.reading import read_search
 
         hydra = self.master.hydra
-        return read_search(hydra.sweeper, self.arguments(), as_written(hydra.overrides.hydra))
+        return read_search(
+            hydra.sweeper,
+            self.arguments(),
+            as_written(hydra.overrides.hydra),
+            lambda overrides: self.compose(overrides).resolved,
+        )
 
 
 @contextmanager

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock
 
-from headsweep.files import write_atomic
+from headsweep.files import locked, write_atomic
 from headsweep.store import paths
 
 BEAT_SECONDS = 5.0
@@ -180,7 +179,7 @@ class Leases:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep all other processes from changing the sweep."""
-        with FileLock(self._lock, poll_interval=0.002):
+        with locked(self._lock, poll_interval=0.002):
             yield
 
     @contextmanager
@@ -261,6 +260,14 @@ class Leases:
         known, since = self._seen.get(lease.number, (None, now))
         self._seen[lease.number] = (what, since if known == what else now)
         return known == what and now - since > SILENT_SECONDS
+
+    def stopped(self) -> list[str]:
+        """A line for each job whose worker sleeps, for the progress display."""
+        return [
+            f"{lease.number} waits: {lease.worker}; let it go on: kill -CONT {lease.worker.pid}"
+            for lease in self.all()
+            if lease.worker is not None and lease.worker.is_local() and lease.worker.is_stopped()
+        ]
 
     def died_alone(self, lease: Lease) -> bool:
         """True when a dead worker's command lives on, so that the job may have killed the worker.

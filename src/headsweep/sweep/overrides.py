@@ -17,6 +17,17 @@ from headsweep.errors import MASK, UserError
 from headsweep.identity import override_key, stable_hash
 from headsweep.sweep.messages import short_errors
 
+SAMPLE_KEYS = (
+    *("seed", "seeds", "data.source.seed", "data.split.seed", "data.split.fold", "data.repeats"),
+    "backbone.seed",
+)
+"""Keys that a search may not choose: it would find the luckiest sample."""
+
+
+def chooses_sample(key: str) -> bool:
+    """True for a key that decides which tracks or seeds a result is of, not how good a head is."""
+    return key in SAMPLE_KEYS or key.startswith(("data.selection", "data/selection"))
+
 
 def is_sweep(overrides: Sequence[str]) -> bool:
     """True for overrides that choose a file of ``sweeps``, which makes them a multirun."""

@@ -21,7 +21,7 @@ from headsweep.sweep.claim_roles import find_roles
 from headsweep.sweep.compose import Job, Sweep, compose_single, load_sweep, open_loader
 from headsweep.sweep.internals import grid
 from headsweep.sweep.messages import short_errors
-from headsweep.sweep.overrides import parse, runtime_values, sweep_name
+from headsweep.sweep.overrides import chooses_sample, parse, runtime_values, sweep_name
 from headsweep.sweep.search.finalists import Finalists, choose
 
 if TYPE_CHECKING:
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 
 SWEEPER = "hydra_plugins.headsweep.sweeper.HeadsweepSweeper"
 """Our sweeper; with another one Hydra trains the jobs itself."""
-
-SAMPLE_KEYS = (
-    *("seed", "seeds", "data.source.seed", "data.split.seed", "data.split.fold", "data.repeats"),
-    "backbone.seed",
-)
-"""Keys that a search may not choose: it would find the luckiest sample."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +219,7 @@ def _search_jobs(
 
     yield compose()
     for key, override in ranges.items():
-        if key in SAMPLE_KEYS or key.startswith(("data.selection", "data/selection")):
+        if chooses_sample(key):
             raise UserError(
                 f"{override.input_line}: a search would choose the luckiest sample; seeds=N gives "
                 "every trial N seeds to average over"

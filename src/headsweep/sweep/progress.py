@@ -51,6 +51,7 @@ class GridProgress:
         lines = [
             progress_line(f"job {n} {self.labels[n]}".strip(), found) for n, _, found in at_work
         ]
+        lines += [f"job {line}" for line in self.grid.leases.stopped()]
         summary = f"{len(self.complete)} of {len(self.seeds)} jobs, {done} of {total} members done"
         return State(summary, (done + work) / total, lines)
 

@@ -64,7 +64,8 @@ class MedianConf:
 
     _target_: str = "optuna.pruners.MedianPruner"
     n_startup_trials: int = 5
-    n_warmup_steps: int = 800  # a quarter of the default steps; benchmarks/search
+    n_warmup_steps: int | None = None
+    warmup_share: float = 0.25  # benchmarks/search
     interval_steps: int = 1
     n_min_trials: int = 1
 
@@ -76,7 +77,8 @@ class PercentileConf:
     _target_: str = "optuna.pruners.PercentilePruner"
     percentile: float = 25.0
     n_startup_trials: int = 5
-    n_warmup_steps: int = 800
+    n_warmup_steps: int | None = None
+    warmup_share: float = 0.25
     interval_steps: int = 1
     n_min_trials: int = 1
 

@@ -10,6 +10,7 @@ from headsweep.sweep.search.progress import SearchProgress
 from headsweep.sweep.search.queue import SearchQueue
 from helpers.killable import Killed, world
 from helpers.searches import SEARCH, end, open_queue, take, work
+from helpers.toy_search import compose
 
 
 def test_the_state_of_a_search(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,7 +54,7 @@ def test_what_a_kill_left_untold_is_still_to_be_done() -> None:
     with world() as here:
         work(open_queue(here), 3)
         hand = here.leases()
-        queue = SearchQueue(here.folder, SEARCH, hand.leases, 2, lambda _: {})
+        queue = SearchQueue(here.folder, SEARCH, hand.leases, 2, compose)
         task = take(queue)
         found = end(task)
         before = sum(1 for _ in (here.folder / "jobs").iterdir())

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
@@ -12,15 +14,18 @@ from headsweep.errors import UserError
 from headsweep.identity import stable_hash
 from headsweep.store.outcome import Outcome
 from headsweep.sweep.queue import NoTask, Task
-from headsweep.sweep.search.queue import STATES, tell
+from headsweep.sweep.search.mirror import STATES
+from headsweep.sweep.search.queue import tell
 from helpers.killable import world
 from helpers.toy_search import (
     DROPOUT,
     LAYERS,
+    RANDOM,
     RATE,
     SEED,
     WIDTH,
     Worker,
+    compose,
     judge,
     make_search,
     rows,
@@ -75,6 +80,58 @@ def test_no_number_is_given_twice_and_nobody_runs_ahead() -> None:
         assert found.number == 3
 
 
+SMALL = {WIDTH: CategoricalDistribution(["null", "64"])}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_point_that_was_tried_gets_new_seeds(workers: int) -> None:
+    with world() as here:
+        search = make_search(space=SMALL, fixed=["seed=3", "seeds=2"], n_trials=7, sampler=RANDOM)
+        others = [Worker(here, search) for _ in range(workers)]
+        seeds: dict[str, list[int]] = {}
+        while True:
+            tasks = [worker.take() for worker in others]
+            if all(task is NoTask.DONE for task in tasks):
+                break
+            for worker, task in zip(others, tasks, strict=True):
+                if isinstance(task, Task):
+                    config = compose(task.overrides)
+                    seeds.setdefault(config["optim"][WIDTH], []).append(config["seed"])
+                    assert worker.finish()
+        assert sorted(len(found) for found in seeds.values()) == [3, 4]  # both points, again
+        for found in seeds.values():
+            assert found == [3 + 2 * i for i in range(len(found))]
+        points = {Outcome.read(path).point for path in (here.folder / "jobs").iterdir()}
+        assert len(points) == 2
+
+
+def test_what_is_without_effect_makes_no_new_point() -> None:
+    """Of one layer; the identity knows it, however the parameters are spelled."""
+    with world() as here:
+        fixed = [f"{LAYERS}=1", "seeds=1"]
+        search = make_search(space={}, fixed=fixed, custom=f"{__name__}.inert_width", n_trials=3)
+        worker = Worker(here, search)
+        found = []
+        for _ in range(3):
+            task = worker.begin()
+            found.append([o for o in task.overrides if o.startswith("seed=")])
+            task.folder.mkdir(parents=True)
+            assert task.trial is not None
+            attrs = tell(task.trial, "complete", [0.5])
+            outcome = Outcome("complete", values=[0.5], attrs=attrs)
+            assert worker.queue.hand_in(task, outcome)
+        assert found == [[], ["seed=1"], ["seed=2"]]
+        kept = Outcome.read(here.folder / "jobs/2")
+        assert kept is not None
+        assert kept.notes == {"mine": 2}
+        assert worker.queue.trials()[2].user_attrs["mine"] == 2
+
+
+def inert_width(config: Any, trial: optuna.Trial) -> None:
+    trial.suggest_int("optim.ignored", 0, 10**9)
+    trial.set_user_attr("mine", trial.number)
+
+
 def test_a_trial_that_was_given_back_is_no_death() -> None:
     with world() as here:
         worker = Worker(here, make_search())
@@ -119,7 +176,7 @@ def test_other_parameters_for_a_trial_that_was_begun_are_an_error() -> None:
 def test_a_users_code_that_fails_leaves_no_lease() -> None:
     with world() as here:
         worker = Worker(here, make_search(custom="headsweep.sweep.search.rules.no_such_function"))
-        with pytest.raises((AttributeError, ImportError)):
+        with pytest.raises(UserError, match="no_such_function: fails in trial 0 "):
             worker.take()
         assert worker.queue.leases.all() == []
         assert worker.queue.trials() == []
@@ -146,5 +203,10 @@ def test_a_trial_brings_what_its_seeds_said() -> None:
         assert trial.user_attrs == {
             "spread": [0.1, 0.0],
             "seeds": {"3": [0.4, 100], "4": [0.6, 100]},
+            "point": trial.user_attrs["point"],
         }
-        assert Outcome.read(here.folder / "jobs/0") == outcome
+        found = Outcome.read(here.folder / "jobs/0")
+        assert found is not None
+        assert found == replace(
+            outcome, distributions=found.distributions, point=trial.user_attrs["point"]
+        )

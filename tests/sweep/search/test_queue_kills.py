@@ -199,7 +199,9 @@ def test_a_trial_that_had_ended_does_not_fail_by_a_death_after_it() -> None:
         job = here.folder / "jobs/0"
         with pytest.raises(Killed), here.fuse.when(lambda: Outcome.read(job) is not None):
             worker.queue.hand_in(task, found)
-        assert Outcome.read(job) == found
+        outcome = Outcome.read(job)
+        assert outcome is not None
+        assert (outcome.values, outcome.params) == (found.values, found.params)
         assert [trial.state for trial in worker.queue.trials()] == [TrialState.RUNNING]
         worker.hand.die(alone=True)
         command = Worker(here, search, max_retries=0)

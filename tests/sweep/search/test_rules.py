@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,11 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from headsweep.errors import UserError
 from headsweep.sweep.compose import loaded_sweep
 from headsweep.sweep.internals import search_space
-from headsweep.sweep.search.rules import Search, read_search
+from headsweep.sweep.search.reading import read_search
+from headsweep.sweep.search.rules import Search
 from helpers.toy_search import compose, composed, read
 
 LAYERS, WIDTH, DROPOUT = (
@@ -49,6 +51,10 @@ SEARCH = Search(
 )
 
 
+def resolve(overrides: Sequence[str]) -> Mapping[str, Any]:
+    return composed().compose(overrides).resolved
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6))
 def test_width_and_dropout_are_suggested_only_where_the_depth_makes_them_live(seed: int) -> None:
@@ -76,7 +82,7 @@ def test_the_depth_may_come_from_anywhere(fixed: str, depth: str | None, alive: 
     more = [f"{LAYERS}={depth}"] if depth else []
     search = read(f"{WIDTH}=int(interval(8,64))", *more, fixed)
     trial = search.replica(0, [])
-    overrides = search.suggest(trial, lambda values: composed().compose(values).resolved)
+    overrides = search.suggest(trial, resolve)
     assert (WIDTH in trial.params) == alive
     assert fixed in overrides
     assert f"optim.lr={trial.params['optim.lr']}" in overrides
@@ -86,7 +92,7 @@ def test_a_group_may_be_searched_and_decides_what_is_live() -> None:
     search = read("head=direct_projection,simpler", f"{WIDTH}=int(interval(8,64))")
     for number in range(4):
         trial = search.replica(number, [])
-        search.suggest(trial, lambda values: composed().compose(values).resolved)
+        search.suggest(trial, resolve)
         assert (WIDTH in trial.params) == (trial.params["head"] == "simpler")
 
 
@@ -103,7 +109,7 @@ def test_a_custom_search_space_adds_what_depends_on_the_rest() -> None:
     seen = set()
     for number in range(6):
         trial = search.replica(number, [])
-        overrides = search.suggest(trial, lambda values: composed().compose(values).resolved)
+        overrides = search.suggest(trial, resolve)
         low = trial.params["optim.lr"] < 0.05
         assert ("optim.weight_decay" in trial.params) == low
         assert len(overrides) == 2 + low
@@ -112,10 +118,75 @@ def test_a_custom_search_space_adds_what_depends_on_the_rest() -> None:
     assert seen == {True, False}
 
 
+SEEN: list[Trial] = []
+
+
+def look(config: Any, trial: Trial) -> None:
+    """A user's function that looks at all that Optuna offers."""
+    trial.set_user_attr("seen", trial.number)
+    trial.suggest_float("optim.weight_decay", 0.0, 1.0)
+    SEEN.append(trial)
+
+
+def test_a_users_function_sees_the_search_as_it_is() -> None:
+    search = replace(SEARCH, custom=f"{__name__}.look")
+    trial = search.replica(7, HISTORY)
+    search.suggest(trial, compose)
+    seen = SEEN.pop()
+    assert (seen.number, seen.user_attrs) == (7, {"seen": 7})
+    study = seen.study
+    assert [t.number for t in study.trials] == list(range(8))
+    assert [t.state.is_finished() for t in study.trials] == [True] * 3 + [False] * 5
+    best = min((t for t in HISTORY[:3] if t.values), key=lambda t: t.values)
+    assert study.best_trial.params == best.params
+    assert study.best_value == best.value
+    assert seen.params.keys() >= {LAYERS, "optim.lr"}
+    assert seen.datetime_start is not None
+    assert [search.replica(n, HISTORY).number for n in range(9)] == list(range(9))
+
+
+def choose(config: Any, trial: Trial) -> None:
+    """Functions that a search cannot use, by the rate."""
+    if config["head"]["regression_num_layers"] == 1:
+        trial.suggest_categorical("optim.steps", ["${optim.batch_size}"])
+    else:
+        trial.suggest_int("seed", 0, 100)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "message"),
+    [
+        (["seeds=1"], "chooses seed, and a search would find the luckiest sample"),
+        ([f"{LAYERS}=1"], r"optim\.steps=\$\{optim\.batch_size\} is an interpolation"),
+    ],
+)
+def test_a_users_function_may_not_choose_everything(fixed: list[str], message: str) -> None:
+    search = replace(SEARCH, custom=f"{__name__}.choose", fixed=fixed, space={})
+    with pytest.raises(UserError, match=message):
+        search.suggest(search.replica(0, []), compose)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, None),
+        ({"n_warmup_steps": 399}, None),
+        ({"n_warmup_steps": 400}, "n_warmup_steps=400 leaves nothing of optim.steps=400"),
+        ({"min_resource": 500}, "min_resource=500 leaves nothing of optim.steps=400"),
+        ({"n_startup_trials": 15}, None),
+        ({"n_startup_trials": 16}, "n_startup_trials=16 and .*lag=4 leave none of 20 trials"),
+    ],
+)
+def test_a_pruner_that_cannot_act_is_known(change: dict[str, int], words: str | None) -> None:
+    found = replace(SEARCH, pruner={"_target_": "x", **change}, steps=400).cannot_prune()
+    assert (found is None) == (words is None)
+    assert words is None or re.search(words, found or "")
+
+
 def test_a_custom_search_space_alone_is_a_search() -> None:
     node = composed().master.hydra.sweeper.copy()
     node.custom_search_space = f"{__name__}.more"
-    assert read_search(node, ["optim.steps=7"], []).space == {}
+    assert read_search(node, ["optim.steps=7"], [], resolve).space == {}
 
 
 def finished(number: int) -> FrozenTrial:
@@ -143,11 +214,22 @@ def decide(search: Search, number: int, trials: Sequence[FrozenTrial]) -> dict[s
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 20), st.integers(0, 6), st.randoms())
-def test_later_trials_change_no_decision(number: int, lag: int, chance: random.Random) -> None:
-    search = replace(SEARCH, lag=lag)
-    known = HISTORY[: max(number - lag, 0)]
-    others = chance.sample(HISTORY, chance.randint(0, 8))
-    assert decide(search, number, [*known, *others]) == decide(search, number, known)
+def test_later_results_and_later_trials_change_no_decision(
+    number: int, lag: int, chance: random.Random
+) -> None:
+    search, first = replace(SEARCH, lag=lag), max(number - lag, 0)
+    others = [
+        create_trial(
+            params=trial.params,
+            distributions=trial.distributions,
+            value=chance.random(),
+            user_attrs={"seeds": chance.random()},
+        )
+        for trial in HISTORY[first:number]
+    ]
+    later = chance.sample(HISTORY, chance.randint(0, 8))
+    changed = [*HISTORY[:first], *others, *later]
+    assert decide(search, number, changed) == decide(search, number, HISTORY)
 
 
 def test_replicas_share_finished_trials_and_change_none() -> None:
@@ -155,8 +237,11 @@ def test_replicas_share_finished_trials_and_change_none() -> None:
     trial = SEARCH.replica(15, HISTORY)
     SEARCH.suggest(trial, compose)
     own = trial.study.get_trials()
-    assert [(t.number, t.state, t.params, t.values) for t in own[:-1]] == [
+    assert [(t.number, t.state, t.params, t.values) for t in own[:11]] == [
         (number, t.state, t.params, t.values) for number, t in enumerate(HISTORY[:11])
+    ]
+    assert [(t.number, t.state, t.params, t.values) for t in own[11:-1]] == [
+        (number, TrialState.RUNNING, HISTORY[number].params, None) for number in range(11, 15)
     ]
     assert [dict(vars(trial)) for trial in HISTORY] == before
 
@@ -178,7 +263,7 @@ def test_every_sampler_that_hydra_offers_is_deterministic(name: str) -> None:
     overrides = ["name=s", "hydra.sweeper.n_trials=5", f"hydra/sweeper/sampler={name}", *small]
     with loaded_sweep([*overrides, "hydra.sweeper.sampler.seed=3"], None) as sweep:
         space = [f"{key}=interval(0.0,1.0)" for key in ("x", "y")]
-        search = read_search(sweep.master.hydra.sweeper, space, [])
+        search = read_search(sweep.master.hydra.sweeper, space, [], resolve)
     assert search.seed == 3
 
     def run() -> list[Any]:

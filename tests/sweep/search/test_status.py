@@ -83,3 +83,25 @@ def test_a_lease_of_a_dead_worker_is_not_being_trained(capsys: pytest.CaptureFix
         hand.die()
         print_study(root, "s")
         assert "0 are being trained" in capsys.readouterr().out
+
+
+def test_what_is_missing_or_was_repeated_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with world() as here:
+        root = write_spec(here, n_trials=5)
+        for number, seed in ((0, 0), (2, 0), (3, 1)):
+            outcome = Outcome(
+                "complete",
+                values=[1.0 + seed],
+                seeds={seed: [1.0 + seed]},
+                point="ab"[number == 2],
+            )
+            outcome.write(here.folder / f"jobs/{number}")
+        (here.folder / "jobs/4/seed_0").mkdir(parents=True)
+        print_study(root, "s")
+        out = capsys.readouterr().out
+        assert f"trial 1 is missing: {here.folder}/jobs/1 is gone; its command trains it" in out
+        assert f"trial 4 is missing: {here.folder}/jobs/4 has no outcome; its command" in out
+        assert "1 of the trials had a configuration again, and trained new seeds of it" in out
+        rows = [line.split() for line in out.splitlines() if line.strip()[:1].isdecimal()]
+        assert rows[0][:3] == ["2", "1", "1"]
+        assert rows[1][:5] == ["0,", "3", "1.5", "+-", "0.7071"]

@@ -30,14 +30,13 @@ def new_trial(value: float) -> optuna.trial.FrozenTrial:
 
 def open_storage(folder: Path) -> tuple[Storage, int]:
     storage = Storage(folder, None, folder)
-    optuna.create_study(storage=storage.optuna, study_name="s", load_if_exists=True)
-    return storage, storage.optuna.get_study_id_from_name("s")
+    return storage, storage.study
 
 
 def values(folder: Path) -> list[float | None]:
     """What Optuna itself reads."""
     backend = JournalFileBackend(str(folder / JOURNAL))
-    study = optuna.load_study(study_name="s", storage=JournalStorage(backend))
+    study = optuna.load_study(study_name=folder.name, storage=JournalStorage(backend))
     return [trial.value for trial in study.trials]
 
 

@@ -19,7 +19,7 @@ from headsweep.errors import reading
 from headsweep.files import short_key
 from headsweep.identity import inert
 from headsweep.store import paths
-from headsweep.store.outcome import Outcome, best_trials
+from headsweep.store.outcome import Outcome, best_trials, pooled
 from headsweep.store.runs import DAMAGED_SEED, read_config, read_job, read_results, read_spec
 
 
@@ -156,7 +156,7 @@ def _best(jobs: Sequence[JobState], searched: Sequence[str]) -> dict[str, Any]:
     from headsweep.stats.metrics import METRICS
 
     metrics = [METRICS.get(name.removeprefix("val_")) for name in searched]
-    outcomes = {int(job.name): job.outcome for job in jobs if job.outcome is not None}
+    outcomes = pooled({int(job.name): job.outcome for job in jobs if job.outcome is not None})
     best = best_trials(
         outcomes, ["maximize" if m and m.better == "higher" else "minimize" for m in metrics]
     )

@@ -13,7 +13,7 @@ from headsweep import files
 from headsweep.errors import UserError
 from headsweep.identity import identity, override_key
 from headsweep.store import paths, runs
-from headsweep.store.outcome import best_trials
+from headsweep.store.outcome import Outcome, best_trials, pooled
 from headsweep.store.trials import Trials
 
 PRESET = ("head", "arm", "optim.lr")
@@ -166,25 +166,30 @@ def choose(root: Path, study: str, top: int) -> Finalists:
             f"study={study}: {what}; searches below {root}: {', '.join(searches) or 'none yet'}"
         )
     if len(found.outcomes) < found.total:
+        gone = sorted({*range(max(found.outcomes, default=0))} - found.outcomes.keys())
+        what = f"trial {gone[0]} is missing, " if gone else ""
         raise UserError(
-            f"study={study}: not finished, {len(found.outcomes)} of {found.total} trials are done; "
-            f"go on with: {runs.read_command(folder)}"
+            f"study={study}: not finished, {what}{len(found.outcomes)} of {found.total} trials are "
+            f"done; go on with: {runs.read_command(folder)}"
         )
+    points = pooled(found.outcomes)
     best: dict[str, Finalist] = {}
     for number in best_trials(found.outcomes, found.directions):
         if len(best) < top:
-            finalist = _read(paths.job_folder(folder, number), found)
+            finalist = _read(paths.job_folder(folder, number), points[number])
             best.setdefault(finalist.job_key, finalist)
     if len(best) < top:
         kind = "different complete trials" if len(found.objectives) == 1 else "on its Pareto front"
         raise UserError(f"top={top}: {study} has {len(best)} {kind}; take top={len(best) or 1}")
     spec = runs.read_spec(folder)
-    seeds = range(spec["first_seed"], spec["first_seed"] + spec["seeds_per_trial"])
+    used = [seed for outcome in found.outcomes.values() for seed in outcome.seeds]
+    last = max([spec["first_seed"] + spec["seeds_per_trial"] - 1, *used])
+    seeds = range(spec["first_seed"], last + 1)
     return Finalists(study, found.objectives[0], seeds, [*best.values()])
 
 
-def _read(folder: Path, trials: Trials) -> Finalist:
-    about, outcome = runs.read_job(folder), trials.outcomes[int(folder.name)]
+def _read(folder: Path, outcome: Outcome) -> Finalist:
+    about = runs.read_job(folder)
     if about is None:
         raise UserError(f"{folder}/job.json is damaged; the search must train this trial again")
     return Finalist(

@@ -4,7 +4,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from headsweep.store import paths
-from headsweep.store.outcome import best_trials
+from headsweep.store.outcome import best_trials, pooled
+from headsweep.store.runs import read_spec
 from headsweep.store.trials import OutcomeReader, describe, failures, usable
 from headsweep.sweep.progress import progress_line, running
 from headsweep.terminal import State
@@ -34,9 +35,12 @@ class SearchProgress:
         """State for the progress bar."""
         outcomes, at_work = self.finished.read(), running(self.study.folder)
         best = best_trials(outcomes, self.search.directions)
-        words = f", best {outcomes[best[0]].values[0]:.4f} (trial {best[0]})" if best else ""
+        words = (
+            f", best {pooled(outcomes)[best[0]].values[0]:.4f} (trial {best[0]})" if best else ""
+        )
         work = len(outcomes) + sum(share for _, share, _ in at_work)
         lines = [progress_line(f"trial {number}", found) for number, _, found in at_work]
+        lines += [f"trial {line}" for line in self.study.leases.stopped()]
         summary = f"{len(outcomes)} of {self.search.n_trials} trials{words}"
         return State(summary, min(work / self.search.n_trials, 1.0), lines)
 
@@ -51,6 +55,8 @@ class SearchProgress:
         outcomes, names = self.finished.read(), self.search.objectives
         print(self.words())
         print(usable(outcomes))
+        if (reason := self.search.cannot_prune()) is not None:
+            print(f"no trial could be pruned: {reason}")
         for line in failures(outcomes):
             print(line, file=sys.stderr)
         broken = self.study.broken()
@@ -62,7 +68,10 @@ class SearchProgress:
             )
         best = best_trials(outcomes, self.search.directions)
         for number in best if len(names) > 1 else best[:1]:
-            print(f"best: {describe(number, outcomes[number], names)}")
+            print(f"best: {describe(number, pooled(outcomes)[number], names)}")
         folder = self.study.folder
+        asked = read_spec(folder).get("n_trials", 0)
+        if max(self.search.n_trials, len(outcomes)) < asked:
+            print(f"an earlier command asked for hydra.sweeper.n_trials={asked}")
         print(f"more: {paths.command('study', folder.parents[1], folder.name)}")
         return int(not best or broken is not None)

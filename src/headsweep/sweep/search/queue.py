@@ -1,34 +1,36 @@
 """Queue of the trials of a search.
 
 The run folders are the truth. A trial's folder appears whole, by one rename, with its outcome in
-it; then the storage is told. After a kill in between, the folder is found and told again.
+it; then the storage is told. After a kill in between, the folder is found and told again. Where the
+storage and the folders differ, the storage is written anew from them, and a trial without outcome
+is trained again.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from headsweep.errors import DataError as DamagedError
 from headsweep.errors import UserError
+from headsweep.identity import identity, stable_hash
 from headsweep.store import paths
 from headsweep.store.outcome import Outcome
-from headsweep.store.runs import root_id
+from headsweep.store.trials import Outcomes
 from headsweep.sweep.leases import Lease, Leases
 from headsweep.sweep.queue import Compose, NoTask, Task, drop_attempts, move, new_attempt
-from headsweep.sweep.search.rules import Search
+from headsweep.sweep.search.mirror import POINT, STATES, beginning, difference, restored, told
+from headsweep.sweep.search.rules import NOTES, Search
 from headsweep.sweep.search.storage import Storage
 
 if TYPE_CHECKING:
     from headsweep.sweep.compose import Sweep
 
-STATES = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
+log = logging.getLogger(__name__)
 
 
 def tell(trial: Trial, state: str, values: Sequence[float] | None) -> dict[str, Any]:
@@ -56,8 +58,9 @@ class SearchQueue:
         self.folder, self.search, self.leases = folder, search, leases
         self.max_retries, self.compose = max_retries, compose
         with leases.lock():
-            self.storage = Storage(folder, search.storage, folder.parents[1])
-            self._id = self._find_study()
+            root = folder.parents[1]
+            self.storage = Storage(folder, search.storage, root, search.directions)
+            self._agree()
 
     @classmethod
     def of(cls, sweep: "Sweep", search: Search, folder: Path, leases: Leases) -> "SearchQueue":
@@ -68,34 +71,54 @@ class SearchQueue:
 
         return cls(folder, search, leases, sweep.master.worker.max_retries, compose)
 
-    def _find_study(self) -> int:
-        name = self.folder.name
-        if self.search.storage is not None:  # others may keep their searches there too
-            name = f"{name} {root_id(self.folder.parents[1])}"
-        optuna.create_study(
-            storage=self.storage.optuna,
-            study_name=name,
-            directions=self.search.directions,
-            load_if_exists=True,
-        )
-        return self.storage.optuna.get_study_id_from_name(name)
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self.leases.lock():
-            self.storage.repair()
+            if self.storage.repair():
+                self._agree()
             yield
 
+    def _agree(self, again: Sequence[int] = ()) -> None:
+        """Write the storage anew where it does not say what the folders say.
+
+        Args:
+            again: Numbers of running trials that it does not have right.
+        """
+        outcomes, trials = self._outcomes(), self.storage.trials()
+        what = self.storage.damage or difference(trials, outcomes)
+        if what is None and again:
+            what = f"trial {again[0]} has other parameters in it than its search gives it"
+        # A lease is there before its trial is, and stays until the trial is done.
+        running = [t.number for t in trials if t.state == TrialState.RUNNING]
+        nobodys = [n for n in running if n not in outcomes and self.leases.read(n) is None]
+        if what is None and nobodys:
+            what = f"trial {nobodys[0]} runs in it, and nobody trains it"
+        again = [*again, *nobodys]
+        if what is not None:
+            self.storage.renew(restored(trials, outcomes, again))
+            words = "it was written anew from the folders of the trials"
+            log.warning("%s: %s; %s", self.storage, what, words)
+
+    def _outcomes(self) -> Outcomes:
+        """All outcomes by number, but those that are damaged: their trials are trained again."""
+        found = {}
+        for path in (self.folder / paths.JOBS).glob("[0-9]*"):
+            with suppress(DamagedError):
+                if (outcome := Outcome.read(path)) is not None:
+                    found[int(path.name)] = outcome
+        return dict(sorted(found.items()))
+
     def trials(self) -> list[FrozenTrial]:
-        """All trials that have begun, by number; the lock is not needed."""
-        return self.storage.optuna.get_all_trials(self._id, deepcopy=False)
+        """All trials that have begun, by number."""
+        with self._locked():
+            return self.storage.trials()
 
     def take(self) -> Task | NoTask:
         """Take the next trial that may begin, or say why there is none."""
         with self._locked():
             self._collect()
             while True:
-                trials = self.trials()
+                trials = self.storage.trials()
                 unfinished = [t for t in trials if not t.state.is_finished()]
                 number = _next(trials)
                 if number >= self.search.n_trials or self.search.broken(number, trials):
@@ -103,31 +126,75 @@ class SearchQueue:
                     return NoTask.WAIT if running else NoTask.DONE
                 if any(t.number < self.search.horizon(number) for t in unfinished):
                     return NoTask.WAIT
-                task = self._begin(number, trials)
-                if Outcome.read(self._folder(number)) is None:
-                    return task
-                self._finish(number)  # the storage had lost what the folder has
+                return self._begin(number, trials)
 
     def _begin(self, number: int, trials: list[FrozenTrial]) -> Task:
-        trial = self.search.replica(number, trials)
-        overrides = self.search.suggest(trial, self.compose)
-        frozen = create_trial(
-            state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions
-        )
+        trial, overrides = self._suggest(number, trials)
+        if number < len(trials) and trials[number].params not in ({}, trial.params):
+            self._forget(trials[number], trial.params, trials)
+            trials = self.storage.trials()
         # Only now: a worker that dies above, in a user's own code, has begun with nothing.
         lease = self.leases.claim(number)
         if number == len(trials):
-            self.storage.optuna.create_new_trial(self._id, template_trial=frozen)
+            frozen = create_trial(
+                state=TrialState.RUNNING,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs=trial.user_attrs,
+            )
+            self.storage.optuna.create_new_trial(self.storage.study, template_trial=frozen)
         else:
-            if trials[number].params != trial.params:
-                raise UserError(
-                    f"{self.folder}: trial {number} was begun with {trials[number].params}, and "
-                    f"would now have {trial.params}; the search cannot be continued exactly, take "
-                    f"another name, such as name={self.folder.name}-2"
-                )
-            self.storage.optuna.set_trial_state_values(self._trial(number), TrialState.RUNNING)
+            self._begin_again(self._trial(number), trial)
         folder = new_attempt(self.folder, lease)
         return Task(number, overrides, folder, lease, trial=trial)
+
+    def _suggest(self, number: int, trials: Sequence[FrozenTrial]) -> tuple[Trial, list[str]]:
+        """A trial of a replica with its parameters, and the overrides that make it.
+
+        A point that earlier trials have had is trained on the seeds that come after theirs.
+        """
+        trial = self.search.replica(number, trials)
+        overrides = self.search.suggest(trial, self.compose)
+        try:
+            config = self.compose(overrides)
+        except UserError:  # which the training says again, for this trial
+            return trial, overrides
+        point = stable_hash(identity(config))
+        times = sum(other.user_attrs.get(POINT) == point for other in trials[:number])
+        trial.set_user_attr(POINT, point)
+        if times:
+            overrides = [*overrides, f"seed={config['seed'] + times * config['seeds']}"]
+        return trial, overrides
+
+    def _forget(
+        self, old: FrozenTrial, params: Mapping[str, Any], trials: Sequence[FrozenTrial]
+    ) -> None:
+        """Write the storage without the beginning of a trial that the search would begin otherwise.
+
+        Raises:
+            UserError: It is not the storage that is wrong, but the search is another one.
+        """
+        if not self._reproduces(trials[: old.number]):
+            raise UserError(
+                f"{self.folder}: trial {old.number} was begun with {old.params}, and would now "
+                f"have {dict(params)}; the search cannot be continued exactly, take another name, "
+                f"such as name={self.folder.name}-2"
+            )
+        self._agree([old.number])
+
+    def _begin_again(self, identifier: int, trial: Trial) -> None:
+        storage, distributions = self.storage.optuna, trial.distributions
+        for key, value in trial.params.items():
+            inner = distributions[key].to_internal_repr(value)
+            storage.set_trial_param(identifier, key, inner, distributions[key])
+        for key, note in trial.user_attrs.items():
+            storage.set_trial_user_attr(identifier, key, note)
+        storage.set_trial_state_values(identifier, TrialState.RUNNING)
+
+    def _reproduces(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether the search still gives its last finished trial the parameters that it had."""
+        done = [trial for trial in trials if trial.state.is_finished() and trial.params]
+        return bool(done) and self._suggest(done[-1].number, trials)[0].params == done[-1].params
 
     def broken(self) -> str | None:
         """Reason why the search ended before its last trial; None where it did not."""
@@ -137,7 +204,8 @@ class SearchQueue:
 
     def hand_in(self, task: Task, outcome: Outcome) -> bool:
         """Take over the folder of a trained trial; False where the lease was lost."""
-        outcome.write(task.folder)
+        assert task.trial is not None
+        replace(outcome, **beginning(task.trial)).write(task.folder)
         with self._locked():
             if not self.leases.is_mine(task.lease):
                 return False
@@ -157,7 +225,7 @@ class SearchQueue:
             self._collect()
 
     def _collect(self) -> None:
-        trials = self.trials()
+        trials = self.storage.trials()
         for lease in self.leases.all():
             if lease.number < len(trials) and trials[lease.number].state.is_finished():
                 self.leases.remove(lease.number)  # a kill came before this
@@ -174,7 +242,7 @@ class SearchQueue:
             deaths = lease.deaths + self.leases.died_alone(lease)
             if deaths > self.max_retries:
                 reason = f"its worker was killed {deaths} times, perhaps for want of memory"
-                Outcome("failed", reason, params=trial.params).write(self._folder(number))
+                Outcome("failed", reason, **beginning(trial)).write(self._folder(number))
                 self._finish(number)
             else:
                 self._requeue(lease, deaths - lease.deaths)
@@ -187,23 +255,23 @@ class SearchQueue:
         """Write the outcome in a trial's folder into the storage."""
         outcome = Outcome.read(self._folder(number))
         assert outcome is not None
-        storage, trial = self.storage.optuna, self._trial(number)
-        notes = {"reason": outcome.reason, "spread": outcome.spread, "seeds": outcome.seeds}
+        storage, trial, end = self.storage.optuna, self._trial(number), told(outcome)
         with self.storage.together():
-            for key, value in outcome.attrs.items():
+            for key, value in end.system_attrs.items():
                 storage.set_trial_system_attr(trial, key, value)
-            for key, note in notes.items():
-                if note:
+            for key, note in end.user_attrs.items():
+                if key in NOTES:
                     storage.set_trial_user_attr(trial, key, note)
-            for step, value in outcome.intermediate.items():
-                storage.set_trial_intermediate_value(trial, step, value)
-            values = outcome.values or None
-            storage.set_trial_state_values(trial, STATES[outcome.state], values)
+            for step, point in end.intermediate_values.items():
+                storage.set_trial_intermediate_value(trial, step, point)
+            storage.set_trial_state_values(trial, end.state, end.values)
         drop_attempts(self.folder, number)
         self.leases.remove(number)
 
     def _trial(self, number: int) -> int:
-        return self.storage.optuna.get_trial_id_from_study_id_trial_number(self._id, number)
+        return self.storage.optuna.get_trial_id_from_study_id_trial_number(
+            self.storage.study, number
+        )
 
     def _folder(self, number: int) -> Path:
         return paths.job_folder(self.folder, number)

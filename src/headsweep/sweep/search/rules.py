@@ -1,43 +1,39 @@
 """Rules of a search: its space, and every decision as a pure function of earlier results.
 
 Trial k is decided in a private study in memory, the replica. It holds the finished trials numbered
-below k - lag and nothing else, with a sampler seeded from the search's seed and k. Timings and the
-number of workers therefore change no decision.
+below k - lag, and those from there to k as trials that run, with a sampler seeded from the search's
+seed and k. Timings and the number of workers therefore change no decision.
 """
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib.util import find_spec
 from pkgutil import resolve_name
 from typing import Any, Literal
 
 import optuna
-from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from headsweep.config import GROUPS
-from headsweep.errors import UserError
+from headsweep.errors import UserError, reason
 from headsweep.identity import INERT_IN_ONE_LAYER, inert, stable_hash
 from headsweep.stats.metrics import METRICS
-from headsweep.store.outcome import COUNTS
-from headsweep.sweep.internals import search_space
+from headsweep.sweep.overrides import chooses_sample
 from headsweep.sweep.queue import Compose
 
 optuna.logging.set_verbosity(logging.WARNING)
 
-STEPS = ("optim.steps", "optim.batch_size")
-"""Keys that decide at which steps a training is evaluated."""
 
-LOSSES = ("val_loss",)
-"""Objectives in units of the loss, which depend on the target."""
+NOTES = ("reason", "spread", "seeds")
+"""Attributes that a trial has from its end on."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,7 @@ class Search:
         n_trials: Number of trials.
         max_failures: So many failures in a row end the search; None for never.
         storage: URL of a database; None for a journal file in the sweep's folder.
+        steps: Steps of every trial; None where trials differ in them.
     """
 
     space: dict[str, BaseDistribution]
@@ -69,6 +66,7 @@ class Search:
     n_trials: int
     max_failures: int | None
     storage: str | None
+    steps: int | None = None
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
@@ -94,7 +92,8 @@ class Search:
 
         Args:
             number: Of the trial.
-            trials: The study's trials, by number; those below ``number - lag`` are finished.
+            trials: The study's trials, by number; those below ``number - lag`` are finished, and
+                the others below ``number`` have begun, of which only the beginning is known.
         """
         seed = int(stable_hash([self.seed, number], 8), 16)
         study = optuna.create_study(
@@ -104,7 +103,9 @@ class Search:
             study_name="replica",
             directions=self.directions,
         )
-        study.add_trials([_Shared.of(trial) for trial in trials[: self.horizon(number)]])
+        known = self.horizon(number)
+        study.add_trials([_Shared.of(trial) for trial in trials[:known]])
+        study.add_trials([_begun(trial) for trial in trials[known:number]])
         return study.ask()
 
     def horizon(self, number: int) -> int:
@@ -132,8 +133,50 @@ class Search:
                 if key.removeprefix("head.") not in inert(head):
                     _suggest(trial, key, self.space[key])
         if self.custom is not None:
-            resolve_name(self.custom)(config(self.fixed), trial)
+            self._suggest_more(trial, config(self.fixed))
         return [*self.fixed, *_overrides(trial.params)]
+
+    def _suggest_more(self, trial: Trial, config: Mapping[str, Any]) -> None:
+        """Call the user's function.
+
+        Raises:
+            UserError: It fails, or chooses what would find the luckiest sample.
+        """
+        assert self.custom is not None
+        where = f"hydra.sweeper.custom_search_space={self.custom}"
+        try:
+            resolve_name(self.custom)(config, trial)
+            json.dumps(trial.user_attrs)
+        except Exception as error:
+            raise UserError(f"{where}: fails in trial {trial.number} ({reason(error)})") from error
+        for key, value in trial.params.items():
+            if chooses_sample(key):
+                raise UserError(
+                    f"{where}: chooses {key}, and a search would find the luckiest sample; seeds=N "
+                    "gives every trial N seeds to average over"
+                )
+            if isinstance(value, str) and "${" in value:
+                raise UserError(
+                    f"{where}: {key}={value} is an interpolation, which would stand for another "
+                    "value in every trial; suggest the value, such as trial.params[OTHER KEY]"
+                )
+
+    def cannot_prune(self) -> str | None:
+        """Reason why no trial can be pruned though there is a pruner; None where one can."""
+        pruner = self.pruner or {}
+        where, steps = "hydra.sweeper.pruner", self.steps
+        warmup, startup = pruner.get("n_warmup_steps", 0), pruner.get("n_startup_trials", 0)
+        least = pruner.get("min_resource", 0)
+        if steps is not None and warmup >= steps:
+            return f"{where}.n_warmup_steps={warmup} leaves nothing of optim.steps={steps}"
+        if steps is not None and isinstance(least, int) and least >= steps:
+            return f"{where}.min_resource={least} leaves nothing of optim.steps={steps}"
+        if startup and self.n_trials - self.lag <= startup:
+            return (
+                f"{where}.n_startup_trials={startup} and hydra.sweeper.lag={self.lag} leave none "
+                f"of {self.n_trials} trials"
+            )
+        return None
 
     def broken(self, number: int, trials: Sequence[FrozenTrial]) -> str | None:
         """Reason why trial ``number`` may not begin: the last trials that it knows all failed."""
@@ -162,163 +205,17 @@ class _Shared(FrozenTrial):
         return twin
 
 
-def read_search(sweeper: DictConfig, arguments: Sequence[str], explicit: Sequence[str]) -> Search:
-    """The search that a sweeper's configuration and the overrides of a command line describe.
-
-    Args:
-        sweeper: The node ``hydra.sweeper``.
-        arguments: ``key=value`` of ``hydra.sweeper.params`` and of the command line.
-        explicit: Hydra's own overrides of the command line.
-
-    Raises:
-        UserError: Something cannot be searched, or not so; the message names the key.
-    """
-    node = OmegaConf.to_container(sweeper, resolve=True, enum_to_str=True)
-    assert isinstance(node, dict)
-    plain: dict[str, Any] = {str(key): value for key, value in node.items()}
-    try:
-        space, fixed = search_space(list(arguments))
-    except ValueError as error:  # such as a log scale that begins at 0
-        raise UserError(f"a range of the search cannot be used: {error}") from error
-    if not space and plain["custom_search_space"] is None:
-        raise UserError("hydra.sweeper.params: nothing to search; give a range such as interval")
-    _check_official(plain)
-    _check_numbers(plain)
-    _check_custom(plain["custom_search_space"])
-    seed, sampler = _sampler(plain["sampler"])
-    objectives = _objectives(plain["objective"], space)
-    pruner = _pruner(plain["pruner"], objectives, explicit)
-    if pruner is not None and (swept := [key for key in STEPS if key in space]):
-        raise UserError(
-            f"{swept[0]}: trials of unequal length cannot be compared by a pruner; fix it, or "
-            "switch pruning off with hydra/sweeper/pruner=none"
-        )
-    search = Search(
-        space=space,
-        fixed=fixed,
-        objectives=objectives,
-        sampler=sampler,
-        pruner=pruner,
-        custom=plain["custom_search_space"],
-        seed=seed,
-        lag=plain["lag"],
-        n_trials=plain["n_trials"],
-        max_failures=plain["max_failures"],
-        storage=plain["storage"],
+def _begun(trial: FrozenTrial) -> FrozenTrial:
+    """A trial as it was when it began, whatever is known of it by now."""
+    attrs = {key: value for key, value in trial.user_attrs.items() if key not in NOTES}
+    begun = create_trial(
+        state=TrialState.RUNNING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=attrs,
     )
-    search.replica(0, [])  # refuses wrong arguments of sampler and pruner now
-    return search
-
-
-def _sampler(node: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Seed and arguments of a sampler.
-
-    Raises:
-        UserError: The sampler cannot be used here.
-    """
-    sampler = {str(key): value for key, value in node.items() if value is not None}
-    seed = sampler.pop("seed", 0)
-    if sampler.pop("_partial_", False):
-        raise UserError("hydra/sweeper/sampler=grid: a grid needs no search; use -m key=a,b")
-    if sampler["_target_"].endswith("QMCSampler"):
-        raise UserError(
-            "hydra/sweeper/sampler=qmc: its points follow from how many were taken before, not "
-            "from a trial's number; use random or tpe"
-        )
-    if sampler["_target_"].endswith("CmaEsSampler") and find_spec("cmaes") is None:
-        raise UserError("hydra/sweeper/sampler=cmaes: pip install 'headsweep[cmaes]' first")
-    return seed, sampler
-
-
-def _check_custom(function: str | None) -> None:
-    """Refuse a custom search space that cannot be imported."""
-    if function is None:
-        return
-    try:
-        resolve_name(function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"hydra.sweeper.custom_search_space={function}: cannot be imported ({error})"
-        ) from error
-
-
-def _check_official(plain: Mapping[str, Any]) -> None:
-    """Refuse keys of the official sweeper that another key has replaced here."""
-    instead = {
-        "n_jobs": (2, "use workers=N"),
-        "max_failure_rate": (0.0, "a failed trial stays alone; see hydra.sweeper.max_failures"),
-        "study_name": (None, "use name=NAME"),
-        "direction": ("minimize", "it follows from hydra.sweeper.objective"),
-    }
-    for key, (default, advice) in instead.items():
-        if plain[key] != default:
-            raise UserError(f"hydra.sweeper.{key}={plain[key]}: not used here; {advice}")
-
-
-def _check_numbers(plain: Mapping[str, Any]) -> None:
-    for key, least in (("n_trials", 1), ("lag", 0), ("max_failures", 1)):
-        value = plain[key]
-        if value is None and key == "max_failures":
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise UserError(f"hydra.sweeper.{key}={value}: must be a whole number from {least}")
-
-
-def _pruner(
-    node: Mapping[str, Any] | None, objectives: Sequence[str], explicit: Sequence[str]
-) -> dict[str, Any] | None:
-    """Pruner in effect; a search of several objectives has none.
-
-    Raises:
-        UserError: One was asked for beside several objectives.
-    """
-    if node is None or node["_target_"] == "optuna.pruners.NopPruner":
-        return None
-    if len(objectives) == 1:
-        return {str(key): value for key, value in node.items() if value is not None}
-    asked = [
-        o
-        for o in explicit
-        if o.lstrip("+").startswith(("hydra/sweeper/pruner", "hydra.sweeper.pruner"))
-    ]
-    if asked:
-        raise UserError(
-            f"{asked[0]}: a search with several objectives cannot be pruned; leave it out"
-        )
-    return None
-
-
-def _objectives(node: Any, space: Mapping[str, object]) -> list[str]:
-    """Names of the objectives.
-
-    Raises:
-        UserError: One is unknown, or means something else in each trial.
-    """
-    if not isinstance(node, str | list):
-        raise UserError(f"hydra.sweeper.objective={node}: one metric or several")
-    objectives = [node] if isinstance(node, str) else node
-    ranked = [f"val_{m.name}" for m in METRICS.values() if m.better in ("lower", "higher")]
-    known = [*LOSSES, *ranked, *COUNTS]
-    if not objectives or len(set(objectives)) < len(objectives):
-        raise UserError(f"hydra.sweeper.objective={objectives}: one metric or several")
-    for name in objectives:
-        if name.startswith(("dev_", "test_")):
-            raise UserError(
-                f"hydra.sweeper.objective={name}: a search reads the validation split only, or its "
-                f"winner could not be judged on the others; use val_{name.partition('_')[2]}"
-            )
-        if name not in known:
-            raise UserError(f"hydra.sweeper.objective={name}: not one of {', '.join(known)}")
-    for key in space:
-        changes_loss = key.partition(".")[0] == "target" or "loss" in key
-        if changes_loss and (found := [name for name in objectives if name in LOSSES]):
-            raise UserError(
-                f"{key}: the search would change what {found[0]} means, not how good the head is; "
-                "use hydra.sweeper.objective=[val_qoverpt_r68]"
-            )
-    if objectives[0] in COUNTS:
-        raise UserError(f"hydra.sweeper.objective={objectives[0]}: name a metric first")
-    return objectives
+    begun.datetime_start = trial.datetime_start
+    return begun
 
 
 def _direction(objective: str) -> Literal["minimize", "maximize"]:
@@ -367,4 +264,4 @@ def _as_override(distribution: BaseDistribution) -> str:
 
 
 def _overrides(params: Mapping[str, Any]) -> list[str]:
-    return [f"{key}={value}" for key, value in params.items()]
+    return [f"{key}={'null' if value is None else value}" for key, value in params.items()]

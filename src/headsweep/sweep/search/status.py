@@ -1,9 +1,11 @@
 """Status of a search for ``headsweep study``, read without changing it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from headsweep.errors import UserError
 from headsweep.store import paths
+from headsweep.store.outcome import pooled
 from headsweep.store.runs import read_command
 from headsweep.store.trials import Trials, failures, parameters, time_left, usable
 from headsweep.sweep.leases import Leases
@@ -33,8 +35,10 @@ def print_study(root: Path, name: str) -> None:
     print(usable(outcomes))
     if trials.best():
         _print_best(trials)
-    for line in failures(outcomes):
+    for line in (*_missing(folder, trials, at_work), *failures(outcomes)):
         print(line)
+    if (words := trials.repeated()) is not None:
+        print(words)
     if len(outcomes) < total:
         if outcomes:
             print(f"left: {time_left(folder, outcomes, total)} of training for all workers")
@@ -48,13 +52,29 @@ def _print_best(trials: Trials) -> None:
     from headsweep.terminal import print_table
 
     columns, rows = ["trial", *trials.objectives, "seeds", "chosen"], []
+    points = pooled(trials.outcomes)
     for number in trials.best():
-        outcome = trials.outcomes[number]
+        outcome = points[number]
         cells = [
             f"{value:.6g}"
             + (f" +- {outcome.spread[i]:.4f}" if outcome.spread and outcome.spread[i] else "")
             for i, value in enumerate(outcome.values)
         ]
-        rows.append([str(number), *cells, str(len(outcome.seeds)), parameters(outcome)])
+        others = (n for n, o in trials.outcomes.items() if o.state == "complete" and n != number)
+        same = [n for n in others if outcome.point and trials.outcomes[n].point == outcome.point]
+        numbers = ", ".join(map(str, [number, *same]))
+        rows.append([numbers, *cells, str(len(outcome.seeds)), parameters(outcome)])
     print("Pareto front:" if len(trials.objectives) > 1 else "best:")
     print_table(columns, rows, words=(0, len(columns) - 1))
+
+
+def _missing(folder: Path, trials: Trials, at_work: Sequence[int]) -> list[str]:
+    """A line for each trial that should be there and is not."""
+    last = max(trials.outcomes, default=-1)
+    begun = [int(path.name) for path in (folder / paths.JOBS).glob("[0-9]*")]
+    numbers = {*range(last), *begun} - trials.outcomes.keys() - {*at_work}
+    return [
+        f"trial {number} is missing: {paths.job_folder(folder, number)} "
+        f"{'has no outcome' if number in begun else 'is gone'}; its command trains it again"
+        for number in sorted(numbers)
+    ]

@@ -11,7 +11,7 @@ from headsweep.errors import UserError
 from headsweep.stats.metrics import METRICS
 from headsweep.store.outcome import COUNTS
 from headsweep.sweep.plan import make_plan
-from headsweep.sweep.search.rules import read_search
+from headsweep.sweep.search.reading import read_search
 from helpers.toy_search import DROPOUT, LAYERS, SWEPT_RATE, TPE, WIDTH, composed, make_search, read
 
 
@@ -58,6 +58,24 @@ def test_several_objectives_are_not_pruned_and_none_may_be_asked_for() -> None:
     assert read(objective=two, explicit=[none], pruner=False).pruner is None
 
 
+def test_the_warm_up_of_a_pruner_is_a_share_of_the_steps() -> None:
+    for steps, expected in ((3200, 800), (400, 100), (1, 0)):
+        pruner = read(f"optim.steps={steps}").pruner
+        assert pruner is not None
+        assert pruner["n_warmup_steps"] == expected
+        assert "warmup_share" not in pruner
+    node = {"_target_": "optuna.pruners.MedianPruner", "n_warmup_steps": 7, "warmup_share": 0.5}
+    assert read(pruner=False).pruner is None
+    given = composed().master.hydra.sweeper.copy()
+    given.pruner = node
+    found = read_search(given, [SWEPT_RATE], [], lambda _: {"optim": {"steps": 60}})
+    assert found.pruner is not None
+    assert found.pruner["n_warmup_steps"] == 7
+    given.pruner = {"_target_": "optuna.pruners.MedianPruner", "warmup_share": 1.5}
+    with pytest.raises(UserError, match=r"warmup_share=1\.5: must be in \[0, 1\)"):
+        read_search(given, [SWEPT_RATE], [], lambda _: {"optim": {"steps": 60}})
+
+
 def test_no_pruner_can_be_chosen() -> None:
     assert read(pruner=False).pruner is None
     assert read("optim.steps=int(interval(10,20))", pruner=False).pruner is None
@@ -96,8 +114,9 @@ REFUSED: list[Refused] = [
     (lambda: read(lag=-1), "lag=-1: .* 0"),
     (lambda: read(n_trials=0), "n_trials=0: .* 1"),
     (lambda: read(max_failures=0), "max_failures=0: .* 1"),
+    (lambda: read(n_trials=10**9), "n_trials=1000000000: .* from 1 to 100,000"),
     (
-        lambda: read_search(composed().master.hydra.sweeper, ["optim.lr=0.1"], []),
+        lambda: read_search(composed().master.hydra.sweeper, ["optim.lr=0.1"], [], lambda _: {}),
         r"hydra\.sweeper\.params: ",
     ),
 ]
