@@ -33,6 +33,7 @@ Root = Annotated[Path, typer.Option(help="The folder of all output.")]
 TrackingUri = Annotated[
     str | None, typer.Option(help="Of an MLflow server; else the database below the root.")
 ]
+Allow = Annotated[list[str] | None, typer.Option(help="Module of your own that may run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Overrides = Annotated[
     list[str] | None,
@@ -202,6 +203,7 @@ def report(
     root: Root = DEFAULT_ROOT,
     tracking_uri: TrackingUri = None,
     as_json: Json = False,
+    allow: Allow = None,
 ) -> None:
     """Score a sweep's saved weights; write and print tables and pictures.
 
@@ -209,7 +211,7 @@ def report(
     """
     from headsweep.report.run import make_report
 
-    found, folder = make_report(root, name, tracking_uri, metric)
+    found, folder = make_report(root, name, tracking_uri, metric, allow)
     if as_json:
         print(found.to_json(), end="")
     else:
@@ -231,6 +233,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Where to write.")] = Path("predictions.parquet"),
     force: Force = False,
     root: Root = DEFAULT_ROOT,
+    allow: Allow = None,
 ) -> None:
     """Apply the trained heads of a job to other events, and write their tracks.
 
@@ -239,7 +242,7 @@ def predict(
     """
     from headsweep.report.predict import predict
 
-    predict(root, run, data, out, force)
+    predict(root, run, data, out, force, allow)
 
 
 @app.command()

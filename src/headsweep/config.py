@@ -14,7 +14,7 @@ from headsweep.errors import UserError
 
 RUNTIME_KEYS = (
     *("root", "name", "device", "workers", "threads", "worker", "tracking", "tracking_uri"),
-    *("sweeps", "design", "study", "top"),
+    *("sweeps", "design", "study", "top", "allow"),
 )
 """Keys that say how and where to run and what is compared; never part of an identity."""
 
@@ -79,8 +79,7 @@ def _check_within(key: str, value: float, interval: str) -> None:
 
 
 def _check_bins(pt_edges: Sequence[float]) -> None:
-    rising = all(low < high < math.inf for low, high in pairwise([0.0, *pt_edges]))
-    ok = rising and len(pt_edges) >= 2
+    ok = len(pt_edges) > 1 and all(a < b < math.inf for a, b in pairwise([0.0, *pt_edges]))
     _check(ok, "data.source.pt_edges", pt_edges, "two or more rising numbers above 0")
 
 
@@ -365,6 +364,7 @@ class Config:
     design: DesignConfig = field(default_factory=DesignConfig)
     study: str | None = None
     top: int = 3
+    allow: Any = None
 
     def __post_init__(self) -> None:
         _check_each("", self)

@@ -74,9 +74,22 @@ def _without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key not in keys}
 
 
-def run_key(resolved: Mapping[str, Any], data_key: str, checkpoint: str) -> str:
-    """Key of a job (16 hex): its identity, the data, the checkpoint and ``NUMERICS``."""
-    return stable_hash([identity(resolved), data_key, checkpoint, NUMERICS])
+def run_key(
+    resolved: Mapping[str, Any],
+    data_key: str,
+    checkpoint: str,
+    code: Mapping[str, str] | None = None,
+) -> str:
+    """Key of a job (16 hex): its identity, the data, the checkpoint and ``NUMERICS``.
+
+    Args:
+        resolved: The configuration.
+        data_key: Key of the source.
+        checkpoint: Key of the backbone.
+        code: Hash of each module of the user's own; only where there is one it changes the key.
+    """
+    own = [dict(code)] if code else []
+    return stable_hash([identity(resolved), data_key, checkpoint, NUMERICS, *own])
 
 
 def recipe_key(resolved: Mapping[str, Any], cache_key: str) -> str:

@@ -36,7 +36,7 @@ def write_trouble(folder: Path) -> list[str]:
     conf = folder / "conf" / "head"
     conf.mkdir(parents=True)
     (conf / "trouble.yaml").write_text("_target_: trouble.Trouble\nmode: fine\n")
-    return ["--config-dir", str(conf.parent), "head=trouble"]
+    return ["--config-dir", str(conf.parent), "head=trouble", "allow=trouble"]
 
 
 def mend(folder: Path, mode: str) -> None:

@@ -28,3 +28,28 @@ def test_what_cannot_be_composed_is_one_short_error(command: Command) -> None:
     assert code == 2
     assert "head/simplest" in err
     assert "Traceback" not in err
+
+
+LOGGING = "version: 1, handlers: {x: {(): os.system, command: touch pwned}}, root: {handlers: [x]}"
+
+
+@pytest.mark.parametrize(
+    ("sweeper", "keys"),
+    [
+        ("headsweep", "callbacks: {x: {_target_: os.system, command: touch pwned}}"),
+        ("headsweep", f"hydra_logging: {{{LOGGING}}}"),
+        ("optuna", "sweeper: {sampler: {_target_: os.system, command: touch pwned}}"),
+        ("headsweep", "sweeper: {_target_: os.system}"),
+        ("optuna", "launcher: {_target_: os.system}"),
+    ],
+)
+def test_no_code_runs_from_hydras_keys_in_a_file(
+    sweeper: str, keys: str, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "conf/sweeps").mkdir(parents=True)
+    text = f"# @package _global_\nhydra: {{{keys}}}\n"
+    (tmp_path / "conf/sweeps/evil.yaml").write_text(text)
+    words = ["--config-dir", "conf", "sweeps=evil", f"hydra/sweeper={sweeper}"]
+    code, _, err = command("train", *SMALL, *words, "head.dropout=0.1,0.2")
+    assert (code, "error: " in err, "Traceback" in err) == (2, True, False), err
+    assert not (tmp_path / "pwned").exists()

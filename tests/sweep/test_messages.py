@@ -18,12 +18,12 @@ from headsweep.sweep.plan import make_plan
         ("arm=befor", "arm=befor: .*did you mean before?"),
         ("data/selection=qualit", "data/selection/qualit.yaml; did you mean quality?"),
         ("head.droput=0.2", "Could not override 'head.droput'.*Did you mean: 'dropout'?"),
-        ("optim.steps=many", "optim.steps: Value 'many'"),
+        ("optim.steps=many", "optim.steps=many: Value 'many'"),
         ("optim.batch_size=null", "field 'optim.batch_size' is not Optional"),
         ("optim.batch_size=???", "optim.batch_size is missing: give optim.batch_size=VALUE"),
         ("head.dropout=[1", r"head.dropout=\[1: cannot be read; quote"),
         ("name=größe", "name=größe: cannot be read; quote"),
-        ("~head.dropout", "head.dropout: .*does not support deletion"),
+        ("~head.dropout", "~head.dropout: .*does not support deletion"),
     ],
 )
 def test_a_mistake_is_one_line(override: str, message: str) -> None:

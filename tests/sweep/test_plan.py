@@ -286,6 +286,9 @@ def test_mistakes_of_a_search(override: str, message: str) -> None:
         sweep("sweeps=search", override)
 
 
+ALLOW = "allow=[own_heads,nowhere]"
+
+
 @pytest.fixture
 def own_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
@@ -293,7 +296,7 @@ def own_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_head_of_the_users_own(own_head: Path) -> None:
-    plan = make_plan(["head=bottleneck", "head.rate=null"], False, config_dir=str(own_head))
+    plan = make_plan(["head=bottleneck", "head.rate=null", ALLOW], False, config_dir=str(own_head))
     head = plan.jobs[0].config.head
     assert head == {"_target_": "own_heads.Bottleneck", "width": 8, "rate": None}
     assert plan.jobs[0].labels["head"] == "bottleneck"
@@ -314,7 +317,7 @@ def test_a_head_of_the_users_own(own_head: Path) -> None:
 )
 def test_its_keys_are_checked(override: str, message: str, own_head: Path) -> None:
     with pytest.raises(UserError, match=message):
-        make_plan(["head=bottleneck", override], False, config_dir=str(own_head))
+        make_plan(["head=bottleneck", override, ALLOW], False, config_dir=str(own_head))
 
 
 def test_a_missing_config_dir_is_an_error(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_head_from_one_file_and_one_yaml(
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     conf = write_head(tmp_path)
-    grid = ["-m", "head=bottleneck", "head.width=4,8", "name=own", "seeds=2"]
+    grid = ["-m", "allow=own_heads", "head=bottleneck", "head.width=4,8", "name=own", "seeds=2"]
     code, out, _ = command("train", "--config-dir", str(conf), *grid, *SMALL)
     assert code == 0
     assert "4 of 4 members are done" in out

@@ -32,7 +32,7 @@ ROOT = {
     "files": {"errors"},
     "config": {"errors"},
     "identity": {"config", "errors"},
-    "instantiate": {"errors"},
+    "instantiate": {"config", "errors"},
     "terminal": {"errors"},
     "commands": {*GROUND, *PACKAGES},
     "cli": {"errors", "commands", "sweep"},

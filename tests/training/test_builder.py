@@ -10,6 +10,7 @@ from torch import nn
 from headsweep.config import MLPHeadConfig, PoolingConfig
 from headsweep.errors import UserError
 from headsweep.heads.mlp import MLPHead
+from headsweep.instantiate import allow
 from headsweep.training.builder import member_builder, population_builder
 from headsweep.training.members import purpose_seed
 
@@ -66,6 +67,7 @@ def test_a_population_holds_the_weights_of_its_seeds() -> None:
     ("name", "said"), [("Failing", "no room for 3 heads"), ("Wrong", r"gives \[2, 5\]")]
 )
 def test_a_head_that_does_not_work_is_refused_with_its_name(name: str, said: str) -> None:
+    allow(__name__)
     build = member_builder(config(_target_=f"{__name__}.{name}"), 5, 6, 4)
     with pytest.raises(UserError, match=f"head: .*{name}.*{said}"):
         build()

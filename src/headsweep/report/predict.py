@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from headsweep.files import check_output, write_atomic
+from headsweep.instantiate import allow as allow_modules
 from headsweep.store import paths
 from headsweep.terminal import console, preparing, print_table
 
 
-def predict(root: Path, run: str, data: Path, out: Path, force: bool) -> None:
+def predict(
+    root: Path, run: str, data: Path, out: Path, force: bool, allow: list[str] | None = None
+) -> None:
     """Write predictions of every finished member, and print how good they are.
 
     Args:
@@ -16,10 +19,12 @@ def predict(root: Path, run: str, data: Path, out: Path, force: bool) -> None:
         data: The events, with truth, in the layout that the job was trained on.
         out: The Parquet file to write.
         force: Replace an older one.
+        allow: Modules of the user's own that may be built from.
 
     Raises:
         UserError: There is no such job, or the data do not fit it, or ``out`` cannot be written.
     """
+    allow_modules(allow)
     check_output(out, force)
     with preparing(console(stderr=True)) as progress:
         progress("predicting", 0.0)

@@ -10,6 +10,7 @@ A first look:
     sweep.figure("qoverpt_r68")
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from headsweep.errors import UserError
+from headsweep.instantiate import allow as allow_modules
 from headsweep.report.run import find_folder
 from headsweep.store import paths, runs
 from headsweep.store.trials import Trials
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from headsweep.report.render.tables import Table
 
 
-def open_sweep(name: str, root: str | Path = "runs") -> "SweepResults":
+def open_sweep(name: str, root: str | Path = "runs", allow: Sequence[str] = ()) -> "SweepResults":
     """Open the results of a sweep, finished or not.
 
     Nothing is scored before a figure is asked for.
@@ -38,10 +40,12 @@ def open_sweep(name: str, root: str | Path = "runs") -> "SweepResults":
     Args:
         name: Name of the sweep, or key of a single run, or the path of its folder.
         root: The folder of all output.
+        allow: Modules of your own code that the sweep's heads, source or backbone may come from.
 
     Raises:
         UserError: There is no such sweep under the root.
     """
+    allow_modules([*allow])
     folder = find_folder(Path(root), name)
     return SweepResults(folder, folder.parents[1])
 

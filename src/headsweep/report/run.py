@@ -2,12 +2,13 @@
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headsweep.errors import UserError
+from headsweep.instantiate import allow as allow_modules
 from headsweep.store import paths
 from headsweep.terminal import console, preparing
 
@@ -35,7 +36,11 @@ def find_folder(root: Path, name: str) -> Path:
 
 
 def make_report(
-    root: Path, name: str, tracking_uri: str | None = None, metric: str | None = None
+    root: Path,
+    name: str,
+    tracking_uri: str | None = None,
+    metric: str | None = None,
+    allow: Sequence[str] | None = None,
 ) -> "tuple[Report, Path | None]":
     """Build and write the report of a sweep or single run; that of a sweep goes to MLflow, too.
 
@@ -46,6 +51,7 @@ def make_report(
         name: Name of the sweep, or key of the run.
         tracking_uri: Of an MLflow server; None for the database below the root, if it is there.
         metric: One that is to be looked at, which is only checked here.
+        allow: Modules of the user's own that may be built from.
 
     Returns:
         The report, and the folder that it was written to; None where that cannot be written.
@@ -56,6 +62,7 @@ def make_report(
     from headsweep.store.tracking.mlflow_client import TrackingError, check_uri
     from headsweep.store.tracking.tracker import report_copier
 
+    allow_modules([*(allow or [])])
     check_uri(tracking_uri)
     folder = find_folder(root, name)
     root = folder.parents[1]

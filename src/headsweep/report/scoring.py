@@ -16,7 +16,7 @@ from headsweep.features import cache as features_cache
 from headsweep.features import other_events
 from headsweep.features.truth_check import load_events
 from headsweep.identity import stable_hash
-from headsweep.instantiate import make
+from headsweep.instantiate import code_digests, make, own_code, own_targets
 from headsweep.stats.metrics import Tracks
 from headsweep.store import paths
 from headsweep.store.labels import TargetKey
@@ -145,7 +145,26 @@ def _stored(job_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     about = read_job(job_folder)
     if about is None:
         raise UserError(f"{job_folder} {paths.NO_JOB}")
-    return read_config(job_folder), about
+    config = read_config(job_folder)
+    check_code(job_folder, config, about)
+    return config, about
+
+
+def check_code(job_folder: Path, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Refuse the user's own code that is not what a job was trained with.
+
+    Raises:
+        UserError: A module has changed; the message names the copy that the job keeps.
+    """
+    trained = about.get("own_code") or {}
+    now = code_digests(own_code(*own_targets(config)))
+    for module in sorted(trained.keys() | now.keys()):
+        if trained and trained.get(module) != now.get(module):
+            raise UserError(
+                f"{job_folder}: the module {module} is not the one that this job was trained with, "
+                f"which is kept there as {paths.CODE}{module}.py; put that one on PYTHONPATH, or "
+                "train again"
+            )
 
 
 def _trained(

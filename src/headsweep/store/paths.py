@@ -16,6 +16,7 @@
         config.yaml job.json            its configuration; its keys and labels
         progress.json                   for the progress bar only
         outcome.json traceback.txt      how a trial ended, or why a job could not be trained
+        code-<module>.py                the user's own code that it was trained with
         seed_<s>/                       a member, complete with its result.json
           result.json history.csv head.safetensors last.safetensors predictions_val.parquet
       cache/{data,features}/<key>/      `files.cache_folder`
@@ -46,6 +47,9 @@ JOBS, ATTEMPTS, LEASES, LOGS, REPORT = "jobs", "attempts", "leases", "logs", "re
 CONFIG, JOB, PROGRESS = "config.yaml", "job.json", "progress.json"
 OUTCOME, TRACEBACK = "outcome.json", "traceback.txt"
 """In a job folder."""
+
+CODE = "code-"
+"""Begins the names of the user's own modules in a job folder, ``code-my_heads.py``."""
 
 RESULT, HISTORY, PREDICTIONS = "result.json", "history.csv", "predictions_val.parquet"
 WEIGHTS, LAST_WEIGHTS = "head.safetensors", "last.safetensors"

@@ -40,6 +40,12 @@ def write_job(folder: Path, config: Mapping[str, Any], job: Mapping[str, Any]) -
     write_json(folder / paths.JOB, {"schema": RUN_SCHEMA, **job})
 
 
+def write_code(folder: Path, code: Mapping[str, str]) -> None:
+    """Keep the user's own modules that a job is trained with."""
+    for module, text in code.items():
+        write_atomic(folder / f"{paths.CODE}{module}.py", text.encode())
+
+
 def write_member(
     folder: Path,
     result: Mapping[str, Any],

@@ -28,7 +28,7 @@ from headsweep.config import (
 from headsweep.errors import UserError
 from headsweep.files import flat
 from headsweep.identity import override_key
-from headsweep.instantiate import check_node
+from headsweep.instantiate import check_allowed, check_node
 from headsweep.sweep.internals import set_values
 from headsweep.sweep.messages import short_errors
 from headsweep.sweep.overrides import (
@@ -176,6 +176,7 @@ def validate_job(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequenc
         config = OmegaConf.to_object(cfg)
         resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, Config)
+    check_allowed(config.allow)
     assert isinstance(resolved, dict)
     plain = {str(key): value for key, value in resolved.items() if key not in TABLES}
     added = sorted(flat(plain).keys() - flat(asdict(config)).keys())

@@ -19,7 +19,8 @@ def train(arguments: Sequence[str]) -> int:
     Raises:
         UserError: The command line, the configuration or the data is wrong.
     """
-    from headsweep.sweep.overrides import is_sweep, sweep_name, with_root
+    from headsweep.instantiate import allow
+    from headsweep.sweep.overrides import is_sweep, runtime_values, sweep_name, with_root
 
     argv = with_root([argument for argument in arguments if argument != "--dry-run"])
     args = argument_parser().parse_intermixed_args(argv)
@@ -37,6 +38,7 @@ def train(arguments: Sequence[str]) -> int:
         multirun = args.multirun or is_sweep(args.overrides)
         return dry_run(make_plan(args.overrides, multirun, args.config_dir))
     if args.multirun or is_sweep(args.overrides):
+        allow(runtime_values(args.overrides).get("allow"))
         rest = [a for a in argv if a not in ("-m", "--multirun")]
         start(["--multirun", f"name={sweep_name(args.overrides)}", *rest])
         return 0

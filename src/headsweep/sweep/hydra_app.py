@@ -18,7 +18,19 @@ from headsweep.errors import UserError
 register()
 
 
-@hydra.main(config_path=str(config_root() / "conf"), config_name="config")
+OF_OPTUNA = (
+    *(f"optuna.samplers.{name}Sampler" for name in ("TPE", "Random", "CmaEs", "GP", "QMC")),
+    *(f"optuna.samplers.{name}Sampler" for name in ("BruteForce", "Grid", "NSGAII", "NSGAIII")),
+    *(f"hydra_plugins.hydra_optuna_sweeper._impl.create_nsga{n}_sampler" for n in ("ii", "iii")),
+)
+"""All that Hydra may build from a configuration, beside its plugins: samplers of ``optuna``."""
+
+
+@hydra.main(
+    config_path=str(config_root() / "conf"),
+    config_name="config",
+    execution_whitelist=OF_OPTUNA,
+)
 def main(cfg: DictConfig) -> float:
     """Train one job of a multirun of Hydra's own sweepers; ours starts workers instead.
 
@@ -46,9 +58,14 @@ def start(argv: Sequence[str]) -> None:
     sys.argv[1:] = argv
     # Otherwise Hydra prints every error itself, with a traceback, and exits.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    theirs = (HydraException, OmegaConfBaseException, YAMLError)
     try:
         main()
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except (*theirs, ValueError, RuntimeError) as error:
+        # Plugins and Python's logging have errors of no class of their own.
+        refused = str(error).startswith(("Unknown plugin class", "Unable to configure"))
+        if not refused and not isinstance(error, theirs):
+            raise
         from headsweep.sweep.messages import short_message
 
         raise UserError(short_message(error)) from error

@@ -5,14 +5,14 @@ Torch is imported where it is used, so that ``--cfg job`` and ``--help`` are qui
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headsweep.errors import UserError
 from headsweep.identity import run_key
-from headsweep.instantiate import make
+from headsweep.instantiate import code_digests, make, own_code, own_targets
 
 if TYPE_CHECKING:
     from headsweep.backbone.base import Backbone, Progress
@@ -31,6 +31,7 @@ class Inputs:
         data_key: Key of the source.
         checkpoint: Key of the backbone.
         job_key: Key of the job.
+        code: Source text of the user's own modules that the job builds from, by module.
     """
 
     source: "Source"
@@ -38,6 +39,7 @@ class Inputs:
     data_key: str
     checkpoint: str
     job_key: str
+    code: dict[str, str] = field(default_factory=dict)
 
 
 def find_inputs(job: "Job") -> Inputs:
@@ -57,12 +59,14 @@ def find_inputs(job: "Job") -> Inputs:
             "data.split, so some that it knows would be among those that judge it; use other "
             "events, or train one with `headsweep backbone` and this data.split"
         )
+    code = own_code(*own_targets(job.resolved))
     return Inputs(
         source=source,
         backbone=backbone,
         data_key=data_key,
         checkpoint=checkpoint,
-        job_key=run_key(job.resolved, data_key, checkpoint),
+        job_key=run_key(job.resolved, data_key, checkpoint, code_digests(code)),
+        code=code,
     )
 
 

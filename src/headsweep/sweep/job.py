@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headsweep.identity import member_key, recipe_key
+from headsweep.instantiate import code_digests
 from headsweep.store import paths, runs
 from headsweep.store.code_version import code_version
 from headsweep.sweep.inputs import Inputs, build_features
@@ -117,6 +118,7 @@ def train_into(
     known = {*job.seeds, *runs.read_results(folder)}
     config = job.resolved | {"seed": min(known), "seeds": len(known)}
     runs.write_job(folder, config, _about(job, config, inputs, features.meta.key))
+    runs.write_code(folder, inputs.code)
     for result, parameters in _train(job, features, seeds, folder, hooks):
         _write_member(folder, inputs.job_key, result, parameters)
 
@@ -209,6 +211,7 @@ def _about(job: "Job", config: Mapping[str, Any], inputs: Inputs, cache_key: str
         "checkpoint": inputs.checkpoint,
         "cache_key": cache_key,
         "code_version": code_version(),
+        "own_code": code_digests(inputs.code),
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -49,6 +49,8 @@ def short_message(error: BaseException) -> str:
     if isinstance(deeper, MissingMandatoryValue) and key:
         return f"{key} is missing: give {key}=VALUE"
     lines = str(error).splitlines()
+    if merging := re.match(r"Error merging override (.+)", lines[0] if lines else ""):
+        key = merging[1]
     if deeper is not error:
         lines += str(deeper).splitlines()[:1]
     end = next((i for i, line in enumerate(lines) if "Config search path" in line), len(lines))

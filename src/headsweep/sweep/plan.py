@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, O
 from headsweep.errors import UserError
 from headsweep.files import flat
 from headsweep.identity import identity
+from headsweep.instantiate import allow
 from headsweep.stats.margins import MARGINS
 from headsweep.store import paths
 from headsweep.store.labels import FOLD_KEYS
@@ -66,7 +67,9 @@ def make_plan(overrides: Sequence[str], multirun: bool, config_dir: str | None =
     Raises:
         UserError: A key, a type or a value is wrong; the message names the key.
     """
-    name = runtime_values(overrides).get("name")  # also refuses what Hydra would let pass
+    values = runtime_values(overrides)  # also refuses what Hydra would let pass
+    allow(values.get("allow"))
+    name = values.get("name")
     if name and not multirun:
         raise UserError(
             f"name={name}: names a sweep; a single configuration is kept under its key: leave name "

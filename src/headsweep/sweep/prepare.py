@@ -10,6 +10,7 @@ from typing import Any
 from headsweep.backbone.base import Progress
 from headsweep.errors import UserError
 from headsweep.identity import NUMERICS
+from headsweep.instantiate import code_digests
 from headsweep.sweep.inputs import (
     Inputs,
     build_features,
@@ -62,10 +63,12 @@ def prepare(plan: Plan, report: Progress) -> list[Inputs]:
 
 def inputs_spec(inputs: Sequence[Inputs]) -> dict[str, Any]:
     """Keys of the inputs of all jobs, for a sweep's ``spec.yaml``."""
+    code = {name: text for found in inputs for name, text in found.code.items()}
     return {
         "data": sorted({found.data_key for found in inputs}),
         "checkpoints": sorted({found.checkpoint for found in inputs}),
         "numerics": NUMERICS,
+        **({"code": code_digests(code)} if code else {}),
     }
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from headsweep import files
 from headsweep.errors import UserError, without_secrets
+from headsweep.instantiate import allow
 from headsweep.store import paths, runs
 from headsweep.store.outcome import COUNTS, Outcome
 from headsweep.sweep.compose import Sweep, loaded_sweep
@@ -27,6 +28,7 @@ from headsweep.sweep.inputs import find_inputs
 from headsweep.sweep.job import Hooks, train_into
 from headsweep.sweep.leases import BEAT_SECONDS, Leases, Process
 from headsweep.sweep.order import FATAL, STOPPED, Order
+from headsweep.sweep.overrides import runtime_values
 from headsweep.sweep.queue import NoTask, Queue, Task
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ def work(order: Order, stop: threading.Event) -> None:
     from headsweep.features import extract  # noqa: F401
     from headsweep.training import loop, pooling  # noqa: F401
 
+    allow(runtime_values(order.overrides).get("allow"))
     with loaded_sweep(order.overrides, order.config_dir) as sweep:
         if sweep.master.device == "cpu":
             pooling.compile_kernels()

@@ -18,6 +18,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from headsweep.errors import UserError
+from headsweep.instantiate import allow
 from headsweep.sweep.compose import loaded_sweep
 from headsweep.sweep.internals import search_space
 from headsweep.sweep.search.reading import read_search
@@ -104,6 +105,7 @@ def more(config: Any, trial: Trial) -> None:
 
 
 def test_a_custom_search_space_adds_what_depends_on_the_rest() -> None:
+    allow(__name__)
     search = read("optim.steps=7", custom_search_space=f"{__name__}.more")
     assert search.spec()["custom_search_space"] == f"{__name__}.more"
     seen = set()
@@ -185,6 +187,7 @@ def test_a_pruner_that_cannot_act_is_known(change: dict[str, int], words: str | 
 
 def test_a_custom_search_space_alone_is_a_search() -> None:
     node = composed().master.hydra.sweeper.copy()
+    allow(__name__)
     node.custom_search_space = f"{__name__}.more"
     assert read_search(node, ["optim.steps=7"], [], resolve).space == {}
 

@@ -5,12 +5,12 @@ What cannot be searched is refused here, before anything is written.
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from pkgutil import resolve_name
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from headsweep.errors import UserError
+from headsweep.instantiate import locate
 from headsweep.stats.metrics import METRICS
 from headsweep.store.outcome import COUNTS
 from headsweep.sweep.internals import search_space
@@ -52,7 +52,8 @@ def read_search(
         raise UserError("hydra.sweeper.params: nothing to search; give a range such as interval")
     _check_official(plain)
     _check_numbers(plain)
-    _check_custom(plain["custom_search_space"])
+    if plain["custom_search_space"] is not None:
+        locate(plain["custom_search_space"], "hydra.sweeper.custom_search_space")
     seed, sampler = _sampler(plain["sampler"])
     objectives = _objectives(plain["objective"], space)
     pruner = _pruner(plain["pruner"], objectives, explicit)
@@ -98,18 +99,6 @@ def _sampler(node: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     if sampler["_target_"].endswith("CmaEsSampler") and find_spec("cmaes") is None:
         raise UserError("hydra/sweeper/sampler=cmaes: pip install 'headsweep[cmaes]' first")
     return seed, sampler
-
-
-def _check_custom(function: str | None) -> None:
-    """Refuse a custom search space that cannot be imported."""
-    if function is None:
-        return
-    try:
-        resolve_name(function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"hydra.sweeper.custom_search_space={function}: cannot be imported ({error})"
-        ) from error
 
 
 def _check_official(plain: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ seed and k. Timings and the number of workers therefore change no decision.
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from headsweep.config import GROUPS
 from headsweep.errors import UserError, reason
 from headsweep.identity import INERT_IN_ONE_LAYER, inert, stable_hash
+from headsweep.instantiate import locate
 from headsweep.stats.metrics import METRICS
 from headsweep.sweep.overrides import chooses_sample
 from headsweep.sweep.queue import Compose
@@ -145,7 +147,7 @@ class Search:
         assert self.custom is not None
         where = f"hydra.sweeper.custom_search_space={self.custom}"
         try:
-            resolve_name(self.custom)(config, trial)
+            locate(self.custom)(config, trial)
             json.dumps(trial.user_attrs)
         except Exception as error:
             raise UserError(f"{where}: fails in trial {trial.number} ({reason(error)})") from error
@@ -223,11 +225,19 @@ def _direction(objective: str) -> Literal["minimize", "maximize"]:
     return "maximize" if metric is not None and metric.better == "higher" else "minimize"
 
 
+OPTUNAS = re.compile(
+    r"optuna\.(samplers|pruners)\.[A-Z]\w*|hydra_plugins\.hydra_optuna_sweeper\._impl\.create_\w+"
+)
+"""What a configuration may choose as sampler or pruner."""
+
+
 def _make(node: Mapping[str, Any], **more: Any) -> Any:
     """Call a ``_target_`` of Optuna's with the node's other keys."""
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     target = node["_target_"]
     try:
+        if not OPTUNAS.fullmatch(str(target)):
+            raise UserError(f"{target}: is no sampler or pruner of Optuna")
         return resolve_name(target)(**arguments, **more)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"{target}: cannot be used ({error})") from error
