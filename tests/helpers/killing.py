@@ -162,11 +162,12 @@ def trials(root: Path) -> list[tuple[Any, ...]]:
 def hashes(root: Path) -> dict[str, str]:
     """Hash of every file of every trial, without times and places."""
     folder, found = root / "sweeps/search", {}
+    times = {"seconds": 0, "ended": 0, "sha256": ""}
     for path in sorted(folder.glob("jobs/**/*")):
         if path.is_file():
             content = path.read_bytes()
             if path.name == "result.json":
-                content = json.dumps(json.loads(content) | {"seconds": 0}).encode()
+                content = json.dumps(json.loads(content) | times).encode()
             if path.name == "job.json":
                 content = json.dumps(json.loads(content) | {"code_version": ""}).encode()
             if path.name == "config.yaml":

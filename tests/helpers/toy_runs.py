@@ -105,6 +105,7 @@ def write_cache(
         pt_edges=list(pt_edges),
         min_bin_tracks=100,
         not_modelled=["alignment", "pile-up tracks"],
+        left_out={},
         selection=SelectionConfig(),
         selected=dict.fromkeys(sizes, 1.0),
         n_events={name: n // 2 for name, n in sizes.items()},

@@ -45,7 +45,7 @@ def short_message(error: BaseException) -> str:
         )
     cause = error.__cause__
     deeper = cause if isinstance(cause, OmegaConfBaseException) else error
-    key = getattr(deeper, "full_key", None)
+    key = getattr(deeper, "full_key", None) or _named_key(str(error))
     if isinstance(deeper, MissingMandatoryValue) and key:
         return f"{key} is missing: give {key}=VALUE"
     lines = str(error).splitlines()
@@ -57,6 +57,12 @@ def short_message(error: BaseException) -> str:
     kept = [line.strip() for line in lines[:end] if line.strip() and not USELESS.match(line)]
     text = " ".join(dict.fromkeys(kept)) or type(deeper).__name__
     return f"{key}: {text}" if key and key not in text else text
+
+
+def _named_key(text: str) -> str | None:
+    """The key that a message of OmegaConf names on a line of its own."""
+    match = re.search(r"^\s*full_key: (\S+)", text, re.MULTILINE)
+    return match[1] if match else None
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
