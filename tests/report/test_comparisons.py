@@ -12,7 +12,13 @@ from scipy import stats
 
 from headsweep.config import DesignConfig, MLPHeadConfig
 from headsweep.report.build import build_report
-from headsweep.report.comparisons import NO_INFORMATION, Effect, find_effects
+from headsweep.report.comparisons import (
+    NO_INFORMATION,
+    OTHER_EVENTS,
+    OTHER_TRACKS,
+    Effect,
+    find_effects,
+)
 from headsweep.report.content import Report
 from headsweep.report.predictions import HeadRow, Sample
 from headsweep.stats.margins import MARGINS
@@ -94,6 +100,41 @@ def test_events_are_resampled_together_for_both_arms(tmp_path: Path) -> None:
     # five seeds with errors of their own in each arm.
     expected = np.sqrt(0.6827 * 0.3173 / 600) / (2 * stats.norm.pdf(1)) * np.sqrt(2 / 5)
     assert apart.verdict.se_events == pytest.approx(expected, rel=0.25)
+
+
+@pytest.mark.parametrize("metric", ["qoverpt_r68", "gap"])
+def test_arms_on_different_events_have_no_verdict(tmp_path: Path, metric: str) -> None:
+    write_cache(tmp_path, "cache")
+    sweep = tmp_path / "sweeps" / "s"
+    for number, widths in enumerate((CONTROL, WORSE)):
+        folder = sweep / "jobs" / str(number)
+        write_toy_job(folder, widths, labels={"arm": f"arm{number}"}, split={"seed": number})
+    runs.claim_sweep(sweep, {"seeds": 5, "design": {"metrics": [metric]}})
+    effect = only(build_report(sweep, tmp_path, toy_score))
+    assert (effect.verdict, effect.note) == (None, OTHER_EVENTS)
+
+
+def test_other_tracks_of_the_same_events_are_resampled_with_them() -> None:
+    """A selection that keeps every second track; both tracks of an event have the same error."""
+    whole = row("control")
+    half = replace(row("arm"), samples=[halved(sample) for sample in row("arm").samples])
+    (effect,) = find_effects(
+        [whole, half], DesignConfig(), [], {}, np.random.default_rng(0), planned=0
+    )
+    assert effect.verdict is not None
+    # The halves of a sample: Var(half - whole) = Var(half) - Var(whole), and r68 of T normal
+    # tracks has the relative variance q (1 - q) / T / (2 f(1))^2; the seeds share no error.
+    variance = 0.6827 * 0.3173 / 400 / (2 * stats.norm.pdf(1)) ** 2 / 3
+    assert effect.verdict.se_events == pytest.approx(np.sqrt(variance), rel=0.3)
+    (scalar,) = find_effects(
+        [whole, half], DesignConfig(metrics=["gap"]), [], {}, np.random.default_rng(0)
+    )
+    assert (scalar.verdict, scalar.note) == (None, OTHER_TRACKS)
+
+
+def halved(sample: Sample) -> Sample:
+    rows = np.arange(len(sample.tracks)) % 2 == 0
+    return replace(sample, tracks=sample.tracks.take(rows), common=sample.common[rows])
 
 
 def test_the_number_of_comparisons_is_that_of_the_design(tmp_path: Path) -> None:

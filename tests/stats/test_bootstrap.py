@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from headsweep.stats.bootstrap import event_bootstrap, event_resamples
+from headsweep.stats.bootstrap import event_bootstrap, event_resamples, joint_resamples
 
 
 def test_resamples_draw_whole_events() -> None:
@@ -58,3 +58,16 @@ def test_the_generator_decides() -> None:
     ]
     np.testing.assert_array_equal(draws[0], draws[1])
     assert not np.array_equal(draws[0], draws[2])
+
+
+def test_sets_of_tracks_see_the_same_draws_of_their_events() -> None:
+    """Event 3 has no track in the first set, and event 0 none in the second."""
+    first, second = np.array([0, 1, 1, 2]), np.array([1, 2, 3])
+    rng = np.random.default_rng(4)
+    for ours, theirs in joint_resamples([first, second], 50, rng):
+        for number in (1, 2):
+            assert np.sum(first[ours] == number) == (1 + (number == 1)) * np.sum(
+                second[theirs] == number
+            )
+        drawn = np.sum(first[ours] == 0) + np.sum(np.isin(second[theirs], (1, 2, 3)))
+        assert drawn == 4

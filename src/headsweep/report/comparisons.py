@@ -12,7 +12,7 @@ from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report.family import family_size, pairs
 from headsweep.report.predictions import HeadRow, Row, Sample
-from headsweep.stats.bootstrap import EVENT_RESAMPLES, Rows, event_bootstrap
+from headsweep.stats.bootstrap import EVENT_RESAMPLES, Rows, joint_resamples
 from headsweep.stats.curves import TARGET_LOSSES
 from headsweep.stats.factorial import compare_contrast, contrasts
 from headsweep.stats.intervals import t_interval
@@ -35,6 +35,11 @@ MAX_CLIPPED = 0.01
 
 NO_INFORMATION = "not testable: no charge or pT information in these features"
 
+OTHER_EVENTS = (
+    "they are trained and judged on other events (data.source or data.split differ): one sample of "
+    "each does not tell what the sample does from what the arm does"
+)
+OTHER_TRACKS = "their tracks differ, and of this metric the scatter over events is not known"
 
 VERDICT_COLUMNS = (
     *("delta", "low", "high", "sim_low", "sim_high", "comparisons"),
@@ -162,7 +167,11 @@ def _factorial_effects(
                         contrast,
                         values,
                         replace(MARGINS[name], comparisons=m),
-                        events=[*events.values()] if len(events) == len(rows) else None,
+                        events=(
+                            [events[row.label] for row in rows]
+                            if len(events) == len(rows)
+                            else None
+                        ),
                         n_events=len(np.unique(rows[0].samples[0].tracks.event)),
                     )
                 except UserError as error:  # such as a value that is not finite
@@ -197,6 +206,11 @@ def obstacle(name: str, arm: HeadRow, control: HeadRow, objections: Mapping[str,
         return "losses of different targets are never compared"
     if arm.folds != control.folds:
         return "one is cross-validated, the other is not"
+    if not arm.shares_events(control):
+        return OTHER_EVENTS
+    scalar = name in MARGINS and name not in METRICS
+    if scalar and arm.folds is None and not arm.shares_tracks(control):
+        return OTHER_TRACKS
     return ""
 
 
@@ -223,11 +237,11 @@ def _informed(row: Row) -> bool:
 
 
 def event_means(rows: Sequence[Row], name: str, rng: np.random.Generator) -> dict[str, Array]:
-    """Mean over the seeds on resampled events, [R] by label; all see the same resamples.
+    """Mean over the seeds on resampled events, [R] by label; see ``resampled``.
 
-    Left out is who was scored on other tracks than the first, or by no function of tracks alone.
+    Nothing for a metric that is no function of tracks alone.
     """
-    if name not in METRICS or not rows[0].samples or rows[0].folds is not None:
+    if name not in METRICS:
         return {}
     metric = METRICS[name]
 
@@ -251,19 +265,41 @@ def resampled(
 ) -> dict[str, Array]:
     """A statistic of every member on resampled events, [R, members] by label.
 
+    Configurations on the same events see the same resamples, also where their tracks differ, as
+    those of two selections do.
+
     Args:
-        rows: Configurations; left out is who was scored on other tracks than the first.
-        statistic: From the tracks of all members to a function of drawn rows that gives one value
-            for each member.
-        rng: Drives the bootstrap; all members see the same resamples.
+        rows: Configurations; without members, and cross-validated ones, are left out.
+        statistic: From the tracks of members that share them to a function of drawn rows that gives
+            one value for each member.
+        rng: Drives the bootstrap.
     """
-    first = rows[0].samples[0].tracks
-    shared = [row for row in rows if row.shares_tracks(rows[0])]
-    values = statistic([sample.tracks for row in shared for sample in row.samples])
-    table = event_bootstrap(values, first.event, rng, EVENT_RESAMPLES)
-    ends = np.cumsum([len(row.samples) for row in shared])
-    parts = np.split(table, ends[:-1], axis=1)
-    return {row.label: part for row, part in zip(shared, parts, strict=True)}
+    found: dict[str, Array] = {}
+    for group in _grouped([r for r in rows if r.samples and r.folds is None], Row.shares_events):
+        sets = _grouped(group, Row.shares_tracks)
+        values = [statistic([s.tracks for row in own for s in row.samples]) for own in sets]
+        events = [own[0].samples[0].tracks.event for own in sets]
+        drawn = [
+            [one(rows) for one, rows in zip(values, parts, strict=True)]
+            for parts in joint_resamples(events, EVENT_RESAMPLES, rng)
+        ]
+        for own, table in zip(sets, zip(*drawn, strict=True), strict=True):
+            ends = np.cumsum([len(row.samples) for row in own])
+            split = np.split(np.array(table, dtype=np.float64), ends[:-1], axis=1)
+            found |= {row.label: part for row, part in zip(own, split, strict=True)}
+    return found
+
+
+def _grouped(rows: Sequence[Row], same: Callable[[Row, Row], bool]) -> list[list[Row]]:
+    """The rows in groups whose members are the same as the group's first."""
+    groups: list[list[Row]] = []
+    for row in rows:
+        group = next((known for known in groups if same(row, known[0])), None)
+        if group is None:
+            groups.append([row])
+        else:
+            group.append(row)
+    return groups
 
 
 def compare_rows(

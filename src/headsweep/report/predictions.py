@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from headsweep.config import TargetConfig
 from headsweep.features import cache as features_cache
+from headsweep.identity import stable_hash
 from headsweep.stats.bins import ABS_ETA, far_from_reference
 from headsweep.stats.curves import TRAINING_METRICS, gap
 from headsweep.stats.metrics import Array, Tracks, concatenate
@@ -94,6 +95,7 @@ class Sample:
             ``last_dev_loss`` are the public names of losses on the scored split, also on test.
         block: The part of the data.
         seed: The member's seed.
+        events: Key of the events and of their split, see ``_events``.
     """
 
     tracks: Tracks
@@ -101,6 +103,7 @@ class Sample:
     scalars: Mapping[str, float]
     block: Block
     seed: int
+    events: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,12 +122,18 @@ class Row:
 
     def shares_tracks(self, other: "Row") -> bool:
         """True if both have samples, on the same tracks."""
-        if not self.samples or not other.samples:
+        if not self.shares_events(other):
             return False
         ours, theirs = self.samples[0].tracks, other.samples[0].tracks
         return np.array_equal(ours.event, theirs.event) and np.array_equal(
             ours.pt_true, theirs.pt_true
         )
+
+    def shares_events(self, other: "Row") -> bool:
+        """True if both have samples, trained and judged on the same events."""
+        if not self.samples or not other.samples:
+            return False
+        return self.samples[0].events == other.samples[0].events
 
     def pooled(self) -> list[Sample]:
         """Predictions from which the value is taken: each member's, of all its folds together."""
@@ -226,6 +235,16 @@ def head_row(
     )
 
 
+def _events(job: StoredJob) -> str:
+    """Key of the events of a job and of their split: equal ones are trained and judged alike.
+
+    The folds and split seeds of one cross-validation share it.
+    """
+    about, split = runs.read_job(job.folder) or {}, runs.read_config(job.folder)["data"]["split"]
+    inner = ("fold", "seed") if job.folds else ()
+    return stable_hash([about.get("data_key"), {k: v for k, v in split.items() if k not in inner}])
+
+
 def _flops(job: StoredJob, cache: ScoredCache) -> float:
     """Operations of one prediction, for the mean number of hits of a scored track."""
     config, meta = runs.read_config(job.folder), cache.meta
@@ -304,6 +323,7 @@ def _score(
         },
         block=job.block,
         seed=seed,
+        events=_events(job),
     )
 
 
@@ -311,11 +331,12 @@ def val_row(label: str, jobs: Sequence[StoredJob]) -> Row:
     """The finished members on validation, as training stored their predictions."""
     samples = []
     for job in jobs:
+        events = _events(job)
         for seed in finished_seconds(job.folder):
             columns = runs.read_predictions(paths.seed_folder(job.folder, seed))
             tracks = Tracks(**columns)
             everyone = np.ones(len(tracks), dtype=bool)
-            samples.append(Sample(tracks, everyone, {}, job.block, seed))
+            samples.append(Sample(tracks, everyone, {}, job.block, seed, events))
     return Row(label, None, samples)
 
 

@@ -82,8 +82,6 @@ class PtTrend:
 
     def event_means(self, rows: Sequence[Row], rng: np.random.Generator) -> dict[str, Array]:
         """Mean log ratio over the seeds on resampled events, as ``comparisons.event_means``."""
-        if rows[0].folds is not None:
-            return {}
 
         def statistic(samples: Sequence[Tracks]) -> OnRows:
             rho, bin_ = np.stack([tracks.rho for tracks in samples]), self.index(samples[0])

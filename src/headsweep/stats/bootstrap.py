@@ -1,6 +1,6 @@
 """The bootstrap over events: all tracks of an event are drawn together."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,12 +22,29 @@ def event_resamples(event: Rows, resamples: int, rng: np.random.Generator) -> It
     Yields:
         Row numbers, about T of them.
     """
-    number, index = np.unique(event, return_inverse=True)
-    tracks = np.arange(len(event))
+    for (rows,) in joint_resamples([event], resamples, rng):
+        yield rows
+
+
+def joint_resamples(
+    events: Sequence[Rows], resamples: int, rng: np.random.Generator
+) -> Iterator[list[Rows]]:
+    """The same draws of events for several sets of their tracks, such as those of two selections.
+
+    Args:
+        events: For each set the event number of each of its tracks; equal numbers are one event.
+        resamples: How many resamples to draw.
+        rng: The source of randomness.
+
+    Yields:
+        Row numbers of each set; an event may have no track in one of them.
+    """
+    number = np.unique(np.concatenate(events))
+    index = [np.searchsorted(number, own) for own in events]
     for _ in range(resamples):
         drawn = rng.integers(len(number), size=len(number))
         counts = np.bincount(drawn, minlength=len(number))
-        yield np.repeat(tracks, counts[index])
+        yield [np.repeat(np.arange(len(own)), counts[own]) for own in index]
 
 
 def event_bootstrap(

@@ -91,12 +91,12 @@ class Table:
 
 def main_table(report: Report) -> Table:
     """The main figures on all tracks."""
-    return _main(report, f"Main figures, all tracks{report.on}", WHOLE[0])
+    return _main(report, f"Main figures{report.on}, all tracks", WHOLE[0])
 
 
 def tails_table(report: Report) -> Table:
     """Tails and size."""
-    table = _figures(report, f"Tails, all tracks{report.on}", TAILS, WHOLE[0])
+    table = _figures(report, f"Tails{report.on}, all tracks", TAILS, WHOLE[0])
     parameters = {row.label: f"{row.parameters:,}" for row in report.heads}
     for row in table.rows:
         row.append(parameters.get(row[0], NOTHING))
@@ -179,7 +179,7 @@ def common_table(report: Report) -> Table:
 
 def collider_table(report: Report) -> Table:
     """Widths as papers quote them; the core only where few charges are wrong."""
-    title = f"For comparison with collider papers, all tracks{report.on}"
+    title = f"For comparison with collider papers{report.on}, all tracks"
     table = _figures(report, title, COLLIDER, "all")
     core = 2 + COLLIDER.index("qoverpt_core")
     for row in table.rows:
