@@ -12,7 +12,7 @@ import torch
 
 from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
-from headsweep.store import runs
+from headsweep.store import runs, specification
 from headsweep.store.outcome import Outcome
 from headsweep.store.tracking import mlflow_client
 
@@ -110,7 +110,7 @@ def write_member(
 def make_search(sweep: Path, *objectives: str) -> Path:
     """Claim a sweep's folder for a search, as the sweep command does."""
     named = list(objectives or ["val_qoverpt_r68"])
-    runs.claim_sweep(sweep, {"search": {"head.dropout": "0..1"}, "objective": named})
+    specification.claim_sweep(sweep, {"search": {"head.dropout": "0..1"}, "objective": named})
     return sweep
 
 
@@ -147,7 +147,7 @@ def write_for_ever(folder: Path) -> None:
 def claim(folder: Path, value: int) -> str:
     """Outcome of claiming a sweep with a specification of one value."""
     try:
-        runs.claim_sweep(folder, {"value": value})
+        specification.claim_sweep(folder, {"value": value})
     except UserError:
         return "refused"
     return "claimed"

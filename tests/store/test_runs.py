@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headsweep.errors import UserError
-from headsweep.store import runs
+from headsweep.store import runs, specification
 from helpers.run_folders import PROCESSES, claim, make_job, write_for_ever
 
 pytestmark = pytest.mark.slow
@@ -137,12 +137,12 @@ SPEC = {"overrides": ["head=a,b"], "data": {"split": {"val": 0.2}}, "seeds": 5}
 
 def test_claim_is_repeatable_and_refuses_another_spec(tmp_path: Path) -> None:
     folder = tmp_path / "sweeps" / "mine"
-    assert runs.claim_sweep(folder, SPEC) == SPEC
-    assert runs.claim_sweep(folder, SPEC) == SPEC
+    assert specification.claim_sweep(folder, SPEC) == SPEC
+    assert specification.claim_sweep(folder, SPEC) == SPEC
     before = (folder / "spec.yaml").read_bytes()
     other = {"overrides": ["head=a"], "data": {"split": {"val": 0.3}}, "seeds": 5, "extra": 1}
     with pytest.raises(UserError) as error:
-        runs.claim_sweep(folder, other)
+        specification.claim_sweep(folder, other)
     assert str(error.value).splitlines()[1:] == [
         "  data.split.val: 0.2 there, 0.3 here",
         "  extra: (not set) there, 1 here",
@@ -154,7 +154,7 @@ def test_claim_is_repeatable_and_refuses_another_spec(tmp_path: Path) -> None:
 
 def test_seeds_rise_and_never_fall(tmp_path: Path) -> None:
     for seeds, standing in ((5, 5), (8, 8), (3, 8)):
-        assert runs.claim_sweep(tmp_path, {**SPEC, "seeds": seeds})["seeds"] == standing
+        assert specification.claim_sweep(tmp_path, {**SPEC, "seeds": seeds})["seeds"] == standing
         assert yaml.safe_load((tmp_path / "spec.yaml").read_text())["seeds"] == standing
 
 
@@ -179,8 +179,8 @@ def test_any_plain_spec_can_be_claimed_twice(
 ) -> None:
     folder = tmp_path_factory.mktemp("sweep")
     spec.pop("seeds", None)
-    runs.claim_sweep(folder, spec)
-    runs.claim_sweep(folder, spec)
+    specification.claim_sweep(folder, spec)
+    specification.claim_sweep(folder, spec)
 
 
 def test_only_one_of_many_processes_claims(tmp_path: Path) -> None:
