@@ -12,6 +12,7 @@ import torch
 
 from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
+from headsweep.identity import member_key
 from headsweep.store import runs, specification
 from headsweep.store.outcome import Outcome
 from headsweep.store.tracking import mlflow_client
@@ -87,7 +88,7 @@ def write_member(
     counts = {"raw_projection": 768, "encoded_projection": 1056, "head": 63652, "total": 65476}
     weights = {"regression_head.0.weight": torch.full((4, 3), float(seed))}
     result = {
-        "member_key": f"member-{job.name}-{seed}",
+        "member_key": member_key(f"job-{job.name}", seed),
         "seed": seed,
         "status": status or ("failed" if failed else "finished"),
         "reason": "loss is NaN at step 70" if failed else None,

@@ -210,11 +210,13 @@ def read_progress(folder: Path) -> dict[str, Any] | None:
 def read_spec(folder: Path) -> dict[str, Any]:
     """``spec.yaml`` of a sweep folder; empty for every other folder.
 
+    Hydra's own sweepers have none, nor do they have the other files of a sweep.
+
     Raises:
-        DamagedError: It is damaged, or missing beside jobs.
+        DamagedError: It is damaged, or missing beside what our workers have left.
     """
     spec = read_sealed(folder / paths.SPEC)
-    if spec is None and folder.parent.name == paths.SWEEPS and (folder / paths.JOBS).is_dir():
+    if spec is None and any((folder / name).exists() for name in (paths.COMMAND, paths.LOGS)):
         raise DamagedError(f"{folder / paths.SPEC}: missing; {MEND}")
     return spec or {}
 

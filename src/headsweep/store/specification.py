@@ -73,9 +73,9 @@ def claim_sweep(folder: Path, spec: Mapping[str, Any]) -> Spec:
         try:
             stored = read_spec(folder)
         except DamagedError as error:
-            stored = _rebuilt(folder, wanted)
+            stored = {}
             print(f"{error.args[0].removesuffix(MEND)}written again", file=sys.stderr)
-            write_sealed(folder / paths.SPEC, stored)
+        stored = stored or _rebuilt(folder, wanted)
         if stored:
             wanted = _merged(folder, stored, wanted)
         if wanted != stored:
@@ -146,12 +146,17 @@ def _differences(stored: Spec, wanted: Spec, grows: bool) -> Iterator[str]:
 
 
 def _rebuilt(folder: Path, wanted: Spec) -> Spec:
-    """The specification of a folder whose own is lost: the wanted one, where all jobs fit it.
+    """The specification of a folder that has none: the wanted one, where all jobs there fit it.
+
+    Returns:
+        The wanted one, with the jobs under the numbers that they have; empty without jobs.
 
     Raises:
         UserError: A job is of another sweep; the message names it.
     """
     there: dict[int, str] = {}
+    if "config" not in wanted:  # nothing by which jobs could be known
+        return {}
     for job in find_jobs(folder):
         try:
             about = read_job(job)
@@ -163,8 +168,8 @@ def _rebuilt(folder: Path, wanted: Spec) -> Spec:
             fits = fits and [*there.values()].count(about["job_key"]) == 1
         if not fits:
             raise _refusal(folder, job.name)
-    if "keys" not in wanted:
-        return wanted
+    if not there or "keys" not in wanted:
+        return {}
     rest = [key for key in wanted["keys"] if key not in there.values()]
     total = len(there) + len(rest)
     for number in there:
