@@ -35,19 +35,18 @@ def write(
     truth = np.stack([rng.uniform(-2, 2, n), rng.uniform(-3, 3, n), pt, q], axis=1)
     sweep = root / "sweeps" / "pilot"
     for number, widths in enumerate(arms):
-        folder = sweep / "jobs" / str(number)
+        tracks = {
+            seed: Tracks.from_estimate(np.arange(n) // 2, truth, smear(truth, width, seed))
+            for seed, width in widths.items()
+            if width is not None
+        }
         write_toy_job(
-            folder,
+            sweep / "jobs" / str(number),
             widths,
             labels=cells[number] if cells else {"arm": f"arm{number}"},
+            predictions={seed: pd.DataFrame(vars(found)) for seed, found in tracks.items()},
             **more,  # type: ignore[arg-type]
         )
-        for seed, width in widths.items():
-            if width is not None:
-                estimate = smear(truth, width, seed)
-                tracks = Tracks.from_estimate(np.arange(n) // 2, truth, estimate)
-                file = folder / f"seed_{seed}" / "predictions_val.parquet"
-                pd.DataFrame(vars(tracks)).to_parquet(file, index=False)
     return sweep
 
 

@@ -97,5 +97,5 @@ def test_split_seeds_without_folds_have_rows_of_their_own(tmp_path: Path) -> Non
 def test_a_damaged_job_is_named(tmp_path: Path) -> None:
     write_toy_job(tmp_path / "jobs" / "0", {0: 0.1})
     (tmp_path / "jobs" / "0" / "job.json").write_text("{")
-    with pytest.raises(DataError, match=r"jobs/0/job.json is damaged"):
+    with pytest.raises(DataError, match=r"jobs/0/job\.json: damaged"):
         labels.read_jobs(tmp_path)
