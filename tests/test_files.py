@@ -1,6 +1,8 @@
 """Files that are complete or absent, locks, JSON and YAML, and dotted keys."""
 
 import errno
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 from headsweep import files
-from headsweep.errors import DataError, UserError
+from headsweep.errors import DamagedError, DataError, UserError
 from headsweep.files import (
     SEAL,
     atomic_dir,
@@ -22,11 +24,12 @@ from headsweep.files import (
     flat,
     locked,
     read_json,
-    read_yaml,
+    read_sealed,
     seal,
     short_key,
     write_atomic,
     write_json,
+    write_sealed,
 )
 
 
@@ -226,11 +229,33 @@ def test_missing_or_damaged_json_is_none(tmp_path: Path, content: bytes | None) 
     assert read_json(tmp_path / "value.json") is None
 
 
-@pytest.mark.parametrize("text", ["", "data: {a: 1}\nhalf a lin", "half", "- 1\n", "data: {a"])
-def test_damaged_yaml_is_an_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"config\.yaml: .*delete its folder"):
-        read_yaml(tmp_path / "config.yaml")
+@pytest.mark.parametrize("name", ["value.json", "value.yaml"])
+def test_a_sealed_file_is_read_back_or_refused_after_any_change(tmp_path: Path, name: str) -> None:
+    path, value = tmp_path / name, {"a": [1, 0.1, None], "b": {"sha256": "of a file"}}
+    assert read_sealed(path) is None
+    write_sealed(path, value, bound="here")
+    assert read_sealed(path, bound="here") == value
+    whole = path.read_bytes()
+    for bad in (
+        *(whole[:n] for n in range(len(whole))),
+        *(whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(len(whole))),
+        whole + b"\n",
+    ):
+        path.write_bytes(bad)
+        with pytest.raises(DamagedError, match=f"{name}: damaged"):
+            read_sealed(path, bound="here")
+    path.write_bytes(whole)
+    with pytest.raises(DamagedError):
+        read_sealed(path, bound="there")
+
+
+def test_a_sealed_file_is_plain_json_or_yaml_for_others(tmp_path: Path) -> None:
+    write_sealed(tmp_path / "value.json", {"a": float("nan")})
+    seen = json.loads((tmp_path / "value.json").read_text())
+    assert seen.pop("sha256") == hashlib.sha256(b'{\n "a": null,\n').hexdigest()
+    assert seen == {"a": None}
+    write_sealed(tmp_path / "value.yaml", {"b": 1, "a": "x"})
+    assert (tmp_path / "value.yaml").read_text().startswith("b: 1\na: x\n# sha256: ")
 
 
 def test_nested_keys_become_dotted_ones() -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from headsweep.identity import recipe_key
-from headsweep.store import runs
+from headsweep.store import runs, specification
 from headsweep.store.outcome import Outcome
 from headsweep.store.tracking.sync import sync_job
 
@@ -65,7 +65,7 @@ def _write_search(root: Path, trials: int, seeds: int) -> Path:
     weights = [runs.load_weights(member / f"{name}.safetensors") for name in ("head", "last")]
     sweep = root / "sweeps" / "search"
     spec = {"search": {"head.dropout": "interval(0, 0.4)"}, "objective": [OBJECTIVE]}
-    runs.claim_sweep(sweep, {**spec, "direction": ["minimize"], "n_trials": trials})
+    specification.claim_sweep(sweep, {**spec, "direction": ["minimize"], "n_trials": trials})
     runs.write_command(sweep, "headsweep train sweeps=search name=search")
     rng = np.random.default_rng(0)
     values = 0.2 + rng.gamma(2.0, 0.05, (trials, seeds))

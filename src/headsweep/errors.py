@@ -43,6 +43,10 @@ class DataError(UserError):
     """Input data that cannot be used; the message names file, event and column."""
 
 
+class DamagedError(DataError):
+    """A file of ours that is not what was written, by its checksum, or is gone."""
+
+
 class MissingError(UserError, FileNotFoundError):
     """A file that is not there, for callers to which that is no mistake."""
 

@@ -1,4 +1,4 @@
-"""Files that are complete or absent: atomic writes, locks, JSON and YAML."""
+"""Files that are complete or absent: atomic writes, locks, JSON and YAML, and checksums."""
 
 import errno
 import hashlib
@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -15,16 +16,31 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 import psutil
 import yaml
 from filelock import FileLock, Timeout
 
-from headsweep.errors import DataError, UserError, mend, reading, reason, without_secrets
+from headsweep.errors import (
+    DamagedError,
+    DataError,
+    UserError,
+    mend,
+    reading,
+    reason,
+    without_secrets,
+)
 
 log = logging.getLogger(__name__)
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The C loader is ten times faster, which `headsweep list` shows with many jobs."""
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""Those in C are ten times faster, which `headsweep list` shows with many jobs."""
+
+_LAST_LINE = re.compile(rb'(?: "sha256": "([0-9a-f]{64})"\n\}|# sha256: ([0-9a-f]{64}))\n\Z')
+"""Last line of a sealed file, JSON or YAML: the checksum of all that stands before it."""
+
+MEND = "give the command that trained it again, which trains anew what is damaged"
 
 LOCK_SECONDS = 2.0
 """After this long a process that waits for a lock says so, and again when the holder changes."""
@@ -34,8 +50,6 @@ LITTLE_SPACE = 2**20
 
 CacheKind = Literal["data", "features"]
 """Events of a source, or frozen features of a backbone."""
-
-DAMAGED = "the file is damaged, delete its folder"
 
 TEMPORARY = ".tmp-"
 """Prefix of every temporary file and folder; what a kill leaves behind is found by it."""
@@ -285,17 +299,57 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file.
+def checksum(data: bytes) -> str:
+    """SHA-256 of a file's content, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_sealed(path: Path, value: Mapping[str, Any], *, bound: str = "") -> None:
+    """Write an object as YAML or JSON, by the file's ending; its last line is a checksum.
+
+    Args:
+        path: The file.
+        value: The object, of at least one key; NaN and infinity become null in JSON.
+        bound: What else the checksum covers, such as the place of the file: in another place its
+            content is damaged.
+    """
+    if path.suffix == ".yaml":
+        body = yaml.dump(without_secrets(dict(value)), Dumper=_DUMPER, sort_keys=False).encode()
+        text = b"%s# sha256: %s\n"
+    else:
+        body = json.dumps(plain(value), indent=1, allow_nan=False).encode()[:-2] + b",\n"
+        text = b'%s "sha256": "%s"\n}\n'
+    write_atomic(path, text % (body, checksum(bound.encode() + body).encode()))
+
+
+def read_sealed(path: Path, *, bound: str = "") -> dict[str, Any] | None:
+    """An object that ``write_sealed`` wrote, without its checksum; None where there is no file.
 
     Raises:
-        UserError: The file is missing or damaged.
+        DamagedError: It is not what was written there.
     """
-    with reading(path, DAMAGED):
-        value = yaml.load(path.read_bytes(), Loader=_LOADER)
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: not a mapping of keys; {DAMAGED}")
+    try:
+        with reading(path, MEND):
+            data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    seal = _LAST_LINE.search(data)
+    if seal is None or checksum(bound.encode() + data[: seal.start()]) != (
+        seal[1] or seal[2]
+    ).decode("ascii"):
+        raise DamagedError(f"{path}: damaged, its checksum does not match; {MEND}")
+    value: dict[str, Any]
+    if path.suffix == ".yaml":
+        value = yaml.load(data, Loader=_LOADER)
+    else:
+        value = orjson.loads(data)
+        del value["sha256"]
     return value
+
+
+def is_sealed(path: Path) -> bool:
+    """True where a file ends as ``write_sealed`` ends it, whether the checksum is right or not."""
+    return _LAST_LINE.search(path.read_bytes()) is not None
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

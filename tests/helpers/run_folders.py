@@ -12,7 +12,8 @@ import torch
 
 from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
-from headsweep.store import runs
+from headsweep.identity import member_key
+from headsweep.store import runs, specification
 from headsweep.store.outcome import Outcome
 from headsweep.store.tracking import mlflow_client
 
@@ -87,7 +88,7 @@ def write_member(
     counts = {"raw_projection": 768, "encoded_projection": 1056, "head": 63652, "total": 65476}
     weights = {"regression_head.0.weight": torch.full((4, 3), float(seed))}
     result = {
-        "member_key": f"member-{job.name}-{seed}",
+        "member_key": member_key(f"job-{job.name}", seed),
         "seed": seed,
         "status": status or ("failed" if failed else "finished"),
         "reason": "loss is NaN at step 70" if failed else None,
@@ -110,7 +111,7 @@ def write_member(
 def make_search(sweep: Path, *objectives: str) -> Path:
     """Claim a sweep's folder for a search, as the sweep command does."""
     named = list(objectives or ["val_qoverpt_r68"])
-    runs.claim_sweep(sweep, {"search": {"head.dropout": "0..1"}, "objective": named})
+    specification.claim_sweep(sweep, {"search": {"head.dropout": "0..1"}, "objective": named})
     return sweep
 
 
@@ -147,7 +148,7 @@ def write_for_ever(folder: Path) -> None:
 def claim(folder: Path, value: int) -> str:
     """Outcome of claiming a sweep with a specification of one value."""
     try:
-        runs.claim_sweep(folder, {"value": value})
+        specification.claim_sweep(folder, {"value": value})
     except UserError:
         return "refused"
     return "claimed"

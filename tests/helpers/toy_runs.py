@@ -116,6 +116,7 @@ def write_cache(
         hit_efficiency=1.0,
         bytes_per_track=0.0,
         scales={},
+        left_out={},
     )
     folder.mkdir(parents=True)
     cache.save(folder, splits, meta)
@@ -131,6 +132,7 @@ def write_toy_job(
     split: Mapping[str, object] | None = None,
     cache_key: str = "cache",
     seeds: int | None = None,
+    predictions: Mapping[int, pd.DataFrame] | None = None,
 ) -> None:
     """A job folder whose head of seed s has rho of width ``widths[s]``; None is a failure."""
     default = Config(
@@ -168,7 +170,12 @@ def write_toy_job(
             if width is None
             else {**CURVES, "train_loss": width, "val_qoverpt_r68": width},
         }
-        runs.write_member(folder / f"seed_{seed}", {**result, "width": width}, history)
+        runs.write_member(
+            folder / f"seed_{seed}",
+            {**result, "width": width},
+            history,
+            predictions=(predictions or {}).get(seed),
+        )
 
 
 def toy_score(

@@ -11,7 +11,7 @@ from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
 from headsweep.report.build import build_report
 from headsweep.report.content import Report
-from headsweep.store import runs
+from headsweep.store import specification
 from headsweep.store.outcome import Outcome
 from helpers.toy_runs import toy_score, write_cache, write_toy_job
 
@@ -43,7 +43,7 @@ def test_a_search_has_trials_and_no_verdict(tmp_path: Path) -> None:
     write_cache(tmp_path, "cache")
     sweep = tmp_path / "sweeps" / "search"
     spec = {"search": {}, "objective": ["val_qoverpt_r68"], "direction": ["minimize"]}
-    runs.claim_sweep(sweep, {**spec, "n_trials": 4})
+    specification.claim_sweep(sweep, {**spec, "n_trials": 4})
     for number, width in enumerate((0.3, 0.1, 0.2, None)):
         job = sweep / "jobs" / str(number)
         write_toy_job(job, {0: width}, overrides=[f"head.dropout=0.{number}"])
@@ -64,7 +64,7 @@ def test_a_factorial_sweep_has_two_families(tmp_path: Path) -> None:
     """ln r68 is the sum of the parts, but for two layers without dropout."""
     write_cache(tmp_path, "cache")
     sweep = tmp_path / "sweeps" / "f"
-    runs.claim_sweep(sweep, {"seeds": 4, "design": {"kind": "factorial"}})
+    specification.claim_sweep(sweep, {"seeds": 4, "design": {"kind": "factorial"}})
     for number, (layers, dropout) in enumerate(product((3, 2), (0.1, 0.0))):
         width = 0.1 * (1.2 if layers == 2 else 1) * (1.1 if dropout == 0 else 1)
         width *= 1.3 if (layers, dropout) == (2, 0.0) else 1

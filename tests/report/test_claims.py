@@ -24,7 +24,7 @@ from headsweep.report.render.markdown import markdown
 from headsweep.report.render.tables import NOTHING
 from headsweep.stats.bins import Bins
 from headsweep.stats.metrics import Tracks
-from headsweep.store import runs
+from headsweep.store import specification
 from headsweep.store.labels import Block
 from headsweep.sweep.claim_roles import ROLES
 from headsweep.sweep.plan import make_plan
@@ -301,7 +301,7 @@ def build(tmp_path: Path, seeds: int) -> Report:
     file.write_text(json.dumps({**json.loads(file.read_text()), "dim": 2}))  # half of 1 is 0
     seal(file.parent)
     sweep = tmp_path / "sweeps" / "c"
-    runs.claim_sweep(sweep, {"seeds": seeds, "design": {"kind": "claims"}})
+    specification.claim_sweep(sweep, {"seeds": seeds, "design": {"kind": "claims"}})
     for number, (role, width) in enumerate(zip(ROLES, (0.1, 0.2, 0.1, 0.15, 0.25), strict=True)):
         widths = {100 * number + s: width * (1 + 0.002 * s) for s in range(seeds)}
         arm = role.replace(" ", "_")

@@ -23,7 +23,7 @@ from headsweep.report.content import Report
 from headsweep.report.predictions import HeadRow, Sample
 from headsweep.stats.margins import MARGINS
 from headsweep.stats.metrics import METRICS, Tracks
-from headsweep.store import runs
+from headsweep.store import specification
 from headsweep.store.labels import Block, TargetKey
 from helpers.head_rows import make_head_row
 from helpers.toy_runs import smear, toy_score, write_cache, write_toy_job
@@ -54,7 +54,7 @@ def build(
             **more,  # type: ignore[arg-type]
         )
     if design is not None:
-        runs.claim_sweep(sweep, {"seeds": 5, "design": dict(design)})
+        specification.claim_sweep(sweep, {"seeds": 5, "design": dict(design)})
     return build_report(sweep, root, toy_score)
 
 

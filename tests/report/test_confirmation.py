@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy import stats
 
 from headsweep.config import TracksConfig
 from headsweep.errors import UserError
 from headsweep.features import cache
+from headsweep.files import write_sealed
 from headsweep.report.render import page as render_page
 from headsweep.report.render import verdict_tables, write
 from headsweep.stats import metrics
@@ -51,8 +51,10 @@ def sweep(tmp_path: Path) -> Path:
         val = cache.open_cache(tmp_path, "cache").load("val")
         for seed, width in widths.items():
             tracks = Tracks.from_estimate(val.event, val.truth, smear(val.truth, width, seed))
-            file = job / f"seed_{seed}" / "predictions_val.parquet"
-            pd.DataFrame(asdict(tracks)).to_parquet(file, index=False)
+            member = job / f"seed_{seed}"
+            result, history = runs.read_result(member), runs.read_history(member)
+            assert result is not None
+            runs.write_member(member, result, history, predictions=pd.DataFrame(asdict(tracks)))
     spec = {
         "seeds": len(SEEDS),
         "design": {"split": "test"},
@@ -63,7 +65,7 @@ def sweep(tmp_path: Path) -> Path:
             "jobs": {2: {"trial": 7, "seeds": SEARCHED}},
         },
     }
-    (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
+    write_sealed(folder / "spec.yaml", spec)
     return folder
 
 
@@ -114,7 +116,7 @@ def test_the_shift_is_that_of_the_same_heads_and_knows_the_scatter_of_events(swe
 def test_a_search_of_one_seed_has_no_interval(sweep: Path) -> None:
     spec = runs.read_spec(sweep)
     spec["confirm"]["jobs"][2]["seeds"] = {0: 0.2}
-    (sweep / "spec.yaml").write_text(yaml.safe_dump(spec))
+    write_sealed(sweep / "spec.yaml", spec)
     found = build(sweep).confirmation
     assert found is not None
     optimism = found.rows[2].optimism
@@ -183,7 +185,7 @@ def test_data_without_a_test_split(sweep: Path) -> None:
 
 def test_a_report_on_dev_reads_no_test(sweep: Path) -> None:
     spec = {k: v for k, v in runs.read_spec(sweep).items() if k not in ("confirm", "design")}
-    (sweep / "spec.yaml").write_text(yaml.safe_dump(spec))
+    write_sealed(sweep / "spec.yaml", spec)
     built = build(sweep)
     assert (built.split, built.readings, built.confirmation) == ("dev", None, None)
     assert ledger.read_all(sweep.parents[1]) == []

@@ -10,7 +10,7 @@ import pytest
 
 from headsweep.report.predictions import Sample, ScoredCache, head_row, reference_rows, val_row
 from headsweep.stats.metrics import Tracks
-from headsweep.store import labels
+from headsweep.store import labels, runs
 from headsweep.store.labels import Block, StoredJob
 from helpers.head_rows import make_head_row
 from helpers.toy_presets import WIDTHS, tracks_of
@@ -92,13 +92,10 @@ def test_validation_is_read_as_training_stored_it(
     tracks = tracks_of(root, 0.1, 0)
     (job,) = groups["simpler"]
     for seed, width in WIDTHS.items():
-        folder = tmp_path / f"seed_{seed}"
-        folder.mkdir()
-        result = (job.folder / f"seed_{seed}" / "result.json").read_bytes()
-        (folder / "result.json").write_bytes(result)
-        if width:
-            frame = pd.DataFrame(vars(tracks.take(np.arange(10 + seed))))
-            frame.to_parquet(folder / "predictions_val.parquet", index=False)
+        result = runs.read_result(job.folder / f"seed_{seed}")
+        assert result is not None
+        frame = pd.DataFrame(vars(tracks.take(np.arange(10 + seed)))) if width else None
+        runs.write_member(tmp_path / f"seed_{seed}", result, predictions=frame)
     row = val_row("simpler", [replace(job, folder=tmp_path)])
     assert [(s.seed, len(s.tracks)) for s in row.samples] == [(s, 10 + s) for s in (0, 1, 2, 4)]
     np.testing.assert_array_equal(row.samples[0].tracks.kappa, tracks.kappa[:10])

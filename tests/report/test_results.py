@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import headsweep
-from headsweep.store import runs
+from headsweep.store import specification
 from headsweep.store.outcome import Outcome
 from headsweep.sweep.inputs import find_inputs
 from headsweep.sweep.job import run_job
@@ -70,7 +70,7 @@ def test_trials_of_a_search(tmp_path: Path, opened: headsweep.SweepResults) -> N
         _ = opened.search
     folder = tmp_path / "sweeps" / "search"
     spec = {"search": {}, "objective": ["val_loss"], "direction": ["minimize"], "n_trials": 3}
-    runs.claim_sweep(folder, spec)
+    specification.claim_sweep(folder, spec)
     assert [*headsweep.open_sweep("search", tmp_path).search] == ["trial", "state", "val_loss"]
     Outcome("complete", values=[0.5], params={"optim.lr": 0.1}).write(folder / "jobs" / "0")
     Outcome("failed", reason="NaN", params={"optim.lr": 9.0}).write(folder / "jobs" / "2")

@@ -15,7 +15,7 @@ from headsweep.commands import app
 from headsweep.errors import UserError
 from headsweep.report.sample_size import SeedPlan, plan_seeds, plan_table
 from headsweep.stats.metrics import Tracks
-from headsweep.store import runs
+from headsweep.store import specification
 from headsweep.terminal import duration
 from helpers.toy_runs import smear, write_toy_job
 
@@ -35,19 +35,18 @@ def write(
     truth = np.stack([rng.uniform(-2, 2, n), rng.uniform(-3, 3, n), pt, q], axis=1)
     sweep = root / "sweeps" / "pilot"
     for number, widths in enumerate(arms):
-        folder = sweep / "jobs" / str(number)
+        tracks = {
+            seed: Tracks.from_estimate(np.arange(n) // 2, truth, smear(truth, width, seed))
+            for seed, width in widths.items()
+            if width is not None
+        }
         write_toy_job(
-            folder,
+            sweep / "jobs" / str(number),
             widths,
             labels=cells[number] if cells else {"arm": f"arm{number}"},
+            predictions={seed: pd.DataFrame(vars(found)) for seed, found in tracks.items()},
             **more,  # type: ignore[arg-type]
         )
-        for seed, width in widths.items():
-            if width is not None:
-                estimate = smear(truth, width, seed)
-                tracks = Tracks.from_estimate(np.arange(n) // 2, truth, estimate)
-                file = folder / f"seed_{seed}" / "predictions_val.parquet"
-                pd.DataFrame(vars(tracks)).to_parquet(file, index=False)
     return sweep
 
 
@@ -65,7 +64,7 @@ def smallest(sd_arm: float, sd_control: float, eps: float, m: int) -> int:
 @pytest.mark.parametrize(("margin", "m"), [(None, 1), (0.02, 1), (0.02, 6)])
 def test_seeds_follow_from_spread_and_margin(tmp_path: Path, margin: float | None, m: int) -> None:
     sweep = write(tmp_path, CONTROL, ARM)
-    runs.claim_sweep(sweep, {"seeds": 4, "design": {"comparisons": m}})
+    specification.claim_sweep(sweep, {"seeds": 4, "design": {"comparisons": m}})
     found = plan_seeds(sweep, margin=margin)
     (one,) = found.comparing
     spread = [float(np.std(np.log([*w.values()]), ddof=1)) for w in (ARM, CONTROL)]
@@ -83,7 +82,7 @@ def test_effects_and_interactions_of_a_factorial_design_are_two_families(tmp_pat
     """Of 2 x 2 cells with the same spread s: SE is s / sqrt(n) and 2 s / sqrt(n), df 4 (n - 1)."""
     cells = [{"pooling": p, "arm": a} for p in ("full", "half") for a in ("with", "without")]
     sweep = write(tmp_path, *[ARM] * 4, cells=cells)
-    runs.claim_sweep(sweep, {"seeds": 4, "design": {"kind": "factorial"}})
+    specification.claim_sweep(sweep, {"seeds": 4, "design": {"kind": "factorial"}})
     found = plan_seeds(sweep, margin=0.02)
     assert [(one.arm, one.control, one.comparisons) for one in found.comparing] == [
         ("pooling=half", "pooling=full", 2),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headsweep.errors import UserError
-from headsweep.store import runs
+from headsweep.store import runs, specification
 from headsweep.store.cleanup import ABANDONED, remove_unused, summarise, summarise_root
 from helpers.run_folders import make_job
 
@@ -25,7 +25,7 @@ def fill(path: Path, size: int, age: float = 0.0) -> Path:
 
 def test_summaries_count_jobs_members_and_bytes(tmp_path: Path) -> None:
     folder = tmp_path / "sweeps" / "presets"
-    runs.claim_sweep(folder, {"jobs": ["a", "b", "c"], "seeds": 2})
+    specification.claim_sweep(folder, {"jobs": ["a", "b", "c"], "seeds": 2})
     make_job(folder / "jobs" / "0", finished=[0, 1])
     make_job(folder / "jobs" / "1", finished=[0], failed=[1])
     make_job(folder / "jobs" / "2", finished=[0])
@@ -37,7 +37,7 @@ def test_summaries_count_jobs_members_and_bytes(tmp_path: Path) -> None:
 
 
 def test_jobs_that_did_not_start_and_seeds_that_were_added_are_missing(tmp_path: Path) -> None:
-    runs.claim_sweep(tmp_path, {"jobs": ["a", "b", "c"], "seeds": 3})
+    specification.claim_sweep(tmp_path, {"jobs": ["a", "b", "c"], "seeds": 3})
     make_job(tmp_path / "jobs" / "0", finished=[0, 1], seeds=2)
     summary = summarise(tmp_path)
     assert (summary.jobs, summary.jobs_finished) == (3, 0)

@@ -7,6 +7,7 @@ import pytest
 
 from headsweep.config import MLPHeadConfig
 from headsweep.errors import DataError
+from headsweep.files import write_sealed
 from headsweep.store import labels
 from helpers.toy_runs import write_toy_job
 
@@ -73,7 +74,7 @@ def test_folds_of_one_configuration_share_a_row(tmp_path: Path) -> None:
 
 def test_more_seeds_may_be_planned_by_the_sweep(tmp_path: Path) -> None:
     write_toy_job(tmp_path / "jobs" / "0", {0: 0.1}, seeds=2)
-    (tmp_path / "spec.yaml").write_text("seeds: 5\n")
+    write_sealed(tmp_path / "spec.yaml", {"seeds": 5})
     assert labels.read_jobs(tmp_path)[0].seeds == {0, 1, 2, 3, 4}
 
 
@@ -96,5 +97,5 @@ def test_split_seeds_without_folds_have_rows_of_their_own(tmp_path: Path) -> Non
 def test_a_damaged_job_is_named(tmp_path: Path) -> None:
     write_toy_job(tmp_path / "jobs" / "0", {0: 0.1})
     (tmp_path / "jobs" / "0" / "job.json").write_text("{")
-    with pytest.raises(DataError, match=r"jobs/0/job.json is damaged"):
+    with pytest.raises(DataError, match=r"jobs/0/job\.json: damaged"):
         labels.read_jobs(tmp_path)

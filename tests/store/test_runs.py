@@ -2,19 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from headsweep.errors import UserError
+from headsweep.errors import DamagedError, UserError
 from headsweep.store import runs
-from helpers.run_folders import PROCESSES, claim, make_job, write_for_ever
+from helpers.run_folders import PROCESSES, make_job, write_for_ever
 
 pytestmark = pytest.mark.slow
 
@@ -53,13 +49,54 @@ def test_other_schema_is_refused(tmp_path: Path, content: str) -> None:
         runs.read_result(tmp_path)
 
 
-@pytest.mark.parametrize("content", [None, b"not weights"])
-def test_unreadable_weights_name_the_file(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "head.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserError, match=r"head\.safetensors: .*; delete this seed folder"):
-        runs.load_weights(path)
+@pytest.mark.parametrize("name", ["head.safetensors", "history.csv", "predictions_val.parquet"])
+def test_a_file_of_another_training_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    job = make_job(tmp_path / "0", finished=[0, 1])
+    path = job / "seed_0" / name
+    whole = path.read_bytes()
+    for bad in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), b"", None):
+        path.unlink() if bad is None else path.write_bytes(bad)
+        with pytest.raises(DamagedError, match=f"seed_0/{name}: .*command that trained it again"):
+            runs.open_file(job / "seed_0", name)
+    path.write_bytes(whole)
+    assert runs.open_file(job / "seed_0", name).getvalue() == whole
+    (job / "seed_1" / "head.safetensors").replace(job / "seed_0" / "head.safetensors")
+    with pytest.raises(DamagedError, match=r"seed_0/head\.safetensors: "):
+        runs.load_weights(job / "seed_0" / "head.safetensors")
+
+
+def test_members_and_configurations_in_the_place_of_others_are_refused(tmp_path: Path) -> None:
+    jobs = [make_job(tmp_path / str(n), finished=[0, 1]) for n in range(2)]
+    (jobs[0] / "seed_0").rename(tmp_path / "kept")
+    (jobs[0] / "seed_1").rename(jobs[0] / "seed_0")
+    with pytest.raises(DamagedError, match="0/seed_0: is the member of another job or seed"):
+        runs.read_results(jobs[0])
+    (jobs[1] / "config.yaml").replace(jobs[0] / "config.yaml")
+    with pytest.raises(DamagedError, match=r"0/config\.yaml: damaged"):
+        runs.read_config(jobs[0])
+    with pytest.raises(DamagedError, match=r"1/config\.yaml: missing"):
+        runs.read_config(jobs[1])
+    (jobs[1] / "job.json").unlink()
+    assert jobs[1] in runs.find_jobs(tmp_path)
+    with pytest.raises(DamagedError, match=r"1/job\.json: missing"):
+        runs.frame(jobs[1])
+
+
+def test_a_backup_of_a_job_folder_is_no_job(tmp_path: Path) -> None:
+    make_job(tmp_path / "sweeps/s/jobs/0", finished=[0])
+    make_job(tmp_path / "sweeps/s/jobs/0.bak", finished=[0])
+    assert len(runs.frame(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("text", [None, "", "headsweep train -m name=s"])
+def test_a_lost_or_cut_command_is_not_shown_as_one(tmp_path: Path, text: str | None) -> None:
+    folder = tmp_path / "sweeps/s"
+    runs.write_command(folder, "headsweep train -m name=s data=tiny")
+    assert runs.read_command(folder).endswith("name=s data=tiny")
+    (folder / "command.txt").unlink()
+    if text is not None:
+        (folder / "command.txt").write_text(text)
+    assert "command.txt is damaged" in runs.read_command(folder)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.013, 0.027, 0.041])
@@ -130,60 +167,3 @@ def test_frame_of_single_runs_and_of_nothing(tmp_path: Path) -> None:
     row = runs.frame(tmp_path).iloc[0]
     assert row["job"] == "0f3a"
     assert pd.isna(row["sweep"])
-
-
-SPEC = {"overrides": ["head=a,b"], "data": {"split": {"val": 0.2}}, "seeds": 5}
-
-
-def test_claim_is_repeatable_and_refuses_another_spec(tmp_path: Path) -> None:
-    folder = tmp_path / "sweeps" / "mine"
-    assert runs.claim_sweep(folder, SPEC) == SPEC
-    assert runs.claim_sweep(folder, SPEC) == SPEC
-    before = (folder / "spec.yaml").read_bytes()
-    other = {"overrides": ["head=a"], "data": {"split": {"val": 0.3}}, "seeds": 5, "extra": 1}
-    with pytest.raises(UserError) as error:
-        runs.claim_sweep(folder, other)
-    assert str(error.value).splitlines()[1:] == [
-        "  data.split.val: 0.2 there, 0.3 here",
-        "  extra: (not set) there, 1 here",
-        "  overrides: ['head=a,b'] there, ['head=a'] here",
-        "keep both with name=mine-2",
-    ]
-    assert (folder / "spec.yaml").read_bytes() == before
-
-
-def test_seeds_rise_and_never_fall(tmp_path: Path) -> None:
-    for seeds, standing in ((5, 5), (8, 8), (3, 8)):
-        assert runs.claim_sweep(tmp_path, {**SPEC, "seeds": seeds})["seeds"] == standing
-        assert yaml.safe_load((tmp_path / "spec.yaml").read_text())["seeds"] == standing
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.dictionaries(
-        st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1),
-        st.recursive(
-            st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False),
-            lambda inner: (
-                st.lists(inner, max_size=2)
-                | st.tuples(inner)
-                | st.dictionaries(st.sampled_from("abc"), inner, max_size=2)
-            ),
-            max_leaves=4,
-        ),
-        max_size=3,
-    )
-)
-def test_any_plain_spec_can_be_claimed_twice(
-    tmp_path_factory: pytest.TempPathFactory, spec: dict[str, Any]
-) -> None:
-    folder = tmp_path_factory.mktemp("sweep")
-    spec.pop("seeds", None)
-    runs.claim_sweep(folder, spec)
-    runs.claim_sweep(folder, spec)
-
-
-def test_only_one_of_many_processes_claims(tmp_path: Path) -> None:
-    with PROCESSES.Pool(4) as pool:
-        outcomes = pool.starmap(claim, [(tmp_path / "sweep", n) for n in range(8)])
-    assert sorted(outcomes) == ["claimed"] + ["refused"] * 7

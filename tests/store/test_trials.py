@@ -1,9 +1,7 @@
 """Finished trials of a search, read from folders that may change meanwhile, and words for them."""
 
-import json
-
 from headsweep.store.outcome import Outcome
-from headsweep.store.runs import RUN_SCHEMA
+from headsweep.store.runs import write_member
 from headsweep.store.trials import OutcomeReader, describe, failures, time_left, usable
 from helpers.killable import world
 from helpers.searches import open_queue, work
@@ -44,8 +42,6 @@ def test_time_that_is_left_follows_from_what_it_took() -> None:
         for number, seconds in ((0, 50), (1, 70)):
             for seed, share in ((0, 1.0), (1, 0.5)):  # trained together: the longest counts
                 folder = here.folder / f"jobs/{number}/seed_{seed}"
-                folder.mkdir(parents=True)
-                result = {"schema": RUN_SCHEMA, "seconds": seconds * share}
-                (folder / "result.json").write_text(json.dumps(result))
+                write_member(folder, {"seconds": seconds * share})
         assert time_left(here.folder, outcomes, 12) == "10 min"
         assert time_left(here.folder, outcomes, 2) == "0 s"

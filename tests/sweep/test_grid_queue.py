@@ -18,7 +18,7 @@ FAILED = Outcome("failed", "broken data")
 
 
 def entries(jobs: int, seeds: int = 2) -> list[Entry]:
-    return [Entry([f"k={n}"], f"key{n}", list(range(seeds))) for n in range(jobs)]
+    return [Entry(n, [f"k={n}"], f"key{n}", list(range(seeds))) for n in range(jobs)]
 
 
 class Worker:
@@ -184,7 +184,7 @@ def test_a_grid_that_has_ended_runs_nothing_again() -> None:
 def test_members_of_another_job_do_not_pass_for_this_ones() -> None:
     with world() as here:
         run(here, entries(1))
-        other = [Entry(["k=9"], "key9", [0, 1, 2])]
+        other = [Entry(0, ["k=9"], "key9", [0, 1, 2])]
         write_result(here.folder / "jobs/0/seed_1", member_key("key9", 1))
         queue = Worker(here, other).queue
         assert queue.missing(0) == [0, 2]

@@ -9,7 +9,7 @@ from headsweep.features.cache import Features, FeatureSet
 from headsweep.store.runs import read_config, read_results
 from headsweep.sweep.compose import Job
 from headsweep.sweep.inputs import find_inputs
-from headsweep.sweep.job import run_job
+from headsweep.sweep.job import open_folder, run_job
 from headsweep.sweep.plan import make_plan
 from helpers.command import SMALL
 
@@ -20,7 +20,8 @@ def compose(*overrides: str) -> Job:
 
 def train(folder: Path, *overrides: str) -> None:
     job = compose(*SMALL, *overrides)
-    run_job(job, find_inputs(job), folder)
+    inputs = find_inputs(job)
+    run_job(job, inputs, folder, open_folder(job, inputs, folder))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from headsweep.config import TABLES, OptimConfig, config_root
 from headsweep.errors import UserError
 from headsweep.identity import identity
 from headsweep.sweep.compose import Job, loaded_sweep, tuned_rate
+from headsweep.sweep.equal_jobs import merge_equal
+from headsweep.sweep.inputs import find_inputs
 from headsweep.sweep.overrides import sweep_name
 from headsweep.sweep.plan import Plan, distinct, make_plan
 from helpers.own_head import write_head
@@ -151,19 +153,28 @@ def test_a_file_sets_what_its_jobs_share() -> None:
     assert ["head=direct_projection" in batch for batch in plan.batches] == [False, True]
 
 
+def spec_of(plan: Plan) -> dict[str, Any]:
+    return merge_equal(plan, [find_inputs(job) for job in plan.jobs])[0].spec
+
+
+def grid_spec(*overrides: str) -> dict[str, Any]:
+    """Specification of a grid with its jobs."""
+    return spec_of(sweep(*overrides))
+
+
 def test_the_specification_leaves_out_how_and_where() -> None:
     grid = ["head.dropout=0.1,0.2", "seeds=2"]
-    spec = sweep(*grid).spec
+    spec = grid_spec(*grid)
     assert spec["jobs"] == {
         "0 head.dropout=0.1": {"head.dropout": 0.1},
         "1 head.dropout=0.2": {"head.dropout": 0.2},
     }
     assert spec["config"]["head.regression_hidden_dim"] == 144
     assert "head.dropout" not in spec["config"]
-    same = sweep(*grid, "workers=1", "root=x", "tracking=false", "worker.time_limit=5").spec
+    same = grid_spec(*grid, "workers=1", "root=x", "tracking=false", "worker.time_limit=5")
     assert same == spec
-    assert sweep(*grid, "optim.lr=0.01").spec != spec
-    assert {**sweep(*grid[:1], "seeds=5").spec, "seeds": 2} == spec
+    assert grid_spec(*grid, "optim.lr=0.01") != spec
+    assert {**grid_spec(*grid[:1], "seeds=5"), "seeds": 2} == spec
 
 
 @pytest.mark.parametrize("trials", ["null", "5"])
@@ -177,13 +188,14 @@ def test_the_specification_has_what_a_file_sets_for_all_jobs(trials: str, tmp_pa
             f"hydra: {{sweeper: {{n_trials: {trials}, params: {{optim.clip: {clip}, seed: 3}}}}}}\n"
         )
         overrides = ["sweeps=mine", "head.dropout=0.1,0.2"]
-        specs.append(make_plan(overrides, True, config_dir=str(tmp_path)).spec)
+        plan = make_plan(overrides, True, config_dir=str(tmp_path))
+        specs.append(plan.spec if plan.search else spec_of(plan))
     assert specs[0] != specs[1]
     assert [spec["seed" if trials == "null" else "first_seed"] for spec in specs] == [3, 3]
 
 
 def test_the_specification_numbers_the_jobs() -> None:
-    assert sweep("head.dropout=0.2,0.1").spec != sweep("head.dropout=0.1,0.2").spec
+    assert grid_spec("head.dropout=0.2,0.1") != grid_spec("head.dropout=0.1,0.2")
 
 
 def test_the_specification_of_a_search_has_its_sampler() -> None:

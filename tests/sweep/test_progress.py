@@ -1,6 +1,5 @@
 """Progress of a single run and of a grid, as read from their folders."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 
 from headsweep.identity import member_key
 from headsweep.store.outcome import Outcome
-from headsweep.store.runs import RUN_SCHEMA, write_progress
+from headsweep.store.runs import write_progress
 from headsweep.sweep.grid_queue import Entry, GridQueue
 from headsweep.sweep.progress import GridProgress, JobProgress, running
 from headsweep.terminal import State
@@ -21,10 +20,7 @@ def jobs(tmp_path: Path) -> list[JobProgress]:
     found = [JobProgress(tmp_path / str(n), range(2), f"key{n}") for n in range(3)]
     for job, seeds in ((0, (0, 1)), (1, (0,))):
         for seed in seeds:
-            folder = tmp_path / str(job) / f"seed_{seed}"
-            folder.mkdir(parents=True)
-            result = {"schema": RUN_SCHEMA, "member_key": member_key(f"key{job}", seed)}
-            (folder / "result.json").write_text(json.dumps(result))
+            write_result(tmp_path / f"{job}/seed_{seed}", member_key(f"key{job}", seed))
     progress = {"phase": "training", "step": 50, "steps": 100, "seeds": [1], "val": 0.25}
     write_progress(tmp_path / "1", progress | {"started": 100.0, "updated": 200.0})
     return found
@@ -56,13 +52,13 @@ def test_what_runs_is_shown_with_its_share() -> None:
 
 
 def test_the_state_of_a_grid(capsys: pytest.CaptureFixture[str]) -> None:
-    jobs = [Entry([f"k={n}"], f"key{n}", [0, 1]) for n in range(3)]
+    jobs = [Entry(n, [f"k={n}"], f"key{n}", [0, 1]) for n in range(3)]
     with world() as here:
         for seed in (0, 1):
             write_result(here.folder / f"jobs/0/seed_{seed}", member_key("key0", seed))
         write_result(here.folder / "jobs/1/seed_1", member_key("key1", 1))
         grid = GridQueue(here.folder, jobs, here.leases().leases, 2)
-        state = GridProgress(grid, ["a", "b", ""])
+        state = GridProgress(grid, {0: "a", 1: "b", 2: ""})
         assert state.left() == 2
         write_progress(here.folder / "attempts/1-1", {"step": 5, "steps": 10, "val": None})
         looked = state.state()

@@ -125,12 +125,12 @@ def _trained(root: Path, keys: set[str]) -> dict[str, Trained]:
     for folder in runs.find_jobs(root):
         try:
             about = runs.read_job(folder)
-        except UserError:  # by another version, whose runs are no evidence for this one's
+            if about is not None and about["recipe_key"] in keys:
+                optim, values = runs.read_config(folder)["optim"], _values(folder)
+                trained = found[about["recipe_key"]].setdefault((optim["steps"], optim["lr"]), {})
+                trained.update(values)
+        except UserError:  # by another version, or damaged: no evidence
             continue
-        if about is not None and about["recipe_key"] in keys:
-            optim = runs.read_config(folder)["optim"]
-            trained = found[about["recipe_key"]].setdefault((optim["steps"], optim["lr"]), {})
-            trained.update(_values(folder))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from headsweep.config import RUNTIME_KEYS
 from headsweep.errors import DataError
-from headsweep.files import short_key
+from headsweep.files import MEND, short_key
 from headsweep.identity import override_key
 from headsweep.store import paths, runs
 
@@ -62,22 +62,21 @@ def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Stored
         numbers: Only these jobs of the sweep, in this order; None for all.
 
     Raises:
-        DataError: The ``job.json`` of a job is damaged.
+        DataError: Something that a job's name rests on is missing or damaged; or of a grid, the
+            control is missing, or a folder holds another job than ``spec.yaml`` says.
     """
     if numbers is None:
         folders = runs.find_jobs(folder)
     else:
         folders = [paths.job_folder(folder, number) for number in numbers]
-    found = [(path, runs.read_job(path), runs.read_config(path)) for path in folders]
-    spec_seeds = int(runs.read_spec(folder).get("seeds", 1))
-    abouts = []
-    for path, about, _ in found:
-        if about is None:
-            raise DataError(f"{path / paths.JOB} is damaged; delete the folder and train again")
-        abouts.append(about)
+    configs = [runs.read_config(path) for path in folders]
+    abouts = [runs.read_job(path) or {} for path in folders]
+    spec = runs.read_spec(folder)
+    _check_keys(folders, abouts, spec)
+    spec_seeds = int(spec.get("seeds", 1))
     keys = list(dict.fromkeys(key for about in abouts for key in _overridden(about)))
     jobs = []
-    for (path, _, config), about in zip(found, abouts, strict=True):
+    for path, config, about in zip(folders, configs, abouts, strict=True):
         split = config["data"]["split"]
         jobs.append(
             StoredJob(
@@ -91,6 +90,20 @@ def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Stored
             )
         )
     return jobs
+
+
+def _check_keys(
+    folders: Sequence[Path], abouts: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]
+) -> None:
+    """Refuse jobs in the place of others, of which a table would say what is not true."""
+    keys = dict(enumerate(spec.get("keys", ())))
+    for path, about in zip(folders, abouts, strict=True):
+        if keys and about.get("job_key") != keys.get(int(path.name)):
+            raise DataError(f"{path}: is not the job {path.name} of {paths.SPEC}; {MEND}")
+    kind = spec.get("design", {}).get("kind")
+    if keys and folders and folders[0].name != "0" and kind != "claims":
+        missing = folders[0].with_name("0")
+        raise DataError(f"{missing}: missing, the control of all comparisons; {MEND}")
 
 
 def planned_seeds(

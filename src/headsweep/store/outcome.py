@@ -1,16 +1,12 @@
 """Outcomes of the jobs of a sweep, and the best trials of a search."""
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from headsweep.errors import reading
-from headsweep.files import write_atomic
+from headsweep.files import read_sealed, write_sealed
 from headsweep.store.paths import OUTCOME
 
 COUNTS = ("params_total",)
@@ -49,25 +45,26 @@ class Outcome:
 
     def write(self, folder: Path) -> None:
         """Put it into a job folder."""
-        text = json.dumps(asdict(self), indent=1, allow_nan=False)
-        write_atomic(folder / OUTCOME, text.encode() + b"\n")
+        write_sealed(folder / OUTCOME, asdict(self), bound=_number(folder))
 
     @classmethod
     def read(cls, folder: Path) -> "Outcome | None":
         """The outcome in a job folder, if there is one.
 
         Raises:
-            UserError: It is damaged.
+            DamagedError: It is damaged, or the outcome of another job.
         """
-        path = folder / OUTCOME
-        try:
-            with reading(path, "delete this job's folder; the job is then trained again"):
-                values: dict[str, Any] = orjson.loads(path.read_bytes())
-                for name in ("seeds", "intermediate"):
-                    values[name] = {int(key): value for key, value in values[name].items()}
-                return cls(**values)
-        except FileNotFoundError:
+        values = read_sealed(folder / OUTCOME, bound=_number(folder))
+        if values is None:
             return None
+        for name in ("seeds", "intermediate"):
+            values[name] = {int(key): value for key, value in values[name].items()}
+        return cls(**values)
+
+
+def _number(folder: Path) -> str:
+    """Number of the job that a folder ``jobs/3`` or ``attempts/3-1`` is of."""
+    return folder.name.partition("-")[0]
 
 
 def pooled(outcomes: Mapping[int, Outcome]) -> dict[int, Outcome]:

@@ -157,6 +157,11 @@ def seed_folder(job: Path, seed: int) -> Path:
     return job / f"seed_{seed}"
 
 
+def seed_of(folder: Path) -> int:
+    """Seed of the member in a seed folder."""
+    return int(folder.name.removeprefix("seed_"))
+
+
 def seed_folders(job: Path) -> dict[int, Path]:
     """Folders of all members of a job, by seed in rising order."""
     found = ((_SEED.fullmatch(path.name), path) for path in job.glob("seed_*"))

@@ -1,7 +1,9 @@
 """Run folders, the source of truth of every experiment: written atomically, read into tables.
 
 A job folder holds ``config.yaml``, ``job.json``, ``progress.json`` and one ``seed_<s>`` folder for
-each member. A seed folder counts only when it has a ``result.json``, which is written last.
+each member. A seed folder counts only when it has a ``result.json``, which is written last and has
+the checksum of every other file of the member. What does not match its checksum, or stands in the
+place of another, is refused by name and never read; ``store/repair.py`` removes it before training.
 Torch, pandas and filelock are imported where they are used, so that ``headsweep list`` is quick.
 """
 
@@ -13,31 +15,33 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from headsweep.errors import UserError, reading, without_secrets
-from headsweep.files import flat, read_json, read_yaml, write_atomic, write_json
+from headsweep.errors import DamagedError, UserError, reading, without_secrets
+from headsweep.files import (
+    MEND,
+    checksum,
+    flat,
+    is_sealed,
+    read_json,
+    read_sealed,
+    write_atomic,
+    write_json,
+    write_sealed,
+)
+from headsweep.identity import member_key
 from headsweep.store import paths
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-RUN_SCHEMA = 2
+RUN_SCHEMA = 3
 """Version of ``job.json`` and ``result.json``; raised when their meaning changes."""
-
-DAMAGED_SEED = "delete this seed folder and train again"
-
-GROWING = {"seeds", "n_trials"}
-"""Numbers of a sweep's specification that may be raised."""
 
 
 def write_job(folder: Path, config: Mapping[str, Any], job: Mapping[str, Any]) -> None:
     """Write ``config.yaml`` (resolved, all keys, no secrets) and ``job.json`` of a job folder."""
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # five times faster, the same text
-    text = yaml.dump(without_secrets(config), Dumper=dumper, sort_keys=False)
-    write_atomic(folder / paths.CONFIG, text.encode())
-    write_json(folder / paths.JOB, {"schema": RUN_SCHEMA, **job})
+    write_sealed(folder / paths.CONFIG, config, bound=job.get("job_key", ""))
+    write_sealed(folder / paths.JOB, {"schema": RUN_SCHEMA, **job})
 
 
 def write_code(folder: Path, code: Mapping[str, str]) -> None:
@@ -65,35 +69,64 @@ def write_member(
         predictions: Columns of ``metrics.Tracks`` on the validation split, one row a track.
     """
     (folder / paths.RESULT).unlink(missing_ok=True)
+    files = {}
     if history is not None:
-        write_atomic(folder / paths.HISTORY, history.to_csv(index=False).encode())
+        files[paths.HISTORY] = history.to_csv(index=False).encode()
     for name, tensors in ((paths.WEIGHTS, weights), (paths.LAST_WEIGHTS, last_weights)):
         if tensors is not None:
-            write_atomic(folder / name, _weights_bytes(tensors))
+            files[name] = _weights_bytes(tensors)
     if predictions is not None:
         buffer = BytesIO()
         predictions.to_parquet(buffer, index=False)
-        write_atomic(folder / paths.PREDICTIONS, buffer.getvalue())
-    write_json(folder / paths.RESULT, {"schema": RUN_SCHEMA, **result})
+        files[paths.PREDICTIONS] = buffer.getvalue()
+    for name, content in files.items():
+        write_atomic(folder / name, content)
+    sums = {name: checksum(content) for name, content in files.items()}
+    write_sealed(folder / paths.RESULT, {"schema": RUN_SCHEMA, **result, "files": sums})
+
+
+def open_file(folder: Path, name: str) -> BytesIO:
+    """A file of a member, such as its history.
+
+    Args:
+        folder: The seed folder.
+        name: Of the file.
+
+    Raises:
+        DamagedError: The file is missing, or is not the one that this training wrote.
+    """
+    path, result = folder / name, read_result(folder)
+    if result is None:
+        raise DamagedError(f"{folder}: no {paths.RESULT}; {MEND}")
+    try:
+        with reading(path, MEND):
+            content = path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedError(f"{path}: missing; {MEND}") from None
+    if result["files"].get(name) != checksum(content):
+        raise DamagedError(
+            f"{path}: damaged or of another training, its checksum is not that in {paths.RESULT}; "
+            f"{MEND}"
+        )
+    return BytesIO(content)
 
 
 def load_weights(path: Path) -> "dict[str, torch.Tensor]":
-    """Tensors of a ``safetensors`` file, on the CPU.
+    """Tensors of a member's ``safetensors`` file, on the CPU.
 
     Raises:
-        UserError: The file is missing or is not a ``safetensors`` file.
+        DamagedError: The file is missing, or is not the one that this training wrote.
     """
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
-    with reading(path, DAMAGED_SEED):
-        return load_file(path)
+    return load(open_file(path.parent, path.name).getvalue())
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
     """``result.json`` of a seed folder, or None where the member is not complete.
 
     Raises:
-        UserError: It was written by another version of headsweep.
+        UserError: It is damaged, or was written by another version of headsweep.
     """
     return _read_versioned(folder / paths.RESULT)
 
@@ -102,7 +135,7 @@ def read_job(folder: Path) -> dict[str, Any] | None:
     """``job.json`` of a job folder, or None where it is missing.
 
     Raises:
-        UserError: It was written by another version of headsweep.
+        UserError: It is damaged, or was written by another version of headsweep.
     """
     return _read_versioned(folder / paths.JOB)
 
@@ -115,9 +148,7 @@ def read_history(folder: Path) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    path = folder / paths.HISTORY
-    with reading(path, DAMAGED_SEED):
-        return pd.read_csv(path).astype(float)
+    return pd.read_csv(open_file(folder, paths.HISTORY)).astype(float)
 
 
 def read_predictions(folder: Path) -> dict[str, Any]:
@@ -128,16 +159,24 @@ def read_predictions(folder: Path) -> dict[str, Any]:
     """
     import pandas as pd
 
-    path = folder / paths.PREDICTIONS
-    with reading(path, DAMAGED_SEED):
-        columns = pd.read_parquet(BytesIO(path.read_bytes()))  # of a folder it would read all
-        return {str(name): columns[name].to_numpy() for name in columns}
+    columns = pd.read_parquet(open_file(folder, paths.PREDICTIONS))
+    return {str(name): columns[name].to_numpy() for name in columns}
 
 
 def read_results(folder: Path) -> dict[int, dict[str, Any]]:
-    """Results of all complete members of a job, by seed in rising order."""
-    found = ((seed, read_result(path)) for seed, path in paths.seed_folders(folder).items())
-    return {seed: result for seed, result in found if result}
+    """Results of all complete members of a job, by seed in rising order.
+
+    Raises:
+        UserError: A result is damaged, of another job or seed, or of another version of headsweep.
+    """
+    found = {seed: read_result(path) for seed, path in paths.seed_folders(folder).items()}
+    results = {seed: result for seed, result in found.items() if result}
+    key = (read_job(folder) or {}).get("job_key") if results else None
+    for seed, result in results.items():
+        if key is not None and result.get("member_key") != member_key(key, seed):
+            path = paths.seed_folder(folder, seed)
+            raise DamagedError(f"{path}: is the member of another job or seed; {MEND}")
+    return results
 
 
 def last_end(folder: Path) -> float | None:
@@ -150,8 +189,18 @@ def last_end(folder: Path) -> float | None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """``config.yaml`` of a job folder."""
-    return read_yaml(folder / paths.CONFIG)
+    """``config.yaml`` of a job folder.
+
+    Raises:
+        UserError: It is missing, damaged, or of another job.
+    """
+    about = read_job(folder)
+    if about is None:
+        raise DamagedError(f"{folder / paths.JOB}: missing; {MEND}")
+    config = read_sealed(folder / paths.CONFIG, bound=about.get("job_key", ""))
+    if config is None:
+        raise DamagedError(f"{folder / paths.CONFIG}: missing; {MEND}")
+    return config
 
 
 def write_progress(folder: Path, progress: Mapping[str, Any]) -> None:
@@ -165,9 +214,17 @@ def read_progress(folder: Path) -> dict[str, Any] | None:
 
 
 def read_spec(folder: Path) -> dict[str, Any]:
-    """``spec.yaml`` of a sweep folder; empty where there is none."""
-    path = folder / paths.SPEC
-    return read_yaml(path) if path.exists() else {}
+    """``spec.yaml`` of a sweep folder; empty for every other folder.
+
+    Hydra's own sweepers have none, nor do they have the other files of a sweep.
+
+    Raises:
+        DamagedError: It is damaged, or missing beside what our workers have left.
+    """
+    spec = read_sealed(folder / paths.SPEC)
+    if spec is None and any((folder / name).exists() for name in (paths.COMMAND, paths.LOGS)):
+        raise DamagedError(f"{folder / paths.SPEC}: missing; {MEND}")
+    return spec or {}
 
 
 def root_id(root: Path) -> str:
@@ -185,11 +242,16 @@ def write_command(folder: Path, command: str) -> None:
 
 
 def read_command(folder: Path) -> str:
-    """The last command line of a sweep, with the root where it lies now."""
+    """The last command line of a sweep, with the root where it lies now; or words for it."""
     path = folder / paths.COMMAND
-    with reading(path, "delete it; the sweep's next command writes it anew"):
-        words = shlex.split(path.read_text(encoding="utf-8"))
-    kept = [word for word in words[2:] if not word.startswith("root=")]
+    try:
+        with reading(path, "delete it; the sweep's next command writes it anew"):
+            text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    if not text.endswith("\n"):  # the last byte that is written
+        return f"its train command ({path} is damaged)"
+    kept = [word for word in shlex.split(text)[2:] if not word.startswith("root=")]
     return paths.command("train", folder.parents[1], *kept)
 
 
@@ -198,15 +260,20 @@ def find_jobs(folder: Path) -> list[Path]:
 
     Sweeps come by name, jobs by number.
     """
-    if (folder / paths.JOB).is_file():
+    if _is_job(folder):
         return [folder]
     of_sweeps = [path / paths.JOBS for path in (folder, *paths.sweep_folders(folder))]
     return [
         job
         for parent in (folder, *of_sweeps, folder / paths.RUNS)
         for job in sorted(parent.glob("*"), key=_job_order)
-        if (job / paths.JOB).is_file()
+        if _is_job(job) and (parent.name != paths.JOBS or job.name.isdecimal())
     ]
+
+
+def _is_job(folder: Path) -> bool:
+    """True also where ``job.json`` is lost beside members, which every reader then refuses."""
+    return (folder / paths.JOB).is_file() or any(paths.seed_folders(folder))
 
 
 def frame(folder: Path) -> "pd.DataFrame":
@@ -225,39 +292,13 @@ def frame(folder: Path) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=None if rows else first)
 
 
-def claim_sweep(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a sweep folder to one specification, or refuse it to another.
-
-    Of the ``GROWING`` numbers the larger one stands, so that more of them extend a sweep and fewer
-    change nothing.
-
-    Args:
-        folder: ``root/sweeps/<name>``.
-        spec: The specification of the sweep, as plain values.
-
-    Returns:
-        The specification that now stands in ``spec.yaml``.
-
-    Raises:
-        UserError: The folder belongs to another specification; the message lists each difference.
-    """
-    from filelock import FileLock
-
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted: dict[str, Any] = yaml.safe_load(yaml.safe_dump(without_secrets(spec)))
-    with FileLock(folder / ".spec.lock"):
-        stored = read_spec(folder)
-        if stored:
-            _refuse_difference(folder, stored, wanted)
-        for key in GROWING & stored.keys() & wanted.keys():
-            wanted[key] = max(stored[key], wanted[key])
-        if wanted != stored:
-            write_atomic(folder / paths.SPEC, yaml.safe_dump(wanted, sort_keys=False).encode())
-    return wanted
-
-
 def _read_versioned(path: Path) -> dict[str, Any] | None:
-    value = read_json(path)
+    try:
+        value = read_sealed(path)
+    except DamagedError:
+        value = None if is_sealed(path) else read_json(path)  # older versions have no seal
+        if value is None or value.get("schema") == RUN_SCHEMA:
+            raise
     if value is not None and value.get("schema") != RUN_SCHEMA:
         raise UserError(
             f"{path}: schema {value.get('schema')}, this headsweep reads {RUN_SCHEMA}; "
@@ -308,19 +349,3 @@ def _rows(job: Path) -> Iterator[dict[str, Any]]:
             **parameters,
             **metrics,
         }
-
-
-def _refuse_difference(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    have, want = flat(stored), flat(wanted)
-    missing = "(not set)"
-    lines = [
-        f"  {key}: {have.get(key, missing)} there, {want.get(key, missing)} here"
-        for key in sorted({*have, *want})
-        if have.get(key, missing) != want.get(key, missing)
-        and not (key in GROWING and key in have and key in want)
-    ]
-    if lines:
-        raise UserError(
-            "\n".join([f"{folder}: this name belongs to another sweep:", *lines])
-            + f"\nkeep both with name={folder.name}-2"
-        )

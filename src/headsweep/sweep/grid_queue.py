@@ -1,15 +1,14 @@
 """Queue of the jobs of a grid; a job is done when its folder has all its members."""
 
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from headsweep.errors import DamagedError
 from headsweep.files import sync_folder
-from headsweep.identity import member_key
 from headsweep.store import paths
 from headsweep.store.outcome import Outcome
-from headsweep.store.runs import read_result, read_results
+from headsweep.store.repair import missing_seeds, remove_damage
 from headsweep.sweep.leases import Lease, Leases
 from headsweep.sweep.queue import NoTask, Task, drop_attempts, move, new_attempt
 
@@ -19,14 +18,18 @@ class Entry:
     """One job of a grid.
 
     Attributes:
+        number: Its number in the sweep.
         overrides: Those that make it from the sweep's configuration.
         key: Key of the job.
         seeds: Seeds of its members.
+        found: Folders of members of the same job elsewhere below the root, to be copied.
     """
 
+    number: int
     overrides: list[str]
     key: str
     seeds: list[int]
+    found: list[str] = field(default_factory=list)
 
 
 class GridQueue:
@@ -34,7 +37,7 @@ class GridQueue:
 
     Args:
         folder: The sweep's folder, ``root/sweeps/<name>``.
-        entries: Its jobs, by number.
+        entries: Its jobs.
         leases: Those of this process.
         max_retries: So many deaths of its worker a job survives.
     """
@@ -42,36 +45,38 @@ class GridQueue:
     def __init__(
         self, folder: Path, entries: Sequence[Entry], leases: Leases, max_retries: int
     ) -> None:
-        self.folder, self.entries, self.leases = folder, entries, leases
+        self.folder, self.leases = folder, leases
+        self.entries = {entry.number: entry for entry in entries}
         self.max_retries = max_retries
         self._done: set[int] = set()
 
     def missing(self, number: int) -> list[int]:
         """Seeds of a job that have no result of this very job yet."""
-        entry, folder = self.entries[number], self.job_folder(number)
-        results = {seed: read_result(paths.seed_folder(folder, seed)) for seed in entry.seeds}
-        return [
-            seed
-            for seed, result in results.items()
-            if result is None or result.get("member_key") != member_key(entry.key, seed)
-        ]
+        entry = self.entries[number]
+        return missing_seeds(self.job_folder(number), entry.key, entry.seeds)
 
     def job_folder(self, number: int) -> Path:
         """Folder of a job."""
         return paths.job_folder(self.folder, number)
 
-    def reset(self) -> None:
-        """Allow another attempt at the jobs that an earlier command could not train."""
+    def reset(self) -> list[str]:
+        """Remove what is damaged, and allow another attempt at what could not be trained before.
+
+        Returns:
+            A line for each file or folder that was removed as damaged.
+        """
         with self.leases.lock():
             if all(self.leases.is_dead(lease) for lease in self.leases.all()):
-                for number in range(len(self.entries)):
+                for number in self.entries:
                     (self.job_folder(number) / paths.OUTCOME).unlink(missing_ok=True)
+            removed = [remove_damage(self.job_folder(n), e.key) for n, e in self.entries.items()]
+        return [line for lines in removed for line in lines]
 
     def take(self) -> Task | NoTask:
         """Take the next job that nobody works on."""
         with self.leases.lock():
             waiting = False
-            for number, entry in enumerate(self.entries):
+            for number, entry in self.entries.items():
                 if self._is_over(number):
                     continue
                 lease = self.leases.read(number) or Lease(number, attempt=0)
@@ -80,7 +85,9 @@ class GridQueue:
                 elif self._survives(lease):
                     lease = self.leases.claim(number)
                     folder = new_attempt(self.folder, lease)
-                    return Task(number, entry.overrides, folder, lease, self.missing(number))
+                    return Task(
+                        number, entry.overrides, folder, lease, self.missing(number), entry.found
+                    )
             return NoTask.WAIT if waiting else NoTask.DONE
 
     def hand_in(self, task: Task, outcome: Outcome) -> bool:
@@ -91,10 +98,11 @@ class GridQueue:
         with self.leases.lock():
             if not self.leases.is_mine(task.lease):
                 return False
+            remove_damage(folder, self.entries[task.number].key)
             folder.mkdir(parents=True, exist_ok=True)
-            self._forget_others(task.number)
             # The members come last: with all of them the job is over, whatever else is missing.
-            for path in (p for p in task.folder.iterdir() if p.is_file()):
+            files = [path for path in task.folder.iterdir() if path.is_file()]
+            for path in sorted(files, key=lambda path: path.name == paths.JOB):
                 path.replace(folder / path.name)
             for path in paths.seed_folders(task.folder).values():
                 move(path, folder / path.name)
@@ -133,16 +141,13 @@ class GridQueue:
             self.leases.free(lease, deaths - lease.deaths)
         return True
 
-    def _forget_others(self, number: int) -> None:
-        """Remove members of another job, which would pass for members of this one."""
-        entry = self.entries[number]
-        for seed, result in read_results(self.job_folder(number)).items():
-            if result.get("member_key") != member_key(entry.key, seed):
-                shutil.rmtree(paths.seed_folder(self.job_folder(number), seed))
-
     def _is_over(self, number: int) -> bool:
-        if number not in self._done:
-            failed = Outcome.read(self.job_folder(number)) is not None
-            if failed or not self.missing(number):
-                self._done.add(number)
+        if number not in self._done and (self._failed(number) or not self.missing(number)):
+            self._done.add(number)
         return number in self._done
+
+    def _failed(self, number: int) -> bool:
+        try:
+            return Outcome.read(self.job_folder(number)) is not None
+        except DamagedError:
+            return False

@@ -39,13 +39,14 @@ def main(cfg: DictConfig) -> float:
     """
     from headsweep.sweep.compose import validate_job
     from headsweep.sweep.inputs import find_inputs
-    from headsweep.sweep.job import objective, run_job
+    from headsweep.sweep.job import objective, open_folder, run_job
     from headsweep.sweep.overrides import as_written
 
     context = HydraConfig.get()
     job = validate_job(cfg, context.runtime.choices, as_written(context.overrides.task))
     folder = Path(context.runtime.output_dir)
-    run_job(job, find_inputs(job), folder)
+    inputs = find_inputs(job)
+    run_job(job, inputs, folder, open_folder(job, inputs, folder))
     return objective(job, folder)
 
 

@@ -6,6 +6,7 @@ Torch, pandas and MLflow are imported where they are used, so that workers start
 import logging
 import math
 import platform
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,8 @@ from headsweep.identity import member_key, recipe_key
 from headsweep.instantiate import code_digests
 from headsweep.store import paths, runs
 from headsweep.store.code_version import code_version
+from headsweep.store.members import MemberIndex, copy_member, training_of, usable_members
+from headsweep.store.repair import missing_seeds, remove_damage
 from headsweep.sweep.inputs import Inputs, build_features
 
 if TYPE_CHECKING:
@@ -55,21 +58,46 @@ class Hooks:
 NO_HOOKS = Hooks()
 
 
-def run_job(job: "Job", inputs: Inputs, folder: Path) -> None:
-    """Train the seeds of a job that are not there yet, and copy the job to MLflow.
+def open_folder(job: "Job", inputs: Inputs, folder: Path) -> list[str]:
+    """Remove what is damaged in a job's folder, look for its members elsewhere, and say both.
 
     Args:
         job: The validated job.
         inputs: Its source and backbone.
         folder: Its run folder.
 
+    Returns:
+        The seed folders elsewhere below the root, for ``run_job``.
+    """
+    for line in remove_damage(folder, inputs.job_key):
+        print(line, file=sys.stderr)
+    missing = missing_seeds(folder, inputs.job_key, job.seeds)
+    found = MemberIndex(Path(job.config.root)).find(inputs.job_key, missing)
+    if found:
+        print(found_words(len(found), job.config.root))
+    return found
+
+
+def found_words(number: int, root: object) -> str:
+    """Number of members that need not be trained, as a sentence."""
+    return f"{number} missing members were trained before, elsewhere below {root}: they are copied"
+
+
+def run_job(job: "Job", inputs: Inputs, folder: Path, found: Sequence[str] = ()) -> None:
+    """Train the seeds of a job that are not there yet, and copy the job to MLflow.
+
+    Args:
+        job: The validated job.
+        inputs: Its source and backbone.
+        folder: Its run folder, without damage.
+        found: Seed folders of members elsewhere, which are copied.
+
     Raises:
         UserError: The data or the head cannot be used.
     """
-    seeds = missing_seeds(job, folder, inputs.job_key)
+    seeds = missing_seeds(folder, inputs.job_key, job.seeds)
     if seeds:
-        forget_others(folder, inputs.job_key)
-        train_into(job, inputs, folder, seeds)
+        train_into(job, inputs, folder, seeds, found=found)
     if job.config.tracking:
         track(job, folder)
 
@@ -85,22 +113,13 @@ def objective(job: "Job", folder: Path) -> float:
     return sum(numbers) / len(numbers) if numbers else math.nan
 
 
-def missing_seeds(job: "Job", folder: Path, job_key: str) -> list[int]:
-    """Seeds of a job that have no result of this very job in its folder."""
-    results = runs.read_results(folder)
-    keys = {seed: result.get("member_key") for seed, result in results.items()}
-    return [s for s in job.seeds if keys.get(s) != member_key(job_key, s)]
-
-
-def forget_others(folder: Path, job_key: str) -> None:
-    """Remove the results of another job, which would pass for results of this one."""
-    for seed, result in runs.read_results(folder).items():
-        if result.get("member_key") != member_key(job_key, seed):
-            (paths.seed_folder(folder, seed) / paths.RESULT).unlink()
-
-
 def train_into(
-    job: "Job", inputs: Inputs, folder: Path, seeds: Sequence[int], hooks: Hooks = NO_HOOKS
+    job: "Job",
+    inputs: Inputs,
+    folder: Path,
+    seeds: Sequence[int],
+    hooks: Hooks = NO_HOOKS,
+    found: Sequence[str] = (),
 ) -> None:
     """Train some seeds of a job together and write its folder.
 
@@ -110,6 +129,7 @@ def train_into(
         folder: Where to write; other seeds of the same job may be there already.
         seeds: Those to train.
         hooks: Called during the training.
+        found: Seed folders of members elsewhere, which are copied instead.
 
     Raises:
         UserError: The data or the head cannot be used.
@@ -117,9 +137,14 @@ def train_into(
     features = build_features(job, inputs)
     known = {*job.seeds, *runs.read_results(folder)}
     config = job.resolved | {"seed": min(known), "seeds": len(known)}
-    runs.write_job(folder, config, _about(job, config, inputs, features.meta.key))
+    usable = usable_members(map(Path, found), inputs.job_key, seeds)
+    rest = [seed for seed in seeds if seed not in usable]
+    about = _about(job, config, inputs, features.meta.key)
     runs.write_code(folder, inputs.code)
-    for result, parameters in _train(job, features, seeds, folder, hooks):
+    runs.write_job(folder, config, about if rest else about | training_of(usable.values()))
+    for seed, source in usable.items():
+        copy_member(source, paths.seed_folder(folder, seed))
+    for result, parameters in _train(job, features, rest, folder, hooks) if rest else ():
         _write_member(folder, inputs.job_key, result, parameters)
 
 

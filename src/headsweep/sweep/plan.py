@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override
 
 from headsweep.errors import UserError
-from headsweep.files import flat
 from headsweep.identity import identity
 from headsweep.instantiate import allow
 from headsweep.stats.margins import MARGINS
@@ -41,7 +40,8 @@ class Plan:
             part and each parameter at the ends of its range.
         folder: The folder of the sweep; None for one run.
         trials: Length of a search, else None.
-        spec: What identifies the sweep (``runs.claim_sweep``); empty for one run.
+        spec: What identifies the sweep (``specification.claim_sweep``), of a grid without its jobs
+            (``equal_jobs.merge_equal``); empty for one run.
         batches: For each job of a grid the overrides that make it from the sweep.
         search: The rules of a search.
         finalists: Of a confirmation, the trials that its last jobs train again.
@@ -130,7 +130,7 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
     config = jobs[0].config
     _check_design(jobs, confirms=finalists is not None)
     design = asdict(config.design)
-    spec = {"seed": config.seed, "seeds": config.seeds, "design": design, **_grid(jobs)}
+    spec = {"seed": config.seed, "seeds": config.seeds, "design": design}
     if finalists is not None:
         first = len(jobs) - len(finalists.best)
         finalists.check([job.resolved for job in jobs[first:]], jobs[0].seeds)
@@ -196,19 +196,6 @@ def _check_metrics(names: Sequence[str]) -> None:
     for name in names:
         if name not in MARGINS:
             raise UserError(f"design.metrics: {name} has no margin; one of {', '.join(MARGINS)}")
-
-
-def _grid(jobs: Sequence[Job]) -> dict[str, Any]:
-    """Keys that all jobs of a grid share, and those of each."""
-    all_keys = [flat(identity(job.resolved)) for job in jobs]
-    shared = {
-        key: value
-        for key, value in all_keys[0].items()
-        if all(key in other and other[key] == value for other in all_keys)
-    }
-    own = [{key: v for key, v in keys.items() if key not in shared} for keys in all_keys]
-    names = [f"{number} {label}" for number, label in enumerate(distinct(jobs))]
-    return {"jobs": dict(zip(names, own, strict=True)), "config": shared}
 
 
 def _search_jobs(

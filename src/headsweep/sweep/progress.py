@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headsweep.identity import member_key
 from headsweep.store import paths
 from headsweep.store.outcome import Outcome
-from headsweep.store.runs import read_progress, read_result, read_results
+from headsweep.store.repair import missing_seeds
+from headsweep.store.runs import read_progress, read_results
 from headsweep.sweep.grid_queue import GridQueue
 from headsweep.terminal import State
 
@@ -19,12 +19,12 @@ class GridProgress:
 
     Args:
         grid: Its queue.
-        labels: Name of each job.
+        labels: Name of each job, by number.
     """
 
-    def __init__(self, grid: GridQueue, labels: Sequence[str]) -> None:
+    def __init__(self, grid: GridQueue, labels: Mapping[int, str]) -> None:
         self.grid, self.labels = grid, labels
-        self.seeds = [len(entry.seeds) for entry in grid.entries]
+        self.seeds = {number: len(entry.seeds) for number, entry in grid.entries.items()}
         self.complete: set[int] = set()
         self.before = self._done()
 
@@ -37,7 +37,7 @@ class GridProgress:
         return missing
 
     def _done(self) -> int:
-        return sum(n - self._missing(number) for number, n in enumerate(self.seeds))
+        return sum(n - self._missing(number) for number, n in self.seeds.items())
 
     def left(self) -> int:
         """Jobs that are not complete."""
@@ -45,11 +45,12 @@ class GridProgress:
 
     def state(self) -> State:
         """State for the progress bar."""
-        done, total = self._done(), sum(self.seeds)
+        done, total = self._done(), sum(self.seeds.values())
         at_work = running(self.grid.folder)
-        work = sum(self._missing(n) * share for n, share, _ in at_work)
+        work = sum(self._missing(n) * share for n, share, _ in at_work if n in self.seeds)
         lines = [
-            progress_line(f"job {n} {self.labels[n]}".strip(), found) for n, _, found in at_work
+            progress_line(f"job {n} {self.labels.get(n, '')}".strip(), found)
+            for n, _, found in at_work
         ]
         lines += [f"job {line}" for line in self.grid.leases.stopped()]
         summary = f"{len(self.complete)} of {len(self.seeds)} jobs, {done} of {total} members done"
@@ -57,10 +58,10 @@ class GridProgress:
 
     def words(self) -> str:
         """Counts of members as one clause."""
-        done, total = self._done(), sum(self.seeds)
+        done, total = self._done(), sum(self.seeds.values())
         failed = sum(
             result["status"] == "failed"
-            for number, entry in enumerate(self.grid.entries)
+            for number, entry in self.grid.entries.items()
             for seed, result in read_results(self.grid.job_folder(number)).items()
             if seed in entry.seeds
         )
@@ -71,7 +72,7 @@ class GridProgress:
         """Print what is done, what failed and the next command; returns the exit code."""
         print(self.words())
         code = 0
-        for number, entry in enumerate(self.grid.entries):
+        for number, entry in self.grid.entries.items():
             folder = self.grid.job_folder(number)
             outcome = Outcome.read(folder)
             results = [r for seed, r in read_results(folder).items() if seed in entry.seeds]
@@ -118,8 +119,7 @@ class JobProgress:
         return len(self._done)
 
     def _has(self, seed: int) -> bool:
-        result = read_result(paths.seed_folder(self.folder, seed))
-        return result is not None and result.get("member_key") == member_key(self.job_key, seed)
+        return not missing_seeds(self.folder, self.job_key, [seed])
 
     def state(self, since: float) -> State:
         """State for the progress bar.

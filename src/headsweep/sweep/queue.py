@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -34,6 +34,7 @@ class Task:
         folder: Where to write; becomes the job's folder when it is handed in.
         lease: The right to work on it.
         seeds: Those to train; None for all of the job.
+        found: Of a grid, folders of members of the same job elsewhere, to be copied.
         trial: Of a search, Optuna's trial, which its pruner is asked with.
     """
 
@@ -42,6 +43,7 @@ class Task:
     folder: Path
     lease: Lease
     seeds: list[int] | None = None
+    found: Sequence[str] = ()
     trial: "Trial | None" = None
 
 

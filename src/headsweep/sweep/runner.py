@@ -3,20 +3,27 @@
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from headsweep.errors import UserError, without_secrets
 from headsweep.identity import override_key
-from headsweep.store.runs import claim_sweep, write_command
+from headsweep.store import paths
+from headsweep.store.members import MemberIndex
+from headsweep.store.repair import remove_damage
+from headsweep.store.runs import write_command
+from headsweep.store.specification import claim_sweep
 from headsweep.store.tracking.tracker import Tracker
 from headsweep.sweep.compose import Sweep
+from headsweep.sweep.equal_jobs import merge_equal
 from headsweep.sweep.grid_queue import Entry, GridQueue
 from headsweep.sweep.inputs import Inputs
+from headsweep.sweep.job import found_words
 from headsweep.sweep.leases import Leases, Process
 from headsweep.sweep.order import Order
 from headsweep.sweep.overrides import as_override, as_written
@@ -54,19 +61,26 @@ def run_sweep(loader: ConfigLoader, master: DictConfig) -> None:
     assert plan.folder is not None
     with preparing(console()) as report:
         inputs = prepare(plan, report)
-    claim_sweep(plan.folder, {**plan.spec, "inputs": inputs_spec(inputs)})
+    spec = {**plan.spec, "inputs": inputs_spec(inputs)}
+    if plan.search is None:
+        plan, inputs, lines = merge_equal(plan, inputs)
+        print("\n".join(lines), end="\n" if lines else "")
+        spec = plan.spec
+    assert plan.folder is not None
+    numbers = _numbers(claim_sweep(plan.folder, spec), inputs)
     write_command(plan.folder, _command(master))
-    code = _train(sweep, plan, plan.folder, inputs)
+    code = _train(sweep, plan, plan.folder, inputs, numbers)
     if code:
         raise SystemExit(code)
 
 
-def _train(sweep: Sweep, plan: Plan, folder: Path, inputs: Sequence[Inputs]) -> int:
+def _train(
+    sweep: Sweep, plan: Plan, folder: Path, inputs: Sequence[Inputs], numbers: Sequence[int]
+) -> int:
     """Let workers train all that is missing; returns the exit code."""
     command = Process.of(os.getpid())
     leases = Leases(folder, command, command)
-    entries = None if plan.search is not None else _entries(plan, inputs)
-    queue, progress = _open(sweep, plan, folder, leases, entries)
+    queue, progress, entries = _open(sweep, plan, inputs, numbers, leases)
     order = Order(_overrides(sweep.master), _config_dir(sweep.master), folder, entries, command)
     config = plan.jobs[0].config
     workers = min(config.workers, progress.left())
@@ -81,27 +95,56 @@ def _train(sweep: Sweep, plan: Plan, folder: Path, inputs: Sequence[Inputs]) -> 
 
 
 def _open(
-    sweep: Sweep, plan: Plan, folder: Path, leases: Leases, entries: Sequence[Entry] | None
-) -> "tuple[Queue, GridProgress | SearchProgress]":
-    """The queue of a grid or a search, and its progress."""
+    sweep: Sweep, plan: Plan, inputs: Sequence[Inputs], numbers: Sequence[int], leases: Leases
+) -> "tuple[Queue, GridProgress | SearchProgress, list[Entry] | None]":
+    """The queue of a grid or a search, its progress, and the jobs of a grid."""
+    assert plan.folder is not None
     if plan.search is None:
-        assert entries is not None
-        grid = GridQueue(folder, entries, leases, sweep.master.worker.max_retries)
-        grid.reset()
-        return grid, GridProgress(grid, distinct(plan.jobs))
+        grid = _open_grid(sweep, plan, inputs, numbers, leases)
+        labels = dict(zip(numbers, distinct(plan.jobs), strict=True))
+        return grid, GridProgress(grid, labels), [*grid.entries.values()]
     from headsweep.sweep.search.progress import SearchProgress
     from headsweep.sweep.search.queue import SearchQueue
 
-    study = SearchQueue.of(sweep, plan.search, folder, leases)
-    return study, SearchProgress(study)
+    _remove_damaged_trials(plan.folder, leases)
+    study = SearchQueue.of(sweep, plan.search, plan.folder, leases)
+    return study, SearchProgress(study), None
 
 
-def _entries(plan: Plan, inputs: Sequence[Inputs]) -> list[Entry]:
-    """The jobs of a grid, as its queue has them."""
-    return [
-        Entry(batch, found.job_key, list(job.seeds))
-        for batch, job, found in zip(plan.batches, plan.jobs, inputs, strict=True)
+def _numbers(spec: Mapping[str, Any], inputs: Sequence[Inputs]) -> list[int]:
+    """Number of each job of a grid, which never changes when the grid grows."""
+    numbers = {key: number for number, key in enumerate(spec.get("keys", ()))}
+    return [numbers[found.job_key] for found in inputs] if numbers else []
+
+
+def _open_grid(
+    sweep: Sweep, plan: Plan, inputs: Sequence[Inputs], numbers: Sequence[int], leases: Leases
+) -> GridQueue:
+    """The queue of a grid: without damage, and with the members that were trained elsewhere."""
+    folder = plan.folder
+    assert folder is not None
+    entries = [
+        Entry(number, batch, found.job_key, list(job.seeds))
+        for number, batch, job, found in zip(numbers, plan.batches, plan.jobs, inputs, strict=True)
     ]
+    entries.sort(key=lambda entry: entry.number)
+    retries, root = sweep.master.worker.max_retries, sweep.master.root
+    queue = GridQueue(folder, entries, leases, retries)
+    for line in queue.reset():
+        print(line, file=sys.stderr)
+    index = MemberIndex(Path(root))
+    entries = [replace(e, found=index.find(e.key, queue.missing(e.number))) for e in entries]
+    if found := sum(len(entry.found) for entry in entries):
+        print(found_words(found, root))
+    return GridQueue(folder, entries, leases, retries)
+
+
+def _remove_damaged_trials(folder: Path, leases: Leases) -> None:
+    """Remove the trials of which something is damaged or missing; the search trains them again."""
+    with leases.lock():
+        for path in sorted((folder / paths.JOBS).glob("[0-9]*")):
+            for line in remove_damage(path, None):
+                print(line, file=sys.stderr)
 
 
 def _config_dir(master: DictConfig) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from headsweep.errors import without_secrets
 from headsweep.store import paths
 from headsweep.store.runs import read_results
-from headsweep.sweep.job import run_job
+from headsweep.sweep.job import open_folder, run_job
 from headsweep.sweep.plan import Plan
 from headsweep.sweep.prepare import prepare
 from headsweep.sweep.progress import JobProgress
@@ -36,11 +36,12 @@ def train_single(plan: Plan, argv: Sequence[str]) -> int:
     with preparing(terminal) as report:
         [inputs] = prepare(plan, report)
     folder = paths.run_folder(Path(job.config.root), inputs.job_key)
+    found = open_folder(job, inputs, folder)
     progress = JobProgress(folder, job.seeds, inputs.job_key)
     before = progress.done()
     try:
         with following(partial(progress.state, time.time()), terminal):
-            run_job(job, inputs, folder)
+            run_job(job, inputs, folder, found)
     except KeyboardInterrupt:
         print(f"{_counts(progress, before)}; go on with:", file=sys.stderr)
         print(f"  {without_secrets(shlex.join(['headsweep', 'train', *argv]))}", file=sys.stderr)

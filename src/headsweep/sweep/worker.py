@@ -144,7 +144,7 @@ class _Worker:
     def _train(self, task: Task, watch: "_Watch") -> Outcome:
         job = self.sweep.compose(task.overrides)
         seeds = list(job.seeds) if task.seeds is None else task.seeds
-        train_into(job, find_inputs(job), task.folder, seeds, watch.hooks())
+        train_into(job, find_inputs(job), task.folder, seeds, watch.hooks(), task.found)
         if self.search is None:
             return watch.outcome("complete")
         return _trial_outcome(task, self.search, watch)

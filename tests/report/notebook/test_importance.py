@@ -11,7 +11,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from headsweep.errors import UserError
 from headsweep.report.notebook import importance, search_plots
 from headsweep.report.render.matplotlib_renderer import png
-from headsweep.store import runs
+from headsweep.store import specification
 from headsweep.store.outcome import Outcome
 from headsweep.store.trials import Trials
 
@@ -108,7 +108,7 @@ def test_the_space_is_read_back(tmp_path: Path) -> None:
         "dropout": "interval(0.0, 0.4)",
         "head": "choice('a', 'b')",
     }
-    runs.claim_sweep(tmp_path, {"search": search})
+    specification.claim_sweep(tmp_path, {"search": search})
     space = importance.read_space(tmp_path)
     assert space["width"] == SPACE["width"]
     assert space["dropout"] == SPACE["dropout"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import headsweep
-from headsweep.store import runs
+from headsweep.store import specification
 from headsweep.store.outcome import Outcome
 from helpers.toy_runs import write_toy_job
 
@@ -23,7 +23,9 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> headsweep.SweepResults:
         params = {"optim.lr": 0.1 * (1 + number)}
         Outcome("complete", values=[value], spread=[0.01], params=params).write(job)
     search = {"search": {"optim.lr": "interval(0.01, 1)"}, "n_trials": 5}
-    runs.claim_sweep(folder, {**search, "objective": ["val_loss"], "direction": ["minimize"]})
+    specification.claim_sweep(
+        folder, {**search, "objective": ["val_loss"], "direction": ["minimize"]}
+    )
     return headsweep.open_sweep("s", root)
 
 

@@ -14,7 +14,7 @@ from selenium.webdriver import Chrome
 
 from headsweep.report.render import page as render_page
 from headsweep.report.render import plotly_renderer, verdict_tables, write
-from headsweep.store import runs
+from headsweep.store import runs, specification
 from headsweep.store.outcome import Outcome
 from helpers.browser import PROGRAMS, Page, chromium
 from helpers.toy_runs import toy_score, write_cache, write_toy_job
@@ -200,7 +200,7 @@ def test_a_search_has_a_page(tmp_path: Path, objectives: list[str]) -> None:
     write_cache(tmp_path, "cache")
     sweep = write_sweep(tmp_path, "s", [f"head{i}" for i in range(8)])
     search = {"objective": objectives, "direction": ["minimize"] * len(objectives)}
-    runs.claim_sweep(sweep, {"search": {}, "n_trials": 8, **search})
+    specification.claim_sweep(sweep, {"search": {}, "n_trials": 8, **search})
     for i in range(8):
         state = "pruned" if i == 7 else "complete"
         values = [0.1 + 0.01 * i, 100.0 - i][: len(objectives)]

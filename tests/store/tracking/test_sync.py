@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from headsweep.identity import member_key
 from headsweep.store.tracking.mlflow_client import TrackingError, tracking_uri
 from headsweep.store.tracking.sync import sync_job, sync_report
 from helpers.mlflow_runs import artifacts, dump, rows, runs
@@ -78,7 +79,7 @@ def test_a_sweep_is_nested_and_readable(
     assert member.data.metrics["val_qoverpt_r68"] == 0.11
     assert "steps_to_95" not in member.data.metrics
     assert artifacts(member) == ["config.yaml", "head.safetensors"]
-    assert member.data.tags["member_key"] == "member-0-1"
+    assert member.data.tags["member_key"] == member_key("job-0", 1)
     assert member.data.tags["arm"] == "baseline"
     assert member.info.end_time - member.info.start_time == pytest.approx(12500, abs=1)
     data = member.inputs.dataset_inputs[0].dataset

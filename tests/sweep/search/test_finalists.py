@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headsweep.errors import UserError
-from headsweep.store import runs
+from headsweep.store import runs, specification
 from headsweep.store.outcome import Outcome
 from headsweep.sweep.plan import Plan, make_plan
 from headsweep.sweep.search.finalists import choose
@@ -39,7 +39,7 @@ def write_search(root: Path, n_trials: int, values: dict[int, float] = VALUES) -
     search = ["sweeps=search", *FIXED, f"hydra.sweeper.n_trials={n_trials}", f"root={root}"]
     plan = make_plan(search, multirun=True)
     folder = root / "sweeps" / "search"
-    runs.claim_sweep(folder, plan.spec)
+    specification.claim_sweep(folder, plan.spec)
     runs.write_command(folder, "headsweep train sweeps=search")
     for number, value in values.items():
         width = f"head.regression_hidden_dim={WIDTHS.get(number, 100 + number)}"
@@ -93,14 +93,14 @@ def test_a_preset_keeps_its_own_rate_and_head(root: Path) -> None:
 def test_the_trials_are_frozen_when_it_begins(root: Path) -> None:
     plan = confirm(root, "study=search", "top=2")
     assert plan.folder is not None
-    runs.claim_sweep(plan.folder, plan.spec)
+    specification.claim_sweep(plan.folder, plan.spec)
     write_search(root, 6, {5: 0.45})  # more trials, none of the best
-    runs.claim_sweep(plan.folder, confirm(root, "study=search", "top=2").spec)
+    specification.claim_sweep(plan.folder, confirm(root, "study=search", "top=2").spec)
     more = confirm(root, "study=search", "top=2", "seeds=12").spec
-    assert runs.claim_sweep(plan.folder, more)["seeds"] == 12
+    assert specification.claim_sweep(plan.folder, more)["seeds"] == 12
     write_search(root, 7, {6: 0.10})
     with pytest.raises(UserError, match=r"(?s)another sweep.*confirm\.jobs\.4\.trial: 1 there, 6"):
-        runs.claim_sweep(plan.folder, confirm(root, "study=search", "top=2").spec)
+        specification.claim_sweep(plan.folder, confirm(root, "study=search", "top=2").spec)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_the_trials_are_frozen_when_it_begins(root: Path) -> None:
     ],
 )
 def test_mistakes(root: Path, overrides: Sequence[str], message: str) -> None:
-    runs.claim_sweep(root / "sweeps" / "presets", {"seeds": 2})
+    specification.claim_sweep(root / "sweeps" / "presets", {"seeds": 2})
     with pytest.raises(UserError, match=message):
         confirm(root, *overrides)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from headsweep.errors import UserError
+from headsweep.files import write_sealed
 from headsweep.store.outcome import Outcome, best_trials
 from headsweep.store.trials import OutcomeReader
 from headsweep.sweep.leases import Leases
@@ -18,7 +18,7 @@ from helpers.searches import end, open_queue, take, work
 def write_spec(here: World, **more: Any) -> Path:
     spec = {"search": {}, "n_trials": 4, "objective": ["val_qoverpt_r68"], **more}
     spec.setdefault("direction", ["minimize"])
-    (here.folder / "spec.yaml").write_text(yaml.safe_dump(spec))
+    write_sealed(here.folder / "spec.yaml", spec)
     (here.folder / "command.txt").write_text("headsweep train sweeps=s\n")
     return here.folder.parents[1]
 
@@ -70,7 +70,7 @@ def test_a_front_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_no_search_is_an_error(spec: dict[str, int], message: str, tmp_path: Path) -> None:
     if spec:
         (tmp_path / "sweeps/s").mkdir(parents=True)
-        (tmp_path / "sweeps/s/spec.yaml").write_text(yaml.safe_dump(spec))
+        write_sealed(tmp_path / "sweeps/s/spec.yaml", spec)
     with pytest.raises(UserError, match=message):
         print_study(tmp_path, "s")
 

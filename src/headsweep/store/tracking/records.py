@@ -12,15 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from csv import DictReader
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headsweep.errors import reading
 from headsweep.files import short_key
 from headsweep.identity import inert
 from headsweep.store import paths
 from headsweep.store.outcome import Outcome, best_trials, pooled
-from headsweep.store.runs import DAMAGED_SEED, read_config, read_job, read_results, read_spec
+from headsweep.store.runs import open_file, read_config, read_job, read_results, read_spec
 
 
 class LoggedMetric(NamedTuple):
@@ -384,7 +384,7 @@ def _history(path: Path) -> list[LoggedMetric]:
     """Metrics of each evaluation, named apart: MLflow shows a metric's last step, not the kept."""
     if not path.exists():
         return []
-    with reading(path, DAMAGED_SEED), path.open(newline="", encoding="utf-8") as file:
+    with TextIOWrapper(open_file(path.parent, path.name), encoding="utf-8", newline="") as file:
         cells = [
             LoggedMetric(f"history/{name}", float(value or "nan"), int(row["step"]))
             for row in DictReader(file)
