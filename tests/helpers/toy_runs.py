@@ -116,7 +116,6 @@ def write_cache(
         hit_efficiency=1.0,
         bytes_per_track=0.0,
         scales={},
-        left_out={},
     )
     folder.mkdir(parents=True)
     cache.save(folder, splits, meta)

@@ -109,7 +109,7 @@ def test_arms_on_different_events_have_no_verdict(tmp_path: Path, metric: str) -
     for number, widths in enumerate((CONTROL, WORSE)):
         folder = sweep / "jobs" / str(number)
         write_toy_job(folder, widths, labels={"arm": f"arm{number}"}, split={"seed": number})
-    runs.claim_sweep(sweep, {"seeds": 5, "design": {"metrics": [metric]}})
+    specification.claim_sweep(sweep, {"seeds": 5, "design": {"metrics": [metric]}})
     effect = only(build_report(sweep, tmp_path, toy_score))
     assert (effect.verdict, effect.note) == (None, OTHER_EVENTS)
 
