@@ -56,7 +56,7 @@ def test_unusable_databases_are_errors(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="not a database"):
         init(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrackingError, match="the results are complete"):
+    with pytest.raises(TrackingError, match="no run folder is touched"):
         init(tmp_path / "file")
 
 

@@ -205,7 +205,7 @@ def test_an_unreachable_server_is_an_error_soon_and_gets_all_later(
     assert time.monotonic() - start < 6
     assert str(caught.value) == (
         f"{uri}: MLflow was not written ([Errno 111] Connection refused); the results are complete "
-        f"in the run folders; `headsweep sync s --root {root} --tracking-uri {uri}` delivers them "
+        f"in the run folders; `headsweep sync s --tracking-uri {uri} --root {root}` delivers them "
         "later"
     )
     make_trial(sweep, 1, "complete", 0.2)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from headsweep.errors import UserError, reason
+from headsweep.errors import UserError, reason, without_secrets
 from headsweep.store import paths
 from headsweep.store.runs import root_id
 from headsweep.store.tracking import columns, database
@@ -46,9 +46,11 @@ MLFLOW_SETTINGS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """Environment that MLflow reads: no usage reports, no notes of its own, no minutes of waiting.
+No connection is kept, so that a running server sees a database that was made anew.
 
 A request is not repeated, as it may have arrived: the next call finds out and goes on from there.
 """
@@ -196,7 +198,9 @@ class Experiment:
             self.client.log_artifact(run_id, str(file))
         if record.data is not None:
             context = [InputTag("mlflow.data.context", "training")]
-            data = Dataset(record.data.name, record.data.digest, EXPERIMENT, record.data.source)
+            data = Dataset(
+                record.data.name, record.data.digest, EXPERIMENT, _text(record.data.source)
+            )
             self.client.log_inputs(run_id, [DatasetInput(data, context)])
         self.client.log_batch(
             run_id,
@@ -259,7 +263,7 @@ def open_experiment(
     """
     os.environ.update({k: v for k, v in MLFLOW_SETTINGS.items() if k not in os.environ})
     check_uri(uri)
-    try:
+    with _explaining(root, what, uri):
         from filelock import FileLock
         from mlflow import MlflowClient
 
@@ -271,11 +275,33 @@ def open_experiment(
             identifier = _experiment(client, EXPERIMENT, None if uri else database.artifacts(root))
             prefix = f"{root_id(root)}/" if uri else ""
             yield Experiment(client, identifier, root, prefix, rows)
+
+
+def verify(root: Path) -> dict[str, int]:
+    """Look at every page of the database below a root; see ``database.verify``.
+
+    Raises:
+        DamagedError: It is no sound database of MLflow.
+        TrackingError: Others hold it, or it may not be read.
+    """
+    with _explaining(root, root, None):
+        return database.verify(root)
+
+
+@contextmanager
+def _explaining(root: Path, what: Path, uri: str | None) -> Iterator[None]:
+    """Say of every error what it is about, and whether the database has to be made anew.
+
+    What is no database and no MLflow fails in ways that nobody can list.
+    """
+    try:
+        yield
     except Exception as error:
-        # What is no database and no MLflow fails in ways that nobody can list.
         if isinstance(error, UserError) and not isinstance(error, DamagedError):
             raise
-        damaged = uri is None and not database.is_blocked(error)
+        damaged = isinstance(error, DamagedError) or (
+            uri is None and not database.is_blocked(error)
+        )
         kind, why = (DamagedError, "is damaged") if damaged else (TrackingError, "was not written")
         folders = "no run folder is touched" if what == root else _COMPLETE
         mend = "makes it anew" if damaged else "delivers them later"
@@ -332,7 +358,7 @@ def _short(error: Exception) -> str:
 
 def _text(value: object) -> str:
     """Text of a tag or a parameter; MLflow would warn of every text that it has to shorten."""
-    return str(value)[:TEXT]
+    return str(without_secrets(str(value)))[:TEXT]
 
 
 def _digest(*parts: object) -> str:

@@ -10,7 +10,7 @@ from headsweep.store.runs import find_jobs
 from headsweep.store.tracking import database
 from headsweep.store.tracking.changes import SweepSnapshot, job_stamps
 from headsweep.store.tracking.database import DamagedError, TrackingError
-from headsweep.store.tracking.mlflow_client import LOCK_SECONDS, UNKNOWN, open_experiment
+from headsweep.store.tracking.mlflow_client import LOCK_SECONDS, UNKNOWN, open_experiment, verify
 from headsweep.store.tracking.records import (
     objectives,
     read_records,
@@ -147,7 +147,7 @@ def sync_all(root: Path, name: str | None = None, uri: str | None = None) -> lis
     if uri is not None:
         return _sync_folders(root, name, uri, UNKNOWN)
     try:
-        return _sync_folders(root, name, None, database.verify(root))
+        return _sync_folders(root, name, None, verify(root))
     except DamagedError as error:
         aside = database.set_aside(root)
         log.warning(
