@@ -65,7 +65,10 @@ class Outcome:
                 values: dict[str, Any] = orjson.loads(path.read_bytes())
                 for name in ("seeds", "intermediate"):
                     values[name] = {int(key): value for key, value in values[name].items()}
-                return cls(**values)
+                found = cls(**values)
+                if not all(isinstance(v, float | int) for v in (*found.values, *found.spread)):
+                    raise ValueError("its values are no numbers")
+                return found
         except FileNotFoundError:
             return None
 

@@ -177,3 +177,12 @@ def test_an_experiment_in_the_bin_comes_back_and_is_said(
     sync_all(root)
     assert "had been deleted; it is taken out of the bin" in caplog.text
     assert ("headsweep", "active") in rows(root, "SELECT name, lifecycle_stage FROM experiments")
+
+
+def test_a_run_that_has_lost_its_folder_is_replaced(root: Path) -> None:
+    before = _content(root)
+    _execute(root, "DELETE FROM tags WHERE key = 'headsweep.path' AND rowid % 2")
+    sync_all(root)
+    assert _content(root) == before
+    live = "SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'"
+    assert len(rows(root, live)) == len(before)

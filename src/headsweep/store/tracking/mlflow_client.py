@@ -134,7 +134,7 @@ class Experiment:
         found: dict[str, list[Run]] = {}
         for path in map(self.path, folders):
             # What LIKE takes for wildcards lets more through, but never less.
-            for run in self._search(f"LIKE '{path}%'"):
+            for run in self._search(f"tags.`headsweep.path` LIKE '{path}%'"):
                 own = run.data.tags["headsweep.path"]
                 if own == path or own.startswith(f"{path}/"):
                     found.setdefault(own, []).append(run)
@@ -142,10 +142,16 @@ class Experiment:
 
     def find_sweep(self, folder: Path) -> list["Run"]:
         """Runs of a sweep's own folder: one, or more after a mishap."""
-        return self._search(f"= '{self.path(folder)}'")
+        return self._search(f"tags.`headsweep.path` = '{self.path(folder)}'")
 
-    def _search(self, condition: str) -> list["Run"]:
-        where = f"tags.`headsweep.path` {condition}"
+    def forget_nameless(self) -> None:
+        """Delete runs of ours that a damaged database has robbed of the folder they stand for."""
+        runs = self._search("tags.`headsweep.content` LIKE '%'")
+        runs += self._search("tags.level IN ('sweep', 'job', 'seed', 'trial')")
+        lost = {r.info.run_id: r for r in runs if "headsweep.path" not in r.data.tags}
+        self.forget({"": lost.values()})
+
+    def _search(self, where: str) -> list["Run"]:
         token: str | None = None
         found: list[Run] = []
         while True:

@@ -147,7 +147,10 @@ def sync_all(root: Path, name: str | None = None, uri: str | None = None) -> lis
     if uri is not None:
         return _sync_folders(root, name, uri, UNKNOWN)
     try:
-        return _sync_folders(root, name, None, verify(root))
+        rows = verify(root)
+        with open_experiment(root, root) as experiment:
+            experiment.forget_nameless()
+        return _sync_folders(root, name, None, rows)
     except DamagedError as error:
         aside = database.set_aside(root)
         log.warning(
