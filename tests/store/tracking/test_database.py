@@ -180,9 +180,10 @@ def test_an_experiment_in_the_bin_comes_back_and_is_said(
 
 
 def test_a_run_that_has_lost_its_folder_is_replaced(root: Path) -> None:
-    before = _content(root)
+    live = "SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'"
+    before, count = _content(root), len(rows(root, live))
     _execute(root, "DELETE FROM tags WHERE key = 'headsweep.path' AND rowid % 2")
     sync_all(root)
     assert _content(root) == before
-    live = "SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'"
-    assert len(rows(root, live)) == len(before)
+    assert len(rows(root, live)) == count
+    assert not list(root.glob("mlflow-damaged-*"))

@@ -147,7 +147,7 @@ class Experiment:
     def forget_nameless(self) -> None:
         """Delete runs of ours that a damaged database has robbed of the folder they stand for."""
         runs = self._search("tags.`headsweep.content` LIKE '%'")
-        runs += self._search("tags.level IN ('sweep', 'job', 'seed', 'trial')")
+        runs += self._search("tags.level LIKE '%'")
         lost = {r.info.run_id: r for r in runs if "headsweep.path" not in r.data.tags}
         self.forget({"": lost.values()})
 
