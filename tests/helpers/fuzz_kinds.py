@@ -342,7 +342,7 @@ def _counts(database: Path) -> tuple[int, int]:
     """Live runs in a live experiment, and their metrics."""
     live = (
         "FROM runs JOIN experiments USING (experiment_id) {} WHERE runs.lifecycle_stage = 'active' "
-        "AND experiments.lifecycle_stage = 'active'"
+        "AND experiments.lifecycle_stage = 'active' AND experiments.name = 'headsweep'"
     )
     with closing(sqlite3.connect(database)) as connection:
         (runs,) = connection.execute(f"SELECT count(*) {live.format('')}").fetchone()

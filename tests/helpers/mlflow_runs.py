@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from headsweep.store.tracking import mlflow_client
+from headsweep.store.tracking import database
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -28,8 +28,8 @@ def runs(root: Path, folder: Path, uri: str | None = None) -> dict[str, "Run"]:
     """Runs of a folder and of what is below it, by path relative to it; none may be RUNNING."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(uri or mlflow_client.tracking_uri(root))
-    experiment = client.get_experiment_by_name(mlflow_client.EXPERIMENT)
+    client = MlflowClient(uri or database.tracking_uri(root))
+    experiment = client.get_experiment_by_name(database.EXPERIMENT)
     found = client.search_runs([experiment.experiment_id], max_results=10000)
     prefix = quote(str(folder.relative_to(root)))
     if uri:

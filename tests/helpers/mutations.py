@@ -223,7 +223,7 @@ def database(path: Path, rng: random.Random) -> str:
         "column": "ALTER TABLE runs DROP COLUMN status",
         "status": "UPDATE runs SET status = 'RUNNING', lifecycle_stage = 'deleted'",
         "name": "UPDATE experiments SET name = 'other' WHERE name LIKE 'headsweep%'",
-        "places": "UPDATE experiments SET artifact_location = '/nowhere/at/all'",
+        "places": "UPDATE experiments SET artifact_location = '/proc/nowhere'",
     }
     what = rng.choice(sorted(orders))
     with closing(sqlite3.connect(path)) as connection:

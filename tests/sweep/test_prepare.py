@@ -49,6 +49,15 @@ def test_jobs_that_learn_from_the_same_share_a_cache(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == before
 
 
+@pytest.mark.parametrize("name", ["a%20b", "what?"])
+def test_a_root_that_mlflow_cannot_name_is_refused_before_it_is_made(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="train with tracking=false"):
+        prepared(tmp_path / name, "tracking=true")
+    assert not (tmp_path / name).exists()
+
+
 def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=f"root={tmp_path / 'file'}"):

@@ -189,6 +189,8 @@ def _check_ranges(events: Events, limits: Limits, where: str) -> None:
 
 def _check_positions(events: Events, extent: tuple[float, float], where: str) -> None:
     """Refuse hits outside of the detector, and a detector that is far too small."""
+    if not len(events.hits):
+        raise DataError(f"{where}: no event has a hit; do both files number events alike?")
     low, high = extent
     names = [name for columns in position_columns(events.features) for name in columns]
     farthest = 0.0

@@ -59,7 +59,8 @@ def make_report(
     Raises:
         UserError: There is nothing to report, or the server cannot have it.
     """
-    from headsweep.store.tracking.mlflow_client import TrackingError, check_uri
+    from headsweep.store.tracking.database import TrackingError
+    from headsweep.store.tracking.mlflow_client import check_uri
     from headsweep.store.tracking.tracker import report_copier
 
     allow_modules([*(allow or [])])

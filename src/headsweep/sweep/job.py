@@ -249,7 +249,7 @@ def _about(job: "Job", config: Mapping[str, Any], inputs: Inputs, cache_key: str
 
 def track(job: "Job", folder: Path) -> None:
     """Copy a job to MLflow; a failure there is a warning, as the run folders are complete."""
-    from headsweep.store.tracking.mlflow_client import TrackingError
+    from headsweep.store.tracking.database import TrackingError
     from headsweep.store.tracking.sync import sync_job
 
     try:

@@ -11,6 +11,7 @@ from headsweep.backbone.base import Progress
 from headsweep.errors import UserError
 from headsweep.identity import NUMERICS
 from headsweep.instantiate import code_digests
+from headsweep.store.tracking.database import tracking_uri
 from headsweep.sweep.inputs import (
     Inputs,
     build_features,
@@ -38,6 +39,8 @@ def prepare(plan: Plan, report: Progress) -> list[Inputs]:
     report("starting", 0.0)
     config = plan.jobs[0].config
     root = Path(config.root)
+    if config.tracking and config.tracking_uri is None:
+        tracking_uri(root)  # refuses a root that MLflow cannot name, before anything is written
     _claim_root(root)
     if plan.search is not None and plan.search.storage is not None:
         from headsweep.sweep.search.storage import open_database

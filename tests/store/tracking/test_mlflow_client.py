@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from headsweep.store.tracking import columns, mlflow_client
+from headsweep.store.tracking import columns, database
+from headsweep.store.tracking.database import TrackingError, tracking_uri
 from headsweep.store.tracking.mlflow_client import (
-    TrackingError,
     check_uri,
     init,
     open_experiment,
-    tracking_uri,
     view_address,
 )
 from helpers.mlflow_runs import rows
@@ -34,7 +33,7 @@ def test_eight_processes_may_create_the_database_at_once(tmp_path: Path) -> None
     with PROCESSES.Pool(8) as pool:
         assert pool.map(init, [root] * 8, chunksize=1) == [None] * 8
     names = rows(root, "SELECT name FROM experiments")
-    assert names == [("Default",), (mlflow_client.EXPERIMENT,)]
+    assert names == [("Default",), (database.EXPERIMENT,)]
     assert not list(root.glob(".tmp-*"))
 
 
@@ -43,7 +42,7 @@ def test_an_older_database_gets_the_view_of_this_version(tmp_path: Path) -> None
 
     init(tmp_path)
     client = MlflowClient(tracking_uri(tmp_path))
-    known = client.get_experiment_by_name(mlflow_client.EXPERIMENT)
+    known = client.get_experiment_by_name(database.EXPERIMENT)
     assert known is not None
     experiment = known.experiment_id
     new = client.get_experiment(experiment).tags
@@ -57,7 +56,7 @@ def test_unusable_databases_are_errors(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="not a database"):
         init(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrackingError, match="the results are complete"):
+    with pytest.raises(TrackingError, match="no run folder is touched"):
         init(tmp_path / "file")
 
 

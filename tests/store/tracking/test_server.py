@@ -10,7 +10,8 @@ from filelock import FileLock
 
 from headsweep.errors import UserError
 from headsweep.store.tracking import server
-from headsweep.store.tracking.mlflow_client import TrackingError, init
+from headsweep.store.tracking.database import TrackingError
+from headsweep.store.tracking.mlflow_client import init
 from headsweep.store.tracking.sync import sync_job
 from helpers.run_folders import make_job
 from helpers.serving import ask, free_port

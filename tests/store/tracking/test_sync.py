@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from headsweep.identity import member_key
-from headsweep.store.tracking.mlflow_client import TrackingError, tracking_uri
+from headsweep.store.tracking.database import TrackingError, tracking_uri
 from headsweep.store.tracking.sync import sync_job, sync_report
 from helpers.mlflow_runs import artifacts, dump, rows, runs
 from helpers.run_folders import PROCESSES, make_job, write_member

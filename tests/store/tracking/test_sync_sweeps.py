@@ -10,7 +10,7 @@ import pytest
 from conftest import Command
 from headsweep.store.outcome import Outcome
 from headsweep.store.tracking.changes import SweepSnapshot
-from headsweep.store.tracking.mlflow_client import TrackingError, tracking_uri
+from headsweep.store.tracking.database import TrackingError, tracking_uri
 from headsweep.store.tracking.sync import sync_all, sync_sweep
 from helpers.mlflow_runs import artifacts, dump, rows, runs
 from helpers.run_folders import PROCESSES, make_job, make_search, make_trial

@@ -9,7 +9,7 @@ import pytest
 from headsweep.config import Config
 from headsweep.store.tracking import tracker
 from headsweep.store.tracking.changes import SweepSnapshot
-from headsweep.store.tracking.mlflow_client import TrackingError
+from headsweep.store.tracking.database import TrackingError
 from headsweep.store.tracking.sync import sync_sweep
 from helpers.mlflow_runs import artifacts, runs
 from helpers.run_folders import make_search, make_trial

@@ -8,31 +8,36 @@ imported inside the functions: that takes 1.6 seconds.
 
 import hashlib
 import json
+import logging
 import os
 import re
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from headsweep.errors import UserError
-from headsweep.files import TEMPORARY
+from headsweep.errors import UserError, reason, without_secrets
 from headsweep.store import paths
 from headsweep.store.runs import root_id
-from headsweep.store.tracking import columns
+from headsweep.store.tracking import columns, database
+from headsweep.store.tracking.database import EXPERIMENT, DamagedError, TrackingError
 from headsweep.store.tracking.records import JobRecords, RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-EXPERIMENT = "headsweep"
-"""The one experiment, of all sweeps and single runs below a root."""
+log = logging.getLogger(__name__)
+
+UNKNOWN: Mapping[str, int] = {}
+"""Numbers of metric values of runs that nobody has counted."""
+
+_COMPLETE = "the results are complete in the run folders"
+
 LOCK_SECONDS = 60.0
 """Seconds that a call waits for others that write the same runs."""
 
@@ -41,28 +46,16 @@ MLFLOW_SETTINGS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """Environment that MLflow reads: no usage reports, no notes of its own, no minutes of waiting.
+No connection is kept, so that a running server sees a database that was made anew.
 
 A request is not repeated, as it may have arrived: the next call finds out and goes on from there.
 """
 TEXT = 5000
 """Most characters that any MLflow takes as a tag or a parameter."""
-
-
-class TrackingError(UserError):
-    """MLflow could not be written; the results in the run folders are not touched."""
-
-
-def tracking_uri(root: Path) -> str:
-    """URI of the SQLite database of all runs below a root."""
-    return f"sqlite:///{_database(root)}"
-
-
-def artifacts(root: Path) -> Path:
-    """Folder of MLflow's own copies of configurations, weights and pictures."""
-    return root.resolve() / paths.ARTIFACTS
 
 
 def init(root: Path, timeout: float = LOCK_SECONDS) -> None:
@@ -123,12 +116,14 @@ class Experiment:
         id: MLflow's identifier of the experiment.
         root: The folder of all output.
         prefix: Begins the paths of all folders, to tell this root from others on one server.
+        rows: Number of metric values of each run, where that was counted.
     """
 
     client: "MlflowClient"
     id: str
     root: Path
     prefix: str
+    rows: Mapping[str, int] = field(default_factory=dict)
 
     def path(self, folder: Path) -> str:
         """Value of the tag ``headsweep.path`` of a folder's run."""
@@ -139,7 +134,7 @@ class Experiment:
         found: dict[str, list[Run]] = {}
         for path in map(self.path, folders):
             # What LIKE takes for wildcards lets more through, but never less.
-            for run in self._search(f"LIKE '{path}%'"):
+            for run in self._search(f"tags.`headsweep.path` LIKE '{path}%'"):
                 own = run.data.tags["headsweep.path"]
                 if own == path or own.startswith(f"{path}/"):
                     found.setdefault(own, []).append(run)
@@ -147,10 +142,16 @@ class Experiment:
 
     def find_sweep(self, folder: Path) -> list["Run"]:
         """Runs of a sweep's own folder: one, or more after a mishap."""
-        return self._search(f"= '{self.path(folder)}'")
+        return self._search(f"tags.`headsweep.path` = '{self.path(folder)}'")
 
-    def _search(self, condition: str) -> list["Run"]:
-        where = f"tags.`headsweep.path` {condition}"
+    def forget_nameless(self) -> None:
+        """Delete runs of ours that a damaged database has robbed of the folder they stand for."""
+        runs = self._search("tags.`headsweep.content` LIKE '%'")
+        runs += self._search("tags.level LIKE '%'")
+        lost = {r.info.run_id: r for r in runs if "headsweep.path" not in r.data.tags}
+        self.forget({"": lost.values()})
+
+    def _search(self, where: str) -> list["Run"]:
         token: str | None = None
         found: list[Run] = []
         while True:
@@ -194,7 +195,7 @@ class Experiment:
         content = _digest(path, record.params, record.tags, record.metrics, record.status, parent)
         runs = stored.get(path, [])
         for run in runs:
-            if run.data.tags["headsweep.content"] == content and run.info.status == record.status:
+            if self._stands(run, record, content):
                 runs.remove(run)
                 return str(run.info.run_id)
         nested = {"mlflow.parentRunId": parent} if parent else {}
@@ -203,7 +204,9 @@ class Experiment:
             self.client.log_artifact(run_id, str(file))
         if record.data is not None:
             context = [InputTag("mlflow.data.context", "training")]
-            data = Dataset(record.data.name, record.data.digest, EXPERIMENT, record.data.source)
+            data = Dataset(
+                record.data.name, record.data.digest, EXPERIMENT, _text(record.data.source)
+            )
             self.client.log_inputs(run_id, [DatasetInput(data, context)])
         self.client.log_batch(
             run_id,
@@ -212,6 +215,17 @@ class Experiment:
         )
         self.client.set_terminated(run_id, record.status, record.end)
         return run_id
+
+    def _stands(self, run: "Run", record: RunRecord, content: str) -> bool:
+        """True if all of a record is in a run; rows of a damaged database may have gone."""
+        names = {name for name, _, _ in record.metrics}
+        return (
+            run.data.tags.get("headsweep.content") == content
+            and run.info.status == record.status
+            and run.data.params.keys() == record.params.keys()
+            and run.data.metrics.keys() == names
+            and self.rows.get(run.info.run_id, len(record.metrics)) == len(record.metrics)
+        )
 
     def copy_folder(self, run: "Run", folder: Path) -> None:
         """Copy a folder to the artifacts of a run, under its own name."""
@@ -233,7 +247,11 @@ class Experiment:
 
 @contextmanager
 def open_experiment(
-    root: Path, what: Path, uri: str | None = None, timeout: float = LOCK_SECONDS
+    root: Path,
+    what: Path,
+    uri: str | None = None,
+    timeout: float = LOCK_SECONDS,
+    rows: Mapping[str, int] = UNKNOWN,
 ) -> Iterator[Experiment]:
     """Open the runs below a root for this process alone.
 
@@ -243,38 +261,75 @@ def open_experiment(
         uri: Of a tracking server; None for the database below the root, which is made here, whole
             or not at all, where it is missing.
         timeout: Seconds to wait for others that write.
+        rows: Number of metric values of each run, from ``database.verify``.
 
     Raises:
+        DamagedError: The database below the root cannot be used.
         TrackingError: MLflow cannot be opened, or an error of it ended the block.
     """
-    for name, value in MLFLOW_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    from filelock import FileLock
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
+    os.environ.update({k: v for k, v in MLFLOW_SETTINGS.items() if k not in os.environ})
     check_uri(uri)
-    database = _database(root)
-    try:
+    with _explaining(root, what, uri):
+        from filelock import FileLock
+        from mlflow import MlflowClient
+
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".mlflow.lock", timeout=timeout), _without_waiting_for_disk(root):
             if uri is None:
-                _prepare(database, timeout)
-            client = MlflowClient(uri or tracking_uri(root))
-            known = client.get_experiment_by_name(EXPERIMENT)
-            identifier = known.experiment_id if known else None
-            if identifier is None:
-                location = None if uri else str(artifacts(root))  # a server has its own place
-                identifier = client.create_experiment(EXPERIMENT, artifact_location=location)
-            if known is None or known.tags.get(columns.TAG) != columns.content():
-                client.set_experiment_tag(identifier, columns.TAG, columns.content())
-            yield Experiment(client, identifier, root, f"{root_id(root)}/" if uri else "")
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise TrackingError(
-            f"{uri or database}: MLflow was not written ({_short(error)}); the results are "
-            f"complete in the run folders; `{sync_command(root, what, uri)}` delivers them later"
+                database.prepare(root, MlflowClient, timeout)
+            client = MlflowClient(uri or database.tracking_uri(root))
+            identifier = _experiment(client, EXPERIMENT, None if uri else database.artifacts(root))
+            prefix = f"{root_id(root)}/" if uri else ""
+            yield Experiment(client, identifier, root, prefix, rows)
+
+
+def verify(root: Path) -> dict[str, int]:
+    """Look at every page of the database below a root; see ``database.verify``.
+
+    Raises:
+        DamagedError: It is no sound database of MLflow.
+        TrackingError: Others hold it, or it may not be read.
+    """
+    with _explaining(root, root, None):
+        return database.verify(root)
+
+
+@contextmanager
+def _explaining(root: Path, what: Path, uri: str | None) -> Iterator[None]:
+    """Say of every error what it is about, and whether the database has to be made anew.
+
+    What is no database and no MLflow fails in ways that nobody can list.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) and not isinstance(error, DamagedError):
+            raise
+        damaged = isinstance(error, DamagedError) or (
+            uri is None and not database.is_blocked(error)
+        )
+        kind, why = (DamagedError, "is damaged") if damaged else (TrackingError, "was not written")
+        folders = "no run folder is touched" if what == root else _COMPLETE
+        mend = "makes it anew" if damaged else "delivers them later"
+        raise kind(
+            f"{uri or database.path_of(root)}: MLflow {why} ({_short(error)}); {folders}; "
+            f"`{sync_command(root, what, uri)}` {mend}"
         ) from error
+
+
+def _experiment(client: "MlflowClient", name: str, location: str | None) -> str:
+    """Identifier of an experiment, made or taken out of the bin where it has to be."""
+    known = client.get_experiment_by_name(name)
+    if known is None:  # a server has its own place
+        identifier = str(client.create_experiment(name, artifact_location=location))
+    else:
+        identifier = str(known.experiment_id)
+        if known.lifecycle_stage != "active":
+            client.restore_experiment(identifier)
+            log.warning("MLflow's experiment %s had been deleted; it is taken out of the bin", name)
+    if known is None or known.tags.get(columns.TAG) != columns.content():
+        client.set_experiment_tag(identifier, columns.TAG, columns.content())
+    return identifier
 
 
 @contextmanager
@@ -300,40 +355,16 @@ def _without_waiting_for_disk(root: Path) -> Iterator[None]:
         event.remove(Engine, "connect", relax)
 
 
-def _prepare(database: Path, timeout: float) -> None:
-    """Make the database where it is missing, and find out whether it can be written."""
-    from mlflow import MlflowClient
-
-    if not database.exists():
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=database.parent) as folder:
-            new = Path(folder) / database.name
-            MlflowClient(f"sqlite:///{new}")
-            os.replace(new, database)
-    _probe(database, timeout)
-
-
-def _probe(database: Path, timeout: float) -> None:
-    """Fail at once on a broken, read-only or locked file, which MLflow tries for minutes."""
-    uri = f"{database.as_uri()}?mode=rw"
-    with closing(sqlite3.connect(uri, timeout, isolation_level=None, uri=True)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
-
-
 def _short(error: Exception) -> str:
     """Text of an error; of a failed request its cause only, as the rest repeats the address."""
-    text = str(error)
+    text = reason(error).partition("(Background on")[0].partition("[SQL:")[0].strip()
     cause = re.search(r"Caused by \w+\((.*)\)\)", text)
     return re.split(r": |, '", cause[1])[-1].strip("\"'") if cause else text
 
 
 def _text(value: object) -> str:
     """Text of a tag or a parameter; MLflow would warn of every text that it has to shorten."""
-    return str(value)[:TEXT]
-
-
-def _database(root: Path) -> Path:
-    return root.resolve() / paths.DATABASE
+    return str(without_secrets(str(value)))[:TEXT]
 
 
 def _digest(*parts: object) -> str:

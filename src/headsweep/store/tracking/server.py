@@ -9,11 +9,9 @@ from typing import NoReturn
 
 from headsweep.errors import UserError
 from headsweep.store.paths import DATABASE
+from headsweep.store.tracking.database import TrackingError, artifacts, tracking_uri
 from headsweep.store.tracking.mlflow_client import (
     MLFLOW_SETTINGS,
-    TrackingError,
-    artifacts,
-    tracking_uri,
     view_address,
 )
 
@@ -49,7 +47,7 @@ def serve(root: Path, port: int) -> NoReturn:
         start = ""  # it may only be read, or is written just now: MLflow chooses the columns
     options = {
         "--backend-store-uri": tracking_uri(root),
-        "--default-artifact-root": str(artifacts(root)),
+        "--default-artifact-root": artifacts(root),
         "--host": "127.0.0.1",
         "--port": str(port),
         "--workers": "1",

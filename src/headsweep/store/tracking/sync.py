@@ -1,12 +1,16 @@
 """Bringing MLflow in line with the run folders: of a job, a sweep, a report, or all."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from headsweep.errors import UserError
 from headsweep.store import paths
 from headsweep.store.runs import find_jobs
+from headsweep.store.tracking import database
 from headsweep.store.tracking.changes import SweepSnapshot, job_stamps
-from headsweep.store.tracking.mlflow_client import LOCK_SECONDS, TrackingError, open_experiment
+from headsweep.store.tracking.database import DamagedError, TrackingError
+from headsweep.store.tracking.mlflow_client import LOCK_SECONDS, UNKNOWN, open_experiment, verify
 from headsweep.store.tracking.records import (
     objectives,
     read_records,
@@ -14,9 +18,15 @@ from headsweep.store.tracking.records import (
     sweep_record,
 )
 
+log = logging.getLogger(__name__)
+
 
 def sync_job(
-    root: Path, folder: Path, timeout: float = LOCK_SECONDS, uri: str | None = None
+    root: Path,
+    folder: Path,
+    timeout: float = LOCK_SECONDS,
+    uri: str | None = None,
+    rows: Mapping[str, int] = UNKNOWN,
 ) -> None:
     """Bring the MLflow runs of one job, of its seeds and of its sweep in line with its folder.
 
@@ -31,12 +41,13 @@ def sync_job(
         folder: The job folder below it.
         timeout: Seconds to wait for others that write.
         uri: Of a tracking server; None for the database below the root.
+        rows: Number of metric values of each run, from ``database.verify``.
 
     Raises:
         TrackingError: MLflow cannot be written.
     """
     sweep = paths.sweep_of(folder)
-    with open_experiment(root, sweep or folder, uri, timeout) as experiment:
+    with open_experiment(root, sweep or folder, uri, timeout, rows) as experiment:
         searched = objectives(sweep) if sweep else []
         parent = None
         if sweep:
@@ -51,7 +62,11 @@ def sync_job(
 
 
 def sync_sweep(
-    root: Path, folder: Path, uri: str | None = None, known: SweepSnapshot | None = None
+    root: Path,
+    folder: Path,
+    uri: str | None = None,
+    known: SweepSnapshot | None = None,
+    rows: Mapping[str, int] = UNKNOWN,
 ) -> None:
     """Bring the MLflow runs of a whole sweep in line with its folders.
 
@@ -66,6 +81,7 @@ def sync_sweep(
         uri: Of a tracking server; None for the database below the root.
         known: The sweep as earlier calls in this process found it, kept up to date here. With it
             only jobs that have changed since are looked at.
+        rows: Number of metric values of each run, from ``database.verify``.
 
     Raises:
         TrackingError: MLflow cannot be written.
@@ -73,7 +89,7 @@ def sync_sweep(
     known = SweepSnapshot() if known is None else known
     if not known.changed(job_stamps(folder)):
         return
-    with open_experiment(root, folder, uri) as experiment:
+    with open_experiment(root, folder, uri, rows=rows) as experiment:
         now = job_stamps(folder)  # again: others may have written while this call waited
         changed, searched = known.changed(now), objectives(folder)
         jobs = {name: paths.job_folder(folder, name) for name in changed}
@@ -111,6 +127,8 @@ def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
 def sync_all(root: Path, name: str | None = None, uri: str | None = None) -> list[str]:
     """Bring the MLflow runs of sweeps and single runs in line with their folders.
 
+    A database below the root that is damaged is moved aside and made anew from all run folders.
+
     Args:
         root: The folder of all output.
         name: Of a sweep, or key of a single run; None for all.
@@ -124,18 +142,39 @@ def sync_all(root: Path, name: str | None = None, uri: str | None = None) -> lis
     """
     if not root.is_dir():
         raise UserError(f"--root {root}: no such folder; it is the root=FOLDER of the trainings")
-    runs = {path.name: path for path in find_jobs(root / paths.RUNS)}
-    sweeps = {path.name: path for path in paths.sweep_folders(root) if (path / paths.JOBS).is_dir()}
-    if name is not None:
-        runs = {key: path for key, path in runs.items() if key == name}
-        sweeps = {key: path for key, path in sweeps.items() if key == name}
-        if not runs and not sweeps:
-            known = paths.command("list", root)
-            raise UserError(f"no finished job of {name!r} in {root}; `{known}` shows all")
-    for folder in sweeps.values():
-        sync_sweep(root, folder, uri)
+    if name is not None and name not in {path.name for path in _stored(root)}:
+        raise UserError(f"no finished job of {name!r} in {root}; `headsweep list` shows all")
+    if uri is not None:
+        return _sync_folders(root, name, uri, UNKNOWN)
+    try:
+        rows = verify(root)
+        with open_experiment(root, root) as experiment:
+            experiment.forget_nameless()
+        return _sync_folders(root, name, None, rows)
+    except DamagedError as error:
+        aside = database.set_aside(root)
+        log.warning(
+            "%s; it was moved to %s, and MLflow is made anew from the run folders", error, aside
+        )
+        return _sync_folders(root, None, None, UNKNOWN)
+
+
+def _stored(root: Path) -> list[Path]:
+    """Folders of all sweeps and single runs below a root."""
+    sweeps = (path for path in paths.sweep_folders(root) if (path / paths.JOBS).is_dir())
+    return [*sweeps, *find_jobs(root / paths.RUNS)]
+
+
+def _sync_folders(
+    root: Path, name: str | None, uri: str | None, rows: Mapping[str, int]
+) -> list[str]:
+    """Bring one sweep or run, or all, into MLflow; returns their names."""
+    folders = [path for path in _stored(root) if name in (None, path.name)]
+    for folder in folders:
+        if folder.parent.name == paths.RUNS:
+            sync_job(root, folder, uri=uri, rows=rows)
+            continue
+        sync_sweep(root, folder, uri, rows=rows)
         if (folder / paths.REPORT).is_dir():
             sync_report(root, folder, uri)
-    for folder in runs.values():
-        sync_job(root, folder, uri=uri)
-    return [*sweeps, *runs]
+    return [path.name for path in folders]

@@ -13,7 +13,8 @@ from types import TracebackType
 from headsweep.config import Config
 from headsweep.errors import UserError
 from headsweep.store.tracking.changes import SweepSnapshot
-from headsweep.store.tracking.mlflow_client import TrackingError, sync_command, warm_up
+from headsweep.store.tracking.database import TrackingError
+from headsweep.store.tracking.mlflow_client import sync_command, warm_up
 from headsweep.store.tracking.sync import sync_report, sync_sweep
 
 EVERY_SECONDS = 2.0
