@@ -187,3 +187,12 @@ def test_only_one_of_many_processes_claims(tmp_path: Path) -> None:
     with PROCESSES.Pool(4) as pool:
         outcomes = pool.starmap(claim, [(tmp_path / "sweep", n) for n in range(8)])
     assert sorted(outcomes) == ["claimed"] + ["refused"] * 7
+
+
+@pytest.mark.parametrize(
+    "content", [b"{}", b"step,val_loss\n1,x\n", b"lr\n0.1\n", b"step\n1\n", b"\xff", b""]
+)
+def test_a_damaged_history_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"history\.csv: .*delete this seed folder"):
+        runs.read_history(tmp_path)

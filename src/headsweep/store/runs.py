@@ -117,7 +117,9 @@ def read_history(folder: Path) -> "pd.DataFrame":
 
     path = folder / paths.HISTORY
     with reading(path, DAMAGED_SEED):
-        return pd.read_csv(path).astype(float)
+        found = pd.read_csv(path).astype(float)
+        found[["step", "train_loss", "val_loss"]]  # an error names what is not there
+        return found
 
 
 def read_predictions(folder: Path) -> dict[str, Any]:
