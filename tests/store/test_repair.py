@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,17 @@ def kept(sweep: Path) -> dict[str, bytes]:
     """Names of all files that count, with the content of those that have no times."""
     names = [p for p in sweep.rglob("*") if p.is_file() and "jobs" in p.relative_to(sweep).parts]
     names = [p for p in names if p.name != "progress.json"] + [sweep / "spec.yaml"]
-    timed = ("job.json", "result.json")
-    return {str(p.relative_to(sweep)): b"" if p.name in timed else p.read_bytes() for p in names}
+    return {str(p.relative_to(sweep)): _content(p) for p in names}
+
+
+def _content(path: Path) -> bytes:
+    """Content of a file, but for its times, its root and the checksum of these."""
+    if path.name in ("job.json", "result.json"):
+        return b""
+    if path.suffix != ".yaml":
+        return path.read_bytes()
+    lines = path.read_bytes().splitlines()
+    return b"\n".join(line for line in lines if not line.startswith((b"root:", b"# sha256")))
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +64,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", [delete, cut, flip, swap])
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [*zip(FILES, cycle((delete, cut, flip, swap))), *zip(FILES[:6], cycle((swap, flip)))],
+)
 def test_the_same_command_mends_any_damage(
     file: str, damage: Callable[[Path], None], trained: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -65,7 +77,7 @@ def test_the_same_command_mends_any_damage(
     shutil.copytree(trained, root)
     damage(root / "sweeps" / "g" / file)
     code, _, err = command("report", "g", f"root={root}")
-    assert code == 1
+    assert code == 2
     assert f"sweeps/g/{file.rpartition('/')[0]}".rstrip("/") in err
     code, _, err = command("train", "-m", *GRID, f"root={root}")
     assert code == 0, err
