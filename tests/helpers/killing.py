@@ -169,9 +169,11 @@ def hashes(root: Path) -> dict[str, str]:
             if path.name == "result.json":
                 content = json.dumps(json.loads(content) | times).encode()
             if path.name == "job.json":
-                content = json.dumps(json.loads(content) | {"code_version": ""}).encode()
+                content = json.dumps(
+                    json.loads(content) | {"code_version": "", "sha256": ""}
+                ).encode()
             if path.name == "config.yaml":
-                content = content.replace(str(root).encode(), b"")
+                content = content.replace(str(root).encode(), b"").rpartition(b"# sha256")[0]
             found[str(path.relative_to(folder))] = hashlib.sha256(content).hexdigest()
     return found
 

@@ -114,7 +114,6 @@ def write_cache(
         by_abs_eta=by_abs_eta,
         hit_purity=1.0,
         hit_efficiency=1.0,
-        left_out={},
         bytes_per_track=0.0,
         scales={},
     )

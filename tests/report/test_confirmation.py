@@ -146,7 +146,7 @@ def test_every_reading_is_counted_and_shown(sweep: Path, tmp_path: Path) -> None
     assert [row[0] for row in table.rows] == labels
     for text in texts:
         assert "Optimism, and shift to test on test, read 1x before (confirm 1x)" in text
-        assert "Main figures, all tracks on test, read 1x before (confirm 1x)" in text
+        assert "Main figures on test, read 1x before (confirm 1x)" in text
         assert "Verdicts on test, read 1x before (confirm 1x)" in text
         assert "by true pT in GeV on test, read 1x before" in text
         assert "the split test of these data" in text

@@ -5,6 +5,8 @@ import pytest
 from headsweep.config import DesignConfig
 from headsweep.report.claims import CLAIMS
 from headsweep.report.family import family_size, pairs, planned_configurations
+from headsweep.sweep.equal_jobs import merge_equal
+from headsweep.sweep.inputs import find_inputs
 from headsweep.sweep.plan import make_plan
 
 pytestmark = pytest.mark.slow
@@ -28,7 +30,8 @@ SHIPPED = {
 
 @pytest.mark.parametrize(("sweep", "size"), SHIPPED.items())
 def test_the_shipped_sweeps_need_no_number(sweep: str, size: int) -> None:
-    spec = make_plan([f"sweeps={sweep}"], multirun=True).spec
+    plan = make_plan([f"sweeps={sweep}"], multirun=True)
+    spec = merge_equal(plan, [find_inputs(job) for job in plan.jobs])[0].spec
     design = DesignConfig(**{**spec["design"], "comparisons": None})
     contrasts = len(CLAIMS) if design.kind == "claims" else None
     assert family_size(design, planned_configurations(spec), contrasts) == size

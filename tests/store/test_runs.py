@@ -92,7 +92,7 @@ def test_a_backup_of_a_job_folder_is_no_job(tmp_path: Path) -> None:
 def test_a_lost_or_cut_command_is_not_shown_as_one(tmp_path: Path, text: str | None) -> None:
     folder = tmp_path / "sweeps/s"
     runs.write_command(folder, "headsweep train -m name=s data=tiny")
-    assert runs.read_command(folder).endswith("name=s data=tiny")
+    assert " -m name=s data=tiny" in runs.read_command(folder)
     (folder / "command.txt").unlink()
     if text is not None:
         (folder / "command.txt").write_text(text)

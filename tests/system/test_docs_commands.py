@@ -83,14 +83,21 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_hepattn(root / "hepattn", simulate_chunks(60, 5))
     csv = root / "csv"
     csv.mkdir()
+    # Arcs in a solenoid of 2 T, from the origin to nine layers.
     rng = np.random.default_rng(0)
-    n = 120
+    n, layers = 120, np.linspace(100, 1000, 9)
+    pt, phi, eta = rng.uniform(1, 20, n), rng.uniform(-np.pi, np.pi, n), rng.uniform(-2, 2, n)
     particles = pd.DataFrame({"event_id": np.arange(n) // 2, "particle_id": np.arange(n) + 1})
     particles["q"] = rng.choice([-1, 1], n)
-    particles[["px", "py", "pz"]] = rng.normal(size=(n, 3))
+    particles["px"], particles["py"] = pt * np.cos(phi), pt * np.sin(phi)
+    particles["pz"] = pt * np.sinh(eta)
     particles.to_csv(csv / "particles.csv", index=False)
     hits = particles.loc[particles.index.repeat(9), ["event_id", "particle_id"]]
-    hits[["tx", "ty", "tz"]] = rng.normal(size=(9 * n, 3)) * 100
+    radius = 1000 * pt[:, None] / (0.3 * 2)
+    half = np.arcsin(layers / (2 * radius))
+    angle = phi[:, None] - particles["q"].to_numpy()[:, None] * half
+    hits["tx"], hits["ty"] = (layers * np.cos(angle)).ravel(), (layers * np.sin(angle)).ravel()
+    hits["tz"] = (2 * radius * half * np.sinh(eta)[:, None]).ravel()
     hits["tt"] = np.hypot(np.hypot(hits["tx"], hits["ty"]), hits["tz"]) / 299.8
     hits["geometry_id"] = 1
     hits.to_csv(csv / "hits.csv", index=False)

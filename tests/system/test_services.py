@@ -234,7 +234,7 @@ def test_a_new_database_can_be_opened_by_four_at_once(postgres: int, tmp_path: P
     errors = [process.communicate(timeout=120)[1].decode() for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, "\n".join(errors)
     with opened(url) as database:
-        assert database.get_all_studies() == []
+        assert len(database.get_all_studies()) == 4
 
 
 def test_optuna_dashboard_shows_a_search(searched: Path, tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
     write_cache(root, "cache")
     sweep = write_sweep(root, "presets", ["conservative", "simpler", ODD])
+    specification.claim_sweep(sweep, {"seeds": 5})
     runs.write_command(sweep, "headsweep train sweeps=presets")
     return root
 
