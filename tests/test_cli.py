@@ -17,6 +17,7 @@ import pytest
 
 from headsweep.config import PoolingConfig, config_root
 from headsweep.errors import UserError
+from headsweep.instantiate import allow
 from headsweep.training.builder import member_builder
 
 pytestmark = pytest.mark.slow
@@ -220,6 +221,7 @@ def test_the_traceback_is_shown_where_it_is_asked_for(
 
 
 def test_a_head_of_the_wrong_shape_is_refused() -> None:
+    allow("torch.nn")
     config = {"head": {"_target_": "torch.nn.Conv2d"}, "pooling": asdict(PoolingConfig())}
     with pytest.raises(UserError, match="does not work"):
         member_builder(config, 23, 32, 4)()

@@ -12,6 +12,7 @@ from headsweep import __version__
 from headsweep.commands import verbs
 from headsweep.store import paths
 from headsweep.store.runs import write_command
+from headsweep.store.specification import claim_sweep
 from headsweep.sweep.overrides import as_override, with_root
 from headsweep.sweep.plan import make_plan
 from helpers.run_folders import make_job
@@ -144,6 +145,7 @@ def test_sweeps_and_runs_are_listed_with_their_state(command: Command, tmp_path:
     sweep = tmp_path / "runs/sweeps/mine"
     make_job(sweep / "jobs/0", finished=[0], failed=[1])
     make_job(sweep / "jobs/1", finished=[0])
+    claim_sweep(sweep, {"seeds": 2})
     write_command(sweep, "headsweep train sweeps=dropout name=mine")
     overrides = ["head=simpler", "pooling.statistics=[avg]"]
     make_job(tmp_path / "runs/runs/0f3a", overrides=overrides, finished=[0], seeds=1)

@@ -1,4 +1,5 @@
-"""Rows of predictions: the same tracks or not, folds pooled, members read from their folders."""
+"""Rows of predictions: the same tracks or not, folds pooled, members read import shutil
+from their folders."""
 
 import math
 from dataclasses import replace
@@ -96,6 +97,8 @@ def test_validation_is_read_as_training_stored_it(
         assert result is not None
         frame = pd.DataFrame(vars(tracks.take(np.arange(10 + seed)))) if width else None
         runs.write_member(tmp_path / f"seed_{seed}", result, predictions=frame)
+    for name in ("job.json", "config.yaml"):
+        shutil.copy(job.folder / name, tmp_path)
     row = val_row("simpler", [replace(job, folder=tmp_path)])
     assert [(s.seed, len(s.tracks)) for s in row.samples] == [(s, 10 + s) for s in (0, 1, 2, 4)]
     np.testing.assert_array_equal(row.samples[0].tracks.kappa, tracks.kappa[:10])

@@ -9,7 +9,7 @@ from helpers.command import SMALL
 def test_equal_jobs_count_once_and_keep_their_labels() -> None:
     plan = make_plan([*SMALL, "name=e", "head.dropout=0.1,0.2,0.10"], multirun=True)
     merged, inputs, lines = merge_equal(plan, [find_inputs(job) for job in plan.jobs])
-    assert [job.config.head["dropout"] for job in merged.jobs] == [0.1, 0.2]
+    assert [job.resolved["head"]["dropout"] for job in merged.jobs] == [0.1, 0.2]
     assert merged.spec["keys"] == [found.job_key for found in inputs]
     assert len(merged.batches) == 2
     (line,) = lines

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from headsweep.errors import UserError
+from headsweep.identity import member_key
 from headsweep.store import runs, specification
 from headsweep.store.outcome import Outcome
 from headsweep.sweep.plan import Plan, make_plan
@@ -151,7 +152,8 @@ def test_seeds_that_any_run_has_used_are_refused(root: Path) -> None:
     found.check_fresh(own, root, keys, range(1000, 1010))
     for place in (own / "jobs" / "0", root / "runs" / "key of conservative"):
         runs.write_job(place, {}, {"job_key": keys[0]})
-        runs.write_member(place / "seed_1003", {"status": "finished"})
+        member = {"status": "finished", "member_key": member_key(keys[0], 1003)}
+        runs.write_member(place / "seed_1003", member)
     found.check_fresh(own, root, keys, range(1004, 1014))
     with pytest.raises(UserError, match=r"runs/key of .* seed 1003; .* seed=1010"):
         found.check_fresh(own, root, keys, range(1000, 1010))

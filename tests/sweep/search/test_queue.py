@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from headsweep.errors import UserError
 from headsweep.identity import stable_hash
+from headsweep.instantiate import allow
 from headsweep.store.outcome import Outcome
 from headsweep.sweep.queue import NoTask, Task
 from headsweep.sweep.search.mirror import STATES
@@ -106,6 +107,7 @@ def test_a_point_that_was_tried_gets_new_seeds(workers: int) -> None:
 
 
 def test_what_is_without_effect_makes_no_new_point() -> None:
+    allow(__name__)
     """Of one layer; the identity knows it, however the parameters are spelled."""
     with world() as here:
         fixed = [f"{LAYERS}=1", "seeds=1"]
