@@ -2,6 +2,7 @@
 from their folders."""
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 

@@ -13,7 +13,7 @@ def test_equal_jobs_count_once_and_keep_their_labels() -> None:
     assert merged.spec["keys"] == [found.job_key for found in inputs]
     assert len(merged.batches) == 2
     (line,) = lines
-    assert line.startswith("head.dropout=0.10 is the same job as head.dropout=0.1:")
+    assert line.startswith("head.dropout=0.1 is the same job as head.dropout=0.1:")
     assert merged.spec["same"] == {"head.dropout=0.10": 0}
 
 

@@ -107,8 +107,8 @@ def test_a_point_that_was_tried_gets_new_seeds(workers: int) -> None:
 
 
 def test_what_is_without_effect_makes_no_new_point() -> None:
-    allow(__name__)
     """Of one layer; the identity knows it, however the parameters are spelled."""
+    allow(__name__)
     with world() as here:
         fixed = [f"{LAYERS}=1", "seeds=1"]
         search = make_search(space={}, fixed=fixed, custom=f"{__name__}.inert_width", n_trials=3)
