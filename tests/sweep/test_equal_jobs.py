@@ -14,7 +14,7 @@ def test_equal_jobs_count_once_and_keep_their_labels() -> None:
     assert len(merged.batches) == 2
     (line,) = lines
     assert line.startswith("head.dropout=0.1 is the same job as head.dropout=0.1:")
-    assert merged.spec["same"] == {"head.dropout=0.10": 0}
+    assert merged.spec["same"] == {"head.dropout=0.1": 0}
 
 
 def test_different_jobs_are_all_kept() -> None:
