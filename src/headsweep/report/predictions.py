@@ -56,17 +56,15 @@ class ScoredCache:
         # The answer of a head that knows nothing: the training mean, and the more frequent charge.
         constant = np.asarray(train.truth, dtype=np.float64).mean(axis=0)
         constant[3] = 1.0 if constant[3] >= 0 else -1.0
-        estimates = {
-            "constant predictor": np.broadcast_to(constant, scored.truth.shape),
-            "analytic estimate": scored.analytic,
-            "classical reference": scored.classical,
-        }
+        everywhere = np.broadcast_to(constant, scored.truth.shape)
+        names = ("constant predictor", "analytic estimate", "classical reference")
+        estimates = (everywhere, scored.analytic, scored.classical)
         return cls(
             meta=replace(cache.meta, **both),
             split=split,
             references={
                 name: Tracks.from_estimate(scored.event, scored.truth, estimate)
-                for name, estimate in estimates.items()
+                for name, estimate in zip(names, estimates, strict=True)
             },
             classical_train=Tracks.from_estimate(train.event, train.truth, train.classical),
             hits=float(scored.offsets[-1]) / len(scored),
@@ -333,8 +331,7 @@ def val_row(label: str, jobs: Sequence[StoredJob]) -> Row:
     for job in jobs:
         events = _events(job)
         for seed in finished_seconds(job.folder):
-            columns = runs.read_predictions(paths.seed_folder(job.folder, seed))
-            tracks = Tracks(**columns)
+            tracks = Tracks(**runs.read_predictions(paths.seed_folder(job.folder, seed)))
             everyone = np.ones(len(tracks), dtype=bool)
             samples.append(Sample(tracks, everyone, {}, job.block, seed, events))
     return Row(label, None, samples)
