@@ -121,7 +121,9 @@ CHANGES: dict[str, Callable[[Header, dict[str, Tensor]], object]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_content_is_refused(good: Path, tmp_path: Path, change: str) -> None:
     name = rewrite(good, tmp_path / "changed", CHANGES[change])
-    with pytest.raises(UserError, match=r"changed: (its content is not what|not a checkpoint of)"):
+    with pytest.raises(
+        UserError, match=r"changed: (its content is not what|cannot be read .* not a checkpoint of)"
+    ):
         load(name)
 
 

@@ -88,7 +88,7 @@ def test_a_backup_of_a_job_folder_is_no_job(tmp_path: Path) -> None:
     assert len(runs.frame(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("text", [None, "", "headsweep train -m name=s"])
+@pytest.mark.parametrize("text", [None, "", "headsweep train -m name=s", "headsweep train 'name\n"])
 def test_a_lost_or_cut_command_is_not_shown_as_one(tmp_path: Path, text: str | None) -> None:
     folder = tmp_path / "sweeps/s"
     runs.write_command(folder, "headsweep train -m name=s data=tiny")

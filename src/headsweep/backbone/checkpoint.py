@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from headsweep.errors import UserError, reason
+from headsweep.errors import UserError, reading
 from headsweep.files import write_atomic
 
 FORMAT = 2
@@ -78,20 +78,15 @@ def read(path: Path, where: str) -> Checkpoint:
     """
     if not path.is_file():
         raise UserError(f"{where}: no such file; {TRAIN}")
-    try:
+    with reading(where, f"it is not a checkpoint of headsweep; {TRAIN}"):
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["headsweep"])
+            # What safetensors opens is no mapping, and has no other way to its names.
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _check_header(header, where)
         if header.pop("checksum") != _checksum(header, tensors):
             raise UserError(f"{where}: its content is not what was written; take a good copy of it")
         seen = tensors.pop(SEEN).numpy().view(np.uint64) if SEEN in tensors else None
-    except UserError:
-        raise
-    except Exception as error:  # whatever the library says of a file that is not its own
-        raise UserError(
-            f"{where}: not a checkpoint of headsweep ({reason(error)}); {TRAIN}"
-        ) from error
     return Checkpoint(header["architecture"], header["facts"], tensors, seen)
 
 

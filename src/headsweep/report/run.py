@@ -84,7 +84,7 @@ def make_report(
         report = build_report(folder, root)
         try:
             write_report(report, folder / paths.REPORT)
-        except OSError as error:
+        except (OSError, UserError) as error:
             print(f"warning: {folder / paths.REPORT} was not written ({error})", file=sys.stderr)
             return report, None
         if copy is not None:

@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock
-
 from headsweep.errors import reading
+from headsweep.files import locked
 from headsweep.store.paths import LEDGER
 
 
@@ -88,7 +87,7 @@ def record(
     """
     path, now = root / LEDGER, datetime.now(UTC).isoformat(timespec="seconds")
     reading = Reading(now, sweep, [*samples], list(configurations), version)
-    with FileLock(root / f".{LEDGER}.lock"):
+    with locked(root / f".{LEDGER}.lock"):
         before = read_all(root)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(reading)) + "\n")

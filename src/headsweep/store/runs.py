@@ -249,9 +249,13 @@ def read_command(folder: Path) -> str:
             text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         text = ""
-    if not text.endswith("\n"):  # the last byte that is written
+    try:
+        words = shlex.split(text) if text.endswith("\n") else []  # the last byte that is written
+    except ValueError:  # a quotation without end
+        words = []
+    if not words:
         return f"its train command ({path} is damaged)"
-    kept = [word for word in shlex.split(text)[2:] if not word.startswith("root=")]
+    kept = [word for word in words[2:] if not word.startswith("root=")]
     return paths.command("train", folder.parents[1], *kept)
 
 

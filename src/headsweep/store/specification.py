@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from headsweep.errors import DamagedError, UserError, without_secrets
-from headsweep.files import MEND, flat, write_sealed
+from headsweep.files import MEND, flat, locked, write_sealed
 from headsweep.identity import identity
 from headsweep.store import paths
 from headsweep.store.outcome import Outcome
@@ -65,11 +65,9 @@ def claim_sweep(folder: Path, spec: Mapping[str, Any]) -> Spec:
     Raises:
         UserError: The folder belongs to another specification; the message lists each difference.
     """
-    from filelock import FileLock
-
     folder.mkdir(parents=True, exist_ok=True)
     wanted: Spec = yaml.safe_load(yaml.safe_dump(without_secrets(dict(spec))))
-    with FileLock(folder / ".spec.lock"):
+    with locked(folder / ".spec.lock"):
         try:
             written = read_spec(folder)
         except DamagedError as error:

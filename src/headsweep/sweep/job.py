@@ -80,7 +80,8 @@ def open_folder(job: "Job", inputs: Inputs, folder: Path) -> list[str]:
 
 def found_words(number: int, root: object) -> str:
     """Number of members that need not be trained, as a sentence."""
-    return f"{number} missing members were trained before, elsewhere below {root}: they are copied"
+    members = "member was" if number == 1 else "members were"
+    return f"{number} missing {members} trained before, elsewhere below {root}: copied"
 
 
 def run_job(job: "Job", inputs: Inputs, folder: Path, found: Sequence[str] = ()) -> None:
