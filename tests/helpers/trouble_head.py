@@ -4,6 +4,7 @@ from pathlib import Path
 
 MODULE = '''
 import os, signal, time
+from pathlib import Path
 import torch
 from torch import nn
 
@@ -15,7 +16,7 @@ class Trouble(nn.Module):
         self.mode, self.last = mode, nn.Linear(in_dim, out_dim)
 
     def forward(self, x):
-        if self.training:
+        if self.training and not Path(__file__).with_name(f"mended-{self.mode}").exists():
             if self.mode == "raises":
                 raise RuntimeError("no such tensor")
             if self.mode == "kills":
@@ -40,6 +41,5 @@ def write_trouble(folder: Path) -> list[str]:
 
 
 def mend(folder: Path, mode: str) -> None:
-    """Let a mode fail no more."""
-    file = folder / "trouble.py"
-    file.write_text(file.read_text().replace(f'"{mode}"', '"mended"'))
+    """Let a mode fail no more, and leave the code as it is: other code would be another job."""
+    (folder / f"mended-{mode}").touch()

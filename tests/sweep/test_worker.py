@@ -1,10 +1,16 @@
 """Workers, through the real command: whatever a job does, it fails alone."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from headsweep.store.outcome import Outcome
+from headsweep.sweep.grid_queue import Entry
+from headsweep.sweep.leases import Process
+from headsweep.sweep.order import Order
+from headsweep.sweep.worker import work
 from helpers.command import SMALL, Command
 from helpers.trouble_head import MODES, mend, write_trouble
 
@@ -91,3 +97,14 @@ def test_failures_in_a_row_end_a_search(
     assert "trials 0 to 2 failed, 3 in a row" in err
     assert "usable: 0 of 4, 4 failed" in out
     assert len(list((tmp_path / "runs/sweeps/bad/jobs").iterdir())) == 4
+
+
+def test_what_changed_since_the_command_began_ends_its_job(tmp_path: Path) -> None:
+    folder = tmp_path / "sweeps/s"
+    overrides = [*SMALL, "name=s", f"root={tmp_path}", "head.dropout=0.1"]
+    entry = Entry(0, overrides, "key before", [0])
+    order = Order(overrides, None, folder, [entry], Process.of(os.getpid()))
+    work(order, threading.Event())
+    outcome = Outcome.read(folder / "jobs/0")
+    assert outcome is not None
+    assert "changed since the command began" in str(outcome.reason)

@@ -85,8 +85,9 @@ class GridQueue:
                 elif self._survives(lease):
                     lease = self.leases.claim(number)
                     folder = new_attempt(self.folder, lease)
+                    missing = self.missing(number)
                     return Task(
-                        number, entry.overrides, folder, lease, self.missing(number), entry.found
+                        number, entry.overrides, folder, lease, missing, entry.key, entry.found
                     )
             return NoTask.WAIT if waiting else NoTask.DONE
 

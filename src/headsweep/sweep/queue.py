@@ -34,6 +34,7 @@ class Task:
         folder: Where to write; becomes the job's folder when it is handed in.
         lease: The right to work on it.
         seeds: Those to train; None for all of the job.
+        key: Of a grid, key of the job as the command found it.
         found: Of a grid, folders of members of the same job elsewhere, to be copied.
         trial: Of a search, Optuna's trial, which its pruner is asked with.
     """
@@ -43,6 +44,7 @@ class Task:
     folder: Path
     lease: Lease
     seeds: list[int] | None = None
+    key: str | None = None
     found: Sequence[str] = ()
     trial: "Trial | None" = None
 

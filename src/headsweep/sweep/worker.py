@@ -144,7 +144,13 @@ class _Worker:
     def _train(self, task: Task, watch: "_Watch") -> Outcome:
         job = self.sweep.compose(task.overrides)
         seeds = list(job.seeds) if task.seeds is None else task.seeds
-        train_into(job, find_inputs(job), task.folder, seeds, watch.hooks(), task.found)
+        inputs = find_inputs(job)
+        if task.key not in (None, inputs.job_key):
+            # Its members would never be those that the command waits for: it would train for ever.
+            raise UserError(
+                "its code or data were changed since the command began; give the command again"
+            )
+        train_into(job, inputs, task.folder, seeds, watch.hooks(), task.found)
         if self.search is None:
             return watch.outcome("complete")
         return _trial_outcome(task, self.search, watch)
