@@ -10,7 +10,8 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -198,7 +199,8 @@ def locked(path: Path, poll_interval: float = 0.05) -> Iterator[None]:
         lock, said = FileLock(path, poll_interval=poll_interval), ""
         while not lock.is_locked:
             try:
-                lock.acquire(timeout=LOCK_SECONDS)
+                # Without a timeout, as only so filelock refuses a thread that holds it already.
+                lock.acquire(cancel_check=_after(LOCK_SECONDS))
             except Timeout:
                 words = _holder(path)
                 if words != said:
@@ -208,6 +210,12 @@ def locked(path: Path, poll_interval: float = 0.05) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    """A question that is answered with yes once the seconds are over."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
 
 
 def _holder(path: Path) -> str:
