@@ -28,6 +28,9 @@ from headsweep.report.render.picture import (
 WIDTH, HEIGHT = 448, 250
 """Size of a figure in CSS pixels: three fit beside each other on a laptop, two on paper."""
 
+PANEL_HEIGHT = 150
+"""Height that each of several panels needs for its title, in CSS pixels."""
+
 GAP = 0.1
 """Gap between two panels, as a share of the height."""
 
@@ -50,6 +53,9 @@ def draw(picture: Picture) -> Json:
             trace = _trace(series, x, y)
             data.append({"type": "scatter", "showlegend": False, **trace, "yaxis": f"y{number}"})
         layout[f"yaxis{number}"] = _axis(panel.y) | {"domain": domain, "anchor": "x"}
+        if len(picture.panels) > 1:  # a title on one line would reach into the next panel
+            title = layout[f"yaxis{number}"]["title"]
+            title["text"] = title["text"].replace("; ", "<br>")
     # The horizontal axis is below the last panel.
     layout["xaxis"] = _axis(picture.x) | {"anchor": f"y{len(picture.panels)}".removesuffix("1")}
     return {"data": data, "layout": layout}
@@ -59,7 +65,10 @@ def _layout(picture: Picture) -> Json:
     """Everything but the axes."""
     return {
         "width": WIDTH,
-        "height": max(HEIGHT, *(_height(panel.y) for panel in picture.panels)),
+        "height": max(
+            HEIGHT if len(picture.panels) == 1 else PANEL_HEIGHT * len(picture.panels),
+            *(_height(panel.y) for panel in picture.panels),
+        ),
         "margin": {"l": 56, "r": 12, "t": 6, "b": 40},
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#222222"},
         "paper_bgcolor": "white",
