@@ -146,8 +146,8 @@ def test_the_table_of_rates_names_presets_arms_and_data_that_there_are() -> None
     ("override", "message"),
     [
         ("head.dropout=1", "head.dropout=1.0: must be in [0, 1)"),
-        ("head.regression_num_layers=0", "head.regression_num_layers=0: must be at least 1"),
-        ("head.regression_hidden_dim=0", "head.regression_hidden_dim=0: must be at least 1"),
+        ("head.regression_num_layers=0", "head.regression_num_layers=0: must be in [1, 1000]"),
+        ("head.regression_hidden_dim=0", "head.regression_hidden_dim=0: must be in [1, 65536]"),
         ("optim.steps=0", "optim.steps=0"),
         ("optim.lr=0", "optim.lr=0"),
         ("optim.schedule=cosine", "optim.schedule=cosine: must be one of onecycle"),

@@ -180,3 +180,14 @@ def test_nested_values_are_masked_in_a_copy() -> None:
     given = {"a": ["http://u:p@h", 3, None], "b": {"c": ("x", 1.5)}}
     assert without_secrets(given) == {"a": ["http://***@h", 3, None], "b": {"c": ["x", 1.5]}}
     assert given["a"] == ["http://u:p@h", 3, None]
+
+
+def test_links_in_a_circle_are_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(RuntimeError) as caught:
+        (tmp_path / "a").resolve()
+    found = from_outside(caught.value)
+    assert found is not None
+    assert str(found).startswith("Symlink loop from")
+    assert str(found).endswith("remove them")

@@ -247,8 +247,8 @@ class MLPHeadConfig:
     """The document's head, ``heads/mlp.py``; the defaults are the conservative preset."""
 
     _target_: str = "headsweep.heads.mlp.MLPHead"
-    regression_hidden_dim: int | None = _within(None, "[1, inf)")
-    regression_num_layers: int = _within(3, "[1, inf)")
+    regression_hidden_dim: int | None = _within(None, "[1, 65536]")
+    regression_num_layers: int = _within(3, "[1, 1000]")
     dropout: float = _within(0.1, "[0, 1)")
     layer_norm: bool = True
 

@@ -117,6 +117,8 @@ def from_outside(error: BaseException) -> UserError | None:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename is not None else ""
         return UserError(f"{place}{reason(error, error.filename)}; {mend(error)}")
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # of pathlib
+        return UserError(f"{reason(error)}; {_SYSTEM[errno.ELOOP][1]}")
     if isinstance(error, MemoryError):
         return UserError(f"{reason(error)}; {_SYSTEM[errno.ENOMEM][1]}")
     if isinstance(error, UnicodeError):

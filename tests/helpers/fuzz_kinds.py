@@ -280,7 +280,7 @@ def _checkpoint(work: Path, rng: random.Random) -> tuple[str, list[str]]:
 def _finite(work: Path, specimen: Path) -> str | None:
     """What came out of a damaged transformer is at least a number."""
     for file in work.glob("X/cache/features/*/*/*.npy"):
-        if file.stem == "analytic":  # NaN where there is no estimate
+        if file.stem in ("analytic", "classical"):  # NaN where there is no estimate
             continue
         array = np.load(file)
         if array.dtype.kind == "f" and not np.isfinite(array).all():

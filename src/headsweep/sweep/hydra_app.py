@@ -64,7 +64,9 @@ def start(argv: Sequence[str]) -> None:
         main()
     except (*theirs, ValueError, RuntimeError) as error:
         # Plugins and Python's logging have errors of no class of their own.
-        refused = str(error).startswith(("Unknown plugin class", "Unable to configure"))
+        refused = str(error).startswith(
+            ("Unknown plugin class", "Unable to configure", "Unsupported item")
+        )
         if not refused and not isinstance(error, theirs):
             raise
         from headsweep.sweep.messages import short_message

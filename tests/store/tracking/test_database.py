@@ -111,6 +111,14 @@ def test_lost_rows_are_written_again(what: str, root: Path) -> None:
     assert dump(root) == kept
 
 
+def test_runs_without_any_tag_do_not_come_twice(root: Path) -> None:
+    before = _content(root)
+    _execute(root, "DELETE FROM tags")
+    sync_all(root)
+    assert _content(root) == before
+    assert len(list(root.glob("mlflow-damaged-*"))) == 1
+
+
 @pytest.mark.parametrize("what", [*BROKEN, "garbage", "pages", "cut", "empty", "folder", "link"])
 def test_a_damaged_database_is_moved_aside_and_made_anew(
     what: str, root: Path, synced: Path, caplog: pytest.LogCaptureFixture

@@ -139,6 +139,14 @@ def verify(root: Path) -> dict[str, int]:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise DamagedError(str(found))
+        # MLflow itself tags every run. Without tags none is found again, and all would come twice.
+        bare = (
+            "SELECT count(*) FROM runs WHERE lifecycle_stage = 'active' "
+            "AND NOT EXISTS (SELECT 1 FROM tags WHERE tags.run_uuid = runs.run_uuid)"
+        )
+        (lost,) = connection.execute(bare).fetchone()
+        if lost:
+            raise DamagedError(f"{lost} runs have lost their tags")
         query = (
             "SELECT runs.run_uuid, count(metrics.key) FROM runs "
             "LEFT JOIN metrics USING (run_uuid) GROUP BY runs.run_uuid"
