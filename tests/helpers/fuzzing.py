@@ -205,6 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hang", type=float, default=HANG_SECONDS, help="seconds")
     parser.add_argument("--only", help="KIND or KIND:NUMBER")
     parser.add_argument("--specimen", type=Path, help="keep the specimen there, and use it again")
     options = parser.parse_args(argv)
@@ -215,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             make_specimen(specimen)
         warm_up()
         ends = []
-        for end in run(draw(options.cases, options.only), options.seed, specimen):
+        for end in run(draw(options.cases, options.only), options.seed, specimen, options.hang):
             ends.append(end)
             if end.how in WRONG or options.only:
                 print(end.words(), flush=True)
