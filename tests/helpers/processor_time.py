@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 
+GRACE = 2.0
+"""Seconds that the rest of the processes may take to end after the command has."""
 PR_SET_CHILD_SUBREAPER = 36
 """Of ``prctl(2)``: processes whose parent has died become children of this one."""
 
@@ -31,22 +33,25 @@ def main() -> int:
 
 
 def _wait(command: int) -> int:
-    """Wait for every child that ends until the command itself has; the command's exit code."""
+    """Wait until the command has ended, and ``GRACE`` for the others; the command's exit code."""
     while True:
         pid, status = os.wait()
         if pid == command:
             break
-    while _left():
-        pass
+    until = time.monotonic() + GRACE
+    while _left() and time.monotonic() < until:
+        time.sleep(0.01)
     return os.waitstatus_to_exitcode(status)
 
 
 def _left() -> bool:
-    """Wait for one more child that has ended; False where there is none."""
+    """Wait for every child that has ended; whether one is left that has not."""
     try:
-        return os.waitpid(-1, os.WNOHANG)[0] != 0
+        while os.waitpid(-1, os.WNOHANG)[0] != 0:
+            pass
     except ChildProcessError:
         return False
+    return True
 
 
 if __name__ == "__main__":
