@@ -49,9 +49,7 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
             ),
         },
         "backbone": _short(backbone),
-        "pooling": _without(
-            pooling, *(["activation"] if pooling["projection"] == "linear" else [])
-        ),
+        "pooling": _pooling(pooling),
         "head": _short(head),
     }
     return {key: without_secrets(value) for key, value in known.items()}
@@ -62,6 +60,15 @@ def inert(head: Mapping[str, Any]) -> dict[str, float]:
     if SHORT_NAMES.get(head.get("_target_", "")) == "mlp" and head["regression_num_layers"] == 1:
         return dict.fromkeys((key.removeprefix("head.") for key in INERT_IN_ONE_LAYER), 0)
     return {}
+
+
+def _pooling(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Pooling without an activation that a linear projection does not have."""
+    if node["projection"] == "linear":
+        return _without(node, "activation")
+    # Until the halves were exchanged it was silu(a) * b: those runs are other runs.
+    formulas = {"swiglu": "a * silu(b)"}
+    return {**node, "activation": formulas.get(node["activation"], node["activation"])}
 
 
 def _short(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def dense(
                 h = h * torch.sigmoid(h)
             else:
                 a, b = h.chunk(2, -1)
-                h = a * torch.sigmoid(a) * b
+                h = a * b * torch.sigmoid(b)
             f = h @ params[f"{name}.2.weight"].T + params[f"{name}.2.bias"]
         total = p @ f
         dense_f = f.expand(T, *f.shape)

@@ -24,6 +24,7 @@ PACKAGES = {
     "store": GROUND | {"stats"},
     "sweep": GROUND | {"events", "backbone", "features", "heads", "training", "store", "stats"},
 }
+PACKAGES["hepattn"] = PACKAGES["sweep"]
 PACKAGES["report"] = {*PACKAGES["sweep"], "sweep"}
 """Every package, and what it may import beside itself."""
 

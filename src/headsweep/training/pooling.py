@@ -89,15 +89,16 @@ def projected_dim(config: PoolingConfig, dim: int) -> int:
 
 
 class SwiGLU(nn.Module):
-    """Gated unit over halves (a, b) of the last axis: silu(a) * b.
+    """Gated unit over halves (a, b) of the last axis: a * silu(b), as upstream has it.
 
-    The activation ``pooling.activation=swiglu``. No arm or sweep that is shipped uses it.
+    The activation ``pooling.activation=swiglu``. The second half is the gate: weights that upstream
+    trained give its numbers here (tests/training/test_golden_head.py).
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., 2n] to [..., n]."""
-        gate, value = x.chunk(2, dim=-1)
-        return F.silu(gate) * value
+        value, gate = x.chunk(2, dim=-1)
+        return value * F.silu(gate)
 
 
 def build_projection(config: PoolingConfig, inputs: int, dim: int) -> nn.Module:

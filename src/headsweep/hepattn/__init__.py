@@ -1,0 +1,1 @@
+"""To and from hepattn: its configurations and checkpoints in, trained heads out."""
