@@ -14,7 +14,11 @@ from torch import Tensor
 from headsweep.errors import UserError
 from headsweep.features.cache import ColumnScale
 
-NAMES = {"raw.": "raw_hit_net.net.", "encoded.": "encoded_hit_net.net.", "head.": "regression_head."}
+NAMES = {
+    "raw.": "raw_hit_net.net.",
+    "encoded.": "encoded_hit_net.net.",
+    "head.": "regression_head.",
+}
 """Beginnings of the names of our weights, and of hepattn's."""
 
 

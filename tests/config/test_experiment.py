@@ -154,20 +154,6 @@ def test_the_table_of_rates_names_presets_arms_and_data_that_there_are() -> None
         ("optim.patience=5", "optim.patience=5: not with optim.schedule=onecycle"),
         ("optim.schedule=plateau", "optim.patience is missing"),
         ("pooling.statistics=[avg,avg]", "pooling.statistics"),
-        ("data.split.val=1.5", "data.split.val=1.5"),
-        ("data.split.dev=0.9", "data.split.val + dev + test"),
-        ("data.split.dev=0", "data.split.dev=0.0: must be above 0"),
-        ("data.split.seed=-1", "data.split.seed=-1: must be at least 0"),
-        ("data.split.fold=1", "data.split.fold=1: must be 0 without data.split.folds"),
-        ("data.selection.min_hits=-1", "data.selection.min_hits=-1: must be at least 0"),
-        ("data.selection.min_hits=2.5", "data.selection.min_hits=2.5"),
-        ("data.selection.min_stations=-1", "data.selection.min_stations=-1: must be at least 0"),
-        ("data.selection.min_station_hits=0", "min_station_hits=0: must be at least 1"),
-        ("data.selection.min_pt=-5", "data.selection.min_pt=-5.0: must be at least 0 and finite"),
-        ("data.selection.min_pt=nan", "data.selection.min_pt=nan: must be at least 0 and finite"),
-        ("data.selection.min_abs_eta=inf", "min_abs_eta=inf: must be at least 0 and finite"),
-        ("data.selection.max_abs_eta=0", "max_abs_eta=0.0: must be above data.selection.min_abs"),
-        ("data.selection.max_abs_eta=inf", "max_abs_eta=inf: must be above"),
         ("data.selection.minpt=5", "data.selection.minpt"),
         ("data/selection=good", "there is no file data/selection/good.yaml"),
         ("data/selection=null", "data/selection=null: choose a file"),
@@ -205,23 +191,6 @@ def test_mistakes_are_named(override: str, message: str) -> None:
     assert "Traceback" not in str(caught.value)
 
 
-@pytest.mark.parametrize("data", ["hepattn", "tracks"])
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("pt_edges", "[5]"),
-        ("pt_edges", "[0,5]"),
-        ("pt_edges", "[5,5]"),
-        ("pt_edges", "[10,5]"),
-        ("pt_edges", "[5,inf]"),
-        ("min_bin_tracks", "0"),
-    ],
-)
-def test_mistakes_in_the_bins_are_named(data: str, key: str, value: str) -> None:
-    with pytest.raises(UserError, match=rf"data\.source\.{key}=.*: must be"):
-        compose(f"data={data}", *NEEDED[data], f"data.source.{key}={value}")
-
-
 def test_mistakes_with_truth_are_named() -> None:
     with pytest.raises(UserError, match=r"backbone\.seed=-1: must be at least 0"):
         compose("backbone=truth", "backbone.seed=-1")
@@ -246,7 +215,7 @@ def test_schema_and_constructor_agree(key: str, schema: type) -> None:
     takes = parameters[ARGUMENTS_OF_CODE.get(key, 0) :]
     has = [field.name for field in fields(schema) if field.name != "_target_"]
     assert {p.name for p in takes} == set(has)
-    # Defaults live in config.py alone.
+    # Defaults live in config/ alone.
     assert all(p.default is p.empty for p in takes)
 
 

@@ -1,0 +1,246 @@
+"""The keys of an experiment: model, training, comparisons, and how to run."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from headsweep.config.data import DataConfig, HepattnConfig, SpectrometerConfig, TracksConfig
+from headsweep.config.ranges import check, check_each, one_of, within
+from headsweep.errors import UserError
+
+RUNTIME_KEYS = (
+    *("root", "name", "device", "workers", "threads", "worker", "tracking", "tracking_uri"),
+    *("sweeps", "design", "study", "top", "allow"),
+)
+"""Keys that say how and where to run and what is compared; never part of an identity."""
+
+TABLES = ("arms", "rates")
+"""Keys that others are taken from when a job is validated; a job's own configuration lacks them."""
+
+GROUPS = (
+    *("data", "data/selection", "backbone", "features", "pooling"),
+    *("head", "target", "optim", "arm"),
+)
+"""The groups whose chosen files label a job."""
+
+STATISTICS = ("avg", "sum", "max", "min")
+"""The statistics that pooling takes over the hits of a track, in their default order."""
+
+TARGETS = ("plain", "log_pt", "inverse_pt", "q_over_pt")
+"""The parametrisations of the target, the default first."""
+
+
+@dataclass
+class TransformerConfig:
+    """A frozen hit transformer; ``shipped`` is the checkpoint for ``data=spectrometer``."""
+
+    _target_: str = "headsweep.backbone.transformer.load"
+    checkpoint: str = "shipped"
+
+
+@dataclass
+class TruthConfig:
+    """Assignment from truth; query and encoded vectors are zero, ``backbone/truth.py``."""
+
+    _target_: str = "headsweep.backbone.truth.TruthBackbone"
+    purity: float = within(1.0, "(0, 1]")
+    efficiency: float = within(1.0, "(0, 1]")
+    seed: int = within(0, "[0, inf)")
+    dim: int = within(32, "[1, inf)")
+
+    def __post_init__(self) -> None:
+        check_each("backbone", self)
+
+
+@dataclass
+class FeaturesConfig:
+    """Hit features of the head, and the threshold of assignment to a track."""
+
+    name: str = one_of("bending", "document")
+    assignment_threshold: float = within(0.1, "(0, 1)")
+
+    def __post_init__(self) -> None:
+        check_each("features", self)
+
+
+@dataclass
+class PoolingConfig:
+    """The trained projections, and the vectors and statistics that are pooled."""
+
+    width: str = one_of("full", "half")
+    projection: str = one_of("linear", "mlp")
+    activation: str = one_of("silu", "swiglu")
+    query: bool = True
+    raw: bool = True
+    encoded: bool = True
+    statistics: list[str] = field(default_factory=lambda: [*STATISTICS])
+
+    def __post_init__(self) -> None:
+        check_each("pooling", self)
+        chosen = self.statistics
+        ok = 0 < len({*chosen}) == len(chosen) and {*chosen} <= {*STATISTICS}
+        must = f"a non-empty list out of {', '.join(STATISTICS)}, each once"
+        check(ok, "pooling.statistics", chosen, must)
+        some = self.raw or self.encoded or self.query
+        check(some, "pooling", "nothing", "query, raw or encoded")
+
+
+@dataclass
+class MLPHeadConfig:
+    """The document's head, ``heads/mlp.py``; the defaults are the conservative preset."""
+
+    _target_: str = "headsweep.heads.mlp.MLPHead"
+    regression_hidden_dim: int | None = within(None, "[1, 65536]")
+    regression_num_layers: int = within(3, "[1, 1000]")
+    dropout: float = within(0.1, "[0, 1)")
+    layer_norm: bool = True
+
+    def __post_init__(self) -> None:
+        check_each("head", self)
+
+
+@dataclass
+class TargetConfig:
+    """From the truth to the outputs that the head learns, ``training/targets.py``."""
+
+    name: str = one_of(*TARGETS)
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        check_each("target", self)
+
+
+@dataclass
+class OptimConfig:
+    """AdamW and its budget; a step is one batch of every member.
+
+    The default of ``lr`` is for heads and arms without an entry in the table ``conf/rates``.
+    """
+
+    steps: int = within(3200, "[1, inf)")
+    batch_size: int = within(256, "[1, inf)")
+    lr: float = within(0.08, "(0, inf)")
+    weight_decay: float = within(1e-2, "[0, inf)")
+    schedule: str = one_of("onecycle", "constant", "plateau")
+    patience: int | None = within(None, "[1, inf)")
+    clip: float = within(1.0, "(0, inf)")
+
+    def __post_init__(self) -> None:
+        check_each("optim", self)
+        if self.schedule == "plateau" and self.patience is None:
+            raise UserError("optim.patience is missing: optim.schedule=plateau needs it")
+        if self.patience is not None and self.schedule == "onecycle":
+            raise UserError(
+                f"optim.patience={self.patience}: not with optim.schedule=onecycle, whose rate "
+                "only falls at the end; use constant or plateau, or leave patience out"
+            )
+
+
+@dataclass
+class WorkerConfig:
+    """Limits of each worker of a sweep; ``workers`` is their number."""
+
+    max_retries: int = within(2, "[0, inf)")
+    time_limit: float | None = within(None, "(0, inf)")  # seconds of a job
+
+    def __post_init__(self) -> None:
+        check_each("worker", self)
+
+
+@dataclass
+class DesignConfig:
+    """Comparisons of a sweep's report, fixed before it runs; the first job is the control.
+
+    Attributes:
+        kind: ``control``: every other job with the first; ``path``: each with the one before it;
+            ``factorial``: main effects and two-way interactions of keys with two values each, where
+            the interactions are a family of their own; ``claims``: the document's six claims
+            (report/claims.py), which name their metrics themselves.
+        metrics: The primary metrics; each must have a margin (stats/verdict.py).
+        comparisons: Raises m, for which intervals are widened, above the number of comparisons.
+        split: Where the report reads: ``dev``, or ``test``, for a confirmation and the claims.
+    """
+
+    kind: str = one_of("control", "path", "factorial", "claims")
+    metrics: list[str] = field(default_factory=lambda: ["qoverpt_r68"])
+    comparisons: int | None = within(None, "[1, inf)")
+    split: str = one_of("dev", "test")
+
+    def __post_init__(self) -> None:
+        check_each("design", self)
+        names = self.metrics
+        check(0 < len(set(names)) == len(names), "design.metrics", names, "one or more, each once")
+
+
+@dataclass
+class Config:
+    """One job: a configuration and its seeds (``seed``, ``seed + 1``, .., ``seeds`` of them).
+
+    Attributes:
+        sweeps: The question, a file of ``sweeps/``; null for none.
+        arms: Arms of the question, the control first: keys and values of each, or null for a file
+            of ``conf/arm``. A sweep runs over them in this order unless ``arm`` is given.
+        rates: The table of learning rates, by data set, by ``arm`` or ``head``, by name.
+        study: A finished search, of which a grid also trains the ``top`` best trials.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    backbone: Any = MISSING
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    pooling: PoolingConfig = field(default_factory=PoolingConfig)
+    head: Any = MISSING
+    target: TargetConfig = field(default_factory=TargetConfig)
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=MISSING))  # conf/rates
+    seed: int = within(0, "[0, inf)")
+    seeds: int = within(1, "[1, inf)")
+    root: str = "runs"
+    name: str = ""
+    device: str = "cpu"
+    workers: int = within(2, "[1, inf)")
+    threads: int = within(1, "[1, inf)")
+    worker: WorkerConfig = field(default_factory=WorkerConfig)
+    tracking: bool = True
+    tracking_uri: str | None = None
+    sweeps: Any = None
+    arms: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    rates: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    design: DesignConfig = field(default_factory=DesignConfig)
+    study: str | None = None
+    top: int = 3
+    allow: Any = None
+
+    def __post_init__(self) -> None:
+        check_each("", self)
+        web = (self.tracking_uri or "http://").startswith(("http://", "https://"))
+        check(web, "tracking_uri", self.tracking_uri, "the http(s) address of a server, or null")
+
+
+SCHEMAS: tuple[tuple[str, str, Any], ...] = (
+    ("data/source", "spectrometer", SpectrometerConfig),
+    ("data/source", "hepattn", HepattnConfig),
+    ("data/source", "tracks", TracksConfig),
+    ("backbone", "transformer", TransformerConfig),
+    ("backbone", "truth", TruthConfig),
+    ("head", "mlp", MLPHeadConfig),
+)
+"""Group, short name and schema of everything that a ``_target_`` of ours builds.
+
+A run's identity has the short name, never the path of a module: a class may move, a name stays.
+"""
+
+
+def register() -> None:
+    """Make the schema known to Hydra, as ``schema`` and ``<group>/schema_<name>``."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config, replace=True)
+    for group, name, node in SCHEMAS:
+        store.store(group=group, name=f"schema_{name}", node=node, replace=True)
+
+
+def config_root() -> Path:
+    """The folder that holds ``conf`` and ``sweeps``: in the installed package or the checkout."""
+    installed = Path(__file__).parents[1] / "_config"
+    return installed if installed.is_dir() else Path(__file__).parents[3]
