@@ -20,8 +20,7 @@ from omegaconf import MISSING as REQUIRED
 from headsweep import commands, config
 from headsweep.errors import UserError
 from headsweep.stats.curves import CURVE_METRICS
-from headsweep.stats.margins import MARGINS
-from headsweep.stats.metrics import METRICS
+from headsweep.stats.metrics import MARGINS, METRICS, Metric
 from hydra_plugins.headsweep import sweeper
 
 ROOT = config.config_root()
@@ -249,9 +248,9 @@ def metrics() -> str:
     Raises:
         ValueError: A metric has a margin, and no meaning.
     """
-    tracks = [(m.name, m.unit, m.better, plain(m.function.__doc__)) for m in METRICS.values()]
+    tracks = [(m.name, unit(m), m.better, plain(m.function.__doc__)) for m in METRICS.values()]
     training = [
-        (m.name, m.unit, m.better, plain(m.function.__doc__)) for m in CURVE_METRICS.values()
+        (m.name, unit(m), m.better, plain(m.function.__doc__)) for m in CURVE_METRICS.values()
     ]
     training += [(name, "", "lower", text) for name, text in LOSSES.items()]
     if unknown := set(MARGINS) - {name for name, *_ in (*tracks, *training)}:
@@ -268,6 +267,11 @@ def metrics() -> str:
         rows = [(f"`{name}`", *told[:-1], margin(name), told[-1]) for name, *told in entries]
         parts += [f"## {title}", table(columns, rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def unit(metric: Metric) -> str:
+    """Unit of the values in files, where a share is no percentage."""
+    return "share" if metric.unit == "%" else metric.unit
 
 
 def margin(name: str) -> str:

@@ -29,8 +29,8 @@ from headsweep.report import scoring
 from headsweep.report.comparisons import event_means
 from headsweep.report.predictions import Row, Sample
 from headsweep.stats.intervals import wilson
-from headsweep.stats.margins import MARGINS
-from headsweep.stats.metrics import METRICS, Array, Tracks
+from headsweep.stats.metrics import MARGINS, METRICS
+from headsweep.stats.tracks import Array, Tracks
 from headsweep.stats.welch import ALPHA, Moments, on_scale, welch
 from headsweep.store import runs
 from headsweep.store.labels import Block

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from headsweep.stats.metrics import Array
+from headsweep.stats.tracks import Array
 from headsweep.stats.welch import Moments, classify, welch
 
 COLUMNS = ("model", "dataset", "seed", "test_rmse")

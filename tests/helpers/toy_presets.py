@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from headsweep.features import cache
-from headsweep.stats.metrics import Tracks
+from headsweep.stats.tracks import Tracks
 from helpers.toy_runs import smear, write_cache, write_toy_job
 
 WIDTHS = {0: 0.10, 1: 0.12, 2: 0.09, 3: None, 4: 0.11}

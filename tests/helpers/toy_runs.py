@@ -20,7 +20,7 @@ from headsweep.config import (
 from headsweep.features import cache
 from headsweep.identity import recipe_key
 from headsweep.stats.bins import ABS_ETA
-from headsweep.stats.metrics import Tracks
+from headsweep.stats.tracks import Tracks
 from headsweep.store import runs
 
 CURVES = {

@@ -23,7 +23,7 @@ from headsweep.report.render import verdict_tables
 from headsweep.report.render.markdown import markdown
 from headsweep.report.render.tables import NOTHING
 from headsweep.stats.bins import Bins
-from headsweep.stats.metrics import Tracks
+from headsweep.stats.tracks import Tracks
 from headsweep.store import specification
 from headsweep.store.labels import Block
 from headsweep.sweep.claim_roles import ROLES

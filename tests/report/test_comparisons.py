@@ -21,8 +21,8 @@ from headsweep.report.comparisons import (
 )
 from headsweep.report.content import Report
 from headsweep.report.predictions import HeadRow, Sample
-from headsweep.stats.margins import MARGINS
-from headsweep.stats.metrics import METRICS, Tracks
+from headsweep.stats.metrics import MARGINS, METRICS
+from headsweep.stats.tracks import Tracks
 from headsweep.store import specification
 from headsweep.store.labels import Block, TargetKey
 from helpers.head_rows import make_head_row

@@ -17,7 +17,7 @@ from headsweep.files import write_sealed
 from headsweep.report.render import page as render_page
 from headsweep.report.render import verdict_tables, write
 from headsweep.stats import metrics
-from headsweep.stats.metrics import Tracks
+from headsweep.stats.tracks import Tracks
 from headsweep.store import ledger, runs
 from headsweep.terminal import plain_console
 from helpers.toy_runs import smear, toy_score, write_cache, write_toy_job

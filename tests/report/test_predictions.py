@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from headsweep.report.predictions import Sample, ScoredCache, head_row, reference_rows, val_row
-from headsweep.stats.metrics import Tracks
+from headsweep.stats.tracks import Tracks
 from headsweep.store import labels, runs
 from headsweep.store.labels import Block, StoredJob
 from helpers.head_rows import make_head_row

@@ -10,7 +10,7 @@ from headsweep.errors import UserError
 from headsweep.report.predictions import HeadRow, Sample
 from headsweep.report.pt_trend import PtTrend
 from headsweep.stats.bins import Bins
-from headsweep.stats.metrics import Tracks
+from headsweep.stats.tracks import Tracks
 from headsweep.store.labels import Block
 from helpers.head_rows import make_head_row
 from helpers.toy_runs import PT_EDGES, normal_grid

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from headsweep.commands import app
 from headsweep.errors import UserError
 from headsweep.report.sample_size import SeedPlan, plan_seeds, plan_table
-from headsweep.stats.metrics import Tracks
+from headsweep.stats.tracks import Tracks
 from headsweep.store import specification
 from headsweep.terminal import duration
 from helpers.toy_runs import smear, write_toy_job

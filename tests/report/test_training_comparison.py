@@ -10,7 +10,7 @@ import pytest
 
 from headsweep.report.predictions import HeadRow, Sample
 from headsweep.report.training_comparison import compare_trainings
-from headsweep.stats.metrics import Tracks
+from headsweep.stats.tracks import Tracks
 from headsweep.store.labels import Block, TargetKey
 from helpers.head_rows import make_head_row
 

@@ -17,7 +17,7 @@ from headsweep.report.render.picture import Stairs
 from headsweep.report.values import REFERENCE, SAGITTA, Value
 from headsweep.stats import metrics
 from headsweep.stats.intervals import Estimate
-from headsweep.stats.metrics import Tracks
+from headsweep.stats.tracks import Tracks, concatenate
 from helpers.toy_presets import WIDTHS, tracks_of
 from helpers.toy_runs import PT_EDGES, smear, toy_score, write_cache, write_toy_job
 
@@ -96,7 +96,7 @@ def test_cross_validation_pools_folds_and_uses_nadeau_bengio(tmp_path: Path) -> 
             estimate = smear(dev.truth, width, 0)
             parts.append(Tracks.from_estimate(dev.event, dev.truth, estimate))
             values.append(metrics.qoverpt_r68(parts[-1]))
-        pooled.append(metrics.qoverpt_r68(metrics.concatenate(parts)))
+        pooled.append(metrics.qoverpt_r68(concatenate(parts)))
     built = build_report(tmp_path / "sweeps" / "cv", tmp_path, toy_score)
     (value,) = built.get("conservative", "qoverpt_r68")
     error = math.sqrt((1 / 6 + 1 / 1) * np.var(values, ddof=1))

@@ -8,7 +8,8 @@ import pytest
 
 from headsweep.errors import UserError
 from headsweep.stats.bins import ABS_ETA, PHI, binned, far_from_reference, pt_axis
-from headsweep.stats.metrics import Tracks, qoverpt_r68
+from headsweep.stats.metrics import qoverpt_r68
+from headsweep.stats.tracks import Tracks
 
 EDGES = [5.0, 10.0, 20.0, 50.0, 100.0, 200.0]
 

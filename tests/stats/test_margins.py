@@ -5,8 +5,8 @@ import math
 import pytest
 
 from headsweep.stats.curves import CURVE_METRICS, TARGET_LOSSES
-from headsweep.stats.margins import MARGINS, SPREAD, Comparison
-from headsweep.stats.metrics import METRICS
+from headsweep.stats.margins import SPREAD, Comparison
+from headsweep.stats.metrics import MARGINS, METRICS
 
 
 def test_margins_belong_to_metrics_on_their_own_scale() -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from headsweep.stats.metrics import Tracks
 from headsweep.stats.resolution_fit import LOG_BINS, fit_resolution
+from headsweep.stats.tracks import Tracks
 
 TRUE = (0.3, 0.03, 4e-4)
 

@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from headsweep.config import TARGETS, TargetConfig
 from headsweep.stats import metrics
+from headsweep.stats.tracks import Tracks, wrap_phi
 from headsweep.training.targets import MIN_PT, MOMENTA, Target
 
 
@@ -29,7 +30,7 @@ def truth(n: int, seed: int = 0) -> np.ndarray:
 def test_decoding_the_encoded_truth_is_perfect(name: str, relative: bool) -> None:
     true = truth(500)
     axis = true[:, :2] + np.random.default_rng(1).normal(0, 0.1, (500, 2))
-    axis[:, 1] = metrics.wrap_phi(axis[:, 1])
+    axis[:, 1] = wrap_phi(axis[:, 1])
     target = Target.fit(TargetConfig(name, relative), true, axis)
     encoded = target.encode(true, axis)
     assert encoded.shape == (500, target.outputs) == (500, 3 if name == "q_over_pt" else 4)
@@ -42,7 +43,7 @@ def test_decoding_the_encoded_truth_is_perfect(name: str, relative: bool) -> Non
     assert not tracks.clipped.any()
 
 
-def decode_pt(name: str, last_two: list[list[float]]) -> metrics.Tracks:
+def decode_pt(name: str, last_two: list[list[float]]) -> Tracks:
     """Outputs given in unstandardised units: [pt, q], or [kappa] for q_over_pt."""
     true = truth(50)
     true[0, 2] = 100.0
@@ -85,7 +86,7 @@ def test_relative_phi_crosses_the_wrap() -> None:
     target = Target.fit(TargetConfig("plain", True), true, axis)
     assert abs(target.mean[1]) < 0.2
     tracks = target.decode(target.encode(true, axis), true, axis, np.arange(3))
-    np.testing.assert_allclose(metrics.wrap_phi(tracks.phi - true[:, 1]), 0, atol=1e-9)
+    np.testing.assert_allclose(wrap_phi(tracks.phi - true[:, 1]), 0, atol=1e-9)
 
 
 @settings(max_examples=50, deadline=None)

@@ -18,7 +18,8 @@ from headsweep.report.predictions import HeadRow
 from headsweep.report.pt_trend import PtTrend
 from headsweep.stats import margins
 from headsweep.stats.bins import Bins
-from headsweep.stats.margins import MARGINS, Better
+from headsweep.stats.margins import Better
+from headsweep.stats.metrics import MARGINS
 from headsweep.stats.spread import compare_spread
 from headsweep.stats.superiority import (
     Conclusion,

@@ -16,8 +16,9 @@ from headsweep.stats.bootstrap import EVENT_RESAMPLES, Rows, joint_resamples
 from headsweep.stats.curves import TARGET_LOSSES
 from headsweep.stats.factorial import compare_contrast, contrasts
 from headsweep.stats.intervals import t_interval
-from headsweep.stats.margins import MARGINS, Comparison
-from headsweep.stats.metrics import METRICS, Array, Tracks
+from headsweep.stats.margins import Comparison
+from headsweep.stats.metrics import MARGINS, METRICS
+from headsweep.stats.tracks import Array, Tracks
 from headsweep.stats.verdict import Verdict, compare, compare_blocks
 from headsweep.store.labels import Block
 

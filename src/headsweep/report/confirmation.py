@@ -10,8 +10,9 @@ import numpy as np
 from headsweep.report.comparisons import event_means, values_of
 from headsweep.report.predictions import HeadRow, Row, val_row
 from headsweep.stats.intervals import Estimate, t_interval
-from headsweep.stats.margins import MARGINS, Scale
-from headsweep.stats.metrics import METRICS, Array
+from headsweep.stats.margins import Scale
+from headsweep.stats.metrics import MARGINS, METRICS
+from headsweep.stats.tracks import Array
 from headsweep.stats.welch import Difference, Moments, combine, on_scale, welch
 from headsweep.store import labels, runs
 from headsweep.store.labels import StoredJob

@@ -14,8 +14,9 @@ import numpy as np
 
 from headsweep.errors import UserError
 from headsweep.identity import recipe_key
-from headsweep.stats.margins import MARGINS, Comparison
-from headsweep.stats.metrics import Array
+from headsweep.stats.margins import Comparison
+from headsweep.stats.metrics import MARGINS
+from headsweep.stats.tracks import Array
 from headsweep.stats.verdict import compare
 from headsweep.store import runs
 from headsweep.store.labels import StoredJob

@@ -16,7 +16,7 @@ from headsweep.features import cache as features_cache
 from headsweep.identity import stable_hash
 from headsweep.stats.bins import ABS_ETA, far_from_reference
 from headsweep.stats.curves import TRAINING_METRICS, gap
-from headsweep.stats.metrics import Array, Tracks, concatenate
+from headsweep.stats.tracks import Array, Tracks, concatenate
 from headsweep.store import paths, runs
 from headsweep.store.labels import Block, StoredJob, TargetKey
 from headsweep.training.builder import member_builder

@@ -11,7 +11,7 @@ from headsweep.report.comparisons import OnRows, resampled
 from headsweep.report.predictions import Row
 from headsweep.stats.bins import Bins, pt_axis
 from headsweep.stats.bootstrap import Rows
-from headsweep.stats.metrics import Array, Tracks
+from headsweep.stats.tracks import Array, Tracks
 from headsweep.stats.widths import abs68
 
 

@@ -18,9 +18,10 @@ from headsweep.report.comparisons import event_means, values_of
 from headsweep.report.family import family_size, pairs, planned_configurations
 from headsweep.report.predictions import Row, finished_seconds, val_row
 from headsweep.stats.factorial import Contrast, contrasts
-from headsweep.stats.margins import MARGINS, Comparison
-from headsweep.stats.metrics import METRICS, Array
+from headsweep.stats.margins import Comparison
+from headsweep.stats.metrics import MARGINS, METRICS
 from headsweep.stats.power import Design, Needed
+from headsweep.stats.tracks import Array
 from headsweep.stats.welch import Moments, combine, on_scale
 from headsweep.store import labels, paths, runs
 from headsweep.store.labels import StoredJob

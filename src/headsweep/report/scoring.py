@@ -17,7 +17,7 @@ from headsweep.features import other_events
 from headsweep.features.truth_check import load_events
 from headsweep.identity import stable_hash
 from headsweep.instantiate import code_digests, make, own_code, own_targets
-from headsweep.stats.metrics import Tracks
+from headsweep.stats.tracks import Tracks
 from headsweep.store import paths
 from headsweep.store.labels import TargetKey
 from headsweep.store.runs import load_weights, read_config, read_job, read_results

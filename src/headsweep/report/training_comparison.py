@@ -8,8 +8,8 @@ import numpy as np
 
 from headsweep.report.predictions import HeadRow
 from headsweep.stats.curves import steps_to
-from headsweep.stats.metrics import Array
 from headsweep.stats.spread import permutation_p
+from headsweep.stats.tracks import Array
 
 
 @dataclass(frozen=True)

@@ -10,25 +10,11 @@ import pandas as pd
 from headsweep.report.predictions import HeadRow, ReferenceRow, Row, Sample
 from headsweep.stats.bins import ABS_ETA, ETA, PHI, binned, pt_axis
 from headsweep.stats.intervals import Estimate, nadeau_bengio, t_interval
-from headsweep.stats.metrics import METRICS, Array, Tracks, concatenate, evaluate
+from headsweep.stats.metrics import METRICS, binned_metrics, evaluate
 from headsweep.stats.resolution_fit import ResolutionFit, fit_resolution
+from headsweep.stats.tracks import Array, Tracks, concatenate
 
-BINNED_METRICS = (
-    "qoverpt_r68",
-    "qoverpt_core",
-    "scale_bias",
-    "sagitta_bias",
-    "sagitta_bias_plus",
-    "sagitta_bias_minus",
-    "eta_abs68",
-    "phi_abs68",
-    "charge_misid",
-    "charge_auc",
-    "outlier_fraction",
-)
-"""Metrics that are also taken per bin of pT, |eta| and phi."""
-
-SAGITTA = tuple(name for name in BINNED_METRICS if name.startswith("sagitta"))
+SAGITTA = ("sagitta_bias", "sagitta_bias_plus", "sagitta_bias_minus")
 """Metrics that are also taken per bin of eta, with its sign."""
 
 REFERENCE = "reference_"
@@ -88,14 +74,14 @@ def row_values(row: HeadRow | ReferenceRow, pt_edges: Sequence[float]) -> Iterat
     own = [_measure(sample, pt_edges) for sample in row.samples]
     pooled = own if row.folds is None else [_measure(s, pt_edges) for s in row.pooled()]
     tracks = np.mean([frame["n"] for frame in pooled], axis=0).round().astype(int)
-    bins = own[0][["axis", "low", "high"]]
+    bins, in_bins = own[0][["axis", "low", "high"]], binned_metrics()
     for name in METRICS:
         found = np.array([frame[name] for frame in own])
         centers = np.mean([frame[name] for frame in pooled], axis=0)
         for b, (axis, low, high) in enumerate(bins.itertuples(index=False)):
             if partial and not axis.startswith(REFERENCE):
                 continue
-            if axis in WHOLE or name in (SAGITTA if axis == ETA.name else BINNED_METRICS):
+            if axis in WHOLE or name in (SAGITTA if axis == ETA.name else in_bins):
                 estimate = _estimate(row, found[:, b], centers[b])
                 yield Value(row.label, name, axis, low, high, int(tracks[b]), estimate)
     etas = [b for b, axis in enumerate(bins["axis"]) if axis == ABS_ETA.name]
@@ -116,13 +102,14 @@ def row_values(row: HeadRow | ReferenceRow, pt_edges: Sequence[float]) -> Iterat
 def _measure(sample: Sample, pt_edges: Sequence[float]) -> pd.DataFrame:
     """Every metric of one sample: columns axis, low, high, n and the metrics."""
     tracks = sample.tracks
+    names = binned_metrics()
     sets = dict(zip(WHOLE, (tracks, tracks.take(sample.common)), strict=True))
     parts = [_whole(part, axis) for axis, part in sets.items()]
     for axis in (pt_axis(pt_edges), ABS_ETA, PHI):
-        parts.append(binned(tracks, axis, BINNED_METRICS).assign(axis=axis.name))
+        parts.append(binned(tracks, axis, names).assign(axis=axis.name))
     parts.append(binned(tracks, ETA, SAGITTA).assign(axis=ETA.name))
     for axis in (pt_axis(pt_edges), ABS_ETA):
-        common = binned(sets[WHOLE[1]], axis, BINNED_METRICS)
+        common = binned(sets[WHOLE[1]], axis, names)
         parts.append(common.assign(axis=REFERENCE + axis.name))
     return pd.concat(parts, ignore_index=True)
 

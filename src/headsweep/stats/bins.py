@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from headsweep.errors import UserError
-from headsweep.stats.metrics import Array, Tracks, evaluate, share, wrap_phi
-from headsweep.stats.widths import core
+from headsweep.stats.metrics import evaluate
+from headsweep.stats.tracks import Array, Tracks, wrap_phi
+from headsweep.stats.widths import core, share
 
 FAR = 5.0
 """|rho| in units of the classical reference's core above which a track is far from it."""

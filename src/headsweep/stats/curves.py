@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from headsweep.stats.metrics import Array, Metric
+from headsweep.stats.metrics import Metric
+from headsweep.stats.tracks import Array
 
 RUNNING_STEPS = 101
 """Window of the running median over training steps, centred, shorter at both ends."""
@@ -101,10 +102,10 @@ def loss_spikes(losses: Array) -> float:
 CURVE_METRICS = {
     entry.name: entry
     for entry in (
-        Metric("gap", gap, "one", "", "log"),
-        Metric("steps_to_95", steps_to_95, "lower", "", "log"),
-        Metric("loss_at_10pct", loss_at_10pct, "lower", "", "log"),
-        Metric("grad_norm_cv", grad_norm_cv, "lower", "", "log"),
+        Metric("gap", gap, "one"),
+        Metric("steps_to_95", steps_to_95, "lower", "%"),
+        Metric("loss_at_10pct", loss_at_10pct, "lower"),
+        Metric("grad_norm_cv", grad_norm_cv, "lower"),
         Metric("loss_spikes", loss_spikes, "lower", "1/1000 steps", "plain"),
     )
 }

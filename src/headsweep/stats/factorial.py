@@ -9,7 +9,7 @@ import numpy as np
 from headsweep.errors import UserError
 from headsweep.files import short_key
 from headsweep.stats.margins import Comparison
-from headsweep.stats.metrics import Array
+from headsweep.stats.tracks import Array
 from headsweep.stats.verdict import Verdict, compare_sum
 from headsweep.stats.welch import Moments, on_scale
 

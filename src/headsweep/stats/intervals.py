@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from headsweep.stats.metrics import Array
+from headsweep.stats.tracks import Array
 
 CONFIDENCE = 0.95
 

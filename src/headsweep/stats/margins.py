@@ -1,7 +1,6 @@
 """Margins: the largest difference in each metric that does not matter, with scale and direction."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,22 +36,5 @@ class Comparison:
             raise ValueError(f"comparisons is {self.comparisons}, below 1")
 
 
-_RATIO = Comparison(math.log(1.05))
-
-MARGINS: Mapping[str, Comparison] = {
-    **dict.fromkeys(("qoverpt_r68", "qoverpt_core", "qoverpt_iterative_rms"), _RATIO),
-    **dict.fromkeys(("qoverpt_iqr", "qoverpt_std", "pt_core", "pt_rmse"), _RATIO),
-    **dict.fromkeys(("eta_abs68", "eta_core", "eta_rmse"), _RATIO),
-    **dict.fromkeys(("phi_abs68", "phi_core", "phi_rmse"), _RATIO),
-    **dict.fromkeys(("gap", "loss_at_10pct", "dev_loss", "last_dev_loss"), _RATIO),
-    **dict.fromkeys(("train_loss", "last_val_loss"), _RATIO),
-    "charge_misid": Comparison(0.002, "plain"),
-    "scale_bias": Comparison(0.005, "plain"),
-}
-"""Default terms by metric, for m = 1; a metric that is not here has no verdict.
-
-The margin of ``scale_bias`` is in shares of pT.
-"""
-
 SPREAD = Comparison(math.log(1.5))
-"""The same for the ratio of standard deviations over seeds, see ``spread.compare_spread``."""
+"""Terms for the ratio of standard deviations over seeds, see ``spread.compare_spread``."""

@@ -1,4 +1,6 @@
-"""Metrics of tracks: one pure function each, its direction and unit beside it, see ``METRICS``.
+"""Metrics of tracks: one pure function each, all that is said of it beside it, see ``METRICS``.
+
+A new metric is a function here: tables, pictures, MLflow, margins and ``--metric`` follow.
 
 Conventions. ``kappa = q / pT`` and ``rho = kappa_pred / kappa_true - 1``. Quantiles are numpy's
 default (linear interpolation between order statistics). No tracks give NaN, never an error. A
@@ -7,19 +9,18 @@ other metric of that prediction becomes NaN. ``clip_fraction`` reads the flag al
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from headsweep.errors import UserError
-from headsweep.stats.margins import Scale
-from headsweep.stats.widths import abs68, core, iterative_rms, rms
+from headsweep.stats.margins import Comparison, Scale
+from headsweep.stats.tracks import Array, Tracks, wrap_phi
+from headsweep.stats.widths import abs68, core, iterative_rms, median, rms, share
 
-Array = NDArray[np.float64]
 Best = Literal["lower", "higher", "zero", "one"]
 """Best value of a metric: as low or as high as can be, or 0 or 1."""
 
@@ -27,113 +28,41 @@ OUTLIER = 0.5
 """|rho| above which a track is an outlier."""
 
 
-@dataclass(frozen=True)
-class Tracks:
-    """Truth and prediction of T tracks, each attribute of shape [T].
-
-    Attributes:
-        event: Event number, int64; two tracks of one event are not independent.
-        eta_true: True pseudorapidity.
-        phi_true: True azimuth in rad.
-        pt_true: True transverse momentum in GeV, positive.
-        q_true: True charge, +-1.
-        eta: Predicted pseudorapidity.
-        phi: Predicted azimuth in rad, any branch.
-        pt: Predicted transverse momentum in GeV, clipped.
-        kappa: Predicted q / pT in 1/GeV; not clipped where the head predicts it directly.
-        charge: Raw charge output; its sign is the predicted charge, exactly 0 is wrong.
-        clipped: Whether ``pt`` was clipped, bool.
-    """
-
-    event: NDArray[np.int64]
-    eta_true: Array
-    phi_true: Array
-    pt_true: Array
-    q_true: Array
-    eta: Array
-    phi: Array
-    pt: Array
-    kappa: Array
-    charge: Array
-    clipped: NDArray[np.bool_]
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            shape = getattr(self, field.name).shape
-            if shape != (len(self.event),):
-                raise ValueError(f"Tracks.{field.name} has shape {shape}, not {self.event.shape}")
-
-    def __len__(self) -> int:
-        return len(self.event)
-
-    @classmethod
-    def from_estimate(
-        cls, event: NDArray[np.int64], truth: NDArray[Any], estimate: NDArray[Any]
-    ) -> "Tracks":
-        """Tracks of a reference that gives physical values.
-
-        Args:
-            event: Event numbers [T].
-            truth: True eta, phi, pT in GeV and q, [T, 4].
-            estimate: The same four as estimated, [T, 4]; NaN where there is no estimate.
-        """
-        eta_true, phi_true, pt_true, q_true = np.asarray(truth, dtype=np.float64).T
-        eta, phi, pt, charge = np.asarray(estimate, dtype=np.float64).T
-        return cls(
-            event=np.asarray(event, dtype=np.int64),
-            eta_true=eta_true,
-            phi_true=phi_true,
-            pt_true=pt_true,
-            q_true=q_true,
-            eta=eta,
-            phi=phi,
-            pt=pt,
-            kappa=np.sign(charge) / pt,
-            charge=charge,
-            clipped=np.zeros(len(event), dtype=bool),
-        )
-
-    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Tracks":
-        """The tracks of a mask [T] or of row numbers."""
-        return Tracks(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
-
-    @property
-    def usable(self) -> NDArray[np.bool_]:
-        """Tracks with a finite prediction, [T]."""
-        predictions = np.stack([self.eta, self.phi, self.pt, self.kappa, self.charge])
-        return np.asarray(np.isfinite(predictions).all(axis=0))
-
-    @property
-    def rho(self) -> Array:
-        """Relative error of q / pT, [T]: 0 is perfect, about -2 a charge flip."""
-        return self.kappa * self.pt_true / self.q_true - 1
-
-    @property
-    def wrong_charge(self) -> NDArray[np.bool_]:
-        """Tracks whose charge output has the wrong sign or none, [T]."""
-        wrong: NDArray[np.bool_] = np.sign(self.charge) != self.q_true
-        return wrong
-
-
-def concatenate(parts: Sequence[Tracks]) -> Tracks:
-    """All tracks of several sets, at least one."""
-    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Tracks)}
-    return Tracks(**{name: np.concatenate(arrays) for name, arrays in columns.items()})
-
-
 TrackFunction = Callable[[Tracks], float]
+
+Place = Literal["main", "tails", "collider", "pt", "abs_eta"]
+"""A table of the report: of whole samples, or one of its own in bins of an axis."""
+
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0", "one": "→1"}
+"""Best values as the heads of columns show them."""
+
+
+class Facts(TypedDict, total=False):
+    """What may be said of a metric beside its best value, see ``Metric``."""
+
+    unit: str
+    scale: Scale
+    margin: float
+    tables: tuple[Place, ...]
+    binned: bool
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric with its direction, unit and scale.
+    """A metric with all that is said of it.
 
     Attributes:
         name: Its key in tables and files.
         function: From ``Tracks`` to a number; in ``stats/curves.py`` from a training's curves.
         better: ``lower``, ``higher``, or the value that is best: ``zero``, ``one``.
-        unit: Unit of the value, empty for a pure number.
+        unit: Unit of the value, empty for a pure number; ``%`` of a share, which is only printed
+            in percent.
         scale: Compared as a ratio (``log``) or as a difference (``plain``).
+        margin: Largest difference that does not matter, on the scale; without it a metric has no
+            verdict. It becomes an entry of ``MARGINS``.
+        tables: Where it is shown. MLflow has those of ``main`` for each job; the report a picture
+            of those in bins.
+        binned: Whether it is also taken per bin of pT, |eta| and phi.
         residual: One value for each track, [T], where the metric is a function of those alone.
         reduce: That function, over the last axis.
     """
@@ -141,34 +70,66 @@ class Metric:
     name: str
     function: Callable[..., float]
     better: Best
-    unit: str
-    scale: Scale
+    unit: str = ""
+    scale: Scale = "log"
+    margin: float | None = None
+    tables: tuple[Place, ...] = ()
+    binned: bool = False
     residual: Callable[[Tracks], Array] | None = None
     reduce: Callable[[Array], Any] | None = None
+
+    @property
+    def factor(self) -> float:
+        """Factor from the value to what is printed."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    def head(self, name: str | None = None) -> str:
+        """Head of its column, perhaps under another name: name, unit and direction."""
+        unit = f" [{self.unit}]" if self.unit else ""
+        return f"{name or self.name}{unit} {ARROWS[self.better]}"
 
 
 METRICS: dict[str, Metric] = {}
 """Every metric that is a function of tracks alone, by name."""
 
+RATIO = math.log(1.05)
+"""Margin of most metrics that are compared as ratios."""
 
-def metric(
-    better: Best, *, unit: str = "", scale: Scale = "log"
-) -> Callable[[TrackFunction], TrackFunction]:
+_LOSSES = ("gap", "loss_at_10pct", "dev_loss", "last_dev_loss", "train_loss", "last_val_loss")
+
+MARGINS = {name: Comparison(RATIO) for name in _LOSSES}
+"""Default terms of a comparison by metric, for m = 1; one that is not here has no verdict."""
+
+
+def shown(place: Place) -> list[str]:
+    """Names of the metrics of a table, in the order of their definitions."""
+    return [metric.name for metric in METRICS.values() if place in metric.tables]
+
+
+def binned_metrics() -> list[str]:
+    """Names of the metrics that are also taken per bin."""
+    return [metric.name for metric in METRICS.values() if metric.binned]
+
+
+def _enter(entry: Metric) -> None:
+    METRICS[entry.name] = entry
+    if entry.margin is not None:
+        better: Literal["lower", "higher"] = "higher" if entry.better == "higher" else "lower"
+        MARGINS[entry.name] = Comparison(entry.margin, entry.scale, better)
+
+
+def metric(better: Best, **facts: Unpack[Facts]) -> Callable[[TrackFunction], TrackFunction]:
     """Enter a function of ``Tracks`` into ``METRICS`` under its own name."""
 
     def register(function: TrackFunction) -> TrackFunction:
-        METRICS[function.__name__] = Metric(function.__name__, function, better, unit, scale)
+        _enter(Metric(function.__name__, function, better, **facts))
         return function
 
     return register
 
 
 def metric_of(
-    residual: Callable[[Tracks], Array],
-    better: Best,
-    *,
-    unit: str = "",
-    scale: Scale = "log",
+    residual: Callable[[Tracks], Array], better: Best, **facts: Unpack[Facts]
 ) -> Callable[[Callable[[Array], Any]], TrackFunction]:
     """Enter a function of one value a track, [..., T], which reduces the last axis.
 
@@ -181,26 +142,10 @@ def metric_of(
 
         name = function.__name__ = reduce.__name__
         function.__doc__ = reduce.__doc__
-        METRICS[name] = Metric(name, function, better, unit, scale, residual, reduce)
+        _enter(Metric(name, function, better, residual=residual, reduce=reduce, **facts))
         return function
 
     return register
-
-
-def wrap_phi(difference: Array) -> Array:
-    """An angle difference in rad, wrapped into (-pi, pi]."""
-    wrapped = np.mod(difference + np.pi, 2 * np.pi) - np.pi
-    return np.where(wrapped <= -np.pi, np.pi, wrapped)
-
-
-def median(values: Array) -> Any:
-    """Median over the last axis, NaN of nothing."""
-    return np.median(values, axis=-1) if values.shape[-1] else math.nan
-
-
-def share(mask: NDArray[Any]) -> Any:
-    """Share of true entries over the last axis, NaN of nothing."""
-    return np.mean(mask, axis=-1) if mask.shape[-1] else math.nan
 
 
 def _rho(tracks: Tracks) -> Array:
@@ -227,31 +172,31 @@ def _wrong(tracks: Tracks) -> Array:
     return tracks.wrong_charge.astype(np.float64)
 
 
-@metric_of(_rho, "lower")
+@metric_of(_rho, "lower", margin=RATIO, tables=("main", "pt", "abs_eta"), binned=True)
 def qoverpt_r68(rho: Array) -> Any:
     """0.6827 quantile of |rho|: the main figure; contains bias and flips."""
     return abs68(rho)
 
 
-@metric_of(_rho, "lower")
+@metric_of(_rho, "lower", margin=RATIO, tables=("collider",), binned=True)
 def qoverpt_core(rho: Array) -> Any:
     """Core of rho, for comparison with papers; meaningless where many charges are wrong."""
     return core(rho)
 
 
-@metric("lower")
+@metric("lower", margin=RATIO, tables=("collider",))
 def qoverpt_iterative_rms(tracks: Tracks) -> float:
     """Iterative RMS of rho, see ``iterative_rms``."""
     return iterative_rms(tracks.rho)[0]
 
 
-@metric("lower", scale="plain")
+@metric("lower", unit="%", scale="plain", tables=("collider",))
 def qoverpt_iterative_cut(tracks: Tracks) -> float:
     """Share of tracks that the iterative RMS of rho cuts away."""
     return iterative_rms(tracks.rho)[1]
 
 
-@metric("lower")
+@metric("lower", margin=RATIO, tables=("collider",))
 def qoverpt_iqr(tracks: Tracks) -> float:
     """Interquartile range of rho / 1.349: the deviation of a normal distribution."""
     if not len(tracks):
@@ -260,91 +205,93 @@ def qoverpt_iqr(tracks: Tracks) -> float:
     return float(high - low) / 1.349
 
 
-@metric("lower")
+@metric("lower", margin=RATIO, tables=("collider",))
 def qoverpt_std(tracks: Tracks) -> float:
     """Plain standard deviation of rho; one bad track decides it."""
     return float(np.std(tracks.rho)) if len(tracks) else math.nan
 
 
-@metric_of(_rho, "zero", scale="plain")
+@metric_of(_rho, "zero", scale="plain", margin=0.005, tables=("pt",), binned=True)
 def scale_bias(rho: Array) -> Any:
     """Median of rho; read it per bin."""
     return median(rho)
 
 
-@metric("zero", unit="1/TeV", scale="plain")
+@metric("zero", unit="1/TeV", scale="plain", binned=True)
 def sagitta_bias(tracks: Tracks) -> float:
     """Median of q rho / pT, the error of kappa, in 1/TeV."""
     return float(median(1000 * tracks.q_true * tracks.rho / tracks.pt_true))
 
 
-@metric("zero", unit="1/TeV", scale="plain")
+@metric("zero", unit="1/TeV", scale="plain", tables=("collider",), binned=True)
 def sagitta_bias_plus(tracks: Tracks) -> float:
     """``sagitta_bias`` of the positive tracks."""
     return sagitta_bias(tracks.take(tracks.q_true > 0))
 
 
-@metric("zero", unit="1/TeV", scale="plain")
+@metric("zero", unit="1/TeV", scale="plain", tables=("collider",), binned=True)
 def sagitta_bias_minus(tracks: Tracks) -> float:
     """``sagitta_bias`` of the negative tracks."""
     return sagitta_bias(tracks.take(tracks.q_true < 0))
 
 
-@metric_of(_relative_pt, "lower")
+@metric_of(_relative_pt, "lower", margin=RATIO, tables=("collider",))
 def pt_core(error: Array) -> Any:
     """Core of the relative error of pT."""
     return core(error)
 
 
-@metric_of(_pt, "lower", unit="GeV")
-def pt_rmse(error: Array) -> Any:
-    """Root mean square error of pT in GeV; the few highest pT decide it."""
-    return rms(error)
-
-
-@metric_of(_eta, "lower")
+@metric_of(_eta, "lower", margin=RATIO, tables=("main", "abs_eta"), binned=True)
 def eta_abs68(error: Array) -> Any:
     """0.6827 quantile of the absolute eta error."""
     return abs68(error)
 
 
-@metric_of(_eta, "lower")
+@metric_of(_eta, "lower", margin=RATIO)
 def eta_core(error: Array) -> Any:
     """Core of the eta error."""
     return core(error)
 
 
-@metric_of(_eta, "lower")
+@metric_of(_eta, "lower", margin=RATIO)
 def eta_rmse(error: Array) -> Any:
     """Root mean square eta error."""
     return rms(error)
 
 
-@metric_of(_phi, "lower", unit="rad")
+@metric_of(_phi, "lower", unit="rad", margin=RATIO, tables=("main",), binned=True)
 def phi_abs68(error: Array) -> Any:
     """0.6827 quantile of the absolute phi error, wrapped."""
     return abs68(error)
 
 
-@metric_of(_phi, "lower", unit="rad")
+@metric_of(_phi, "lower", unit="rad", margin=RATIO)
 def phi_core(error: Array) -> Any:
     """Core of the phi error, wrapped."""
     return core(error)
 
 
-@metric_of(_phi, "lower", unit="rad")
+@metric_of(_phi, "lower", unit="rad", margin=RATIO)
 def phi_rmse(error: Array) -> Any:
     """Root mean square phi error, wrapped."""
     return rms(error)
 
 
-@metric_of(_wrong, "lower", scale="plain")
+@metric_of(
+    _wrong,
+    "lower",
+    unit="%",
+    scale="plain",
+    margin=0.002,
+    tables=("main", "pt", "abs_eta"),
+    binned=True,
+)
 def charge_misid(wrong: Array) -> Any:
     """Share of tracks with the wrong charge sign."""
     return share(wrong)
 
 
-@metric("higher", scale="plain")
+@metric("higher", scale="plain", binned=True)
 def charge_auc(tracks: Tracks) -> float:
     """Chance that a positive track has a higher charge output than a negative one.
 
@@ -359,13 +306,19 @@ def charge_auc(tracks: Tracks) -> float:
     return float((ranks[positive].sum() - n_plus * (n_plus + 1) / 2) / (n_plus * n_minus))
 
 
-@metric("lower", scale="plain")
+@metric_of(_pt, "lower", unit="GeV", margin=RATIO, tables=("main",))
+def pt_rmse(error: Array) -> Any:
+    """Root mean square error of pT in GeV; the few highest pT decide it."""
+    return rms(error)
+
+
+@metric("lower", unit="%", scale="plain", tables=("tails",), binned=True)
 def outlier_fraction(tracks: Tracks) -> float:
     """Share of tracks with |rho| > 0.5."""
     return float(share(~(np.abs(tracks.rho) <= OUTLIER)))
 
 
-@metric("lower", scale="plain")
+@metric("lower", unit="%", scale="plain", tables=("main", "tails"))
 def clip_fraction(tracks: Tracks) -> float:
     """Share of tracks whose pT was clipped."""
     return float(share(tracks.clipped))

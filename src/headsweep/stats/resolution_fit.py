@@ -9,7 +9,7 @@ from scipy.optimize import nnls
 
 from headsweep.stats.bootstrap import event_resamples
 from headsweep.stats.intervals import Estimate
-from headsweep.stats.metrics import Array, Tracks
+from headsweep.stats.tracks import Array, Tracks
 from headsweep.stats.widths import abs68
 
 LOG_BINS = 12

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from headsweep.stats.margins import SPREAD, Comparison
-from headsweep.stats.metrics import Array
 from headsweep.stats.power import ALPHA, Design, Needed
+from headsweep.stats.tracks import Array
 from headsweep.stats.verdict import Evidence, Verdict, checked, decide
 from headsweep.stats.welch import NEEDS_TEN, Difference, Moments
 

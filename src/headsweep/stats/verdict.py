@@ -14,8 +14,8 @@ import numpy as np
 
 from headsweep.stats.bootstrap import EVENT_RESAMPLES
 from headsweep.stats.margins import Better, Comparison, Scale
-from headsweep.stats.metrics import Array
 from headsweep.stats.power import Design, Needed
+from headsweep.stats.tracks import Array
 from headsweep.stats.welch import (
     Difference,
     Improvement,

@@ -12,8 +12,8 @@ from scipy.special import stdtr, stdtrit
 
 from headsweep.errors import UserError
 from headsweep.stats.margins import Better, Scale
-from headsweep.stats.metrics import Array
 from headsweep.stats.power import ALPHA
+from headsweep.stats.tracks import Array
 
 NEEDS_TEN = 10
 """Fewest values per arm for an interval from ranks, and for one from a bootstrap of seeds."""

@@ -1,4 +1,4 @@
-"""Widths of a distribution of residuals, each over the last axis of an array."""
+"""Widths, median and shares of a distribution of residuals, over the last axis of an array."""
 
 import math
 from typing import Any
@@ -28,6 +28,16 @@ def core(residual: NDArray[np.float64]) -> Any:
 def rms(residual: NDArray[np.float64]) -> Any:
     """Root mean square about zero, over the last axis."""
     return np.sqrt(np.mean(residual**2, axis=-1)) if residual.shape[-1] else math.nan
+
+
+def median(values: NDArray[np.float64]) -> Any:
+    """Median over the last axis, NaN of nothing."""
+    return np.median(values, axis=-1) if values.shape[-1] else math.nan
+
+
+def share(mask: NDArray[Any]) -> Any:
+    """Share of true entries over the last axis, NaN of nothing."""
+    return np.mean(mask, axis=-1) if mask.shape[-1] else math.nan
 
 
 def iterative_rms(residual: NDArray[np.float64]) -> tuple[float, float]:

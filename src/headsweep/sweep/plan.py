@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, O
 from headsweep.errors import UserError
 from headsweep.identity import identity
 from headsweep.instantiate import allow
-from headsweep.stats.margins import MARGINS
+from headsweep.stats.metrics import MARGINS
 from headsweep.store import paths
 from headsweep.store.labels import FOLD_KEYS
 from headsweep.sweep.claim_roles import find_roles

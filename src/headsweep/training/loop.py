@@ -17,7 +17,7 @@ from headsweep.config import OptimConfig
 from headsweep.features.cache import Features
 from headsweep.stats import curves
 from headsweep.stats import metrics as stats_metrics
-from headsweep.stats.metrics import Tracks
+from headsweep.stats.tracks import Tracks
 from headsweep.training.members import AdamW, Batches, Population, clip_rows
 from headsweep.training.pooling import Hits, to_hits
 from headsweep.training.schedule import EARLY_EPOCHS, evaluation_steps, onecycle

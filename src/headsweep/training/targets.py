@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headsweep.config import TargetConfig
 from headsweep.errors import UserError
-from headsweep.stats.metrics import Array, Tracks, wrap_phi
+from headsweep.stats.tracks import Array, Tracks, wrap_phi
 
 MIN_PT = 0.1
 """Smallest decoded pT in GeV."""

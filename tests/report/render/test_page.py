@@ -132,6 +132,7 @@ def test_every_axis_has_a_title_with_its_unit(page: str) -> None:
         "sagitta_eta",
         "sagitta_phi",
         "tails",
+        "eta_abs68_abs_eta",
         "effect_qoverpt_r68",
         "learning_curves",
         "stability",

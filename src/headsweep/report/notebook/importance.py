@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from headsweep.errors import UserError
-from headsweep.stats.metrics import Array
+from headsweep.stats.tracks import Array
 from headsweep.store import paths
 from headsweep.store.runs import read_spec
 from headsweep.store.trials import Trials

@@ -25,7 +25,7 @@ from headsweep.features import extract
 from headsweep.features.cache import Features, FeatureSet
 from headsweep.instantiate import make
 from headsweep.stats.bins import pt_axis
-from headsweep.stats.metrics import Array, Tracks
+from headsweep.stats.tracks import Array, Tracks
 from headsweep.store.paths import NO_JOB
 from headsweep.store.runs import read_config, read_job
 from headsweep.training.pooling import pool, to_hits

@@ -9,7 +9,8 @@ import pandas as pd
 from headsweep.features.cache import FeatureSet
 from headsweep.report import scoring
 from headsweep.report.notebook import linear_probe, track_plots
-from headsweep.stats.metrics import Tracks, evaluate
+from headsweep.stats.metrics import evaluate
+from headsweep.stats.tracks import Tracks
 from headsweep.store import runs
 
 if TYPE_CHECKING:

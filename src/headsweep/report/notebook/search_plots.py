@@ -13,7 +13,7 @@ from matplotlib.tri import Triangulation
 from headsweep.report.notebook.importance import CLEAR, Importances, Range
 from headsweep.report.render.matplotlib_renderer import ShownFigure
 from headsweep.report.render.picture import COLOURS, log_ticks, tick_word
-from headsweep.stats.metrics import Array
+from headsweep.stats.tracks import Array
 from headsweep.store.trials import Trials
 
 MAP = "cividis"

@@ -11,7 +11,7 @@ from headsweep.report.render.binned_pictures import drawn_pt_edges
 from headsweep.report.render.matplotlib_renderer import ShownFigure
 from headsweep.report.render.picture import COLOURS
 from headsweep.stats.bins import binned, pt_axis
-from headsweep.stats.metrics import Tracks
+from headsweep.stats.tracks import Tracks
 from headsweep.stats.widths import abs68
 
 SYMBOLS = "osD^vP"

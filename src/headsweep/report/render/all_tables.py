@@ -21,7 +21,7 @@ def figure_tables(report: Report) -> dict[str, Table]:
     """Tables of all figures, in the order of the written report."""
     binned = {
         f"{metric} by {axis}": tables.binned_table(report, axis, metric)
-        for axis, metric in tables.BINNED_TABLES
+        for axis, metric in tables.binned_tables()
     }
     return {
         "main": tables.main_table(report),

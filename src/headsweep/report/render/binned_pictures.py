@@ -3,6 +3,7 @@
 Configurations stand side by side in each bin. Under- and overflow are grey.
 """
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from headsweep.report.content import Report
+from headsweep.report.render import tables
 from headsweep.report.render.picture import (
     Axis,
     Panel,
@@ -23,7 +25,8 @@ from headsweep.report.render.picture import (
 )
 from headsweep.report.render.report_style import dashes, legend_title, markers
 from headsweep.report.values import REFERENCE, Value
-from headsweep.stats.metrics import Array
+from headsweep.stats.metrics import METRICS
+from headsweep.stats.tracks import Array
 
 PT = ("pt", f"{REFERENCE}pt")
 """Axes of bins of pT, which are drawn on a logarithmic scale."""
@@ -50,19 +53,24 @@ def _r68(report: Report, axis: str, name: str, note: str) -> Picture:
 
 
 def _both_sets(
-    report: Report, metric: str, axis: str, panel: Callable[[str, list[Series]], Panel]
+    report: Report,
+    metric: str,
+    axis: str,
+    panel: Callable[[str, list[Series]], Panel],
+    factor: float = 100,
 ) -> list[Panel]:
-    """A metric in percent on all tracks, and below it on those that every reference can use.
+    """A metric on all tracks, and below it on those that every reference can use.
 
     Args:
         report: What to show.
         metric: One that the report has in bins.
         axis: The bins.
         panel: From words on the tracks and the series to a panel.
+        factor: Multiplies the values.
     """
-    panels = [panel("all tracks" if report.partial else "", _series(report, metric, axis, 100))]
+    panels = [panel("all tracks" if report.partial else "", _series(report, metric, axis, factor))]
     if report.partial:
-        panels.append(panel("same tracks", _series(report, metric, REFERENCE + axis, 100)))
+        panels.append(panel("same tracks", _series(report, metric, REFERENCE + axis, factor)))
     return panels
 
 
@@ -100,6 +108,33 @@ def charge_misid(report: Report) -> Picture:
     panels = _both_sets(report, "charge_misid", "pt", panel)
     title = "Charge misidentification against pT"
     return _binned(report, "pt", "charge_misid", title, note, panels)
+
+
+def in_bins(report: Report, axis: str, metric: str) -> Picture:
+    """A metric of a table in bins that has no picture of its own."""
+    about, factor = METRICS[metric], tables.factor_of(metric)
+    unit = about.unit or "relative"
+    means = [m for at in (axis, REFERENCE + axis) for m in _means(report, metric, at, factor)]
+    positive = about.scale == "log" and any(mean > 0 for mean in means)
+    y = log_axis(metric, unit, means) if positive else Axis(metric, unit)
+
+    def panel(tracks: str, series: list[Series]) -> Panel:
+        return Panel(replace(y, note=tracks), series)
+
+    note = f"{inspect.getdoc(about.function) or ''} Without the constant predictor."
+    panels = _both_sets(report, metric, axis, panel, factor)
+    title = f"{metric} against {tables.AXES[axis]}"
+    return _binned(report, axis, f"{metric}_{axis}", title, note + _same_tracks(report), panels)
+
+
+OWN_PICTURES = ("qoverpt_r68", "scale_bias", "charge_misid")
+"""Metrics with a picture of their own."""
+
+
+def other_pictures(report: Report) -> list[Picture]:
+    """A picture of every other metric that has a table in bins."""
+    others = [(axis, name) for axis, name in tables.binned_tables() if name not in OWN_PICTURES]
+    return [in_bins(report, axis, name) for axis, name in others]
 
 
 def sagitta_bias(report: Report, axis: str) -> Picture:

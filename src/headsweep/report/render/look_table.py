@@ -17,8 +17,8 @@ def check_metric(metric: str) -> None:
     Raises:
         UserError: It is none; the message has all names.
     """
-    if metric not in tables.BETTER:
-        names = ", ".join(sorted(tables.BETTER))
+    if metric not in tables.KNOWN:
+        names = ", ".join(sorted(tables.KNOWN))
         raise UserError(f"--metric {metric}: no such metric; one of {names}")
 
 
@@ -26,8 +26,8 @@ def look_table(report: Report, metric: str) -> Table:
     """The metric of every row, and its change from the first configuration."""
     first = report.heads[0].label
     control = report.get(first, metric)
-    factor = 100.0 if metric in tables.PERCENT else 1.0
-    ratio = metric in tables.KNOWN and tables.KNOWN[metric].scale == "log"
+    factor = tables.factor_of(metric)
+    ratio = tables.KNOWN[metric].scale == "log"
     rows = []
     for about in report.rows:
         for value in report.get(about.label, metric):

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from headsweep.stats.metrics import Array
+from headsweep.stats.tracks import Array
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Palette of Okabe and Ito, without yellow and without black, which the references have."""

@@ -9,7 +9,7 @@ from headsweep.report.render.search_picture import search
 
 
 def main_pictures(report: Report) -> list[Picture]:
-    """Pictures that come first: the search, resolution, biases, charges, and tails."""
+    """Pictures that come first: the search, resolution, biases, charges, tails, and others."""
     return [
         *([] if report.search is None else [search(report.search)]),
         binned_pictures.resolution(report),
@@ -18,6 +18,7 @@ def main_pictures(report: Report) -> list[Picture]:
         binned_pictures.sagitta_bias(report, "eta"),
         binned_pictures.sagitta_bias(report, "phi"),
         binned_pictures.tails(report),
+        *binned_pictures.other_pictures(report),
     ]
 
 

@@ -26,6 +26,7 @@ from headsweep.report.render.picture import (
     symlog_inverse,
 )
 from headsweep.report.render.report_style import legend_title, markers
+from headsweep.stats.curves import TARGET_LOSSES
 from headsweep.stats.verdict import Verdict
 
 COSTS: dict[str, tuple[str, str, Callable[[HeadSummary], float]]] = {
@@ -99,8 +100,8 @@ def _change(
     """Function from a difference of a verdict to the shown number; label and unit of its axis."""
     if verdict.scale == "log":
         return lambda value: 100 * math.expm1(value), f"change of {metric}{against}", "%"
-    percent = metric in tables.PERCENT
-    unit, factor = ("percentage points", 100) if percent else (metric_unit(metric), 1)
+    factor = tables.factor_of(metric)
+    unit = metric_unit(metric) if factor == 1 else "percentage points"
     return lambda value: factor * value, f"difference of {metric}", unit
 
 
@@ -212,4 +213,6 @@ def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def metric_unit(metric: str) -> str:
     """Unit of a metric for a title of an axis."""
-    return tables.KNOWN[metric].unit or "relative" if metric in tables.KNOWN else "no unit"
+    own = metric not in TARGET_LOSSES and metric in tables.KNOWN
+    unit = tables.KNOWN[metric].unit if own else "no unit"
+    return "relative" if unit in ("", "%") else unit

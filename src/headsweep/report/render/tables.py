@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,12 +10,11 @@ import pandas as pd
 
 from headsweep.report.content import Report
 from headsweep.report.values import REFERENCE, WHOLE
+from headsweep.stats.bins import far_from_reference
 from headsweep.stats.curves import CURVE_METRICS
 from headsweep.stats.intervals import wilson
-from headsweep.stats.metrics import METRICS
+from headsweep.stats.metrics import METRICS, Metric, shown
 
-MAIN = ("qoverpt_r68", "eta_abs68", "phi_abs68", "charge_misid", "pt_rmse", "clip_fraction")
-TAILS = ("outlier_fraction", "far_from_reference", "clip_fraction")
 TRAINING = (
     "gap",
     "last_dev_loss",
@@ -23,47 +23,21 @@ TRAINING = (
     "grad_norm_cv",
     "loss_spikes",
 )
-COLLIDER = (
-    "qoverpt_core",
-    "qoverpt_iterative_rms",
-    "qoverpt_iterative_cut",
-    "qoverpt_iqr",
-    "qoverpt_std",
-    "pt_core",
-    "sagitta_bias_plus",
-    "sagitta_bias_minus",
-)
-BINNED_TABLES = (
-    ("pt", "qoverpt_r68"),
-    ("pt", "scale_bias"),
-    ("pt", "charge_misid"),
-    ("abs_eta", "qoverpt_r68"),
-    ("abs_eta", "eta_abs68"),
-    ("abs_eta", "charge_misid"),
-)
-
-PERCENT = (
-    "charge_misid",
-    "clip_fraction",
-    "far_from_reference",
-    "outlier_fraction",
-    "qoverpt_iterative_cut",
-    "steps_to_95",
-)
-"""Shares, printed in percent."""
-
 MOST_MISID_WITH_CORE = 0.05
 """Highest charge misidentification at which a core is printed; above it, it means nothing."""
 
 AXES = {"pt": "true pT in GeV", "abs_eta": "true |eta|"}
 NOTHING = "–"
 
-KNOWN = METRICS | CURVE_METRICS
-BETTER = {name: metric.better for name, metric in KNOWN.items()} | {
-    "far_from_reference": "lower",
-    "last_dev_loss": "lower",
+OTHERS = {
+    "far_from_reference": Metric("far_from_reference", far_from_reference, "lower", "%", "plain"),
+    "last_dev_loss": Metric("last_dev_loss", float, "lower", "", "plain"),
 }
-ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0", "one": "→1"}
+"""Figures beside those of tracks and curves: one needs a reference, one is a training's loss."""
+
+KNOWN = ChainMap(METRICS, CURVE_METRICS, OTHERS)
+"""Every metric of a report by name."""
+
 ARROWS_NOTE = (
     "Arrows in column heads: a perfect result is as low (↓) or as high (↑) as can be, or at 0 or 1."
 )
@@ -96,7 +70,8 @@ def main_table(report: Report) -> Table:
 
 def tails_table(report: Report) -> Table:
     """Tails and size."""
-    table = _figures(report, f"Tails{report.on}, all tracks", TAILS, WHOLE[0])
+    names = [*shown("tails"), "far_from_reference"]
+    table = _figures(report, f"Tails{report.on}, all tracks", names, WHOLE[0])
     parameters = {row.label: f"{row.parameters:,}" for row in report.heads}
     for row in table.rows:
         row.append(parameters.get(row[0], NOTHING))
@@ -180,8 +155,9 @@ def common_table(report: Report) -> Table:
 def collider_table(report: Report) -> Table:
     """Widths as papers quote them; the core only where few charges are wrong."""
     title = f"For comparison with collider papers{report.on}, all tracks"
-    table = _figures(report, title, COLLIDER, "all")
-    core = 2 + COLLIDER.index("qoverpt_core")
+    names = shown("collider")
+    table = _figures(report, title, names, "all")
+    core = 2 + names.index("qoverpt_core")
     for row in table.rows:
         if any(v.estimate.mean > MOST_MISID_WITH_CORE for v in report.get(row[0], "charge_misid")):
             row[core] = NOTHING
@@ -220,7 +196,7 @@ def _bin_rows(report: Report, axis: str, metric: str, counted: str, suffix: str)
         for v in next(iter(found.values()))
     ]
     return [[counted, *counts]] + [
-        [f"{label}{suffix}", *(v.estimate.text(_factor(metric)) for v in values)]
+        [f"{label}{suffix}", *(v.estimate.text(factor_of(metric)) for v in values)]
         for label, values in found.items()
     ]
 
@@ -243,10 +219,16 @@ def problems(report: Report) -> list[str]:
     ]
 
 
+def binned_tables() -> list[tuple[str, str]]:
+    """Axis and metric of each table in bins."""
+    return [("pt", name) for name in shown("pt")] + [("abs_eta", name) for name in shown("abs_eta")]
+
+
 def _main(report: Report, title: str, axis: str) -> Table:
     """The main figures; a single run's charge misidentification with its own interval."""
-    table, note = _figures(report, title, MAIN, axis), ""
-    column = 2 + MAIN.index("charge_misid")
+    names, note = shown("main"), ""
+    table = _figures(report, title, names, axis)
+    column = 2 + names.index("charge_misid")
     for row in table.rows:
         for value in report.get(row[0], "charge_misid", axis):
             if value.estimate.n == 1 and value.tracks:
@@ -271,7 +253,7 @@ def _figures(report: Report, title: str, names: Sequence[str], axis: str) -> Tab
             label, n = about.label, f"{about.usable:.1%}"
         found = [report.get(about.label, name, axis) for name in names]
         texts = [
-            values[0].estimate.text(_factor(name)) if values else NOTHING
+            values[0].estimate.text(factor_of(name)) if values else NOTHING
             for name, values in zip(names, found, strict=True)
         ]
         rows.append([label, n, *texts])
@@ -280,10 +262,9 @@ def _figures(report: Report, title: str, names: Sequence[str], axis: str) -> Tab
 
 def head(metric: str, split: str = "dev") -> str:
     """Head of a metric's column: name, unit and direction."""
-    unit = "%" if metric in PERCENT else KNOWN[metric].unit if metric in KNOWN else ""
-    name = f"L_{split}" if metric == "last_dev_loss" else metric
-    return f"{name}{f' [{unit}]' if unit else ''} {ARROWS[BETTER[metric]]}"
+    return KNOWN[metric].head(f"L_{split}" if metric == "last_dev_loss" else metric)
 
 
-def _factor(metric: str) -> float:
-    return 100.0 if metric in PERCENT else 1.0
+def factor_of(metric: str) -> float:
+    """Factor from a value to what is printed: 100 for percent."""
+    return KNOWN[metric].factor if metric in KNOWN else 1.0
