@@ -66,7 +66,7 @@ def write_member(
         history: One row for each evaluation.
         weights: Parameters with the lowest validation loss.
         last_weights: Parameters after the last step.
-        predictions: Columns of ``metrics.Tracks`` on the validation split, one row a track.
+        predictions: Columns of ``tracks.Tracks`` on the validation split, one row a track.
     """
     (folder / paths.RESULT).unlink(missing_ok=True)
     files = {}
@@ -152,7 +152,7 @@ def read_history(folder: Path) -> "pd.DataFrame":
 
 
 def read_predictions(folder: Path) -> dict[str, Any]:
-    """Columns of ``metrics.Tracks`` on the validation split, as training wrote them.
+    """Columns of ``tracks.Tracks`` on the validation split, as training wrote them.
 
     Raises:
         UserError: They are missing or damaged.
