@@ -8,6 +8,7 @@ import pytest
 from headsweep import terminal as module
 from headsweep.terminal import (
     State,
+    TimeLeft,
     duration,
     file_size,
     following,
@@ -15,6 +16,7 @@ from headsweep.terminal import (
     preparing,
     print_table,
 )
+from helpers.waiting import wait_for
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -36,6 +38,32 @@ def test_lines_are_few_in_a_pipe() -> None:
             report("features", step / 100)
         report("MLflow", 1.0)
     assert out.getvalue() == "features: 0%\nMLflow: 100%\n"
+
+
+def test_a_slow_start_does_not_count_as_pace() -> None:
+    left = TimeLeft()
+    assert [left.seconds(0.0, now) for now in (0.0, 10.0, 30.0)] == [None] * 3
+    assert left.seconds(0.02, 31.0) is None  # the first move
+    assert left.seconds(0.05, 34.0) is None  # too short to tell
+    # 1% a second from 31 s on: 88 s more, where 0.12 in 41 s from the start would say 300.
+    assert left.seconds(0.12, 41.0) == pytest.approx(88.0)
+
+
+def test_what_was_there_before_is_no_pace() -> None:
+    left = TimeLeft()
+    assert left.seconds(0.8, 0.0) is None
+    assert left.seconds(0.8, 20.0) is None
+    assert left.seconds(0.805, 21.0) is None
+    assert left.seconds(0.812, 100.0) is None  # less than 1% gained
+    assert left.seconds(0.905, 121.0) == pytest.approx(95.0)
+
+
+def test_a_pipe_says_why_nothing_moves_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.02)
+    out = io.StringIO()
+    state = State("0 of 2 jobs", 0.0, ["workers start"])
+    with following(lambda: state, plain_console(out, 120, terminal=False)):
+        wait_for(lambda: "0 of 2 jobs, 0%, workers start" in out.getvalue())
 
 
 @pytest.mark.parametrize(

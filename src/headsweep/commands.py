@@ -385,7 +385,7 @@ def _read(job: "Job") -> "Events":
     from headsweep.terminal import console, preparing
 
     with preparing(console(stderr=True)) as report:
-        report("data", 0.0)
+        report("events: simulated where they are not cached, checked", 0.0)
         events = load_events(find_source(job), Path(job.config.root))
     if events.left_out:
         print(f"left out: {describe(events.left_out)}")

@@ -10,7 +10,7 @@ from typing import IO, Literal
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +19,9 @@ POLL_SECONDS = 0.5
 
 PIPE_WIDTH = 160
 """Columns of what is not a terminal."""
+
+PACE_SECONDS, PACE_SHARE = 5.0, 0.01
+"""Least time and least share of the work from which the time that is left can be told."""
 
 LINE_SECONDS = 10.0
 """Seconds between two lines where the output is not a terminal."""
@@ -66,6 +69,39 @@ class State:
     running: list[str]
 
 
+class TimeLeft:
+    """Time that is left, from the pace since the work first moved: a start of 30 s is no pace.
+
+    Nothing is said before the pace rests on ``PACE_SECONDS`` and ``PACE_SHARE`` of the work.
+    """
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._since: tuple[float, float] | None = None
+
+    def seconds(self, share: float, now: float) -> float | None:
+        """Take a look at the work; the seconds that are left, or None where they are not known.
+
+        Args:
+            share: Of the work that is done, in [0, 1].
+            now: Time in seconds, from any beginning.
+        """
+        if self._first is None:
+            self._first = share
+        if self._since is None:
+            self._since = (now, share) if share > self._first else None
+            return None
+        passed, gained = now - self._since[0], share - self._since[1]
+        if passed < PACE_SECONDS or gained < PACE_SHARE:
+            return None
+        return passed * (1 - share) / gained
+
+    def words(self, share: float) -> str:
+        """The same as words; empty where it is not known."""
+        left = self.seconds(share, time.monotonic())
+        return "" if left is None else f"{duration(left)} left"
+
+
 @contextmanager
 def following(look: Callable[[], State], console: Console) -> Iterator[None]:
     """Progress bar of some work until the block ends, drawn by a thread of its own."""
@@ -82,23 +118,24 @@ def following(look: Callable[[], State], console: Console) -> Iterator[None]:
 
 def _show_bar(look: Callable[[], State], console: Console, stop: threading.Event) -> None:
     progress = _bar(console)
-    task = progress.add_task("", total=1.0)
+    task = progress.add_task("", total=1.0, left="")
+    left = TimeLeft()
     with Live(console=console, transient=True) as live:
         while not stop.is_set():
             state = look()
-            progress.update(task, description=state.summary, completed=state.share)
+            words = left.words(state.share)
+            progress.update(task, description=state.summary, completed=state.share, left=words)
             live.update(Group(progress, *(Text(f"  {line}") for line in state.running)))
             stop.wait(POLL_SECONDS)
 
 
 def _show_lines(look: Callable[[], State], console: Console, stop: threading.Event) -> None:
-    since, first = time.time(), look().share
+    left, first = TimeLeft(), look().share
+    left.words(first)
     while not stop.wait(LINE_SECONDS):
         state = look()
-        gained = state.share - first
-        left = (time.time() - since) * (1 - state.share) / gained if gained > 0 else None
-        text = f"{state.summary}, {state.share:.0%}"
-        _print(console, text if left is None else f"{text}, {duration(left)} left")
+        more = state.running[:1] if state.share == first else [left.words(state.share)]
+        _print(console, ", ".join(filter(None, [state.summary, f"{state.share:.0%}", *more])))
 
 
 @contextmanager
@@ -106,8 +143,16 @@ def preparing(console: Console) -> Iterator[Callable[[str, float], None]]:
     """Progress bar of several pieces of work; yields a call with a text and the share done."""
     if console.is_terminal:
         with _bar(console, transient=True) as progress:
-            task = progress.add_task("", total=1.0)
-            yield lambda text, share: progress.update(task, description=text, completed=share)
+            task, left, piece = progress.add_task("", total=1.0, left=""), TimeLeft(), ""
+
+            def show(text: str, share: float) -> None:
+                nonlocal left, piece
+                if text.partition(",")[0] != piece:  # behind a comma stands how it goes
+                    left, piece = TimeLeft(), text.partition(",")[0]
+                words = left.words(share)
+                progress.update(task, description=text, completed=share, left=words)
+
+            yield show
     else:
         shown = ("", -LINE_SECONDS)
 
@@ -165,6 +210,6 @@ def _bar(console: Console, transient: bool = False) -> Progress:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
     )
     return Progress(*columns, console=console, transient=transient)

@@ -30,7 +30,8 @@ def test_state(jobs: list[JobProgress]) -> None:
     running = ["run: step 50 of 100, val r68 0.250"]
     assert jobs[0].state(since=150.0) == State("2 of 2 members done", 1.0, [])
     assert jobs[1].state(since=150.0) == State("1 of 2 members done", 0.75, running)
-    assert jobs[2].state(since=150.0).share == 0
+    before = "run: loads PyTorch and its features, builds its heads"
+    assert jobs[2].state(since=150.0) == State("0 of 2 members done", 0.0, [before])
 
 
 def test_results_of_another_job_are_not_done(jobs: list[JobProgress]) -> None:
@@ -39,7 +40,8 @@ def test_results_of_another_job_are_not_done(jobs: list[JobProgress]) -> None:
 
 
 def test_progress_of_an_earlier_run_does_not_count(jobs: list[JobProgress]) -> None:
-    assert jobs[1].state(since=300.0) == State("1 of 2 members done", 0.5, [])
+    looked = jobs[1].state(since=300.0)
+    assert (looked.summary, looked.share) == ("1 of 2 members done", 0.5)
 
 
 def test_what_runs_is_shown_with_its_share() -> None:
@@ -60,12 +62,18 @@ def test_the_state_of_a_grid(capsys: pytest.CaptureFixture[str]) -> None:
         grid = GridQueue(here.folder, jobs, here.leases().leases, 2)
         state = GridProgress(grid, {0: "a", 1: "b", 2: ""})
         assert state.left() == 2
+        start = "workers start: each loads PyTorch and compiles its kernels"
+        assert state.state().running == [start]
+        worker = here.leases().leases
+        with worker.lock():
+            worker.claim(2)
+        assert state.state().running == ["job 2: loads PyTorch and its features, builds its heads"]
         write_progress(here.folder / "attempts/1-1", {"step": 5, "steps": 10, "val": None})
         looked = state.state()
         assert looked.summary == "1 of 3 jobs, 3 of 6 members done"
         assert looked.share == (3 + 0.5) / 6
-        assert looked.running == ["job 1 b: step 5 of 10"]
+        assert looked.running[0] == "job 1 b: step 5 of 10"
         Outcome("failed", "no memory").write(here.folder / "jobs/2")
         assert state.words() == "3 of 6 members are done, 3 of them were there before"
         assert state.conclude() == 1
-        assert capsys.readouterr().err == "job 2 : no memory\n"
+        assert capsys.readouterr().err.startswith("job 2 : no memory\n")

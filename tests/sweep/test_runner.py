@@ -61,7 +61,14 @@ def test_a_grid_trains_only_what_is_missing(command: Command, tmp_path: Path) ->
     result = json.loads((folder / "jobs/1/seed_0/result.json").read_text())
     assert result["status"] == "finished"
     assert result["parameters"]["head"] == 1156
-    assert result["metrics"]["val_qoverpt_r68"] > 0
+    # The screen ends with the figures of each job, and with a command that can be pasted.
+    *_, heads, first_row, second, last = out.splitlines()
+    assert heads.split()[:5] == ["on", "val", "n", "failed", "parameters"]
+    assert first_row.split()[:3] == ["conservative", "1", "0"]
+    r68 = result["metrics"]["val_qoverpt_r68"]
+    total = f"{result['parameters']['total']:,}"
+    assert second.split()[:5] == ["direct_projection", "1", "0", total, f"{r68:.4g}"]
+    assert last == "verdicts, on dev: headsweep report grid"
 
     code, out, _ = command(*grid)
     assert code == 0

@@ -110,7 +110,7 @@ def build(
 def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     """Fill an empty folder with the arrays of every split and ``meta.json``."""
     source, backbone, features = recipe.source, recipe.backbone, recipe.features
-    report("data", 0.0)
+    report(f"events of {place(source)}: simulated where they are not cached, checked", 0.0)
     events = load_events(source, root)
     if events.left_out:
         log.warning("%s: left out %s", place(source), describe(events.left_out))
@@ -120,6 +120,7 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     counted = select_tracks(parts, recipe.selection)
     found = find_tracks(parts, counted, backbone, features.assignment_threshold, report)
     bent = features.name == "bending"
+    report("features of the tracks", 1.0)
     scales, splits = _content(parts, found, source.plane, bent)
     n_tracks = {name: len(split) for name, split in splits.items()}
     correct = int(found["val"].correct.sum())
@@ -211,7 +212,7 @@ def find_tracks(
         for batch in backbone.run(part):
             # Matched among all tracks, so that none takes the query of one that does not count.
             batches.append(_only(assign(part, batch, threshold), counted[name]))
-            report("features", (done + batch.events.stop) / total)
+            report("hits through the backbone", (done + batch.events.stop) / total)
         found[name] = join(batches)
         done += len(part)
         # Other splits may be small; the training split is where hits are standardised.

@@ -36,7 +36,7 @@ def prepare(plan: Plan, report: Progress) -> list[Inputs]:
         UserError: The data, the device or the folder cannot be used.
     """
     logging.disable(logging.INFO)  # messages of Hydra and Optuna would break the display
-    report("starting", 0.0)
+    report("looking at the source and the backbone", 0.0)
     config = plan.jobs[0].config
     root = Path(config.root)
     if config.tracking and config.tracking_uri is None:
@@ -59,7 +59,7 @@ def prepare(plan: Plan, report: Progress) -> list[Inputs]:
     if config.tracking and config.tracking_uri is None:
         from headsweep.store.tracking import mlflow_client
 
-        report("MLflow", 1.0)
+        report("opening MLflow", 1.0)
         mlflow_client.init(root)
     return inputs
 

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headsweep.errors import UserError
 from headsweep.store import paths
+from headsweep.store.figures import figures_table, read_figures
 from headsweep.store.outcome import Outcome
 from headsweep.store.repair import missing_seeds
-from headsweep.store.runs import read_progress, read_results
+from headsweep.store.runs import read_progress, read_results, read_spec
 from headsweep.sweep.grid_queue import GridQueue
-from headsweep.terminal import State
+from headsweep.sweep.leases import Leases
+from headsweep.terminal import State, console, print_table
 
 
 class GridProgress:
@@ -48,11 +51,8 @@ class GridProgress:
         done, total = self._done(), sum(self.seeds.values())
         at_work = running(self.grid.folder)
         work = sum(self._missing(n) * share for n, share, _ in at_work if n in self.seeds)
-        lines = [
-            progress_line(f"job {n} {self.labels.get(n, '')}".strip(), found)
-            for n, _, found in at_work
-        ]
-        lines += [f"job {line}" for line in self.grid.leases.stopped()]
+        begun = done > self.before
+        lines = lines_of(self.grid.leases, at_work, "job", self.labels, begun)
         summary = f"{len(self.complete)} of {len(self.seeds)} jobs, {done} of {total} members done"
         return State(summary, (done + work) / total, lines)
 
@@ -82,10 +82,51 @@ class GridProgress:
                 print(f"job {number} {self.labels[number]}: {reason}", file=sys.stderr)
             if len(failed) == len(results):
                 code = 1
-        print(
-            f"report: {paths.command('report', self.grid.folder.parents[1], self.grid.folder.name)}"
-        )
+        print_figures(self.grid.folder)
         return code
+
+
+def lines_of(
+    leases: Leases,
+    at_work: Sequence[tuple[int, float, Mapping[str, Any]]],
+    kind: str,
+    labels: Mapping[int, str],
+    begun: bool,
+) -> list[str]:
+    """A line for each job at work, with its step or what comes before the first.
+
+    Args:
+        leases: Of the sweep.
+        at_work: From ``running``.
+        kind: ``job`` or ``trial``.
+        labels: Name of each job, by number.
+        begun: Whether this command has finished something.
+    """
+    steps = {number: progress for number, _, progress in at_work}
+    taken = [lease.number for lease in leases.all() if lease.worker is not None]
+    lines = [
+        progress_line(f"{kind} {number} {labels.get(number, '')}".strip(), steps.get(number))
+        for number in sorted({*steps, *taken})
+    ]
+    if not lines and not begun:
+        lines = ["workers start: each loads PyTorch and compiles its kernels"]
+    return lines + [f"{kind} {line}" for line in leases.stopped()]
+
+
+def print_figures(folder: Path) -> None:
+    """Print the main table of a grid or single run on val, and the command for all else."""
+    single = folder.parent.name == paths.RUNS
+    try:
+        figures = read_figures(folder)
+    except UserError as error:  # some job may have left nothing
+        print(f"no table: {error}", file=sys.stderr)
+        figures = []
+    if any(row.finished for row in figures):
+        print("main figures on val: mean and 95% interval over n seeds or folds")
+        print_table(*figures_table(figures, console().width))
+    split = read_spec(folder).get("design", {}).get("split", "dev")
+    what = "report" if single or len(figures) == 1 else f"verdicts, on {split}"
+    print(f"{what}: {paths.command('report', folder.parents[1], folder.name)}")
 
 
 def running(folder: Path) -> list[tuple[int, float, dict[str, Any]]]:
@@ -134,10 +175,16 @@ class JobProgress:
         if progress is not None and progress["updated"] >= since:
             work += (total - done) * progress["step"] / progress["steps"]
             running.append(progress_line("run", progress))
+        elif done < total:
+            running.append(progress_line("run", None))
         return State(f"{done} of {total} members done", work / total, running)
 
 
-def progress_line(label: str, progress: Mapping[str, Any]) -> str:
-    """``progress.json`` as words."""
+def progress_line(label: str, progress: Mapping[str, Any] | None) -> str:
+    """``progress.json`` as words; None before the first."""
+    if progress is None:
+        return f"{label}: loads PyTorch and its features, builds its heads"
+    if progress["step"] == 0:
+        return f"{label}: compiles its kernels, before step 1 of {progress['steps']}"
     val = "" if progress["val"] is None else f", val r68 {progress['val']:.3f}"
     return f"{label}: step {progress['step']} of {progress['steps']}{val}"

@@ -13,7 +13,7 @@ from headsweep.store.runs import read_results
 from headsweep.sweep.job import open_folder, run_job
 from headsweep.sweep.plan import Plan
 from headsweep.sweep.prepare import prepare
-from headsweep.sweep.progress import JobProgress
+from headsweep.sweep.progress import JobProgress, print_figures
 from headsweep.terminal import console, following, preparing
 
 
@@ -52,7 +52,7 @@ def train_single(plan: Plan, argv: Sequence[str]) -> int:
     for reason in failed:
         print(reason, file=sys.stderr)
     print(f"results: {folder}")
-    print(f"report: {paths.command('report', Path(job.config.root), inputs.job_key)}")
+    print_figures(folder)
     return int(len(failed) == len(results))
 
 

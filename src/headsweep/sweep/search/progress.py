@@ -7,7 +7,7 @@ from headsweep.store import paths
 from headsweep.store.outcome import best_trials, pooled
 from headsweep.store.runs import read_spec
 from headsweep.store.trials import OutcomeReader, describe, failures, usable
-from headsweep.sweep.progress import progress_line, running
+from headsweep.sweep.progress import lines_of, running
 from headsweep.terminal import State
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class SearchProgress:
             f", best {pooled(outcomes)[best[0]].values[0]:.4f} (trial {best[0]})" if best else ""
         )
         work = len(outcomes) + sum(share for _, share, _ in at_work)
-        lines = [progress_line(f"trial {number}", found) for number, _, found in at_work]
-        lines += [f"trial {line}" for line in self.study.leases.stopped()]
+        begun = len(outcomes) > self.before
+        lines = lines_of(self.study.leases, at_work, "trial", {}, begun)
         summary = f"{len(outcomes)} of {self.search.n_trials} trials{words}"
         return State(summary, min(work / self.search.n_trials, 1.0), lines)
 
