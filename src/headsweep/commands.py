@@ -266,17 +266,20 @@ def plan(
     workers: Annotated[int, typer.Option(help="How many train side by side.", min=1)] = 2,
     root: Root = DEFAULT_ROOT,
     as_json: Json = False,
+    allow: Allow = None,
 ) -> None:
     """Say how many seeds a verdict takes, and how long, from the spread of a pilot."""
     from dataclasses import asdict
 
     from headsweep.errors import UserError
+    from headsweep.instantiate import allow as allow_modules
     from headsweep.terminal import console, preparing, print_table
 
     if margin is not None and not 0 < margin < 1:
         raise UserError(f"--margin {margin}: must be between 0 and 1")
+    allow_modules(allow or [])
     with preparing(console(stderr=True)) as progress:
-        progress("resampling events", 0.0)
+        progress("scoring the pilot", 0.0)
         from headsweep.report.sample_size import plan_seeds, plan_table
 
         found = plan_seeds(paths.sweep_folder(*paths.locate(root, name)), metric, margin)
@@ -285,9 +288,7 @@ def plan(
         return
     print(found.words())
     print_table(*plan_table(found, workers))
-    for line in (*found.totals(workers), *found.limits()):
-        print(line)
-    print(f"numbers are {found.unit}; in brackets at the upper 80% limit of the spread")
+    print("\n".join([*found.totals(workers), *found.limits(), found.note()]))
 
 
 @app.command("list")

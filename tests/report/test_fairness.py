@@ -28,13 +28,23 @@ def found(root: Path) -> Fairness:
 def test_nothing_else_was_trained(tmp_path: Path) -> None:
     write(tmp_path, "s", BASE)
     one = found(tmp_path)
-    assert (one.label, one.steps, one.rate, one.converged) == ("conservative", 100, 0.02, None)
+    assert (one.label, one.steps, one.rate, one.change) == ("conservative", 100, 0.02, None)
     assert (one.choice(), one.convergence()) == ("not checked", "not checked")
 
 
-@pytest.mark.parametrize(("factor", "converged"), [(0.985, True), (1.015, True), (0.97, False)])
+@pytest.mark.parametrize(
+    ("factor", "state"),
+    [
+        (0.999, "converged"),
+        (0.985, "not shown"),
+        (0.97, "not shown"),
+        (1.03, "not shown"),
+        (0.95, "not converged"),
+        (1.06, "not converged"),
+    ],
+)
 def test_convergence_is_read_from_runs_of_twice_the_steps(
-    tmp_path: Path, factor: float, converged: bool
+    tmp_path: Path, factor: float, state: str
 ) -> None:
     write(tmp_path, "s", BASE)
     write(tmp_path, "more", {7: 0.21, 8: 0.2})  # more seeds of the same configuration
@@ -43,13 +53,23 @@ def test_convergence_is_read_from_runs_of_twice_the_steps(
     write(tmp_path, "other", dict.fromkeys(range(5), 0.1), steps=200, lr=0.04)
     write(tmp_path, "other", dict.fromkeys(range(5), 0.1), steps=200, batch_size=16)
     one = found(tmp_path)
-    assert one.converged is converged
-    assert one.change == pytest.approx(np.log(factor))
-    assert one.seeds == (7, 7)
+    assert one.state == state
+    assert one.objection == ("not converged" if state == "not converged" else "")
     logs = [np.log([*values]) for values in (twice.values(), {**BASE, 7: 0.21, 8: 0.2}.values())]
-    interval = stats.ttest_ind(*logs, equal_var=False).confidence_interval()
-    assert (one.low, one.high) == pytest.approx((interval.low, interval.high))
-    assert one.convergence().startswith("converged" if converged else "not converged")
+    interval = stats.ttest_ind(*logs, equal_var=False).confidence_interval(0.90)
+    assert one.change is not None
+    assert one.change.delta == pytest.approx(np.log(factor))
+    assert (one.change.low, one.change.high) == pytest.approx((interval.low, interval.high))
+    words = one.convergence()
+    assert words.startswith(f"{state}: {factor - 1:+.1%} [")
+    assert "n = 7 and 7" in words
+    assert ("seeds each (" in words) == (state == "not shown")
+
+
+def test_seeds_that_tell_nothing_leave_convergence_open(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    write(tmp_path, "longer", {0: 0.19}, steps=200)
+    assert found(tmp_path).convergence() == "not shown: -6.9%, n = 5 and 1"
 
 
 def test_rates_count_on_other_seeds_only(tmp_path: Path) -> None:
@@ -84,7 +104,7 @@ def test_runs_on_other_features_do_not_count(tmp_path: Path) -> None:
     config = {"optim": {"steps": 200, "lr": 0.02, "batch_size": 8}}
     other = tmp_path / "sweeps" / "longer" / "jobs" / "0"
     write_toy_job(other, BASE, config=config, cache_key="another")
-    assert found(tmp_path).converged is None
+    assert found(tmp_path).state == "not checked"
 
 
 def test_of_folds_only_the_budget_is_known(tmp_path: Path) -> None:
@@ -92,13 +112,13 @@ def test_of_folds_only_the_budget_is_known(tmp_path: Path) -> None:
     for sweep in ("s", "twice"):
         write_toy_job(tmp_path / "sweeps" / sweep / "jobs" / "0", BASE, split=split)
     one = found(tmp_path)
-    assert (one.steps, one.rate, one.rates, one.converged) == (3200, 0.08, {}, None)
+    assert (one.steps, one.rate, one.rates, one.state) == (3200, 0.08, {}, "not checked")
 
 
 def test_runs_of_another_version_do_not_count(tmp_path: Path) -> None:
     write(tmp_path, "s", BASE)
     write(tmp_path, "old", BASE, steps=200)
-    assert found(tmp_path).converged is True
+    assert found(tmp_path).state == "converged"
     file = tmp_path / "sweeps" / "old" / "jobs" / "0" / "job.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 1}))
-    assert found(tmp_path).converged is None
+    assert found(tmp_path).state == "not checked"

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,15 +13,23 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from headsweep.commands import app
+from headsweep.config import DesignConfig
 from headsweep.errors import UserError
+from headsweep.report.comparisons import find_effects
+from headsweep.report.predictions import ScoredCache, head_row
 from headsweep.report.sample_size import SeedPlan, plan_seeds, plan_table
 from headsweep.stats.tracks import Tracks
 from headsweep.store import specification
+from headsweep.store.labels import group_rows, read_jobs
 from headsweep.terminal import duration
-from helpers.toy_runs import smear, write_toy_job
+from helpers.toy_runs import smear, toy_score, write_cache, write_toy_job
 
 CONTROL = {s: 0.10 + 0.002 * s for s in range(4)}
 ARM = {s: 0.15 + 0.006 * s for s in range(4)}
+
+
+def plan(sweep: Path, **terms: Any) -> SeedPlan:
+    return plan_seeds(sweep, score=toy_score, **terms)
 
 
 def write(
@@ -29,8 +38,9 @@ def write(
     cells: Sequence[Mapping[str, str]] = (),
     **more: object,
 ) -> Path:
-    """A sweep with predictions of 400 tracks whose rho is normal, of the seed's width."""
+    """A sweep with predictions whose rho is normal, of the seed's width: 600 of dev, 400 of val."""
     rng, n = np.random.default_rng(0), 400
+    write_cache(root, "cache")
     pt, q = np.exp(rng.uniform(1, 5, n)), np.where(np.arange(n) % 2, 1.0, -1.0)
     truth = np.stack([rng.uniform(-2, 2, n), rng.uniform(-3, 3, n), pt, q], axis=1)
     sweep = root / "sweeps" / "pilot"
@@ -65,16 +75,17 @@ def smallest(sd_arm: float, sd_control: float, eps: float, m: int) -> int:
 def test_seeds_follow_from_spread_and_margin(tmp_path: Path, margin: float | None, m: int) -> None:
     sweep = write(tmp_path, CONTROL, ARM)
     specification.claim_sweep(sweep, {"seeds": 4, "design": {"comparisons": m}})
-    found = plan_seeds(sweep, margin=margin)
+    found = plan(sweep, margin=margin)
     (one,) = found.comparing
     spread = [float(np.std(np.log([*w.values()]), ddof=1)) for w in (ARM, CONTROL)]
     assert one.spread == pytest.approx(spread, rel=0.02)
     assert one.events == pytest.approx(0, abs=1e-9)  # equal seeds have equal errors here
     eps = math.log(1.05 if margin is None else 1 + margin)
     assert (found.margin, one.comparisons) == (pytest.approx(eps), m)
-    assert one.needed.difference == smallest(*one.spread, eps, m)
-    assert one.needed.difference_upper is not None
-    assert one.needed.difference_upper > one.needed.difference
+    assert one.needed.difference.n == smallest(*one.spread, eps, m)
+    assert one.needed.difference.low is not None
+    assert one.needed.difference.high is not None
+    assert one.needed.difference.low <= one.needed.difference.n < one.needed.difference.high
     assert one.seconds == pytest.approx((12.0 + 3) / 4 * 2)  # the longest member's, by four
 
 
@@ -83,7 +94,7 @@ def test_effects_and_interactions_of_a_factorial_design_are_two_families(tmp_pat
     cells = [{"pooling": p, "arm": a} for p in ("full", "half") for a in ("with", "without")]
     sweep = write(tmp_path, *[ARM] * 4, cells=cells)
     specification.claim_sweep(sweep, {"seeds": 4, "design": {"kind": "factorial"}})
-    found = plan_seeds(sweep, margin=0.02)
+    found = plan(sweep, margin=0.02)
     assert [(one.arm, one.control, one.comparisons) for one in found.comparing] == [
         ("pooling=half", "pooling=full", 2),
         ("arm=without", "arm=with", 2),
@@ -103,15 +114,14 @@ def test_effects_and_interactions_of_a_factorial_design_are_two_families(tmp_pat
             )
             >= 0.8
         )
-        assert one.needed.difference == n
+        assert one.needed.difference.n == n
         assert one.seconds == pytest.approx(4 * (12.0 + 3) / 4)
     assert "families of 2 and 1 comparisons, each at 5%" in found.words()
-    n = max(one.needed.difference or 0 for one in found.comparing)
+    n = max(one.needed.difference.n or 0 for one in found.comparing)
     assert found.seconds == pytest.approx(4 * (12.0 + 3) / 4)
     whole = duration(n * found.seconds / 2)
-    assert found.totals(2)[0] == (
-        f"difference in every comparison: {n} seeds per cell, {whole} in all"
-    )
+    assert found.totals(2)[0].startswith(f"difference in every comparison: {n} seeds per cell (")
+    assert found.totals(2)[0].endswith(f"), {whole} in all")
     assert " to " in plan_table(found, 2)[1][0][2]
 
 
@@ -120,48 +130,84 @@ def test_what_was_found_does_not_matter(tmp_path: Path) -> None:
     plans = []
     for number, factor in enumerate((1.1, 1.5)):
         arm = {s: w * factor for s, w in CONTROL.items()}
-        (one,) = plan_seeds(write(tmp_path / str(number), CONTROL, arm)).comparing
+        (one,) = plan(write(tmp_path / str(number), CONTROL, arm)).comparing
         plans.append((one.needed.difference, one.needed.equivalence))
     assert plans[0] == plans[1]
 
 
 def test_events_may_be_what_is_missing(tmp_path: Path) -> None:
     arm = {10 + s: w for s, w in CONTROL.items()}
-    found = plan_seeds(write(tmp_path, CONTROL, arm), margin=0.01)
+    found = plan(write(tmp_path, CONTROL, arm), margin=0.01)
     (one,) = found.comparing
     assert one.events > 0.01
-    assert one.needed.difference is None
+    assert one.needed.difference.n is None
     assert "no number of seeds settles this" in found.limits()[0]
-    assert "events instead of 200 would" in found.limits()[0]
+    assert "events instead of 300 would" in found.limits()[0]
     assert "no number" in plan_table(found, 2)[1][0]
     assert found.totals(2) == []
 
 
 def test_failed_members_do_not_count_and_one_is_no_spread(tmp_path: Path) -> None:
     sweep = write(tmp_path, {**CONTROL, 9: None}, ARM)
-    assert len(plan_seeds(sweep).comparing) == 1
+    assert len(plan(sweep).comparing) == 1
     with pytest.raises(UserError, match="arm1: 1 finished seeds have no spread; train two"):
-        plan_seeds(write(tmp_path / "b", CONTROL, {0: 0.1, 1: None}))
+        plan(write(tmp_path / "b", CONTROL, {0: 0.1, 1: None}))
 
 
 def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no jobs to plan from"):
         plan_seeds(tmp_path / "sweeps" / "nothing")
     with pytest.raises(UserError, match="one configuration: nothing to compare"):
-        plan_seeds(write(tmp_path / "a", CONTROL))
+        plan(write(tmp_path / "a", CONTROL))
     with pytest.raises(UserError, match="--metric gap: cannot be planned; one of qoverpt_r68"):
-        plan_seeds(write(tmp_path / "b", CONTROL, ARM), "gap")
+        plan(write(tmp_path / "b", CONTROL, ARM), metric="gap")
     folds = write(tmp_path / "c", CONTROL, ARM, split={"folds": 5})
     with pytest.raises(UserError, match="its precision comes from split seeds"):
-        plan_seeds(folds)
+        plan(folds)
+
+
+def test_plan_and_report_of_one_sweep_say_the_same(tmp_path: Path) -> None:
+    """Both read dev; the seeds differ in their errors, so that events scatter, too."""
+    sweep = write(tmp_path, CONTROL, {10 + s: w for s, w in CONTROL.items()}, ARM)
+    planned = plan(sweep)
+    assert (planned.split, planned.verdict_split) == ("dev", "dev")
+    assert planned.words().endswith("read on dev")
+    caches = {"cache": ScoredCache.open(tmp_path, "cache", "dev")}
+    rows = [
+        head_row(label, jobs, caches, tmp_path, toy_score)
+        for label, jobs in group_rows(read_jobs(sweep)).items()
+    ]
+    effects = find_effects(rows, DesignConfig(), [], {}, np.random.default_rng(0))
+    assert [e.verdict and e.verdict.word for e in effects] == ["undecided", "worse"]
+    for one, effect in zip(planned.comparing, effects, strict=True):
+        assert effect.verdict is not None
+        assert (one.arm, one.control) == (effect.arm, effect.control)
+        assert one.comparisons == effect.verdict.comparisons
+        assert one.events == effect.verdict.se_events
+    assert effects[0].verdict is not None
+    assert planned.comparing[0].needed == effects[0].verdict.needed
+
+
+def test_test_is_never_read_for_a_plan(tmp_path: Path) -> None:
+    sweep = write(tmp_path, CONTROL, ARM)
+    specification.claim_sweep(sweep, {"seeds": 4, "design": {"split": "test"}})
+
+    def closed(*_: object, **__: object) -> None:
+        raise AssertionError("scored")
+
+    found = plan_seeds(sweep, score=closed)  # type: ignore[arg-type]
+    assert "read on val, as planning leaves test closed" in found.words()
 
 
 def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:
     sweep = write(tmp_path, CONTROL, ARM)
+    # Toy heads cannot be scored: of a sweep for test the stored predictions on val are read.
+    specification.claim_sweep(sweep, {"seeds": 4, "design": {"split": "test"}})
     run = ["plan", "pilot", "--root", str(tmp_path), "--margin", "0.02"]
     shown = CliRunner().invoke(app, run, catch_exceptions=False)
     assert "qoverpt_r68, margin 2.0%, power 80%, one comparison at 5%" in shown.output
-    found: SeedPlan = plan_seeds(sweep, margin=0.02)
-    assert f"{found.comparing[0].needed.difference:,} (to " in shown.output
+    found = plan(sweep, margin=0.02)
+    assert found.comparing[0].needed.difference.text() in shown.output
+    assert "in brackets their range, from an 80% interval of the spread" in shown.output
     out = CliRunner().invoke(app, [*run, "--json"], catch_exceptions=False).stdout
     assert json.loads(out)["comparing"][0]["arm"] == "arm1"

@@ -43,9 +43,9 @@ def test_words() -> None:
     doubt = compare_spread(runs(0.04, 20, rng), runs(0.035, 20, rng), rng, TERMS)
     assert doubt.word == "undecided"
     assert doubt.needed is not None
-    assert doubt.needed.difference is not None
+    assert doubt.needed.difference.n is not None
     # 2 (z(1 - 0.05/12) + z(0.8))^2 / (2 ln(1.5)^2) for normal values, and no look at the ratio
-    assert doubt.needed.difference == pytest.approx(74, rel=0.5)
+    assert doubt.needed.difference.n == pytest.approx(74, rel=0.5)
     assert "Brown-Forsythe p = " in doubt.text()
 
 

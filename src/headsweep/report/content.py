@@ -20,7 +20,7 @@ from headsweep.stats.resolution_fit import ResolutionFit
 from headsweep.store.ledger import Readings
 from headsweep.store.trials import Trials
 
-REPORT_SCHEMA = 7
+REPORT_SCHEMA = 8
 """Version of ``report.json``."""
 
 

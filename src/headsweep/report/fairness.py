@@ -14,15 +14,18 @@ import numpy as np
 
 from headsweep.errors import UserError
 from headsweep.identity import recipe_key
-from headsweep.stats.margins import Comparison
+from headsweep.stats.equivalence import Change, two_one_sided
 from headsweep.stats.metrics import MARGINS
 from headsweep.stats.tracks import Array
 from headsweep.stats.verdict import compare
 from headsweep.store import runs
 from headsweep.store.labels import StoredJob
 
-CONVERGED = Comparison(math.log(1.02))
+CONVERGED = math.log(1.02)
 """A configuration has converged if twice the steps change ln r68 on validation by less."""
+
+STATES = {"within": "converged", "beyond": "not converged", "open": "not shown"}
+"""What is said of a configuration by how twice the steps change it."""
 
 METRIC = "val_qoverpt_r68"
 
@@ -44,10 +47,7 @@ class Fairness:
             not use.
         better_rate: The best of them, where its r68 is lower than that of ``rate`` by the verdict
             over those seeds; NaN where none is.
-        change: Of ln r68 on validation when the steps are doubled; NaN where that was not done.
-        low: Lower end of its 95% interval.
-        high: Upper end.
-        seeds: Members at both lengths.
+        change: Of ln r68 on validation when the steps are doubled; None where that was not done.
     """
 
     label: str
@@ -57,21 +57,18 @@ class Fairness:
     rate: float
     rates: dict[float, float]
     better_rate: float = math.nan
-    change: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    seeds: tuple[int, int] = (0, 0)
+    change: Change | None = None
 
     @property
-    def converged(self) -> bool | None:
-        """True if doubling the steps changes less than 2%; None where that is not known."""
-        return None if math.isnan(self.change) else abs(self.change) < CONVERGED.margin
+    def state(self) -> str:
+        """``converged``, ``not converged``, ``not shown`` or ``not checked``."""
+        return "not checked" if self.change is None else STATES[self.change.extent]
 
     @property
     def objection(self) -> str:
         """The reason why it may enter no verdict; empty where none is known."""
-        if self.converged is False:
-            return "not converged"
+        if self.state == "not converged":
+            return self.state
         if math.isnan(self.better_rate):
             return ""
         lower = 1 - self.rates[self.better_rate] / self.rates[self.rate]
@@ -79,12 +76,14 @@ class Fairness:
 
     def convergence(self) -> str:
         """The convergence in words."""
-        if self.converged is None:
-            return "not checked"
-        change, low, high = (math.expm1(x) for x in (self.change, self.low, self.high))
+        if self.change is None:
+            return self.state
+        found, needed = self.change, self.change.needed
+        change, low, high = (math.expm1(x) for x in (found.delta, found.low, found.high))
         interval = "" if math.isnan(low) else f" [{low:+.1%}, {high:+.1%}]"
-        word = "converged" if self.converged else "not converged"
-        return f"{word}: {change:+.1%}{interval}, n = {self.seeds[0]} and {self.seeds[1]}"
+        longer, own = found.n
+        more = "" if needed is None else f"; {needed.text('seeds each')} may show it"
+        return f"{self.state}: {change:+.1%}{interval}, n = {own} and {longer}{more}"
 
     def choice(self) -> str:
         """The choice of the learning rate in words."""
@@ -172,9 +171,8 @@ def _fairness_of(
     once, twice = trained.get((steps, rate), {}), trained.get((2 * steps, rate), {})
     if not once or not twice:
         return found
-    change = compare(np.array([*twice.values()]), np.array([*once.values()]), CONVERGED)
-    counts = (len(once), len(twice))
-    return replace(found, change=change.delta, low=change.low, high=change.high, seeds=counts)
+    longer, own = (np.log([*by_seed.values()]) for by_seed in (twice, once))
+    return replace(found, change=two_one_sided(longer, own, CONVERGED))
 
 
 def _better_rate(tried: Mapping[float, Array], rate: float) -> float:

@@ -1,12 +1,15 @@
 """Sample size: the seeds and the time that a verdict takes, from a pilot (``headsweep plan``).
 
-Only the validation split is read, and no difference that the pilot found: planning decides nothing.
+The split is that of the verdict, so that plan and report of one sweep say the same numbers. Test is
+never read for a plan: of a sweep whose verdict is read there, validation stands in. No difference
+that the pilot found is read: planning decides nothing.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +17,17 @@ import numpy as np
 
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
+from headsweep.report import scoring
 from headsweep.report.comparisons import event_means, values_of
 from headsweep.report.family import family_size, pairs, planned_configurations
-from headsweep.report.predictions import Row, finished_seconds, val_row
+from headsweep.report.predictions import Row, Score, finished_seconds, val_row
 from headsweep.stats.factorial import Contrast, contrasts
 from headsweep.stats.margins import Comparison
 from headsweep.stats.metrics import MARGINS, METRICS
-from headsweep.stats.power import Design, Needed
+from headsweep.stats.power import Needed, SampleSize
 from headsweep.stats.tracks import Array
-from headsweep.stats.welch import Moments, combine, on_scale
+from headsweep.stats.verdict import seeds_to_decide
+from headsweep.stats.welch import Moments, on_scale
 from headsweep.store import labels, paths, runs
 from headsweep.store.labels import StoredJob
 
@@ -60,12 +65,16 @@ class SeedPlan:
         margin: eps on its scale.
         comparing: Every comparison of the design.
         seconds: Training of one seed of every configuration, on one worker.
+        split: Where the pilot is read.
+        verdict_split: Where the verdict will be read.
     """
 
     metric: str
     margin: float
     comparing: list[PlannedComparison]
     seconds: float
+    split: str
+    verdict_split: str
 
     @property
     def unit(self) -> str:
@@ -82,7 +91,16 @@ class SeedPlan:
             family = f"families of {' and '.join(map(str, sizes))} comparisons, each at 5%"
         elif sizes == [1]:
             family = "one comparison at 5%"
-        return f"{self.metric}, margin {margin}, power 80%, {family}; read on validation"
+        read = f"read on {self.split}"
+        if self.split != self.verdict_split:
+            read += f", as planning leaves {self.verdict_split} closed; its numbers may differ"
+        return f"{self.metric}, margin {margin}, power 80%, {family}; {read}"
+
+    def note(self) -> str:
+        """How to read the table."""
+        return (
+            f"numbers are {self.unit}; in brackets their range, from an 80% interval of the spread"
+        )
 
     def totals(self, workers: int) -> list[str]:
         """Time of the whole sweep with enough seeds for every comparison.
@@ -94,11 +112,11 @@ class SeedPlan:
 
         lines = []
         for what in ("difference", "equivalence"):
-            numbers = [getattr(one.needed, what) for one in self.comparing]
-            if None not in numbers:
-                n = max(numbers)
-                time = duration(n * self.seconds / workers)
-                lines.append(f"{what} in every comparison: {n:,} {self.unit}, {time} in all")
+            sizes: list[SampleSize] = [getattr(one.needed, what) for one in self.comparing]
+            most = reduce(SampleSize.most, sizes)
+            if most.n is not None:
+                time = duration(most.n * self.seconds / workers)
+                lines.append(f"{what} in every comparison: {most.text(self.unit)}, {time} in all")
         return lines
 
     def limits(self) -> list[str]:
@@ -110,13 +128,19 @@ class SeedPlan:
         ]
 
 
-def plan_seeds(folder: Path, metric: str | None = None, margin: float | None = None) -> SeedPlan:
+def plan_seeds(
+    folder: Path,
+    metric: str | None = None,
+    margin: float | None = None,
+    score: Score = scoring.score,
+) -> SeedPlan:
     """Plan the comparisons of a sweep from the members that it has.
 
     Args:
         folder: The sweep's folder.
         metric: One with a margin that is a function of tracks; None for the design's first.
         margin: eps, relative where the metric is compared as a ratio; None for the default.
+        score: What scores saved weights on dev.
 
     Raises:
         UserError: There is no such sweep, or its members do not give a spread.
@@ -129,13 +153,15 @@ def plan_seeds(folder: Path, metric: str | None = None, margin: float | None = N
     family = list(_family(groups, design, spec))
     if not family:
         raise UserError(f"{folder} has one configuration: nothing to compare")
-    pilots = _pilots(groups, metric)
-    unit = "seeds per cell" if design.kind == "factorial" else "seeds per arm"
+    split = "val" if design.split == "test" else design.split
+    rows = [_read(label, own, split, score) for label, own in groups.items()]
+    pilots = _pilots(rows, [_seed_seconds(own) for own in groups.values()], metric)
     comparing = [
-        _plan_contrast(contrast, replace(comparison, comparisons=m, unit=unit), pilots)
+        _plan_contrast(contrast, replace(comparison, comparisons=m), pilots)
         for contrast, m in family
     ]
-    return SeedPlan(metric, comparison.margin, comparing, sum(pilot.seconds for pilot in pilots))
+    seconds = sum(pilot.seconds for pilot in pilots)
+    return SeedPlan(metric, comparison.margin, comparing, seconds, split, design.split)
 
 
 def _grid_jobs(folder: Path) -> list[StoredJob]:
@@ -197,18 +223,34 @@ class _Pilot:
     seconds: float
 
 
-def _pilots(groups: Mapping[str, Sequence[StoredJob]], metric: str) -> list[_Pilot]:
-    rows = [val_row(label, jobs) for label, jobs in groups.items()]
+def _read(label: str, jobs: Sequence[StoredJob], split: str, score: Score) -> Row:
+    """The finished members on a split: on val as training stored them, else scored."""
+    row = val_row(label, jobs)
+    if split == "val":
+        return row
+    with scoring.one_thread():
+        tracks = [
+            score(job.folder, seed, split, paths.root_of(job.folder))[0]
+            for job in jobs
+            for seed in finished_seconds(job.folder)
+        ]
+    samples = [replace(old, tracks=new) for old, new in zip(row.samples, tracks, strict=True)]
+    return replace(row, samples=samples)
+
+
+def _pilots(rows: Sequence[Row], seconds: Sequence[float], metric: str) -> list[_Pilot]:
+    """The pilot of each configuration.
+
+    Args:
+        rows: Their members.
+        seconds: Training of one seed of each.
+        metric: What is to be compared.
+    """
     moments = [_moments(row, metric) for row in rows]
     means = event_means(rows, metric, np.random.default_rng(0))
     return [
-        _Pilot(
-            own,
-            means.get(row.label),
-            len(np.unique(row.samples[0].tracks.event)),
-            _seed_seconds(groups[row.label]),
-        )
-        for row, own in zip(rows, moments, strict=True)
+        _Pilot(own, means.get(row.label), len(np.unique(row.samples[0].tracks.event)), time)
+        for row, own, time in zip(rows, moments, seconds, strict=True)
     ]
 
 
@@ -231,21 +273,15 @@ def _plan_contrast(
 
     Args:
         contrast: Weights of the configurations.
-        comparison: The terms; its unit is that of the number of seeds.
+        comparison: The terms.
         pilots: Of each configuration.
     """
     used = [(float(w), pilot) for w, pilot in zip(contrast.weights, pilots, strict=True) if w]
     used.sort(key=lambda part: -part[0])  # the arm comes first
     moments = [pilot.moments for _, pilot in used]
     variance = _events_variance([(w, pilot.events) for w, pilot in used])
-    needed = Needed.of(
-        Design(tuple(float(w**2 * pilot.moments.variance) for w, pilot in used), events=variance),
-        float(combine(moments, [w for w, _ in used]).df),
-        comparison.margin,
-        comparisons=comparison.comparisons,
-        unit=comparison.unit,
-        n_events=used[0][1].n_events,
-    )
+    weights, n_events = [w for w, _ in used], used[0][1].n_events
+    needed = seeds_to_decide(moments, weights, comparison, events=variance, n_events=n_events)
     return PlannedComparison(
         contrast.name,
         contrast.against,
@@ -260,7 +296,7 @@ def _plan_contrast(
 def _events_variance(parts: Sequence[tuple[float, Array | None]]) -> float:
     """Of a weighted sum over resampled events; 0 where one has none."""
     known = [w * means for w, means in parts if means is not None]
-    return float(np.var(sum(known), ddof=1)) if len(known) == len(parts) else 0.0
+    return float(Moments.of(np.asarray(sum(known))).variance) if len(known) == len(parts) else 0.0
 
 
 def plan_table(found: SeedPlan, workers: int) -> tuple[list[str], list[list[str]]]:
@@ -276,11 +312,10 @@ def plan_table(found: SeedPlan, workers: int) -> tuple[list[str], list[list[str]
     columns = ["", "against", f"spread{unit}", f"from events{unit}"]
     columns += ["seeds for a difference", "time", "seeds for equivalence", "time"]
 
-    def cells(n: int | None, upper: int | None, one: PlannedComparison) -> list[str]:
-        if n is None:
-            return ["no number", "–"]
-        more = "more than 10,000" if upper is None else f"{upper:,}"
-        return [f"{n:,} (to {more})", duration(n * one.seconds / workers)]
+    def cells(size: SampleSize, one: PlannedComparison) -> list[str]:
+        if size.n is None:
+            return ["no number" if one.needed.limit else size.text(), "–"]
+        return [size.text(), duration(size.n * one.seconds / workers)]
 
     rows = [
         [
@@ -288,8 +323,8 @@ def plan_table(found: SeedPlan, workers: int) -> tuple[list[str], list[list[str]
             one.control,
             _range([factor * value for value in one.spread]),
             f"{factor * one.events:.2g}",
-            *cells(one.needed.difference, one.needed.difference_upper, one),
-            *cells(one.needed.equivalence, one.needed.equivalence_upper, one),
+            *cells(one.needed.difference, one),
+            *cells(one.needed.equivalence, one),
         ]
         for one in found.comparing
     ]

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 
 from scipy.special import chdtri, nctdtr, ndtr, ndtri, stdtr, stdtrit
 
@@ -11,6 +12,9 @@ ALPHA = 0.05
 
 POWER = 0.8
 """Share of repetitions in which a planned comparison gets its verdict."""
+
+COVERED = 0.8
+"""Share of pilots whose range of seeds contains the number that the true spread takes."""
 
 MOST = 10_000
 """Numbers of seeds above it are not looked for."""
@@ -41,11 +45,18 @@ class Design:
         uncertain = sum(part**2 for part in parts) / (n - 1)
         return math.sqrt(total), total**2 / uncertain if uncertain > 0 else math.inf
 
-    def widened(self, df: float) -> "Design":
-        """With each variance at its upper 80% limit, v df / chi2(20%; df)."""
+    def limits(self, df: float) -> tuple["Design", "Design"]:
+        """With each variance at the lower and the upper end of its 80% interval.
+
+        v df / chi2(90%; df) and v df / chi2(10%; df): df v / sigma^2 is distributed as chi2.
+        """
         if math.isinf(df):
-            return self
-        factor = df / float(chdtri(df, 0.8))  # chdtri takes the upper tail
+            return self, self
+        tails = (1 - COVERED) / 2, (1 + COVERED) / 2
+        low, high = (df / float(chdtri(df, tail)) for tail in tails)  # chdtri: the upper tail
+        return self._scaled(low), self._scaled(high)
+
+    def _scaled(self, factor: float) -> "Design":
         return replace(self, variances=tuple(v * factor for v in self.variances))
 
 
@@ -63,15 +74,17 @@ def difference_power(design: Design, n: float, margin: float, comparisons: int =
     return power if math.isfinite(power) else float(ndtr(margin / error - quantile))
 
 
-def equivalence_power(design: Design, n: float, margin: float, comparisons: int = 1) -> float:
-    """Chance that the interval at 1 - 0.05/m lies inside +-margin where Delta = 0.
+def equivalence_power(
+    design: Design, n: float, margin: float, comparisons: int = 1, alpha: float = ALPHA
+) -> float:
+    """Chance that the interval at 1 - alpha/m lies inside +-margin where Delta = 0.
 
     2 T(margin / SE - t) - 1, T being Student's distribution; 0 where that is negative.
     """
     error, df = design.error(n)
     if error == 0:
         return 1.0
-    quantile = float(stdtrit(df, 1 - ALPHA / comparisons / 2))
+    quantile = float(stdtrit(df, 1 - alpha / comparisons / 2))
     return max(0.0, 2 * float(stdtr(df, margin / error - quantile)) - 1)
 
 
@@ -89,12 +102,14 @@ def seeds_for_difference(design: Design, margin: float, *, comparisons: int = 1)
     return _smallest(lambda n: difference_power(design, n, margin, comparisons))
 
 
-def seeds_for_equivalence(design: Design, margin: float, *, comparisons: int = 1) -> int | None:
+def seeds_for_equivalence(
+    design: Design, margin: float, *, comparisons: int = 1, alpha: float = ALPHA
+) -> int | None:
     """n_eq: fewest seeds per arm, or blocks, that show equivalence where there is no difference.
 
-    Arguments and result as for ``seeds_for_difference``.
+    Arguments and result as for ``seeds_for_difference``; alpha is that of the interval.
     """
-    return _smallest(lambda n: equivalence_power(design, n, margin, comparisons))
+    return _smallest(lambda n: equivalence_power(design, n, margin, comparisons, alpha))
 
 
 def events_for(design: Design, margin: float, n_events: int, *, comparisons: int = 1) -> int:
@@ -114,22 +129,59 @@ def events_for(design: Design, margin: float, n_events: int, *, comparisons: int
 
 
 @dataclass(frozen=True)
+class SampleSize:
+    """A number of seeds or blocks; ``None`` where 10,000 are not enough.
+
+    Attributes:
+        n: At the measured spread.
+        low: At the lower end of an 80% interval of the spread.
+        high: At its upper end.
+    """
+
+    n: int | None
+    low: int | None
+    high: int | None
+
+    @classmethod
+    def of(cls, design: Design, df: float, seeds: Callable[[Design], int | None]) -> "SampleSize":
+        """From a measured spread, and the ends of its 80% interval.
+
+        Args:
+            design: The measured variances.
+            df: Their degrees of freedom; infinite where the spread is known.
+            seeds: From a design to the number of seeds that it takes.
+        """
+        low, high = design.limits(df)
+        return cls(seeds(design), seeds(low), seeds(high))
+
+    def most(self, other: "SampleSize") -> "SampleSize":
+        """Enough for either purpose."""
+        mine, others = astuple(self), astuple(other)
+        return SampleSize(
+            *(None if None in pair else max(pair) for pair in zip(mine, others, strict=True))
+        )
+
+    def text(self, unit: str = "") -> str:
+        """In words: ``22 seeds (11 to 36)``."""
+        number = f"{_count(self.n)} {unit}".strip()
+        if self.low == self.high:
+            return number
+        return f"{number} ({_count(self.low)} to {_count(self.high)})"
+
+
+@dataclass(frozen=True)
 class Needed:
     """The numbers of seeds that would decide a comparison.
 
     Attributes:
-        difference: n_diff at the measured spread; ``None``: no number up to 10,000.
-        equivalence: n_eq at the measured spread.
-        difference_upper: n_diff at the upper 80% limit of the spread.
-        equivalence_upper: n_eq at the upper 80% limit of the spread.
+        difference: n_diff.
+        equivalence: n_eq.
         unit: What n counts: ``seeds per arm``, ``blocks``.
         limit: Why no n would do for n_eq, or for both; empty if some n does.
     """
 
-    difference: int | None
-    equivalence: int | None
-    difference_upper: int | None
-    equivalence_upper: int | None
+    difference: SampleSize
+    equivalence: SampleSize
     unit: str
     limit: str = ""
 
@@ -145,7 +197,6 @@ class Needed:
         n_events: int | None = None,
     ) -> "Needed":
         """From the measured spread, whose degrees of freedom are ``df``."""
-        upper = design.widened(df)
         limit = ""
         # What is left when n grows without bound.
         ever = Design((), events=design.events + design.overlap * sum(design.variances))
@@ -159,25 +210,25 @@ class Needed:
             )
             shows = "settles this" if both else "shows equivalence"
             limit = f"no number of {unit.split()[0]} {shows}; {enough}"
-        return cls(
-            difference=seeds_for_difference(design, margin, comparisons=comparisons),
-            equivalence=seeds_for_equivalence(design, margin, comparisons=comparisons),
-            difference_upper=seeds_for_difference(upper, margin, comparisons=comparisons),
-            equivalence_upper=seeds_for_equivalence(upper, margin, comparisons=comparisons),
-            unit=unit,
-            limit=limit,
+        difference, equivalence = (
+            SampleSize.of(design, df, partial(seeds, margin=margin, comparisons=comparisons))
+            for seeds in (seeds_for_difference, seeds_for_equivalence)
         )
+        return cls(difference, equivalence, unit, limit)
+
+    def both(self) -> str:
+        """Seeds that are enough for either verdict, in words; empty where no number is."""
+        return "" if self.limit else self.difference.most(self.equivalence).text()
 
     def text(self) -> str:
         """The numbers in words."""
         shows = [
-            f"{what} {_count(n)} {self.unit}"
-            + (f" ({_count(upper)} at the upper 80% limit of the spread)" if upper != n else "")
-            for what, n, upper in (
-                ("a difference of the margin takes", self.difference, self.difference_upper),
-                ("equivalence takes", self.equivalence, self.equivalence_upper),
+            f"{what} {size.text(self.unit)}"
+            for what, size in (
+                ("a difference of the margin takes", self.difference),
+                ("equivalence takes", self.equivalence),
             )
-            if n is not None or not self.limit
+            if size.n is not None or not self.limit
         ]
         return ", ".join([*shows, *([self.limit] if self.limit else [])])
 

@@ -218,24 +218,45 @@ def compare_sum(
         n_events: Events of the sample.
         improvement: See ``Verdict``.
     """
-    margin, m = comparison.margin, comparison.comparisons
     seeds, both = combine(moments, weights), combine(moments, weights, events or 0.0)
     pairs = list(zip(weights, moments, strict=True))
-    design = Design(tuple(float(w**2 * part.variance) for w, part in pairs), events=events or 0.0)
-    unit = f"{comparison.unit} per {'arm' if len(pairs) == 2 else 'cell'}"
     return decide(
         comparison,
-        Evidence.of_t("Welch", both, m),
+        Evidence.of_t("Welch", both, comparison.comparisons),
         counts=(
             sum(part.n for w, part in pairs if w > 0),
             sum(part.n for w, part in pairs if w < 0),
         ),
         se_seeds=float(seeds.error),
         se_events=None if events is None else math.sqrt(events),
-        needed=lambda: Needed.of(
-            design, float(seeds.df), margin, comparisons=m, unit=unit, n_events=n_events
+        needed=lambda: seeds_to_decide(
+            moments, weights, comparison, events=events, n_events=n_events
         ),
         improvement=improvement,
+    )
+
+
+def seeds_to_decide(
+    moments: Sequence[Moments],
+    weights: Sequence[float] | Array,
+    comparison: Comparison,
+    *,
+    events: float | None,
+    n_events: int | None,
+) -> Needed:
+    """The seeds that would decide a weighted sum of means; arguments as for ``compare_sum``.
+
+    The means do not matter. ``headsweep plan`` and the report of a sweep both ask here.
+    """
+    pairs = zip(weights, moments, strict=True)
+    variances = tuple(float(w**2 * part.variance) for w, part in pairs)
+    return Needed.of(
+        Design(variances, events=events or 0.0),
+        float(combine(moments, weights).df),
+        comparison.margin,
+        comparisons=comparison.comparisons,
+        unit=f"{comparison.unit} per {'arm' if len(variances) == 2 else 'cell'}",
+        n_events=n_events,
     )
 
 

@@ -1,12 +1,18 @@
 """The comparisons of a report in words: the answer, the verdicts, and whether they are fair."""
 
 import math
+from collections import Counter
 
 from headsweep.report.comparisons import Effect
 from headsweep.report.content import Report
 from headsweep.report.fairness import Fairness
 from headsweep.report.render import claim_tables
 from headsweep.report.render.tables import NOTHING, Table
+
+SEEDS_NOTE = (
+    " n to decide: seeds or blocks of each arm that are enough for either verdict with a power of "
+    "80%; in brackets their range, from an 80% interval of the spread."
+)
 
 ORDER = ("better", "worse", "equivalent", "undecided")
 
@@ -65,6 +71,7 @@ def verdict_table(report: Report) -> Table:
                 verdict.errors(),
                 share,
             ]
+        to_decide = NOTHING if verdict is None or not verdict.needed else verdict.needed.both()
         rows.append(
             [
                 effect.arm,
@@ -73,12 +80,15 @@ def verdict_table(report: Report) -> Table:
                 *cells,
                 f"{effect.parameters:+,}",
                 _word(effect),
+                to_decide or "no number",
             ]
         )
     sizes = {e.verdict.comparisons: None for e in report.effects if e.verdict is not None}
     m = " / ".join(map(str, sizes)) or "–"
     columns = ["", "against", "metric", "change", "95% interval", f"m = {m}"]
-    columns += ["SE of seeds / events", "P(better)", "parameters", "verdict"]
+    columns += ["SE of seeds / events", "P(better)", "parameters", "verdict", "n to decide"]
+    if all(row[-1] == NOTHING for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     return Table(_title(report), columns, rows, _note(report))
 
 
@@ -94,13 +104,12 @@ def _title(report: Report, word: str = "Verdicts") -> str:
         )
         if values
     ]
-    unknown = sum(f.converged is None for f in known)
-    failed = sum(f.converged is False for f in known)
-    outdone = sum(not math.isnan(f.better_rate) for f in known)
+    states = Counter(f.state for f in known)
     parts = (
-        (outdone, "not at their best rate"),
-        (failed, "not converged"),
-        (unknown, "not checked for convergence"),
+        (sum(not math.isnan(f.better_rate) for f in known), "not at their best rate"),
+        (states["not converged"], "not converged"),
+        (states["not shown"], "not shown to be converged"),
+        (states["not checked"], "not checked for convergence"),
     )
     state = ", ".join(f"{n} of {len(known)} {words}" for n, words in parts if n) or "all converged"
     title = f"{word}{report.on}"
@@ -124,7 +133,7 @@ def _note(report: Report) -> str:
         f"Intervals: {found[0].test}, from {layers}. The verdict is read from the one widened for "
         f"m comparisons; margin {words}. SE: standard errors; without one of events the interval "
         "holds for this sample of events only. P(better): the chance that one new run beats one of "
-        "the control."
+        f"the control.{SEEDS_NOTE if any(verdict.needed for verdict in found) else ''}"
     )
 
 
@@ -195,8 +204,9 @@ def fairness_table(report: Report) -> Table:
     note = (
         "Rate: the mean r68 on validation over seeds that this comparison does not use; no verdict "
         "names a head for which another rate is better by the same test as a verdict. Converged: "
-        "with twice the steps r68 on validation changes by less than 2%; in brackets the 95% "
-        "interval of that change."
+        "the 90% interval of the change of r68 on validation with twice the steps, in square "
+        "brackets, lies within 2%; not converged: it lies beyond 2%, and no verdict names the "
+        "head; not shown: neither, with the seeds at each length that show it if nothing changes."
     )
     if len({tuple(found.rates) for found in report.fairness if found.rates}) > 1:
         note += " The rates that were tried are not the same for all."
