@@ -7,8 +7,8 @@ from typing import Literal
 
 from scipy.special import stdtrit
 
-from headsweep.stats.tracks import Array
 from headsweep.stats.power import ALPHA, Design, SampleSize, seeds_for_equivalence
+from headsweep.stats.tracks import Array
 from headsweep.stats.welch import Moments, welch
 
 Extent = Literal["within", "beyond", "open"]

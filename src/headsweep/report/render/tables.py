@@ -206,7 +206,11 @@ def fit_table(report: Report) -> Table:
     title = "q/pT resolution: r68 = r0 / pT + r1 + r2 pT, added in quadrature"
     title += report.on
     rows = [[label, str(fit)] for label, fit in report.fits.items()]
-    note = f"On {report.common}. Errors: bootstrap by event, over all seeds together."
+    note = (
+        f"On {report.common}. Errors: bootstrap by event, over all seeds together, times "
+        "sqrt(chi2/ndf) where that is above 1; where it is above 2 no values are given. A "
+        "coefficient at its bound 0 has an upper limit."
+    )
     return Table(title, ["", "fit"], rows, note)
 
 
