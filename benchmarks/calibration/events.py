@@ -26,8 +26,8 @@ from scipy.special import ndtri
 from headsweep.events.hepattn_files import write_hepattn
 from headsweep.events.simulation import simulate_chunks
 from headsweep.report import scoring
-from headsweep.report.comparisons import event_means
 from headsweep.report.predictions import Row, Sample
+from headsweep.report.resampling import event_means
 from headsweep.stats.intervals import wilson
 from headsweep.stats.metrics import MARGINS, METRICS
 from headsweep.stats.tracks import Array, Tracks

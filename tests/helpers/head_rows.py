@@ -14,6 +14,7 @@ def make_head_row(label: str, samples: Sequence[Sample], **more: Any) -> HeadRow
         "target": TargetKey("plain", False),
         "parameters": 100,
         "planned": len(samples),
+        "failed": (),
         "problems": (),
         "flops": 0.0,
         "seconds": 0.0,

@@ -59,6 +59,7 @@ def write_cache(
     n_test: int = 0,
     pt_edges: Sequence[float] = PT_EDGES,
     without_formula: int = 0,
+    left_out: Mapping[str, int] | None = None,
 ) -> None:
     """A cache of frozen features without hits; its references have widths 0.05 and 0.02.
 
@@ -105,7 +106,7 @@ def write_cache(
         pt_edges=list(pt_edges),
         min_bin_tracks=100,
         not_modelled=["alignment", "pile-up tracks"],
-        left_out={},
+        left_out=dict(left_out or {}),
         selection=SelectionConfig(),
         selected=dict.fromkeys(sizes, 1.0),
         n_events={name: n // 2 for name, n in sizes.items()},

@@ -17,6 +17,7 @@ from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report import confirmation as report_confirmation
 from headsweep.report import scoring
+from headsweep.report.absent import absent_jobs, failed_folds, same_labels
 from headsweep.report.claims import find_claims
 from headsweep.report.comparisons import find_effects
 from headsweep.report.content import HeadSummary, ReferenceSummary, Report
@@ -31,7 +32,7 @@ from headsweep.report.predictions import (
     reference_rows,
 )
 from headsweep.report.provenance import find_origin
-from headsweep.report.reading_notes import reading_notes, selection_notes
+from headsweep.report.reading_notes import left_out_notes, reading_notes, selection_notes
 from headsweep.report.training_comparison import compare_trainings
 from headsweep.report.values import fit_row, learning_curves, row_values
 from headsweep.stats.bins import Bins
@@ -127,6 +128,7 @@ def _comparison_report(scored: _Scored) -> Report:
         return report
     fairness = check_fairness(scored.groups, scored.root)
     objections = {found.label: found.objection for found in fairness if found.objection}
+    objections |= failed_folds(scored.spec, scored.groups, report.absent)
     trainings = compare_trainings(scored.heads, np.random.default_rng(0))
     report = replace(report, fairness=fairness, trainings=trainings)
     add = _with_claims if scored.design.kind == "claims" else _with_effects
@@ -211,9 +213,12 @@ def _describe(scored: _Scored) -> Report:
         notes=[
             *([readings.note()] if readings is not None else []),
             *selection_notes(scored.groups, scored.caches),
+            *left_out_notes(metas),
             *reading_notes(scored.jobs, scored.heads, split),
         ],
         origin=find_origin(scored.folder, scored.root, scored.jobs, metas),
         split=split,
         readings=readings,
+        absent=absent_jobs(scored.folder, scored.spec, scored.jobs),
+        same=same_labels(scored.spec, scored.groups),
     )

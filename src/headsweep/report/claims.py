@@ -6,16 +6,19 @@ Delta = mean ln m(conservative) - mean ln m(the other): a claimed improvement is
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
-from headsweep.report.comparisons import Effect, compare_rows, event_means, obstacle, values_of
+from headsweep.report.comparisons import Effect, judge_pair, obstacle
+from headsweep.report.failures import judge, shortfalls
 from headsweep.report.family import family_size
 from headsweep.report.predictions import HeadRow
 from headsweep.report.pt_trend import PtTrend
+from headsweep.report.resampling import event_means, values_of
 from headsweep.stats import margins
 from headsweep.stats.bins import Bins
 from headsweep.stats.margins import Better
@@ -214,11 +217,12 @@ def _effect(
     verdict, note = None, obstacle(part.metric, arm, control, objections)
     if not note:
         try:
-            verdict = _verdict(part, arm, control, bins, comparisons, rng)
+            verdict, note = _verdict(part, arm, control, bins, comparisons, rng)
         except UserError as error:
             note = str(error)
     parameters = arm.parameters - control.parameters
-    return Effect(arm.label, control.label, part.metric, parameters, verdict, note)
+    lost = shortfalls((arm, control))
+    return Effect(arm.label, control.label, part.metric, parameters, verdict, note, lost)
 
 
 def _verdict(
@@ -228,8 +232,8 @@ def _verdict(
     bins: Bins,
     comparisons: int,
     rng: np.random.Generator,
-) -> Verdict:
-    """The verdict of one part; an error says why there is none."""
+) -> tuple[Verdict | None, str]:
+    """The verdict of one part, or the reason for none; an error is a reason, too."""
     rows = (arm, control)
     comparison = replace(TERMS[part.metric], better=part.better, comparisons=comparisons)
     if part.metric == SPREAD:
@@ -238,8 +242,13 @@ def _verdict(
                 "folds differ in their tracks, not only in their seeds; train without folds "
                 "(data.split.folds=null)"
             )
-        ours, theirs = (values_of(row.samples, R68.metric) for row in rows)
-        return compare_spread(ours, theirs, rng, comparison)
+        return judge(
+            rows,
+            (1.0, -1.0),
+            SPREAD,
+            [values_of(row.samples, R68.metric) for row in rows],
+            lambda _, both: compare_spread(both[0], both[1], rng, comparison),
+        )
     if part.metric == TREND:
         trend = PtTrend.find(arm, bins)
         values = {row.label: trend.values(row) for row in rows}
@@ -247,7 +256,12 @@ def _verdict(
     else:
         values = {row.label: values_of(row.samples, part.metric) for row in rows}
         events = event_means(rows, part.metric, rng)
-    return compare_rows(arm, control, values, events, comparison)
+    return judge_pair(arm, control, part.metric, values, events, comparison, partial(_read, part))
+
+
+def _read(part: ClaimPart, verdict: Verdict) -> tuple[str, str]:
+    found = part.test(verdict)
+    return found.finding, found.how
 
 
 def _more_words(metric: str, arm: HeadRow, control: HeadRow, bins: Bins) -> str:

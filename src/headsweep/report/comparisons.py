@@ -4,21 +4,23 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
+from headsweep.report.failures import judge, shortfalls, word
 from headsweep.report.family import family_size, pairs
-from headsweep.report.predictions import HeadRow, Row, Sample
-from headsweep.stats.bootstrap import EVENT_RESAMPLES, Rows, joint_resamples
+from headsweep.report.predictions import HeadRow, Row
+from headsweep.report.resampling import event_means, values_of
 from headsweep.stats.curves import TARGET_LOSSES
-from headsweep.stats.factorial import compare_contrast, contrasts
+from headsweep.stats.factorial import Contrast, compare_contrast, contrasts
 from headsweep.stats.intervals import t_interval
 from headsweep.stats.margins import Comparison
 from headsweep.stats.metrics import MARGINS, METRICS
-from headsweep.stats.tracks import Array, Tracks
+from headsweep.stats.tracks import Array
 from headsweep.stats.verdict import Verdict, compare, compare_blocks
 from headsweep.store.labels import Block
 
@@ -27,9 +29,6 @@ BLIND_MISID, BLIND_R68 = 0.40, 0.9
 
 INFORMED = ("qoverpt", "pt_", "charge", "scale")
 """Beginnings of metrics that need information on charge or pT."""
-
-OnRows = Callable[[Rows], Array]
-"""From drawn rows of tracks to one value for each member."""
 
 MAX_CLIPPED = 0.01
 """With a larger share of clipped pT there is no verdict on their RMSE."""
@@ -60,6 +59,7 @@ class Effect:
         parameters: Trained parameters, arm minus control.
         verdict: None where there is none.
         note: The reason why there is none; empty with a verdict.
+        shortfall: How many of its seeds failed or are not trained yet, in words; empty for none.
     """
 
     arm: str
@@ -68,6 +68,7 @@ class Effect:
     parameters: int
     verdict: Verdict | None
     note: str = ""
+    shortfall: str = ""
 
     def row(self) -> dict[str, Any]:
         """The comparison as a row of a table, see ``results.SweepResults.verdicts``."""
@@ -79,7 +80,7 @@ class Effect:
             "verdict": None if found is None else found.word,
             **{name: None if found is None else getattr(found, name) for name in VERDICT_COLUMNS},
             "parameters": self.parameters,
-            "note": self.note if found is None else found.reason,
+            "note": self.note if found is None else found.reason or self.shortfall,
         }
 
 
@@ -133,12 +134,14 @@ def _pair_effects(
         verdict, note = None, obstacle(name, arm, control, objections)
         if not note:
             try:
-                verdict = compare_rows(arm, control, values, events, comparison)
-                note = _gap_objection(verdict, arm, control) if name == "gap" else ""
+                verdict, note = judge_pair(arm, control, name, values, events, comparison)
+                if name == "gap" and verdict is not None:
+                    note = _gap_objection(verdict, arm, control)
             except UserError as error:
                 note = str(error)
         parameters = arm.parameters - control.parameters
-        yield Effect(*pair, name, parameters, None if note else verdict, note)
+        verdict = None if note else verdict
+        yield Effect(*pair, name, parameters, verdict, note, shortfalls((arm, control)))
 
 
 def _factorial_effects(
@@ -158,38 +161,34 @@ def _factorial_effects(
             notes.append("cross-validated factorial designs have no verdict")
         note = next((note for note in notes if note), "")
         values = [values_of(row.samples, name) for row in rows]
-        events = event_means(rows, name, rng)
+        means = event_means(rows, name, rng)
+        events = [means[row.label] for row in rows] if len(means) == len(rows) else None
         for contrast in found:
             verdict, own = None, note
             m = family_size(design, len(rows), orders[contrast.order])
+            comparison = replace(MARGINS[name], comparisons=m)
+            compare = partial(_compare_cells, contrast, comparison, events)
             if not note:
                 try:
-                    verdict = compare_contrast(
-                        contrast,
-                        values,
-                        replace(MARGINS[name], comparisons=m),
-                        events=(
-                            [events[row.label] for row in rows]
-                            if len(events) == len(rows)
-                            else None
-                        ),
-                        n_events=len(np.unique(rows[0].samples[0].tracks.event)),
-                    )
+                    verdict, own = judge(rows, contrast.weights, name, values, compare)
                 except UserError as error:  # such as a value that is not finite
                     own = str(error)
             weighted = zip(contrast.weights, rows, strict=True)
             parameters = round(sum(w * row.parameters for w, row in weighted))
-            effects.append(Effect(contrast.name, contrast.against, name, parameters, verdict, own))
+            both = (contrast.name, contrast.against)
+            effects.append(Effect(*both, name, parameters, verdict, own, shortfalls(rows)))
     return effects
 
 
-def values_of(samples: Sequence[Sample], name: str) -> Array:
-    """The metric of each member, as it is compared: one that is best at 0 by its distance."""
-    if name not in METRICS:
-        return np.array([sample.scalars[name] for sample in samples])
-    metric = METRICS[name]
-    values = np.array([metric.function(sample.tracks) for sample in samples])
-    return np.abs(values) if metric.better == "zero" else values
+def _compare_cells(
+    contrast: Contrast,
+    comparison: Comparison,
+    events: Sequence[Array] | None,
+    rows: Sequence[Row],
+    values: Sequence[Array],
+) -> Verdict:
+    n_events = len(np.unique(rows[0].samples[0].tracks.event))
+    return compare_contrast(contrast, values, comparison, events=events, n_events=n_events)
 
 
 def obstacle(name: str, arm: HeadRow, control: HeadRow, objections: Mapping[str, str]) -> str:
@@ -237,70 +236,36 @@ def _informed(row: Row) -> bool:
     return True
 
 
-def event_means(rows: Sequence[Row], name: str, rng: np.random.Generator) -> dict[str, Array]:
-    """Mean over the seeds on resampled events, [R] by label; see ``resampled``.
-
-    Nothing for a metric that is no function of tracks alone.
-    """
-    if name not in METRICS:
-        return {}
-    metric = METRICS[name]
-
-    def statistic(samples: Sequence[Tracks]) -> OnRows:
-        if metric.residual is None or metric.reduce is None:
-            return lambda drawn: np.array([metric.function(t.take(drawn)) for t in samples])
-        residuals, reduce = np.stack([metric.residual(tracks) for tracks in samples]), metric.reduce
-        return lambda drawn: np.asarray(reduce(residuals[:, drawn]))
-
-    tables = resampled(rows, statistic, rng)
-    if metric.better == "zero":
-        tables = {label: np.abs(table) for label, table in tables.items()}
-    logs = MARGINS[name].scale == "log"
-    return {
-        label: (np.log(table) if logs else table).mean(axis=1) for label, table in tables.items()
-    }
-
-
-def resampled(
-    rows: Sequence[Row], statistic: Callable[[Sequence[Tracks]], OnRows], rng: np.random.Generator
-) -> dict[str, Array]:
-    """A statistic of every member on resampled events, [R, members] by label.
-
-    Configurations on the same events see the same resamples, also where their tracks differ, as
-    those of two selections do.
+def judge_pair(
+    arm: HeadRow,
+    control: HeadRow,
+    name: str,
+    values: Mapping[str, Array],
+    events: Mapping[str, Array],
+    comparison: Comparison,
+    reading: Callable[[Verdict], object] = word,
+) -> tuple[Verdict | None, str]:
+    """The verdict on two configurations, or the reason for none; see ``failures.judge``.
 
     Args:
-        rows: Configurations; without members, and cross-validated ones, are left out.
-        statistic: From the tracks of members that share them to a function of drawn rows that gives
-            one value for each member.
-        rng: Drives the bootstrap.
+        arm: One of them.
+        control: The other.
+        name: The metric.
+        values: See ``compare_rows``, as for the next two.
+        events: The means on resampled events.
+        comparison: The terms.
+        reading: What is read from the verdict.
+
+    Raises:
+        UserError: A value cannot be compared on the scale.
     """
-    found: dict[str, Array] = {}
-    for group in _grouped([r for r in rows if r.samples and r.folds is None], Row.shares_events):
-        sets = _grouped(group, Row.shares_tracks)
-        values = [statistic([s.tracks for row in own for s in row.samples]) for own in sets]
-        events = [own[0].samples[0].tracks.event for own in sets]
-        drawn = [
-            [one(rows) for one, rows in zip(values, parts, strict=True)]
-            for parts in joint_resamples(events, EVENT_RESAMPLES, rng)
-        ]
-        for own, table in zip(sets, zip(*drawn, strict=True), strict=True):
-            ends = np.cumsum([len(row.samples) for row in own])
-            split = np.split(np.array(table, dtype=np.float64), ends[:-1], axis=1)
-            found |= {row.label: part for row, part in zip(own, split, strict=True)}
-    return found
 
+    def compare(rows: Sequence[Row], cells: Sequence[Array]) -> Verdict:
+        by_label = {row.label: own for row, own in zip(rows, cells, strict=True)}
+        return compare_rows(rows[0], rows[1], by_label, events, comparison)
 
-def _grouped(rows: Sequence[Row], same: Callable[[Row, Row], bool]) -> list[list[Row]]:
-    """The rows in groups whose members are the same as the group's first."""
-    groups: list[list[Row]] = []
-    for row in rows:
-        group = next((known for known in groups if same(row, known[0])), None)
-        if group is None:
-            groups.append([row])
-        else:
-            group.append(row)
-    return groups
+    seen = [values[row.label] for row in (arm, control)]
+    return judge((arm, control), (1.0, -1.0), name, seen, compare, reading)
 
 
 def compare_rows(

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from headsweep.report.comparisons import event_means, values_of
 from headsweep.report.predictions import HeadRow, Row, val_row
+from headsweep.report.resampling import event_means, values_of
 from headsweep.stats.intervals import Estimate, t_interval
 from headsweep.stats.margins import Scale
 from headsweep.stats.metrics import MARGINS, METRICS

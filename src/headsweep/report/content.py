@@ -10,6 +10,7 @@ import pandas as pd
 from headsweep.report.claims import ClaimResult
 from headsweep.report.comparisons import Effect
 from headsweep.report.confirmation import Confirmation
+from headsweep.report.failures import shortfall
 from headsweep.report.fairness import Fairness
 from headsweep.report.predictions import HeadRow
 from headsweep.report.provenance import Origin
@@ -20,7 +21,7 @@ from headsweep.stats.resolution_fit import ResolutionFit
 from headsweep.store.ledger import Readings
 from headsweep.store.trials import Trials
 
-REPORT_SCHEMA = 8
+REPORT_SCHEMA = 9
 """Version of ``report.json``."""
 
 
@@ -32,7 +33,9 @@ class HeadSummary:
         label: Its name.
         finished: Members in the figures.
         planned: Members that it has or will have.
-        problems: A line for each other member.
+        failed: Members that failed; all others are not trained yet.
+        shortfall: Both in words; empty where all are finished.
+        problems: A line for each reason for which members are not in the figures.
         parameters: Trained parameters.
         flops: Operations of one prediction.
         seconds: Time of its jobs.
@@ -44,6 +47,8 @@ class HeadSummary:
     label: str
     finished: int
     planned: int
+    failed: int
+    shortfall: str
     problems: tuple[str, ...]
     parameters: int
     flops: float
@@ -55,10 +60,16 @@ class HeadSummary:
     @classmethod
     def of(cls, row: HeadRow) -> "HeadSummary":
         """Of a scored configuration."""
-        own = ("finished", "r68", "kind")
+        own = ("finished", "failed", "shortfall", "r68", "kind")
         shared = {f.name: getattr(row, f.name) for f in fields(cls) if f.name not in own}
         r68 = tuple(qoverpt_r68(sample.tracks) for sample in row.samples)
-        return cls(finished=len(row.samples), r68=r68, **shared)
+        return cls(
+            finished=len(row.samples),
+            failed=len(row.failed),
+            shortfall=shortfall(row),
+            r68=r68,
+            **shared,
+        )
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,9 @@ class Report:
         readings: Who has read this test sample before; None on dev.
         confirmation: Optimism of the search that was confirmed, and shifts from val to test.
         claims: The tested claims, of a design of that kind; their comparisons are ``effects``.
+        absent: Jobs of the sweep, number and label, of which there is nothing to show, each with
+            the reason why it failed; empty where it is not trained yet.
+        same: Label of each configuration that is equal to another one, which counts for both.
     """
 
     name: str
@@ -125,6 +139,8 @@ class Report:
     readings: Readings | None = None
     confirmation: Confirmation | None = None
     claims: list[ClaimResult] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
+    same: dict[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[HeadSummary | ReferenceSummary]:

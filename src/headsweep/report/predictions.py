@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -25,6 +26,10 @@ from headsweep.training.targets import Target
 
 Score = Callable[..., tuple[Tracks, float]]
 """Scores saved weights; ``scoring.score``, which says what it takes and gives."""
+
+
+CONSTANT = "constant predictor"
+"""The reference that is as good as a head that has learnt nothing."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,13 @@ class ScoredCache:
         own = cache.holding(split).meta
         facts = ("selected", "n_events", "n_tracks", "efficiency", "by_abs_eta")
         both = {name: getattr(cache.meta, name) | getattr(own, name) for name in facts}
+        if own.key != key:  # a test sample of its own
+            both["left_out"] = dict(Counter(cache.meta.left_out) + Counter(own.left_out))
         # The answer of a head that knows nothing: the training mean, and the more frequent charge.
         constant = np.asarray(train.truth, dtype=np.float64).mean(axis=0)
         constant[3] = 1.0 if constant[3] >= 0 else -1.0
         everywhere = np.broadcast_to(constant, scored.truth.shape)
-        names = ("constant predictor", "analytic estimate", "classical reference")
+        names = (CONSTANT, "analytic estimate", "classical reference")
         estimates = (everywhere, scored.analytic, scored.classical)
         return cls(
             meta=replace(cache.meta, **both),
@@ -160,7 +167,9 @@ class HeadRow(Row):
         target: What its losses are of.
         parameters: Trained parameters; 0 without a finished member.
         planned: Members that it has or will have.
-        problems: A line for each member that did not finish.
+        failed: Those that failed, as a head without information in their place would predict: the
+            constant predictor, with no other figures.
+        problems: A line for each reason for which members did not finish.
         flops: Operations of one prediction, see ``size.track_flops``.
         seconds: For each job the longest time from a training's start to a member's end, summed.
         inputs: What the backbone gave it, in words.
@@ -171,6 +180,7 @@ class HeadRow(Row):
     target: TargetKey
     parameters: int
     planned: int
+    failed: tuple[Sample, ...]
     problems: tuple[str, ...]
     flops: float
     seconds: float
@@ -204,12 +214,14 @@ def head_row(
     score: Score,
 ) -> HeadRow:
     """Score every finished member of a configuration's jobs."""
-    samples, problems, curves = [], [], []
+    samples, failed, problems, curves = [], [], [], []
     parameters, seconds = 0, 0.0
     for job in jobs:
         cache = caches[job.cache_key]
         results = runs.read_results(job.folder)
-        problems += _problems(job, results)
+        problems += job.problems()
+        blind = cache.references[CONSTANT]
+        failed += [Sample(blind, cache.common, {}, job.block, seed) for seed in job.failed]
         seconds += max((r["seconds"] or 0.0 for r in results.values()), default=0.0)
         for seed, result in results.items():
             if result["status"] == "finished":
@@ -224,6 +236,7 @@ def head_row(
         target=jobs[0].target,
         parameters=parameters,
         planned=sum(len(job.seeds) for job in jobs),
+        failed=tuple(failed),
         problems=tuple(problems),
         flops=_flops(jobs[0], caches[jobs[0].cache_key]),
         seconds=seconds,
@@ -278,19 +291,6 @@ def _found_by_eta(caches: Sequence[ScoredCache]) -> Array:
 def _ratio(part: NDArray[Any], total: NDArray[Any]) -> Array:
     ratio: Array = np.divide(part, total, out=np.full(len(total), np.nan), where=total > 0)
     return ratio
-
-
-def _problems(job: StoredJob, results: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    """A line for each failed member, and one for those without a result."""
-    block = job.block
-    where = f"split seed {block.split_seed}, fold {block.fold}, " if job.folds else ""
-    lines = [
-        f"{where}seed {seed}: " + str(result["reason"]).removeprefix(f"seed {seed}: ")
-        for seed, result in results.items()
-        if result["status"] == "failed"
-    ]
-    missing, total = len(job.seeds - results.keys()), len(job.seeds)
-    return lines + ([f"{where}no result of {missing} of {total} seeds"] if missing else [])
 
 
 def _score(

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import UserError
-from headsweep.report.comparisons import OnRows, resampled
 from headsweep.report.predictions import Row
+from headsweep.report.resampling import OnRows, resampled
 from headsweep.stats.bins import Bins, pt_axis
 from headsweep.stats.bootstrap import Rows
 from headsweep.stats.tracks import Array, Tracks
@@ -81,7 +81,7 @@ class PtTrend:
         return np.array([self.ratio(s.tracks.rho, self.index(s.tracks)) for s in row.samples])
 
     def event_means(self, rows: Sequence[Row], rng: np.random.Generator) -> dict[str, Array]:
-        """Mean log ratio over the seeds on resampled events, as ``comparisons.event_means``."""
+        """Mean log ratio over the seeds on resampled events, as ``resampling.event_means``."""
 
         def statistic(samples: Sequence[Tracks]) -> OnRows:
             rho, bin_ = np.stack([tracks.rho for tracks in samples]), self.index(samples[0])

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from headsweep.events.gate import describe
 from headsweep.events.selection import words
+from headsweep.features.cache import Meta
 from headsweep.report.predictions import HeadRow, ScoredCache
 from headsweep.store.labels import StoredJob
 
@@ -25,6 +27,12 @@ def selection_notes(
         for note, of in labels_of.items()
         if note
     ]
+
+
+def left_out_notes(metas: Sequence[Meta]) -> list[str]:
+    """The events of the data that no split has; nothing where all are whole and different."""
+    texts = dict.fromkeys(filter(None, (describe(meta.left_out) for meta in metas)))
+    return [f"Events left out of the data: {' / '.join(texts)}."] if texts else []
 
 
 def reading_notes(jobs: Sequence[StoredJob], rows: Sequence[HeadRow], split: str) -> list[str]:

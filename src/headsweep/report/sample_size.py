@@ -18,9 +18,9 @@ import numpy as np
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report import scoring
-from headsweep.report.comparisons import event_means, values_of
 from headsweep.report.family import family_size, pairs, planned_configurations
 from headsweep.report.predictions import Row, Score, finished_seconds, val_row
+from headsweep.report.resampling import event_means, values_of
 from headsweep.stats.factorial import Contrast, contrasts
 from headsweep.stats.margins import Comparison
 from headsweep.stats.metrics import MARGINS, METRICS

@@ -11,6 +11,7 @@ from headsweep.errors import DataError
 from headsweep.files import MEND, short_key
 from headsweep.identity import override_key
 from headsweep.store import paths, runs
+from headsweep.store.outcome import Outcome
 
 FOLD_KEYS = ("data.split.fold", "data.split.seed")
 """Keys in which the jobs of one cross-validation differ."""
@@ -43,6 +44,8 @@ class StoredJob:
         block: The same for every job without cross-validation.
         seeds: Seeds that the job has or will have: those of its last command and of the sweep,
             and every other that has a result.
+        failed: Reason by seed of those that failed, alone or with the whole job.
+        missing: Seeds that are not trained yet.
     """
 
     folder: Path
@@ -52,6 +55,22 @@ class StoredJob:
     folds: int | None
     block: Block
     seeds: frozenset[int]
+    failed: Mapping[int, str]
+    missing: frozenset[int]
+
+    def problems(self) -> list[str]:
+        """A line for each reason for which seeds failed, and one for those not trained yet."""
+        where = f"split seed {self.block[0]}, fold {self.block[1]}, " if self.folds else ""
+        by_reason: dict[str, list[str]] = {}
+        for seed, reason in self.failed.items():
+            by_reason.setdefault(reason, []).append(str(seed))
+        lines = [
+            f"{where}seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}: {reason}"
+            for reason, seeds in by_reason.items()
+        ]
+        if self.missing:
+            lines.append(f"{where}no result of {len(self.missing)} of {len(self.seeds)} seeds")
+        return lines
 
 
 def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[StoredJob]:
@@ -77,7 +96,8 @@ def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Stored
     keys = list(dict.fromkeys(key for about in abouts for key in _overridden(about)))
     jobs = []
     for path, config, about in zip(folders, configs, abouts, strict=True):
-        split = config["data"]["split"]
+        split, results = config["data"]["split"], runs.read_results(path)
+        seeds = planned_seeds(about, spec_seeds, results)
         jobs.append(
             StoredJob(
                 folder=path,
@@ -86,7 +106,9 @@ def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Stored
                 target=TargetKey(config["target"]["name"], config["target"]["relative"]),
                 folds=split["folds"],
                 block=Block(split["seed"], split["fold"]) if split["folds"] else Block(0, 0),
-                seeds=planned_seeds(about, spec_seeds, runs.read_results(path)),
+                seeds=seeds,
+                failed=(failed := _failed(path, seeds, results)),
+                missing=seeds - results.keys() - failed.keys(),
             )
         )
     return jobs
@@ -118,6 +140,24 @@ def planned_seeds(
     """
     first, count = about["seeds"]
     return frozenset(range(first, first + max(count, sweep_seeds))).union(results)
+
+
+def _failed(
+    folder: Path, seeds: Iterable[int], results: Mapping[int, Mapping[str, Any]]
+) -> dict[int, str]:
+    """Reason by seed of the members that failed; those of a failed job have no result."""
+    outcome = Outcome.read(folder)
+    whole = outcome.reason if outcome is not None and outcome.state == "failed" else None
+    reasons = {
+        seed: whole if result is None else result["reason"]
+        for seed in sorted(seeds)
+        if (result := results.get(seed)) is None or result["status"] == "failed"
+    }
+    return {
+        seed: str(reason).removeprefix(f"seed {seed}: ")
+        for seed, reason in reasons.items()
+        if reason is not None
+    }
 
 
 def group_rows(jobs: Sequence[StoredJob]) -> dict[str, list[StoredJob]]:

@@ -10,6 +10,8 @@ import pytest
 from headsweep.report.content import Report
 from headsweep.report.render import binned_pictures, pictures, run_pictures, search_picture
 from headsweep.report.render.picture import Band, Line, Picture, Points, Stairs
+from headsweep.stats.metrics import MARGINS
+from headsweep.stats.verdict import compare
 from headsweep.store.outcome import Outcome
 from headsweep.store.trials import Trials
 
@@ -90,7 +92,16 @@ def test_sagitta_of_both_charges(built: Report) -> None:
     assert not picture.spans
 
 
+def with_verdict(built: Report) -> Report:
+    """The report as if all seeds that failed did not count."""
+    (effect,) = built.effects
+    r68 = [np.array(head.r68) for head in built.heads]
+    verdict = compare(r68[1], r68[0], MARGINS[effect.metric])
+    return replace(built, effects=[replace(effect, verdict=verdict)])
+
+
 def test_effects_are_those_of_the_verdicts(built: Report) -> None:
+    built = with_verdict(built)
     (name,) = run_pictures.compared_metrics(built)
     picture = run_pictures.effects(built, name)
     (effect,) = [e for e in built.effects if e.metric == name]
@@ -109,6 +120,7 @@ def test_effects_are_those_of_the_verdicts(built: Report) -> None:
 
 
 def test_a_comparison_without_a_verdict_has_a_row(built: Report) -> None:
+    built = with_verdict(built)
     (effect,) = built.effects
     none = replace(effect, arm="other", verdict=None)
     picture = run_pictures.effects(replace(built, effects=[none, effect]), effect.metric)

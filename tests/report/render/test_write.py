@@ -160,7 +160,8 @@ def test_written_report(tmp_path: Path, built: write.Report) -> None:
         "classical reference | 90.0% |",
     ):
         assert f"| {label}" in text
-    assert "**In qoverpt_r68, against conservative: worse: simpler (+52.3%).**" in text
+    headline = "no verdict: simpler. 1 of 5 seeds of simpler failed.**"
+    assert f"**In qoverpt_r68, against conservative: {headline}" in text
     assert "## Verdicts (features bending, target plain, steps 3,200, 2 of 2 not checked" in text
     assert "n = 4 of 5; seed 3: loss is NaN at step 700" in text
     assert "- pile-up tracks" in text
@@ -176,7 +177,8 @@ def test_written_report(tmp_path: Path, built: write.Report) -> None:
 
 def test_json_is_complete_and_finite(built: write.Report) -> None:
     content = json.loads(built.to_json(), parse_constant=pytest.fail)
-    assert content["effects"][0]["verdict"]["word"] == "worse"
+    assert content["effects"][0]["verdict"] is None
+    assert content["effects"][0]["shortfall"] == "1 of 5 seeds of simpler failed"
     assert [found["label"] for found in content["fairness"]] == ["conservative", "simpler"]
     assert len(content["values"]) == len(built.values)
     overflow = [v for v in content["values"] if v["axis"] == "pt" and v["low"] == 200]

@@ -4,7 +4,7 @@ import math
 
 from headsweep.report.claims import CLAIMS, SPREAD, ClaimResult, PartResult
 from headsweep.report.content import Report
-from headsweep.report.render.tables import NOTHING, Table
+from headsweep.report.render.tables import NOTHING, Table, with_shortfall
 
 ORDER = ("supported", "refuted", "undecided", "not testable")
 
@@ -43,7 +43,7 @@ def claims_table(report: Report, title: str) -> Table:
                     f"{claim.arm} against {claim.against}" if first else "",
                     part.words,
                     *_cells(part),
-                    _word(part),
+                    _word(part) + with_shortfall(part.effect),
                     _word(claim) if first else "",
                 ]
             )

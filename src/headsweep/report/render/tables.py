@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from headsweep.report.comparisons import Effect
 from headsweep.report.content import Report
 from headsweep.report.values import REFERENCE, WHOLE
 from headsweep.stats.bins import far_from_reference
 from headsweep.stats.curves import CURVE_METRICS
+from headsweep.stats.failures import rate_limit
 from headsweep.stats.intervals import wilson
 from headsweep.stats.metrics import METRICS, Metric, shown
 
@@ -47,6 +49,12 @@ N_NOTE = (
     "reference can use, beside the configurations on the same tracks."
 )
 WILSON_NOTE = "[ ]: 95% Wilson interval of one run on these tracks; seeds may differ by more."
+
+
+FAILED_NOTE = (
+    "Diverged or failed: of the seeds that were trained. Of new seeds, up to: the share that may "
+    "do so, one-sided 95% limit of Clopper and Pearson. All other columns: seeds that finished."
+)
 
 
 @dataclass(frozen=True)
@@ -118,18 +126,23 @@ def _to_control(shares: Sequence[float]) -> str:
 
 
 def stability_table(report: Report) -> Table:
-    """Spread over the members of a configuration, and steadiness of their trainings."""
+    """Failures and spread of the members of a configuration, and steadiness of their trainings."""
     rows = []
     for about in report.heads:
-        if about.finished:
-            names = ("grad_norm_cv", "loss_spikes")
-            texts = [v.estimate.text() for n in names for v in report.get(about.label, n)]
-            spread = f"{statistics.stdev(about.r68):.2g}" if len(about.r68) > 1 else NOTHING
-            ends = [f"{end(about.r68):.4g}" for end in (min, max)]
-            rows.append([about.label, f"{about.finished}", spread, *ends, *texts])
-    columns = ["", "n", "r68: standard deviation", "lowest", "highest"]
-    columns += [head("grad_norm_cv"), head("loss_spikes")]
-    return Table("Stability over the members", columns, rows)
+        ended = about.finished + about.failed
+        texts = [
+            v.estimate.text()
+            for name in ("grad_norm_cv", "loss_spikes")
+            for v in report.get(about.label, name)
+        ]
+        spread = f"{statistics.stdev(about.r68):.2g}" if len(about.r68) > 1 else NOTHING
+        ends = [f"{end(about.r68):.4g}" if about.r68 else NOTHING for end in (min, max)]
+        limit = f"{rate_limit(about.failed, ended):.0%}" if ended else NOTHING
+        failed = f"{about.failed} of {ended}"
+        rows.append([about.label, failed, limit, spread, *ends, *(texts or [NOTHING] * 2)])
+    columns = ["", "diverged or failed", "of new seeds, up to", "r68: standard deviation"]
+    columns += ["lowest", "highest", head("grad_norm_cv"), head("loss_spikes")]
+    return Table("Stability over the members", columns, rows, FAILED_NOTE)
 
 
 def cost_table(report: Report) -> Table:
@@ -220,7 +233,33 @@ def problems(report: Report) -> list[str]:
         f"{row.label}: n = {row.finished} of {row.planned}; {line}"
         for row in report.heads
         for line in row.problems
-    ]
+    ] + [f"job {name}: {reason}" for name, reason in report.absent.items() if reason]
+
+
+def shortfalls(report: Report) -> list[str]:
+    """A sentence for each thing that was asked for and is not in the figures."""
+    failed = [name for name, reason in report.absent.items() if reason]
+    lines = [row.shortfall for row in report.heads if row.shortfall]
+    if failed:
+        lines.append(f"No figures of failed jobs: {', '.join(failed)}")
+    if missing := len(report.absent) - len(failed):
+        lines.append(f"{missing} job{'s' * (missing > 1)} not trained yet")
+    lines += [f"{own} is equal to {other} and counts once" for own, other in report.same.items()]
+    return [f"{line}." for line in lines]
+
+
+def with_shortfall(effect: Effect) -> str:
+    """What follows a verdict: the seeds that it lacks, and that they could not turn it."""
+    if not effect.shortfall:
+        return ""
+    decided = effect.verdict is not None and effect.verdict.word != "undecided"
+    stands = "holds in every case: " if decided and "failed" in effect.shortfall else ""
+    return f" ({stands}{effect.shortfall})"
+
+
+def count(finished: int, planned: int) -> str:
+    """A number of members: ``5``, or ``3 of 5``."""
+    return f"{finished}" if finished == planned else f"{finished} of {planned}"
 
 
 def binned_tables() -> list[tuple[str, str]]:
@@ -251,8 +290,7 @@ def _figures(report: Report, title: str, names: Sequence[str], axis: str) -> Tab
             continue
         if about.kind == "head":
             label = about.label
-            complete = about.finished == about.planned
-            n = f"{about.finished}" if complete else f"{about.finished} of {about.planned}"
+            n = count(about.finished, about.planned)
         else:
             label, n = about.label, f"{about.usable:.1%}"
         found = [report.get(about.label, name, axis) for name in names]

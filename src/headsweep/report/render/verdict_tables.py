@@ -6,7 +6,7 @@ from collections import Counter
 from headsweep.report.comparisons import Effect
 from headsweep.report.content import Report
 from headsweep.report.fairness import Fairness
-from headsweep.report.render import claim_tables
+from headsweep.report.render import claim_tables, tables
 from headsweep.report.render.tables import NOTHING, Table
 
 SEEDS_NOTE = (
@@ -18,7 +18,11 @@ ORDER = ("better", "worse", "equivalent", "undecided")
 
 
 def answer(report: Report) -> str:
-    """The answer of a report in one sentence."""
+    """The answer of a report, and what is not in its figures, each in a sentence."""
+    return " ".join([_answer(report), *tables.shortfalls(report)])
+
+
+def _answer(report: Report) -> str:
     if report.search is not None:
         return "No verdict: these trials were chosen by the figures that they are shown with."
     if not report.effects:
@@ -79,7 +83,7 @@ def verdict_table(report: Report) -> Table:
                 effect.metric,
                 *cells,
                 f"{effect.parameters:+,}",
-                _word(effect),
+                _word(effect) + tables.with_shortfall(effect),
                 to_decide or "no number",
             ]
         )
@@ -129,11 +133,13 @@ def _note(report: Report) -> str:
         if effect.verdict is not None
     }
     words = ", ".join(f"{value} of {metric}" for metric, value in margins.items())
+    failed = any(row.failed for row in report.heads)
+    failures = " and for what the failed seeds could have given" if failed else ""
     return (
         f"Intervals: {found[0].test}, from {layers}. The verdict is read from the one widened for "
-        f"m comparisons; margin {words}. SE: standard errors; without one of events the interval "
-        "holds for this sample of events only. P(better): the chance that one new run beats one of "
-        f"the control.{SEEDS_NOTE if any(verdict.needed for verdict in found) else ''}"
+        f"m comparisons{failures}; margin {words}. SE: standard errors; without one of events the "
+        "interval holds for this sample of events only. P(better): the chance that one new run "
+        f"beats one of the control.{SEEDS_NOTE if any(verdict.needed for verdict in found) else ''}"
     )
 
 
@@ -177,10 +183,14 @@ def confirmation_table(report: Report) -> Table:
         *((row, "optimism: search", row.search, row.optimism) for row in found.rows),
         *((row, "shift: test", row.test, row.shift) for row in found.rows),
     ]
+    planned = {row.label: row.planned for row in report.heads}
     rows = [
         [
             f"{row.label}, {what}",
-            *(text for value in (row.val, there) for text in (value.text(), f"{value.n}")),
+            row.val.text(),
+            tables.count(row.val.n, planned[row.label]),
+            there.text(),
+            f"{there.n}",
             change.text(),
         ]
         for row, what, there, change in compared

@@ -58,6 +58,7 @@ def print_report(report: Report, console: Console | None = None, metric: str | N
         tables.main_table(report),
         tables.tails_table(report),
         tables.training_table(report),
+        tables.stability_table(report),
         tables.common_table(report),
         tables.binned_table(report, "pt", "qoverpt_r68"),
         *([] if metric is None else [look_table(report, metric)]),
