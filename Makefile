@@ -32,8 +32,8 @@ lint: .venv/installed-dev ## Check style, format and types.
 calibrate: .venv/installed ## Count the wrong verdicts on real seeds; reads ../shared/data.
 	$(BIN)/python benchmarks/calibration/run.py --data ../shared/data
 
-killmatrix: .venv/installed-dev ## Kill searches 50 times and compare them with one left alone.
-	PYTHONPATH=tests $(BIN)/python -m helpers.killing --kills 50
+killmatrix: .venv/installed-dev ## Kill, damage and move sweeps 50 times; all must end as if left alone.
+	PYTHONPATH=tests $(BIN)/python -m helpers.kill_matrix $(KILLS)
 
 fuzz: .venv/installed-dev ## Run 1,000 damaged inputs: no traceback, no hang, no silent change.
 	PYTHONPATH=tests $(BIN)/python -m helpers.fuzzing $(FUZZ)

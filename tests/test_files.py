@@ -23,6 +23,7 @@ from headsweep.files import (
     check_seal,
     flat,
     locked,
+    locked_within,
     read_json,
     read_sealed,
     seal,
@@ -177,6 +178,18 @@ def test_who_waits_for_a_lock_says_for_whom(
     seen.clear()
     with locked(lock):
         assert not seen
+
+
+def test_a_lock_is_not_waited_for_longer_than_wanted(tmp_path: Path) -> None:
+    lock = tmp_path / "a.lock"
+    with (
+        holder(lock) as process,
+        pytest.raises(TimeoutError, match=rf"a\.lock, which process {process.pid} \("),
+        locked_within(lock, 0.1),
+    ):
+        pass
+    with locked_within(lock, 0.1):
+        pass
 
 
 def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from helpers.waiting import wait_for
 @pytest.mark.parametrize("terminal", [True, False])
 def test_following(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LINE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "WAITING_SECONDS", 0.05)
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     out = io.StringIO()
     state = State("1 of 2 members done", 0.5, ["run: step 50 of 100"])
@@ -29,6 +30,32 @@ def test_following(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.3)
     assert state.summary in out.getvalue()
     assert ("\x1b" in out.getvalue()) is terminal
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_for_whom_one_waits_is_said_at_once(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WAITING_SECONDS", 0.01)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    out = io.StringIO()
+    words = "job 1 waits: process 7 (stopped); let it go on: kill -CONT 7"
+    waiting, looks = [words], 0
+
+    def look() -> State:
+        nonlocal looks
+        looks += 1
+        return State("1 of 2 members done", 0.5, [], waiting)
+
+    with following(look, plain_console(out, 120, terminal)):
+        wait_for(lambda: looks > 5)
+        if not terminal:
+            assert out.getvalue() == f"{words}\n"
+            waiting.clear()
+            wait_for(lambda count=looks: looks > count + 2)
+            waiting.append(words)  # once more
+            wait_for(lambda: out.getvalue() == f"{words}\n{words}\n")
+    assert words in out.getvalue()
 
 
 def test_lines_are_few_in_a_pipe() -> None:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import orjson
 import psutil
 import yaml
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from headsweep.errors import (
     DamagedError,
@@ -195,21 +195,42 @@ def locked(path: Path, poll_interval: float = 0.05) -> Iterator[None]:
         UserError: The file cannot be made.
     """
     with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock, said = FileLock(path, poll_interval=poll_interval), ""
-        while not lock.is_locked:
-            try:
-                # Without a timeout, as only so filelock refuses a thread that holds it already.
-                lock.acquire(cancel_check=_after(LOCK_SECONDS))
-            except Timeout:
-                words = _holder(path)
-                if words != said:
-                    log.warning("waiting for %s, which %s", path, words)
-                said = words
+        lock = _acquire(path, poll_interval, math.inf)
     try:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def locked_within(path: Path, seconds: float) -> Iterator[None]:
+    """Hold a lock as ``locked`` does, or give up after some seconds.
+
+    Raises:
+        OSError: The file cannot be made; a ``TimeoutError`` says which process holds it for longer.
+    """
+    lock = _acquire(path, 0.05, seconds)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(path: Path, poll_interval: float, seconds: float) -> BaseFileLock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock, said = FileLock(path, poll_interval=poll_interval), ""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        try:
+            # Without a timeout, as only so filelock refuses a thread that holds it already.
+            lock.acquire(cancel_check=_after(min(LOCK_SECONDS, left)))
+            return lock
+        except Timeout:
+            words = _holder(path)
+            if left > LOCK_SECONDS and words != said:
+                log.warning("waiting for %s, which %s", path, words)
+            said = words
+    raise TimeoutError(f"waited {seconds:g} s for {path}, which {_holder(path)}")
 
 
 def _after(seconds: float) -> Callable[[], bool]:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Literal
 
 from rich.console import Console, Group
@@ -25,6 +25,9 @@ PACE_SECONDS, PACE_SHARE = 5.0, 0.01
 
 LINE_SECONDS = 10.0
 """Seconds between two lines where the output is not a terminal."""
+
+WAITING_SECONDS = 2.0
+"""Seconds between two looks there for a process that has to be waited for."""
 
 
 def console(stderr: bool = False) -> Console:
@@ -62,11 +65,13 @@ class State:
         summary: The counts as words.
         share: Share of the whole work, in [0, 1].
         running: A line for each job at work.
+        waiting: A line for each process that all this waits for until somebody does something.
     """
 
     summary: str
     share: float
     running: list[str]
+    waiting: list[str] = field(default_factory=list)
 
 
 class TimeLeft:
@@ -125,15 +130,24 @@ def _show_bar(look: Callable[[], State], console: Console, stop: threading.Event
             state = look()
             words = left.words(state.share)
             progress.update(task, description=state.summary, completed=state.share, left=words)
-            live.update(Group(progress, *(Text(f"  {line}") for line in state.running)))
+            lines = [*state.running, *state.waiting]
+            live.update(Group(progress, *(Text(f"  {line}") for line in lines)))
             stop.wait(POLL_SECONDS)
 
 
 def _show_lines(look: Callable[[], State], console: Console, stop: threading.Event) -> None:
     left, first = TimeLeft(), look().share
     left.words(first)
-    while not stop.wait(LINE_SECONDS):
+    printed, said = time.monotonic(), set[str]()
+    while not stop.wait(WAITING_SECONDS):
         state = look()
+        for line in state.waiting:
+            if line not in said:
+                _print(console, line)
+        said = {*state.waiting}
+        if time.monotonic() - printed < LINE_SECONDS:
+            continue
+        printed = time.monotonic()
         more = state.running[:1] if state.share == first else [left.words(state.share)]
         _print(console, ", ".join(filter(None, [state.summary, f"{state.share:.0%}", *more])))
 

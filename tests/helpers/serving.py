@@ -1,4 +1,4 @@
-"""A real ``headsweep ui``, for tests."""
+"""A real ``headsweep ui``, and a real MLflow server, for tests."""
 
 import json
 import os
@@ -9,11 +9,13 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
+from headsweep.store.tracking.server import SETTINGS
 from helpers.waiting import wait_for
 
 BIN = Path(sys.executable).parent
@@ -63,3 +65,36 @@ def ui(root: str, folder: Path) -> Iterator[tuple[int, str]]:
 
     with pytest.raises(ProcessLookupError):
         os.killpg(server.pid, 0)
+
+
+@contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A tracking server with its artifact proxy, in a process group of its own.
+
+    Args:
+        folder: Of its database and its artifacts; it goes on with what is there.
+        port: Where to listen, on 127.0.0.1.
+    """
+    folder.mkdir(exist_ok=True)
+    options = {
+        "--backend-store-uri": f"sqlite:///{folder}/server.db",
+        "--artifacts-destination": str(folder / "artifacts"),
+        "--host": "127.0.0.1",
+        "--port": str(port),
+        "--workers": "1",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *chain.from_iterable(options.items())],
+        cwd=folder,
+        env=os.environ | SETTINGS,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: ask(port, "/health")[0] == 200, process)
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)

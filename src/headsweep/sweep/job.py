@@ -251,9 +251,11 @@ def _about(job: "Job", config: Mapping[str, Any], inputs: Inputs, cache_key: str
 def track(job: "Job", folder: Path) -> None:
     """Copy a job to MLflow; a failure there is a warning, as the run folders are complete."""
     from headsweep.store.tracking.database import TrackingError
-    from headsweep.store.tracking.sync import sync_job
+    from headsweep.store.tracking.sync import mending, sync_job
 
+    root = Path(job.config.root)
     try:
-        sync_job(Path(job.config.root), folder, uri=job.config.tracking_uri)
+        with mending(root):
+            sync_job(root, folder, uri=job.config.tracking_uri)
     except TrackingError as error:
         log.warning("%s", error)

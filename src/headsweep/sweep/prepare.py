@@ -11,7 +11,7 @@ from headsweep.backbone.base import Progress
 from headsweep.errors import UserError
 from headsweep.identity import NUMERICS
 from headsweep.instantiate import code_digests
-from headsweep.store.tracking.database import tracking_uri
+from headsweep.store.tracking.database import TrackingError, tracking_uri
 from headsweep.sweep.inputs import (
     Inputs,
     build_features,
@@ -20,6 +20,8 @@ from headsweep.sweep.inputs import (
     find_inputs,
 )
 from headsweep.sweep.plan import Plan
+
+log = logging.getLogger(__name__)
 
 
 def prepare(plan: Plan, report: Progress) -> list[Inputs]:
@@ -58,9 +60,14 @@ def prepare(plan: Plan, report: Progress) -> list[Inputs]:
     _build_caches(plan, inputs, report)
     if config.tracking and config.tracking_uri is None:
         from headsweep.store.tracking import mlflow_client
+        from headsweep.store.tracking.sync import mending
 
         report("opening MLflow", 1.0)
-        mlflow_client.init(root)
+        try:
+            with mending(root):
+                mlflow_client.init(root)
+        except TrackingError as error:  # such as a command that holds it and is suspended
+            log.warning("%s", error)
     return inputs
 
 

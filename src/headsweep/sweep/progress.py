@@ -53,8 +53,9 @@ class GridProgress:
         work = sum(self._missing(n) * share for n, share, _ in at_work if n in self.seeds)
         begun = done > self.before
         lines = lines_of(self.grid.leases, at_work, "job", self.labels, begun)
+        waiting = [f"job {line}" for line in self.grid.leases.stopped()]
         summary = f"{len(self.complete)} of {len(self.seeds)} jobs, {done} of {total} members done"
-        return State(summary, (done + work) / total, lines)
+        return State(summary, (done + work) / total, lines, waiting)
 
     def words(self) -> str:
         """Counts of members as one clause."""
@@ -110,7 +111,7 @@ def lines_of(
     ]
     if not lines and not begun:
         lines = ["workers start: each loads PyTorch and compiles its kernels"]
-    return lines + [f"{kind} {line}" for line in leases.stopped()]
+    return lines
 
 
 def print_figures(folder: Path) -> None:

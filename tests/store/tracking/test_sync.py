@@ -118,6 +118,18 @@ def test_syncing_again_changes_nothing(root: Path) -> None:
     assert dump(root) == before
 
 
+def test_deleted_artifacts_are_written_again(root: Path) -> None:
+    job = make_job(root / "runs" / "bare", finished=[0], seeds=1)
+    sync_job(root, job)
+    before = {path: artifacts(run) for path, run in runs(root, job).items()}
+    lost = runs(root, job)["seed_0"].info.run_id
+    shutil.rmtree(root / "mlartifacts" / lost)
+    sync_job(root, job)
+    after = runs(root, job)
+    assert {path: artifacts(run) for path, run in after.items()} == before
+    assert before["seed_0"]
+
+
 def test_failed_members_fail_alone(root: Path) -> None:
     job = make_job(root / "sweeps" / "failing" / "jobs" / "0", finished=[0, 2], failed=[1], seeds=3)
     sync_job(root, job)

@@ -1,8 +1,17 @@
 """Whole sweeps in MLflow: searches, grids that grow, several writers, servers."""
 
+import os
+import re
 import shutil
+import signal
 import socket
+import sqlite3
+import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,7 +23,8 @@ from headsweep.store.tracking.database import TrackingError, tracking_uri
 from headsweep.store.tracking.sync import sync_all, sync_sweep
 from helpers.mlflow_runs import artifacts, dump, rows, runs
 from helpers.run_folders import PROCESSES, make_job, make_search, make_trial
-from helpers.serving import free_port
+from helpers.serving import free_port, mlflow_server
+from helpers.waiting import wait_for
 
 R68 = "val_qoverpt_r68"
 STATES = "SELECT name, status, lifecycle_stage FROM runs"
@@ -212,6 +222,82 @@ def test_an_unreachable_server_is_an_error_soon_and_gets_all_later(
     sync_all(root, "s", server)
     sync_all(root, "s", server)
     assert sorted(runs(root, sweep, server)) == ["", *TRIALS[:2]]
+
+
+@contextmanager
+def failing_server() -> Iterator[str]:
+    """URI of a server that answers 500 to everything."""
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_error(500)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Failing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_failing_server_is_one_line_soon(tmp_path: Path, command: Command) -> None:
+    make_trial(make_search(tmp_path / "sweeps" / "s"), 0, "complete", 0.2)
+    with failing_server() as uri:
+        start = time.monotonic()
+        code, _, err = command("sync", "--root", str(tmp_path), "--tracking-uri", uri)
+        assert time.monotonic() - start < 30
+    assert code == 2
+    (line,) = err.splitlines()
+    assert line == (
+        f"error: {uri}: MLflow was not written (too many 500 error responses); the results are "
+        f"complete in the run folders; `headsweep sync s --tracking-uri {uri} --root {tmp_path}` "
+        "delivers them later"
+    )
+
+
+def test_a_server_killed_in_the_midst_gets_the_rest_later(tmp_path: Path, command: Command) -> None:
+    root, folder, port = tmp_path / "root", tmp_path / "server", free_port()
+    sweep = make_search(root / "sweeps" / "s")
+    for number in range(6):
+        make_trial(sweep, number, "complete", 0.2)
+    make_job(root / "runs" / "abc", finished=[0], seeds=1)
+    uri = f"http://127.0.0.1:{port}"
+    verb = ("sync", "--root", str(root), "--tracking-uri", uri)
+    with mlflow_server(folder, port) as server, killed_at_run(server, folder / "server.db", 4):
+        code, _, err = command(*verb)
+    assert code == 2
+    (line,) = err.splitlines()
+    assert re.search(
+        r"not written after [123] jobs? .*`headsweep sync s .*` delivers the rest", line
+    )
+    with mlflow_server(folder, port):
+        for _ in range(2):
+            assert command(*verb) == (0, "in MLflow: s, abc\n", "")
+        found = runs(root, sweep, uri)  # each path is there once
+        assert sorted(found) == ["", *TRIALS[:6]]
+        assert {len(run.data.metrics) for path, run in found.items() if path} == {8}
+        assert artifacts(found["jobs/3"], uri) == ["config.yaml", "outcome.json"]
+
+
+@contextmanager
+def killed_at_run(server: subprocess.Popen[bytes], database: Path, count: int) -> Iterator[None]:
+    """Kill a server once so many runs are in its database."""
+
+    def kill() -> None:
+        with closing(sqlite3.connect(database, timeout=60)) as connection:
+            wait_for(lambda: connection.execute("SELECT count(*) FROM runs").fetchone()[0] >= count)
+        os.killpg(server.pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    yield
+    thread.join()
 
 
 def test_a_silent_server_is_an_error_soon(tmp_path: Path) -> None:

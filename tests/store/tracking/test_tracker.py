@@ -45,6 +45,33 @@ def test_the_tracker_warns_once_and_delivers_when_it_can(
     assert (err.count("warning: "), err.count("\n")) == (1, 1)
 
 
+def test_what_is_missing_in_the_end_is_said_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    texts = iter(["early", "meanwhile", "end"])
+
+    def fail(*_: object) -> None:
+        raise TrackingError(next(texts))
+
+    monkeypatch.setattr(tracker, "sync_sweep", fail)
+    follower = tracker.Tracker(Config(root=str(tmp_path)), tmp_path)
+    assert not follower._sync()
+    assert not follower._sync()
+    assert not follower._sync(last=True)
+    assert capfd.readouterr().err == "warning: early\nwarning: end\n"
+
+
+def test_a_damaged_database_is_made_anew(tmp_path: Path) -> None:
+    sweep = make_search(tmp_path / "sweeps" / "s")
+    make_trial(sweep, 0, "complete", 0.2)
+    sync_sweep(tmp_path, sweep)
+    database = tmp_path / "mlflow.db"
+    database.write_bytes(database.read_bytes()[: database.stat().st_size // 2])
+    with tracker.Tracker(Config(root=str(tmp_path)), sweep):
+        pass
+    assert sorted(runs(tmp_path, sweep)) == ["", "jobs/0"]
+
+
 def test_a_fault_in_tracking_does_not_end_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

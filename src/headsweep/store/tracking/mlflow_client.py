@@ -12,15 +12,16 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from headsweep.errors import UserError, reason, without_secrets
+from headsweep.files import locked_within
 from headsweep.store import paths
 from headsweep.store.runs import root_id
 from headsweep.store.tracking import columns, database
@@ -117,6 +118,7 @@ class Experiment:
         root: The folder of all output.
         prefix: Begins the paths of all folders, to tell this root from others on one server.
         rows: Number of metric values of each run, where that was counted.
+        delivered: Folders of the jobs that are whole in MLflow since it was opened.
     """
 
     client: "MlflowClient"
@@ -124,6 +126,7 @@ class Experiment:
     root: Path
     prefix: str
     rows: Mapping[str, int] = field(default_factory=dict)
+    delivered: list[Path] = field(default_factory=list)
 
     def path(self, folder: Path) -> str:
         """Value of the tag ``headsweep.path`` of a folder's run."""
@@ -187,6 +190,7 @@ class Experiment:
         run_id = self._write(records.job, parent, stored)
         for member in records.members:
             self._write(member, run_id, stored)
+        self.delivered.append(records.job.folder)
 
     def _write(self, record: RunRecord, parent: str | None, stored: dict[str, list["Run"]]) -> str:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
@@ -225,6 +229,7 @@ class Experiment:
             and run.data.params.keys() == record.params.keys()
             and run.data.metrics.keys() == names
             and self.rows.get(run.info.run_id, len(record.metrics)) == len(record.metrics)
+            and _has_files(run, record)
         )
 
     def copy_folder(self, run: "Run", folder: Path) -> None:
@@ -269,18 +274,17 @@ def open_experiment(
     """
     os.environ.update({k: v for k, v in MLFLOW_SETTINGS.items() if k not in os.environ})
     check_uri(uri)
-    with _explaining(root, what, uri):
-        from filelock import FileLock
+    delivered: list[Path] = []
+    with _explaining(root, what, uri, delivered):
         from mlflow import MlflowClient
 
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".mlflow.lock", timeout=timeout), _without_waiting_for_disk(root):
+        with locked_within(root / ".mlflow.lock", timeout), _without_waiting_for_disk(root):
             if uri is None:
                 database.prepare(root, MlflowClient, timeout)
             client = MlflowClient(uri or database.tracking_uri(root))
             identifier = _experiment(client, EXPERIMENT, None if uri else database.artifacts(root))
             prefix = f"{root_id(root)}/" if uri else ""
-            yield Experiment(client, identifier, root, prefix, rows)
+            yield Experiment(client, identifier, root, prefix, rows, delivered)
 
 
 def verify(root: Path) -> dict[str, int]:
@@ -294,9 +298,24 @@ def verify(root: Path) -> dict[str, int]:
         return database.verify(root)
 
 
+def _has_files(run: "Run", record: RunRecord) -> bool:
+    """Whether the files of a record are with its run; taken for granted on a server."""
+    place = urlsplit(run.info.artifact_uri)
+    folder = Path(unquote(place.path))
+    return place.scheme != "file" or all((folder / file.name).is_file() for file in record.files)
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"
+
+
 @contextmanager
-def _explaining(root: Path, what: Path, uri: str | None) -> Iterator[None]:
+def _explaining(
+    root: Path, what: Path, uri: str | None, delivered: Sequence[Path] = ()
+) -> Iterator[None]:
     """Say of every error what it is about, and whether the database has to be made anew.
+
+    Jobs that were ``delivered`` before the error are counted in it.
 
     What is no database and no MLflow fails in ways that nobody can list.
     """
@@ -311,6 +330,8 @@ def _explaining(root: Path, what: Path, uri: str | None) -> Iterator[None]:
         kind, why = (DamagedError, "is damaged") if damaged else (TrackingError, "was not written")
         folders = "no run folder is touched" if what == root else _COMPLETE
         mend = "makes it anew" if damaged else "delivers them later"
+        if delivered and not damaged:
+            why, mend = f"was not written after {_jobs(len(delivered))}", "delivers the rest"
         raise kind(
             f"{uri or database.path_of(root)}: MLflow {why} ({_short(error)}); {folders}; "
             f"`{sync_command(root, what, uri)}` {mend}"

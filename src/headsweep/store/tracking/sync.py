@@ -1,7 +1,8 @@
 """Bringing MLflow in line with the run folders: of a job, a sweep, a report, or all."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from headsweep.errors import UserError
@@ -159,6 +160,15 @@ def sync_all(root: Path, name: str | None = None, uri: str | None = None) -> lis
         return _sync_folders(root, None, None, UNKNOWN)
 
 
+@contextmanager
+def mending(root: Path) -> Iterator[None]:
+    """Make a damaged database below a root anew from all run folders, where a block finds it so."""
+    try:
+        yield
+    except DamagedError:
+        sync_all(root)
+
+
 def _stored(root: Path) -> list[Path]:
     """Folders of all sweeps and single runs below a root."""
     sweeps = (path for path in paths.sweep_folders(root) if (path / paths.JOBS).is_dir())
@@ -169,12 +179,25 @@ def _sync_folders(
     root: Path, name: str | None, uri: str | None, rows: Mapping[str, int]
 ) -> list[str]:
     """Bring one sweep or run, or all, into MLflow; returns their names."""
-    folders = [path for path in _stored(root) if name in (None, path.name)]
-    for folder in folders:
-        if folder.parent.name == paths.RUNS:
-            sync_job(root, folder, uri=uri, rows=rows)
+    delivered: list[str] = []
+    for folder in _stored(root):
+        if name not in (None, folder.name):
             continue
-        sync_sweep(root, folder, uri, rows=rows)
-        if (folder / paths.REPORT).is_dir():
-            sync_report(root, folder, uri)
-    return [path.name for path in folders]
+        try:
+            _sync_folder(root, folder, uri, rows)
+        except DamagedError:
+            raise
+        except TrackingError as error:
+            before = f"; in MLflow before: {', '.join(delivered)}" if delivered else ""
+            raise TrackingError(f"{error}{before}") from error
+        delivered.append(folder.name)
+    return delivered
+
+
+def _sync_folder(root: Path, folder: Path, uri: str | None, rows: Mapping[str, int]) -> None:
+    if folder.parent.name == paths.RUNS:
+        sync_job(root, folder, uri=uri, rows=rows)
+        return
+    sync_sweep(root, folder, uri, rows=rows)
+    if (folder / paths.REPORT).is_dir():
+        sync_report(root, folder, uri)

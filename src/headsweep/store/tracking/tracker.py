@@ -15,7 +15,7 @@ from headsweep.errors import UserError
 from headsweep.store.tracking.changes import SweepSnapshot
 from headsweep.store.tracking.database import TrackingError
 from headsweep.store.tracking.mlflow_client import sync_command, warm_up
-from headsweep.store.tracking.sync import sync_report, sync_sweep
+from headsweep.store.tracking.sync import mending, sync_report, sync_sweep
 
 EVERY_SECONDS = 2.0
 """Seconds between two looks for finished jobs."""
@@ -27,7 +27,8 @@ RETRY_SECONDS = 30.0
 class Tracker:
     """Thread that copies finished jobs to MLflow while a sweep trains, and all of them at the end.
 
-    What goes wrong there is said once and touches no result: ``headsweep sync`` makes up for it.
+    What goes wrong there touches no result. It is said once while the sweep trains, and in the end
+    where something is missing then. A damaged database is made anew from the run folders.
 
     Args:
         config: Says whether and where to track.
@@ -39,7 +40,7 @@ class Tracker:
         self._known = SweepSnapshot()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._warned = False
+        self._said = ""
 
     def __enter__(self) -> "Tracker":
         if self.config.tracking:
@@ -55,22 +56,24 @@ class Tracker:
         if self.config.tracking:
             self._stop.set()
             self._thread.join()
-            self._sync()
+            self._sync(last=True)
 
     def _follow(self) -> None:
         seconds = EVERY_SECONDS
         while not self._stop.wait(seconds):
             seconds = EVERY_SECONDS if self._sync() else RETRY_SECONDS
 
-    def _sync(self) -> bool:
+    def _sync(self, last: bool = False) -> bool:
         root, uri = Path(self.config.root), self.config.tracking_uri
         try:
-            sync_sweep(root, self.folder, uri, self._known)
+            with mending(root):
+                sync_sweep(root, self.folder, uri, self._known)
         except Exception as error:  # whatever it is, the training goes on
-            if not self._warned:
-                kind = "" if isinstance(error, UserError) else f"MLflow: {type(error).__name__}: "
-                print(f"warning: {kind}{error}", file=sys.stderr)
-            self._warned = True
+            kind = "" if isinstance(error, UserError) else f"MLflow: {type(error).__name__}: "
+            text = f"warning: {kind}{error}"
+            if not self._said or (last and text != self._said):
+                print(text, file=sys.stderr)
+            self._said = text
             return False
         return True
 

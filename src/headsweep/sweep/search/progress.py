@@ -41,8 +41,9 @@ class SearchProgress:
         work = len(outcomes) + sum(share for _, share, _ in at_work)
         begun = len(outcomes) > self.before
         lines = lines_of(self.study.leases, at_work, "trial", {}, begun)
+        waiting = [f"trial {line}" for line in self.study.leases.stopped()]
         summary = f"{len(outcomes)} of {self.search.n_trials} trials{words}"
-        return State(summary, min(work / self.search.n_trials, 1.0), lines)
+        return State(summary, min(work / self.search.n_trials, 1.0), lines, waiting)
 
     def words(self) -> str:
         """Counts of trials as one clause."""
