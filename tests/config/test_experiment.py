@@ -88,6 +88,24 @@ def test_every_sweep_composes_and_says_what_it_is_and_compares(path: Path) -> No
     assert len(plan.jobs) > 1
 
 
+def seeds_of(path: Path) -> set[int]:
+    """All seeds that a shipped sweep uses, also with the numbers that its header names."""
+    text, default = path.read_text(), config.Config.__dataclass_fields__
+    own = {key: default[key].default for key in ("seed", "seeds")} | yaml.safe_load(text)
+    most = max(own["seeds"], *map(int, re.findall(r"\bseeds=(\d+)", text)), 0)
+    return set(range(own["seed"], own["seed"] + most))
+
+
+def test_rates_are_chosen_on_seeds_that_no_comparison_uses() -> None:
+    files = sorted(SWEEPS.glob("*.yaml"))
+    chooses = {path for path in files if re.search(r"^ +optim\.lr: .*,", path.read_text(), re.M)}
+    assert {path.stem for path in chooses} == {"arm_rates", "preset_rates"}
+    chosen = set().union(*map(seeds_of, chooses))
+    for path in set(files) - chooses:
+        assert not seeds_of(path) & chosen, path.stem
+    assert seeds_of(SWEEPS / "claims.yaml") == set(range(50))
+
+
 @pytest.mark.parametrize(
     ("name", "hidden", "layers", "dropout"),
     [

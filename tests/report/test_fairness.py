@@ -80,9 +80,30 @@ def test_rates_count_on_other_seeds_only(tmp_path: Path) -> None:
     write(tmp_path, "lr", {0: 0.01}, lr=0.01)  # on a seed of the comparison
     one = found(tmp_path)
     assert one.rates == pytest.approx({0.02: 0.22, 0.04: 0.21, 0.08: 0.30})
-    assert one.choice() == "0.04 is 4.5% better of 3 tried, 0.02 to 0.08"
+    assert one.seen == (0,)
+    aside = "; other rates on seed 0 of this comparison do not count"
+    assert one.choice() == f"0.04 is 4.5% better of 3 tried, 0.02 to 0.08{aside}"
     write(tmp_path, "lr2", {102: 0.10})
-    assert found(tmp_path).choice() == "best of 3 tried, 0.02 to 0.08"
+    assert found(tmp_path).choice() == f"best of 3 tried, 0.02 to 0.08, at the lower end{aside}"
+
+
+def test_a_rate_that_only_the_seeds_of_the_comparison_chose_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    write(tmp_path, "lr", {s: w * 1.2 for s, w in BASE.items()}, lr=0.04)
+    write(tmp_path, "short", BASE, lr=0.08, steps=50)  # of another length: not the choice
+    one = found(tmp_path)
+    assert (one.rates, one.seen) == ({}, (0, 1, 2, 3, 4))
+    assert one.choice() == (
+        "not checked; other rates on seeds 0 to 4 of this comparison do not count"
+    )
+    assert one.objection == ""
+
+
+def test_rates_that_are_compared_are_no_choice(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    write(tmp_path, "s", BASE, lr=0.04)
+    groups = group_rows(read_jobs(tmp_path / "sweeps" / "s"))
+    assert [one.seen for one in check_fairness(groups, tmp_path)] == [(), ()]
 
 
 def test_a_rate_with_a_better_one_beside_it_gets_no_verdict(tmp_path: Path) -> None:
@@ -94,7 +115,9 @@ def test_a_rate_with_a_better_one_beside_it_gets_no_verdict(tmp_path: Path) -> N
     one = found(tmp_path)
     assert one.better_rate == 0.01
     assert one.objection == "with learning rate 0.01 r68 on validation is 60.8% lower"
-    assert one.choice() == "not the best: 0.01 is 60.8% better of 2 tried, 0.01 to 0.02"
+    assert one.choice() == (
+        "not the best: 0.01 is 60.8% better of 2 tried, 0.01 to 0.02, at the lower end"
+    )
     write(tmp_path, "lr3", {102: 0.10}, lr=0.01)  # now it scatters too much to tell
     assert found(tmp_path).objection == ""
 

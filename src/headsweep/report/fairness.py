@@ -48,6 +48,9 @@ class Fairness:
         better_rate: The best of them, where its r68 is lower than that of ``rate`` by the verdict
             over those seeds; NaN where none is.
         change: Of ln r68 on validation when the steps are doubled; None where that was not done.
+        seen: Seeds of the comparison with which other rates were trained, too, though the
+            comparison has no such arm. They are left out of ``rates``. If the rate was chosen by
+            them, the comparison flatters it.
     """
 
     label: str
@@ -58,6 +61,7 @@ class Fairness:
     rates: dict[float, float]
     better_rate: float = math.nan
     change: Change | None = None
+    seen: tuple[int, ...] = ()
 
     @property
     def state(self) -> str:
@@ -87,16 +91,31 @@ class Fairness:
 
     def choice(self) -> str:
         """The choice of the learning rate in words."""
+        return f"{self._choice()}{self._left_out()}"
+
+    def _choice(self) -> str:
+        """By seeds that the comparison does not use."""
         others = {rate: value for rate, value in self.rates.items() if rate != self.rate}
         if not others or self.rate not in self.rates:
             return "not checked"
         best = min(self.rates, key=lambda rate: self.rates[rate])
-        tried = f"of {len(self.rates)} tried, {min(self.rates):g} to {max(self.rates):g}"
+        low, high = min(self.rates), max(self.rates)
+        tried = f"of {len(self.rates)} tried, {low:g} to {high:g}"
+        if best in (low, high):
+            tried += f", at the {'lower' if best == low else 'upper'} end"
         if best == self.rate:
             return f"best {tried}"
         word = "" if math.isnan(self.better_rate) else "not the best: "
         better = 1 - self.rates[best] / self.rates[self.rate]
         return f"{word}{best:g} is {better:.1%} better {tried}"
+
+    def _left_out(self) -> str:
+        """The seeds of the comparison that may not choose."""
+        if not self.seen:
+            return ""
+        first, last = self.seen[0], self.seen[-1]
+        which = f"seed {first}" if first == last else f"seeds {first} to {last}"
+        return f"; other rates on {which} of this comparison do not count"
 
 
 def check_fairness(groups: Mapping[str, Sequence[StoredJob]], root: Path) -> list[Fairness]:
@@ -113,8 +132,16 @@ def check_fairness(groups: Mapping[str, Sequence[StoredJob]], root: Path) -> lis
     keys = {label: recipe_key(configs[label], job.cache_key) for label, job in wanted.items()}
     single = {keys[label] for label, job in wanted.items() if job.folds is None}
     trained = _trained(root, single)
+    # Rates that are arms of one comparison are judged by it, not chosen before it.
+    arms = {(keys[label], config["optim"]["lr"]) for label, config in configs.items()}
     return [
-        _fairness_of(label, configs[label], trained.get(keys[label], {}), job.seeds)
+        _fairness_of(
+            label,
+            configs[label],
+            trained.get(keys[label], {}),
+            job.seeds,
+            {rate for key, rate in arms if key == keys[label]},
+        )
         for label, job in wanted.items()
     ]
 
@@ -143,7 +170,11 @@ def _values(folder: Path) -> dict[int, float]:
 
 
 def _fairness_of(
-    label: str, config: Mapping[str, Any], trained: Trained, seeds: frozenset[int]
+    label: str,
+    config: Mapping[str, Any],
+    trained: Trained,
+    seeds: frozenset[int],
+    compared: set[float],
 ) -> Fairness:
     """The fairness of one configuration.
 
@@ -152,13 +183,13 @@ def _fairness_of(
         config: Its resolved configuration.
         trained: Its trainings.
         seeds: Those of the comparison, on which no learning rate may be chosen.
+        compared: Rates that it compares.
     """
     steps, rate = config["optim"]["steps"], config["optim"]["lr"]
-    tried = {}
-    for (length, lr), by_seed in sorted(trained.items()):
-        others = [value for seed, value in by_seed.items() if seed not in seeds]
-        if length == steps and others:
-            tried[lr] = np.array(others)
+    at_length = {lr: own for (length, lr), own in sorted(trained.items()) if length == steps}
+    fresh = {lr: [own[seed] for seed in own.keys() - seeds] for lr, own in at_length.items()}
+    tried = {lr: np.array(values) for lr, values in fresh.items() if values}
+    seen = {seed for lr in at_length.keys() - compared for seed in at_length[lr].keys() & seeds}
     found = Fairness(
         label=label,
         features=config["features"]["name"],
@@ -167,6 +198,7 @@ def _fairness_of(
         rate=rate,
         rates={lr: float(values.mean()) for lr, values in tried.items()},
         better_rate=_better_rate(tried, rate),
+        seen=tuple(sorted(seen)),
     )
     once, twice = trained.get((steps, rate), {}), trained.get((2 * steps, rate), {})
     if not once or not twice:

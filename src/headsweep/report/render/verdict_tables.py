@@ -111,6 +111,7 @@ def _title(report: Report, word: str = "Verdicts") -> str:
     states = Counter(f.state for f in known)
     parts = (
         (sum(not math.isnan(f.better_rate) for f in known), "not at their best rate"),
+        (sum(bool(f.seen) for f in known), "with other rates tried on these seeds"),
         (states["not converged"], "not converged"),
         (states["not shown"], "not shown to be converged"),
         (states["not checked"], "not checked for convergence"),
@@ -212,7 +213,8 @@ def fairness_table(report: Report) -> Table:
     """Budget, rate and convergence of each configuration."""
     rows = [_fair(report, found) for found in report.fairness]
     note = (
-        "Rate: the mean r68 on validation over seeds that this comparison does not use; no verdict "
+        "Rate: the mean r68 on validation over seeds that this comparison does not use, as a rate "
+        "that was chosen by its seeds would be flattered; no verdict "
         "names a head for which another rate is better by the same test as a verdict. Converged: "
         "the 90% interval of the change of r68 on validation with twice the steps, in square "
         "brackets, lies within 2%; not converged: it lies beyond 2%, and no verdict names the "
