@@ -38,6 +38,7 @@ SECTIONS: dict[str, type] = {
     "features": config.FeaturesConfig,
     "pooling": config.PoolingConfig,
     "head (mlp)": config.MLPHeadConfig,
+    "head (dense)": config.DenseHeadConfig,
     "target": config.TargetConfig,
     "optim": config.OptimConfig,
     "design": config.DesignConfig,

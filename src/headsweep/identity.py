@@ -51,6 +51,9 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
         "backbone": _short(backbone),
         "pooling": _pooling(pooling),
         "head": _short(head),
+        "target": _without(
+            kept["target"], *(["standardise", "pt_unit"] if kept["target"]["standardise"] else [])
+        ),
     }
     return {key: without_secrets(value) for key, value in known.items()}
 

@@ -147,6 +147,11 @@ def test_every_arm_with_a_file_is_listed() -> None:
 def test_an_arm_changes_what_it_says(arm: str, changed: dict[str, Any], default: Job) -> None:
     """And its learning rate, which is part of no question."""
     old, new = flat(default.resolved), flat(compose(f"arm={arm}").resolved)
+    if "head" in changed:
+        assert new["head._target_"] == f"headsweep.heads.{changed['head']}.DenseHead"
+        changed = {key: value for key, value in changed.items() if key != "head"}
+        old = {key: value for key, value in old.items() if not key.startswith("head.")}
+        new = {key: value for key, value in new.items() if not key.startswith("head.")}
     found = {key: value for key, value in new.items() if value != old[key]}
     assert found | {"optim.lr": new["optim.lr"]} == changed | {"optim.lr": new["optim.lr"]}
 
@@ -154,7 +159,7 @@ def test_an_arm_changes_what_it_says(arm: str, changed: dict[str, Any], default:
 def test_the_table_of_rates_names_presets_arms_and_data_that_there_are() -> None:
     table = yaml.safe_load((CONF / "rates" / "tuned.yaml").read_text())
     assert table.keys() - {"default"} <= {path.stem for path in CONF.glob("data/*.yaml")}
-    heads = {path.stem for path in CONF.glob("head/*.yaml")}
+    heads = {path.stem for path in CONF.glob("head/*.yaml")} - {"dense"}  # arms have its rate
     for groups in table.values():
         assert groups["head"].keys() == heads
         assert groups["arm"].keys() <= ARMS.keys() | arms_of_sweeps().keys()
@@ -226,6 +231,7 @@ def test_mistakes_with_truth_are_named() -> None:
         ("backbone", config.TransformerConfig),
         ("backbone", config.TruthConfig),
         ("head", config.MLPHeadConfig),
+        ("head", config.DenseHeadConfig),
     ],
 )
 def test_schema_and_constructor_agree(key: str, schema: type) -> None:

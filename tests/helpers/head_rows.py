@@ -11,7 +11,7 @@ def make_head_row(label: str, samples: Sequence[Sample], **more: Any) -> HeadRow
     """A configuration with these members; all else is empty but for ``more``."""
     facts: dict[str, Any] = {
         "folds": None,
-        "target": TargetKey("plain", False),
+        "target": TargetKey("plain", False, True, 1.0),
         "parameters": 100,
         "planned": len(samples),
         "failed": (),

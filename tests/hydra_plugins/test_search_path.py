@@ -101,7 +101,8 @@ def test_arms_that_are_no_mapping_are_refused_by_name(own: Path, arms: str) -> N
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ("{pooling: half}", r"arms\.odd: pooling"),
+        ("{pooling: quarter}", "pooling/quarter"),
+        ("{optim: default}", r"arms\.odd: optim"),
         ("{head: {dropout: 0.1}}", r"arms\.odd: head"),
         ("{head.dropot: 0.1}", "dropot"),
         ("{head.dropout: much}", r"head\.dropout"),
@@ -111,6 +112,15 @@ def test_a_wrong_arm_is_refused_by_name(own: Path, keys: str, message: str) -> N
     (own / "sweeps" / "odd.yaml").write_text(f"# @package _global_\narms:\n  odd: {keys}\n")
     with pytest.raises(UserError, match=message):
         plan(own, "sweeps=odd")
+
+
+def test_an_arm_may_choose_the_file_of_a_group(own: Path) -> None:
+    keys = "{head: dense, head.activation: silu, target: log_pt, pooling: half}"
+    (own / "sweeps" / "group.yaml").write_text(f"# @package _global_\narms:\n  group: {keys}\n")
+    [job] = plan(own, "sweeps=group").jobs
+    assert job.labels["head"] == "dense"
+    assert job.config.head.activation == "silu"
+    assert (job.config.target.name, job.config.pooling.width) == ("log_pt", "half")
 
 
 def test_an_unknown_arm_is_refused_by_name(own: Path) -> None:

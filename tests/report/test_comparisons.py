@@ -257,7 +257,7 @@ def row(
         values = {name: value * (1 + 0.001 * seed) for name, value in known.items()}
         tracks = replace(tracks, clipped=n < 400 * clipped)
         samples.append(Sample(tracks, np.ones(400, dtype=bool), values, Block(0, 0), seed))
-    return make_head_row(label, samples, target=TargetKey(target, False))
+    return make_head_row(label, samples, target=TargetKey(target, False, True, 1.0))
 
 
 def compared(arm: HeadRow, metric: str, planned: int = 0) -> Effect:

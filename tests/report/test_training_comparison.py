@@ -38,7 +38,7 @@ def row(
         for k, own in enumerate(losses)
     ]
     curves = tuple(pd.DataFrame({"step": STEPS, "val_loss": own}) for own in losses)
-    return make_head_row(label, samples, curves=curves, target=TargetKey(target, False))
+    return make_head_row(label, samples, curves=curves, target=TargetKey(target, False, True, 1.0))
 
 
 def test_steps_to_the_mean_last_loss_of_the_control() -> None:

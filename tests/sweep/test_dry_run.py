@@ -25,6 +25,19 @@ def test_parameters_of_the_presets_are_those_of_their_layers() -> None:
     assert found["before"] == dense([32 + 4 * (16 + 16), 4])
 
 
+def test_parameters_of_hepattn_are_those_of_its_real_classes() -> None:
+    """Counted on the classes as built; ``after`` part by part."""
+    found = preset_parameters()
+    assert (found["hepattn before"]["head"], found["hepattn before"]["total"]) == (104_324, 112_548)
+    assert found["hepattn after"] == {
+        "raw_projection": 3_712,
+        "encoded_projection": 6_304,
+        "head": 63_652,
+        "total": 73_668,
+        "aggregated_dim": 288,
+    }
+
+
 def test_every_job_is_listed_and_nothing_is_written(command: Command, tmp_path: Path) -> None:
     code, out, _ = command("train", "sweeps=smoke", "backbone=truth", "seeds=3", "--dry-run")
     assert code == 0

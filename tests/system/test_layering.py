@@ -162,7 +162,7 @@ def test_only_three_things_are_built_from_yaml() -> None:
         for line in node.body
         if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == "_target_"
     }
-    heads, backbones = {"MLPHeadConfig"}, {"TransformerConfig", "TruthConfig"}
+    heads, backbones = {"MLPHeadConfig", "DenseHeadConfig"}, {"TransformerConfig", "TruthConfig"}
     sources = {"SpectrometerConfig", "HepattnConfig", "TracksConfig"}
     assert built == heads | backbones | sources
     yaml = [p for n in ("conf", "sweeps") for p in (config_root() / n).rglob("*.yaml")]

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from headsweep.config import TARGETS, TargetConfig
+from headsweep.errors import UserError
 from headsweep.stats import metrics
 from headsweep.stats.tracks import Tracks, wrap_phi
 from headsweep.training.targets import MIN_PT, MOMENTA, Target
@@ -41,6 +42,43 @@ def test_decoding_the_encoded_truth_is_perfect(name: str, relative: bool) -> Non
         assert value < 1e-9
     assert metrics.evaluate(tracks)["charge_misid"] == 0
     assert not tracks.clipped.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs"),
+    [
+        ("plain", [0.5, -3.0, 0.25, -1.0]),
+        ("inverse_pt", [0.5, -3.0, 4.0, -1.0]),
+        ("q_over_pt", [0.5, -3.0, -4.0]),
+    ],
+)
+def test_targets_in_units_of_200_gev_as_hepattn_learns_them(
+    name: str, outputs: list[float]
+) -> None:
+    """A track of eta 0.5, phi -3, 50 GeV and charge -1: pT is 0.25 of the unit."""
+    true = np.array([[0.5, -3.0, 50.0, -1.0], [0.0, 0.0, 400.0, 1.0]])
+    config = TargetConfig(name, standardise=False, pt_unit=200.0)
+    target = Target.fit(config, true, np.zeros((2, 2)))
+    np.testing.assert_allclose(target.encode(true, np.zeros((2, 2)))[0], outputs)
+    tracks = target.decode(np.array([outputs]), true[:1], np.zeros((1, 2)), np.zeros(1))
+    np.testing.assert_allclose([tracks.pt[0], tracks.kappa[0]], [50, -1 / 50])
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_raw_target_comes_back_too(name: str) -> None:
+    true = truth(100)
+    target = Target.fit(TargetConfig(name, standardise=False), true, np.zeros((100, 2)))
+    assert (target.mean == 0).all()
+    assert (target.std == 1).all()
+    encoded = target.encode(true, np.zeros((100, 2)))
+    tracks = target.decode(encoded, true, np.zeros((100, 2)), np.arange(100))
+    np.testing.assert_allclose(tracks.pt, true[:, 2])
+    np.testing.assert_allclose(tracks.kappa, true[:, 3] / true[:, 2])
+
+
+def test_a_unit_without_effect_is_refused() -> None:
+    with pytest.raises(UserError, match=r"target.pt_unit=200.0: must be 1 where"):
+        TargetConfig(pt_unit=200.0)
 
 
 def decode_pt(name: str, last_two: list[list[float]]) -> Tracks:

@@ -103,14 +103,29 @@ class MLPHeadConfig:
 
 
 @dataclass
+class DenseHeadConfig:
+    """hepattn's ``Dense`` as a head, ``heads/dense.py``: what it had before its MLP head."""
+
+    _target_: str = "headsweep.heads.dense.DenseHead"
+    activation: str = one_of("swiglu", "silu")
+
+    def __post_init__(self) -> None:
+        check_each("head", self)
+
+
+@dataclass
 class TargetConfig:
     """From the truth to the outputs that the head learns, ``training/targets.py``."""
 
     name: str = one_of(*TARGETS)
     relative: bool = False
+    standardise: bool = True
+    pt_unit: float = within(1.0, "(0, inf)")  # GeV
 
     def __post_init__(self) -> None:
         check_each("target", self)
+        inert = self.standardise and self.pt_unit != 1
+        check(not inert, "target.pt_unit", self.pt_unit, "1 where targets are standardised")
 
 
 @dataclass
@@ -225,6 +240,7 @@ SCHEMAS: tuple[tuple[str, str, Any], ...] = (
     ("backbone", "transformer", TransformerConfig),
     ("backbone", "truth", TruthConfig),
     ("head", "mlp", MLPHeadConfig),
+    ("head", "dense", DenseHeadConfig),
 )
 """Group, short name and schema of everything that a ``_target_`` of ours builds.
 

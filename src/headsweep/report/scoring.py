@@ -75,7 +75,7 @@ def score(
         The scored tracks with their predictions, and the mean loss on them.
     """
     config, about = _stored(job_folder)
-    key = TargetKey(**config["target"])
+    key = TargetKey(**vars(TargetConfig(**config["target"])))
     data, target = _prepared(root, about["cache_key"], split, key)
     population = _trained(job_folder, config, [seed], data, target, weights)
     outputs = population.predict(data.hits, torch.arange(len(data))[:limit])

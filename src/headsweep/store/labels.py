@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headsweep.config import RUNTIME_KEYS
+from headsweep.config import RUNTIME_KEYS, TargetConfig
 from headsweep.errors import DataError
 from headsweep.files import MEND, short_key
 from headsweep.identity import override_key
@@ -22,6 +22,8 @@ class TargetKey(NamedTuple):
 
     name: str
     relative: bool
+    standardise: bool
+    pt_unit: float
 
 
 class Block(NamedTuple):
@@ -103,7 +105,7 @@ def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Stored
                 folder=path,
                 choices=about["labels"] | {key: _value(config, key) for key in keys},
                 cache_key=about["cache_key"],
-                target=TargetKey(config["target"]["name"], config["target"]["relative"]),
+                target=TargetKey(**vars(TargetConfig(**config["target"]))),
                 folds=split["folds"],
                 block=Block(split["seed"], split["fold"]) if split["folds"] else Block(0, 0),
                 seeds=seeds,

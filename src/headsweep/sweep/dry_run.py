@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from headsweep.config import TracksConfig, config_root
+from headsweep.config import TracksConfig
 from headsweep.events.hepattn import FEATURES
 from headsweep.identity import stable_hash
 from headsweep.sweep.compose import Job
@@ -18,6 +18,15 @@ from headsweep.training.builder import member_builder, population_builder
 from headsweep.training.size import parameter_counts
 from headsweep.training.targets import Target
 from headsweep.training.timing import estimate_seconds
+
+PRESETS = ("conservative", "more_capacity", "simpler", "direct_projection")
+COUNTED = {
+    "before": "arm=before",
+    **{name: f"head={name}" for name in PRESETS},
+    "hepattn before": "arm=before_200",
+    "hepattn after": "arm=after_200",
+}
+"""What ``headsweep params`` counts, and how it is chosen."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +70,13 @@ def dry_run(plan: Plan) -> int:
 
 @lru_cache(maxsize=1)
 def preset_parameters() -> dict[str, dict[str, int]]:
-    """Parameter counts of every preset, and of the document's "before".
+    """Parameter counts of every preset, of the document's "before", and of hepattn's classes.
 
     For D = 32, the 23 hit features of the spectrometer and four outputs.
     """
-    presets = sorted(path.stem for path in (config_root() / "conf" / "head").glob("*.yaml"))
-    choices = {"before": "arm=before", **{name: f"head={name}" for name in presets}}
     return {
         name: _parameters(make_plan(["backbone=truth", choice], multirun=False).jobs[0])
-        for name, choice in choices.items()
+        for name, choice in COUNTED.items()
     }
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from headsweep.config import PoolingConfig
 from headsweep.features.cache import Features
+from headsweep.heads.dense import DenseHead, SwiGLU, run_stacked
 
 MIN_WEIGHT = 1e-8
 """Smallest sum of weights that an average is divided by."""
@@ -88,33 +88,16 @@ def projected_dim(config: PoolingConfig, dim: int) -> int:
     return dim if config.width == "full" else dim // 2
 
 
-class SwiGLU(nn.Module):
-    """Gated unit over halves (a, b) of the last axis: a * silu(b), as upstream has it.
-
-    The activation ``pooling.activation=swiglu``. The second half is the gate: weights that upstream
-    trained give its numbers here (tests/training/test_golden_head.py).
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., 2n] to [..., n]."""
-        value, gate = x.chunk(2, dim=-1)
-        return value * F.silu(gate)
-
-
 def build_projection(config: PoolingConfig, inputs: int, dim: int) -> nn.Module:
     """Build one projection with fresh weights.
 
-    ``pooling.projection=linear`` is Linear(inputs, P). ``mlp`` is upstream's Dense, with one hidden
-    layer of 2 inputs and the activation ``silu`` or ``swiglu``: it is there for comparisons with
-    upstream, and no arm or sweep that is shipped uses it.
+    ``pooling.projection=linear`` is Linear(inputs, P). ``mlp`` is hepattn's ``Dense``, with one
+    hidden layer and the activation ``silu`` or ``swiglu``.
     """
     outputs = projected_dim(config, dim)
     if config.projection == "linear":
         return nn.Linear(inputs, outputs)
-    hidden = 2 * inputs
-    if config.activation == "silu":
-        return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
-    return nn.Sequential(nn.Linear(inputs, 2 * hidden), SwiGLU(), nn.Linear(hidden, outputs))
+    return DenseHead(inputs, outputs, config.activation)
 
 
 def pool(config: PoolingConfig, params: Mapping[str, Tensor], hits: Hits, rows: Tensor) -> Tensor:
@@ -191,9 +174,7 @@ def _project(config: PoolingConfig, params: Mapping[str, Tensor], x: Tensor) -> 
     """Project hits [K, N, F] to [K, N, P], each member with its own weights."""
     if config.projection == "linear":
         return torch.baddbmm(params["bias"].unsqueeze(1), x, params["weight"].mT)
-    hidden = torch.baddbmm(params["0.bias"].unsqueeze(1), x, params["0.weight"].mT)
-    active = F.silu(hidden) if config.activation == "silu" else SwiGLU()(hidden)
-    return torch.baddbmm(params["2.bias"].unsqueeze(1), active, params["2.weight"].mT)
+    return run_stacked(nn.SiLU() if config.activation == "silu" else SwiGLU(), params, x)
 
 
 def compile_kernels() -> None:

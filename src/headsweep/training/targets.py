@@ -1,4 +1,7 @@
-"""Parametrisations of (eta, phi, pt, q) that a head learns, and their way back to physics."""
+"""Parametrisations of (eta, phi, pt, q) that a head learns, and their way back to physics.
+
+They are standardised on the training split, or left in their units, as hepattn does.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,25 +50,27 @@ MOMENTA = {
 
 @dataclass(frozen=True)
 class Target:
-    """One parametrisation of (eta, phi, pt, q), standardised on the training split.
+    """One parametrisation of (eta, phi, pt, q).
 
     Attributes:
         name: Key of ``MOMENTA``.
         relative: True if eta and phi are relative to the axis of the track's hits.
-        mean: Mean of each output before standardisation [O].
-        std: Its standard deviation [O].
+        pt_unit: Unit of pT in the outputs, GeV.
+        mean: Mean of each output on the training split [O]; 0 if it is not standardised.
+        std: Its standard deviation [O]; 1 if it is not standardised.
         max_pt: Largest decoded pT in GeV: 5 times the largest of training.
     """
 
     name: str
     relative: bool
+    pt_unit: float
     mean: Array
     std: Array
     max_pt: float
 
     @classmethod
     def fit(cls, config: TargetConfig, truth: NDArray[Any], axis: NDArray[Any]) -> "Target":
-        """Standardise on the training split.
+        """Fit to the training split.
 
         Args:
             config: The parametrisation.
@@ -77,12 +82,16 @@ class Target:
                 "target.relative=true: the hits have neither a position nor eta and phi, so their "
                 "tracks have no direction; use target.relative=false"
             )
-        values = _values(config.name, config.relative, truth, axis)
-        std = values.std(axis=0)
+        values = _values(config.name, config.relative, config.pt_unit, truth, axis)
+        outputs = values.shape[1]
+        mean, std = np.zeros(outputs), np.ones(outputs)
+        if config.standardise:
+            mean, std = values.mean(axis=0), values.std(axis=0)
         return cls(
             name=config.name,
             relative=config.relative,
-            mean=values.mean(axis=0),
+            pt_unit=config.pt_unit,
+            mean=mean,
             std=np.where(std > 0, std, 1.0),
             max_pt=5 * float(truth[:, 2].max()),
         )
@@ -93,8 +102,8 @@ class Target:
         return len(self.mean)
 
     def encode(self, truth: NDArray[Any], axis: NDArray[Any]) -> Array:
-        """Standardised targets [T, O] of true tracks [T, 4]."""
-        return (_values(self.name, self.relative, truth, axis) - self.mean) / self.std
+        """Targets [T, O] of true tracks [T, 4]."""
+        return (_values(self.name, self.relative, self.pt_unit, truth, axis) - self.mean) / self.std
 
     def decode(
         self, outputs: NDArray[Any], truth: NDArray[Any], axis: NDArray[Any], event: NDArray[Any]
@@ -116,7 +125,7 @@ class Target:
             eta, phi = eta + axis[:, 0], wrap_phi(phi + axis[:, 1])
         last, momentum = values[:, -1], MOMENTA[self.name]
         with np.errstate(divide="ignore", over="ignore"):
-            raw_pt = momentum.decode_pt(values[:, 2])
+            raw_pt = momentum.decode_pt(values[:, 2]) * self.pt_unit
         pt = np.clip(raw_pt, MIN_PT, self.max_pt)
         true = np.asarray(truth, dtype=np.float64)
         return Tracks(
@@ -128,15 +137,17 @@ class Target:
             eta=eta,
             phi=phi,
             pt=pt,
-            kappa=last if momentum.gives_kappa else np.sign(last) / pt,
+            kappa=last / self.pt_unit if momentum.gives_kappa else np.sign(last) / pt,
             charge=last,
             clipped=(raw_pt < MIN_PT) | (raw_pt > self.max_pt),
         )
 
 
-def _values(name: str, relative: bool, truth: NDArray[Any], axis: NDArray[Any]) -> Array:
+def _values(
+    name: str, relative: bool, pt_unit: float, truth: NDArray[Any], axis: NDArray[Any]
+) -> Array:
     """Targets before standardisation [T, O]."""
     eta, phi, pt, q = np.asarray(truth, dtype=np.float64).T
     if relative:
         eta, phi = eta - axis[:, 0], wrap_phi(phi - axis[:, 1])
-    return np.stack([eta, phi, *MOMENTA[name].encode(pt, q)], axis=1)
+    return np.stack([eta, phi, *MOMENTA[name].encode(pt / pt_unit, q)], axis=1)

@@ -18,6 +18,9 @@ from headsweep.sweep.internals import FileConfigSource
 
 FILE = "file://"
 
+ARM_GROUPS = ("head", "target", "pooling", "features")
+"""Groups of which an arm may choose a file."""
+
 
 class SweepsSource(FileConfigSource):
     """Hydra's source of two groups, ``sweeps`` and ``arm``, in the folder above ``conf``.
@@ -66,11 +69,17 @@ class SweepsSource(FileConfigSource):
             if more != keys:
                 raise UserError(f"arm={name}: {file} and {other} define it differently; rename one")
         config = OmegaConf.create()
+        choices = {key: value for key, value in keys.items() if key in ARM_GROUPS}
+        if choices:
+            config.defaults = [{f"override /{group}": file} for group, file in choices.items()]
         for key, value in keys.items():
+            if key in choices and isinstance(value, str):
+                continue
             if not isinstance(key, str) or "." not in key or isinstance(value, dict):
                 raise UserError(
                     f"{file}: arms.{name}: {key}: {value} must be a key with dots and its value, "
-                    "as on the command line, such as head.dropout: 0.0"
+                    "as on the command line, such as head.dropout: 0.0, or a group and its file: "
+                    + ", ".join(ARM_GROUPS)
                 )
             OmegaConf.update(config, key, value)
         return ConfigResult(

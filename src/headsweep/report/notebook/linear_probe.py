@@ -150,7 +150,7 @@ def read_out(cache: FeatureSet, part: str = "raw", split: str = "val") -> Tracks
     slope, level, _ = ridge(x, q / pt, pt**2)
     outputs = np.zeros((len(other), 3))
     outputs[:, 2] = new @ slope + level
-    physical = Target("q_over_pt", True, np.zeros(3), np.ones(3), 5 * float(pt.max()))
+    physical = Target("q_over_pt", True, 1.0, np.zeros(3), np.ones(3), 5 * float(pt.max()))
     return physical.decode(outputs, other.truth, other.axis, other.event)
 
 

@@ -16,6 +16,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from headsweep.config import TargetConfig
 from headsweep.files import short_key
 from headsweep.identity import inert
 from headsweep.store import paths
@@ -328,13 +329,16 @@ class _JobFolder:
 
     def _inputs(self) -> dict[str, Any]:
         """Inputs of the head, and its target."""
-        pooling, target, features = (self.config[k] for k in ("pooling", "target", "features"))
+        pooling, features = self.config["pooling"], self.config["features"]
+        target = TargetConfig(**self.config["target"])
         return {
             "pooling": pooling["width"],
             "statistics": " ".join(pooling["statistics"]),
             "inputs": " ".join(k for k in ("query", "raw", "encoded") if pooling[k]),
-            "target": target["name"],
-            "target_relative": target["relative"],
+            "target": target.name,
+            "target_relative": target.relative,
+            "target_standardise": target.standardise,
+            "target_pt_unit": target.pt_unit,
             "features": features["name"],
             "assignment_threshold": features["assignment_threshold"],
         }
