@@ -289,13 +289,13 @@ def _finite(work: Path, specimen: Path) -> str | None:
 
 
 def _runs(work: Path, rng: random.Random) -> tuple[str, list[str]]:
+    key, root = _single(work / "X"), ["--root", "X"]
     files = [p for p in mutations.files_below(work / "X") if p.suffix != ".lock"]
     file = rng.choice([*files, *(p for p in files if "cache" not in p.parts), work / "X/new"])
     if file.name == "new":
         what = _new_things(work / "X", rng)
     else:
         what = f"{file.parent.relative_to(work / 'X')}/{mutations.damage(file, rng)}"
-    key, root = _single(work / "X"), ["--root", "X"]
     again = ["train", "--dry-run", "-m", "head=simpler,conservative", "seeds=2", "name=grid"]
     arguments = rng.choice(
         [

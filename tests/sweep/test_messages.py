@@ -1,5 +1,7 @@
 """Errors of a configuration as one line: what is said, and what is left out."""
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 from yaml import YAMLError
@@ -39,12 +41,27 @@ def test_an_error_with_a_cause_names_its_key() -> None:
         _ = OmegaConf.create({"a": {"b": "${c}"}}).a.b
 
 
-def test_errors_of_yaml_and_endless_files_are_the_users() -> None:
+def test_errors_of_yaml_are_the_users() -> None:
     assert short_message(YAMLError("line 3\n\tcolumn 2")) == "line 3 column 2"
-    with pytest.raises(UserError, match="its own default"), short_errors():
-        raise RecursionError
     with pytest.raises(KeyError), short_errors():
         raise KeyError("ours")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("defaults: [own]\n", "its own default"),
+        ("# @f_\na: 1\n", "Expected header format"),
+        ('defaults: ["\\0", _self_]\n', "null byte"),
+    ],
+)
+def test_whatever_a_file_leads_hydra_to_is_the_users(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "head").mkdir()
+    (tmp_path / "head/own.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        make_plan(["head=own"], multirun=False, config_dir=str(tmp_path))
 
 
 def test_a_far_word_gets_the_whole_list() -> None:

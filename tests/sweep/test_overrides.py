@@ -2,6 +2,7 @@
 
 import pytest
 
+from headsweep.config import config_root
 from headsweep.errors import UserError
 from headsweep.sweep.overrides import (
     as_override,
@@ -14,6 +15,7 @@ from headsweep.sweep.overrides import (
     sweep_name,
     with_root,
 )
+from headsweep.sweep.plan import make_plan
 
 
 def test_a_file_of_sweeps_makes_a_sweep() -> None:
@@ -52,6 +54,25 @@ def test_a_name_must_be_one_of_a_folder(name: str) -> None:
 def test_a_runtime_key_takes_one_value(override: str) -> None:
     with pytest.raises(UserError, match=override.partition("=")[0]):
         runtime_values([override])
+
+
+@pytest.mark.parametrize(
+    "override", ["head=3", "head=simpler,3", "head=shuffle(3)", "data=1.5", "arm=[1]", "head=true"]
+)
+def test_a_file_is_chosen_by_a_word(override: str) -> None:
+    with pytest.raises(UserError, match="choose one file by its name"):
+        runtime_values([override])
+
+
+@pytest.mark.parametrize("override", ["head='3'", "head='3',simpler", "head={dropout:0.1}"])
+def test_a_word_may_be_a_quoted_number_and_a_mapping_sets_values(override: str) -> None:
+    assert runtime_values([override]) == {}
+
+
+def test_glob_finds_the_files_that_a_user_means() -> None:
+    jobs = make_plan(["head=glob(*)", "data=tiny"], multirun=True).jobs
+    heads = {override for job in jobs for override in job.overrides if override.startswith("head=")}
+    assert heads == {f"head={path.stem}" for path in (config_root() / "conf/head").glob("*.yaml")}
 
 
 @pytest.mark.parametrize("group", ["head", "sweeps", "data"])

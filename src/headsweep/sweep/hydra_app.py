@@ -7,10 +7,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from headsweep.config import config_root, register
 from headsweep.errors import UserError
@@ -59,16 +56,11 @@ def start(argv: Sequence[str]) -> None:
     sys.argv[1:] = argv
     # Otherwise Hydra prints every error itself, with a traceback, and exits.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    theirs = (HydraException, OmegaConfBaseException, YAMLError)
     try:
         main()
-    except (*theirs, ValueError, RuntimeError) as error:
-        # Plugins and Python's logging have errors of no class of their own.
-        refused = str(error).startswith(
-            ("Unknown plugin class", "Unable to configure", "Unsupported item")
-        )
-        if not refused and not isinstance(error, theirs):
-            raise
-        from headsweep.sweep.messages import short_message
+    except Exception as error:
+        from headsweep.sweep.messages import is_foreign, short_message
 
+        if not is_foreign(error):
+            raise
         raise UserError(short_message(error)) from error

@@ -1,9 +1,11 @@
 """Errors of Hydra, OmegaConf and YAML as one line that names the key or file."""
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from traceback import walk_tb
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -17,8 +19,8 @@ USELESS = re.compile(
 )
 """Lines of messages that do not hold here (``+`` is refused, for example) or say nothing."""
 
-FOREIGN = (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError)
-"""What a configuration that cannot be read or composed raises."""
+FOREIGN = ("hydra.", "hydra_plugins.hydra_", "omegaconf.", "yaml.", "antlr4.")
+"""Beginnings of the names of modules that read and compose configurations."""
 
 
 @contextmanager
@@ -26,10 +28,24 @@ def short_errors() -> Iterator[None]:
     """Raise errors of a configuration as ``UserError``."""
     try:
         yield
-    except UserError:
-        raise
-    except FOREIGN as error:
+    except Exception as error:
+        if not is_foreign(error):
+            raise
         raise UserError(short_message(error)) from error
+
+
+def is_foreign(error: Exception) -> bool:
+    """True for an error of a configuration that cannot be read or composed.
+
+    Beside their own classes, Hydra and its libraries let through whatever an odd value leads to:
+    those errors are known by the place where they were raised.
+    """
+    if isinstance(error, HydraException | OmegaConfBaseException | YAMLError):
+        return True
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    modules = [f"{frame.f_globals.get('__name__')}." for frame in reversed(frames)]
+    own = (name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names)
+    return next(own, "").startswith(FOREIGN)
 
 
 def short_message(error: BaseException) -> str:

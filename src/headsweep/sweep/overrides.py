@@ -9,7 +9,15 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    Override,
+    OverrideType,
+    Quote,
+    QuotedString,
+    Sweep,
+)
 from omegaconf import DictConfig, OmegaConf
 
 from headsweep.config import GROUPS, RUNTIME_KEYS, TABLES
@@ -88,7 +96,11 @@ def parse(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[
         UserError: One cannot be read.
     """
     with short_errors():
-        return OverridesParser.create(loader).parse_overrides(list(overrides))
+        found = OverridesParser.create(loader).parse_overrides(list(overrides))
+    for override in found:
+        if isinstance(glob := override.value(), Glob):
+            glob.exclude.append("schema_*")  # the typed parents of files, which no user means
+    return found
 
 
 @lru_cache(maxsize=1000)
@@ -112,13 +124,27 @@ def runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"{override.input_line}: use -m for a sweep")
         if key in (*RUNTIME_KEYS, *TABLES) and override.is_delete():
             raise UserError(f"{override.input_line}: {key} cannot be taken away")
-        if key in (*GROUPS, "rates", "sweeps") and override.value() is None:
-            raise UserError(f"{override.input_line}: choose a file; arm=baseline changes nothing")
+        if key in (*GROUPS, "rates", "sweeps"):
+            _check_files(override)
         if key in RUNTIME_KEYS:
             if override.is_sweep_override():
                 raise UserError(f"{override.input_line}: {key} takes one value")
             values[key] = override.value()
     return values
+
+
+def _check_files(override: Override) -> None:
+    """Refuse what is no name of a file in a group, of which Hydra says too little."""
+    if override.value() is None:
+        raise UserError(f"{override.input_line}: choose a file; arm=baseline changes nothing")
+    value = override.value()
+    names = value.list if isinstance(value, ChoiceSweep) else [value]
+    for name in names:
+        if not isinstance(name, str | QuotedString | dict | Sweep | Glob):
+            raise UserError(
+                f"{override.input_line}: choose one file by its name; quote a name that is a "
+                f"number, as in '{override.key_or_group}=\"3\"'"
+            )
 
 
 def with_root(arguments: Sequence[str]) -> list[str]:
