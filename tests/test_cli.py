@@ -3,8 +3,10 @@
 import errno
 import os
 import pty
+import pwd
 import select
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from headsweep import cli
 from headsweep.config import PoolingConfig, config_root
 from headsweep.errors import UserError
 from headsweep.instantiate import allow
@@ -172,6 +175,63 @@ def test_a_broken_file_of_the_users_own(command: Command, tmp_path: Path) -> Non
     assert code == 2
     assert "broken.yaml" in err
     assert "Traceback" not in err
+
+
+def test_signs_that_an_output_cannot_have_are_spelled(tmp_path: Path) -> None:
+    script = "from headsweep.cli import _open_streams as o; o(); print('1 ± 2 –, ≥ 3 ↓', chr(8734))"
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert run.stdout == b"1 +- 2 -, >= 3 v ?\n"
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Without a home, with an empty place for temporary files."""
+    for name in ("HOME", *cli.CACHES):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: {}[0])  # as of a user whom nobody knows
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return monkeypatch
+
+
+def test_caches_find_a_place_without_a_home(homeless: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cli._find_home()
+    place = tmp_path / f"headsweep-{os.getuid()}"
+    assert os.environ["HOME"] == str(place)
+    assert os.environ["NUMBA_CACHE_DIR"] == str(place / "numba")
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    (tmp_path / "home").mkdir()
+    homeless.setenv("HOME", str(tmp_path / "home"))
+    homeless.delenv("NUMBA_CACHE_DIR")
+    cli._find_home()
+    assert "NUMBA_CACHE_DIR" not in os.environ
+    homeless.setenv("HOME", str(tmp_path / "nowhere"))
+    cli._find_home()
+    assert os.environ["HOME"] == str(tmp_path / "nowhere")  # what is read there is the user's
+    assert os.environ["NUMBA_CACHE_DIR"] == str(place / "numba")
+
+
+@pytest.mark.parametrize("kind", ["open", "link"])
+def test_a_folder_that_another_may_fill_is_no_place_for_code(
+    kind: str, homeless: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = tmp_path / f"headsweep-{os.getuid()}"
+    if kind == "open":
+        place.mkdir()
+        place.chmod(0o777)
+    else:
+        (tmp_path / "other").mkdir(mode=0o700)
+        place.symlink_to(tmp_path / "other")
+    cli._find_home()
+    home = Path(os.environ["HOME"])
+    assert home.parent == tmp_path
+    assert home.name not in (place.name, "other")
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
 def _fault(*_: object, **__: object) -> None:

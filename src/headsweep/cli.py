@@ -4,13 +4,17 @@
 """
 
 import atexit
+import codecs
 import gc
 import os
 import shlex
+import shutil
 import signal
+import stat
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import NoReturn
 
@@ -18,6 +22,13 @@ from headsweep.errors import UserError, from_outside, reason
 
 TRACEBACK = "HEADSWEEP_TRACEBACK"
 """Variable of the environment that shows the traceback of every error, as ``--debug`` does."""
+
+CACHES = {"MPLCONFIGDIR": "matplotlib", "NUMBA_CACHE_DIR": "numba"}
+"""Variables that say where libraries keep what they have compiled and looked up."""
+
+_IN_ASCII = {"±": "+-", "–": "-", "…": "...", "≤": "<=", "≥": ">=", "×": "x", "→": "->"}
+_IN_ASCII |= {"↑": "^", "↓": "v", "²": "^2", "†": "+"}
+"""How signs of tables are written where the output cannot have them; `?` means there is none."""
 
 
 def main() -> None:
@@ -34,6 +45,7 @@ def main() -> None:
     # All processes that are started inherit it: else Python would take a random.py in the folder
     # where the user is for its own. What stands in PYTHONPATH is found as before.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+    _find_home()
     try:
         try:
             _run(sys.argv[1:])
@@ -61,9 +73,54 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
             name = ("stdin", "stdout", "stderr")[number]
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    codecs.register_error("headsweep", _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace" if stream is sys.stderr else "replace")
+            stream.reconfigure(errors="backslashreplace" if stream is sys.stderr else "headsweep")
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """Other letters for those that an output cannot have, as Python's codecs ask for them."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_IN_ASCII.get(letter, "?") for letter in letters), error.end
+
+
+def _find_home() -> None:
+    """Give the caches of libraries a place where no home can be written, as in containers.
+
+    All processes that are started inherit it. MLflow is not even imported without a home.
+    """
+    home = os.path.expanduser("~")
+    if os.path.isabs(home) and os.access(home, os.W_OK | os.X_OK):
+        return
+    place = _own_folder()
+    for variable, name in CACHES.items():
+        os.environ.setdefault(variable, os.path.join(place, name))
+    if not os.path.isabs(home):
+        os.environ["HOME"] = place
+
+
+def _own_folder() -> str:
+    """A folder for temporary files that this user alone may write, the same for every command.
+
+    Numba runs what it finds there. Without a proper place for it, it is removed after the command.
+    """
+    try:
+        place = os.path.join(tempfile.gettempdir(), f"headsweep-{os.getuid()}")
+    except FileNotFoundError:  # nothing can be written at all
+        return "/nonexistent"
+    if not os.path.samefile(tempfile.gettempdir(), os.curdir):
+        with suppress(FileExistsError):
+            os.mkdir(place, 0o700)
+        found = os.lstat(place)
+        private = stat.S_ISDIR(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077
+        if private and found.st_uid == os.getuid():
+            return place
+    place = tempfile.mkdtemp(prefix="headsweep-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return place
 
 
 def _flush() -> None:

@@ -1,5 +1,7 @@
 """Pooling against a dense padded formulation written from the document's formulas."""
 
+import errno
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -143,4 +145,20 @@ def test_kernels_are_compiled_for_what_a_training_calls_them_with() -> None:
     rows = torch.arange(3).expand(2, -1).contiguous()
     pool(config, population.named(population.weights), hits, rows).sum().backward()
     for kernel in (pooling._extremes, pooling._extremes_backward):
-        assert len([found for found in kernel.signatures if found[0].dtype.bitwidth == 32]) == 1
+        signatures = kernel.__wrapped__.signatures
+        assert len([found for found in signatures if found[0].dtype.bitwidth == 32]) == 1
+
+
+def test_a_kernel_that_cannot_be_kept_on_disk_is_compiled_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def add(x: np.ndarray) -> None:  # type: ignore[type-arg]
+        x += 1
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    kernel, x = pooling._kernel(add), np.zeros(2)
+    monkeypatch.setattr(kernel.__wrapped__._cache, "save_overload", full)
+    kernel(x)
+    np.testing.assert_array_equal(x, 1)

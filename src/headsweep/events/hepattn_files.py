@@ -110,7 +110,8 @@ def write_hepattn(folder: Path, chunks: Iterable[Chunk]) -> None:
 
 
 def _write_chunk(path: Path, chunk: Chunk) -> None:
-    with h5py.File(path, "w") as file:
+    # In memory, as HDF5 crashes the process where the disk is full.
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
         for kind, values, offsets in (
             ("hits", chunk.hits, chunk.hit_offsets),
             ("tracks", chunk.tracks, chunk.track_offsets),
@@ -123,6 +124,8 @@ def _write_chunk(path: Path, chunk: Chunk) -> None:
             file.create_dataset(kind, data=padded, chunks=slab, **PACKED)
             file.create_dataset(f"num_{kind}", data=counts.astype(np.int32), fletcher32=True)
         file.create_dataset("event_numbers", data=chunk.numbers, fletcher32=True)
+        file.flush()
+        path.write_bytes(file.id.get_file_image())
 
 
 def data_files(folder: Path) -> list[Path]:

@@ -8,7 +8,8 @@ per output that won.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import wraps
+from typing import Any
 
 import numba
 import numpy as np
@@ -248,7 +249,15 @@ def _kernel(function: Callable[..., None]) -> Callable[..., None]:
         compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither the installation nor a home can be written, as in containers
         compiled = numba.njit(**options)(function)
-    return cast("Callable[..., None]", compiled)
+
+    @wraps(compiled, updated=())
+    def run(*arrays: NDArray[Any]) -> None:
+        try:
+            compiled(*arrays)
+        except OSError:  # the disk took no copy, as it is full; it is compiled all the same
+            compiled(*arrays)
+
+    return run
 
 
 @_kernel

@@ -278,6 +278,8 @@ def open_experiment(
     with _explaining(root, what, uri, delivered):
         from mlflow import MlflowClient
 
+        # It would print the traceback of an error, of which `_explaining` says all in one line.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         with locked_within(root / ".mlflow.lock", timeout), _without_waiting_for_disk(root):
             if uri is None:
                 database.prepare(root, MlflowClient, timeout)
@@ -378,6 +380,9 @@ def _without_waiting_for_disk(root: Path) -> Iterator[None]:
 
 def _short(error: Exception) -> str:
     """Text of an error; of a failed request its cause only, as the rest repeats the address."""
+    original = getattr(error, "orig", None) or error.__cause__ or error  # SQLite's own
+    if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return "the disk is full"
     text = reason(error).partition("(Background on")[0].partition("[SQL:")[0].strip()
     cause = re.search(r"Caused by \w+\((.*)\)\)", text)
     return re.split(r": |, '", cause[1])[-1].strip("\"'") if cause else text

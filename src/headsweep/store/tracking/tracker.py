@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
@@ -101,6 +102,11 @@ def report_copier(root: Path, sweep: Path, uri: str | None = None) -> Iterator[C
             ) from error
 
     ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to answer
-    with ProcessPoolExecutor(1, get_context("spawn"), signal.signal, ignore) as other:
+    try:
+        pool = ProcessPoolExecutor(1, get_context("spawn"), signal.signal, ignore)
+    except OSError:  # no place for semaphores, as in a container without /dev/shm
+        yield partial(sync_report, root, sweep, uri)
+        return
+    with pool as other:
         other.submit(warm_up, root, sweep, uri)  # an error is raised again by the copy
         yield copy
