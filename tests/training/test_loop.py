@@ -127,6 +127,23 @@ def test_a_member_that_diverges_fails_alone() -> None:
         assert result.metrics == reference.metrics
 
 
+class Stillborn(Fuse):
+    """Breaks in the same members before the first step."""
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__(in_dim, out_dim)
+        self.count += 20
+
+
+def test_a_member_that_is_broken_at_its_start_fails_alone() -> None:
+    results = run([0, 1, 2, 3, 4, 5], short(), head=Stillborn)
+    failed = [r for r in results if r.status == "failed"]
+    assert 0 < len(failed) < len(results)
+    for result in failed:
+        assert result.reason == f"seed {result.seed}: validation loss is nan at step 0"
+    assert {r.status for r in run([r.seed for r in failed], short(), head=Stillborn)} == {"failed"}
+
+
 def test_all_members_may_fail() -> None:
     results = run([0, 1], short(lr=1e30, schedule="constant", clip=1e30))
     assert {r.status for r in results} == {"failed"}

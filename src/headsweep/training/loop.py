@@ -344,6 +344,8 @@ def fit(
     points = set(evaluation_steps(optim.steps, run.batches.per_epoch))
     r68: float | None = run.evaluate(0)
     for step in range(1, optim.steps + 1):
+        if not run.alive:
+            break
         run.step(step)
         if run.alive and step in points:
             r68 = run.evaluate(step)
@@ -353,8 +355,6 @@ def fit(
             run.stop_early(step)
         if on_step is not None:
             on_step(step, r68)
-        if not run.alive:
-            break
     run.finish(list(run.alive), optim.steps)
     run.score(build)
     return [run.results[k] for k in range(len(seeds))]

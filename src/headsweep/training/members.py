@@ -193,7 +193,7 @@ class Batches:
         self.per_epoch = tracks // self.size
         self._tracks = tracks
         self._generators = [_generator(seed, "order", "cpu") for seed in seeds]
-        self._orders = torch.empty((0, 0), dtype=torch.int64)
+        self._orders = torch.empty((len(seeds), 0), dtype=torch.int64)
         self._next = self.per_epoch
 
     def next(self) -> Tensor:
