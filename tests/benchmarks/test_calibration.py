@@ -39,6 +39,8 @@ def test_goals_on_real_seeds(result: dict[Any, Any], n: int) -> None:
     # the 93% of the goal gets 0.5% of slack below the 94.1% of the full run.
     assert 0.925 <= result["coverage", "ours", n].value <= 0.975
     assert result["replication", "ours", n].value >= 0.93
+    assert result["lost", "ours, lost worst", n].value <= 0.05
+    assert result["lost", "what is left, lost worst", 8].value > 0.02
 
 
 def test_naive_ways_are_seen_to_fail(result: dict[Any, Any]) -> None:
@@ -99,7 +101,8 @@ def test_a_share_and_its_interval() -> None:
     assert (found.low, found.high) == pytest.approx((0.5, 0.75))
     held = run.Figure(0.02, 0.01, 0.03)
     result = {(table, "ours", n): held for table in ("null", "real", "coverage") for n in run.SEEDS}
-    assert [met for _, met in run.goals(result)] == [True] * 6 + [False] * 3
+    result |= {("lost", "ours, lost worst", n): held for n in run.SEEDS}
+    assert [met for _, met in run.goals(result)] == [True] * 9 + [False] * 3
 
 
 def test_other_columns_are_refused(tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ def completions(
 
     def ends(blind: Array) -> tuple[Array, Array]:
         if better == "lower":
-            return low + 0 * blind, np.maximum(blind, high)
-        return np.minimum(blind, low), high + 0 * blind
+            return low + np.zeros_like(blind), np.maximum(blind, high)
+        return np.minimum(blind, low), high + np.zeros_like(blind)
 
     def case(sign: float) -> list[Array]:
         return [

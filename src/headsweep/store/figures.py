@@ -81,7 +81,7 @@ def _figures(label: str, jobs: Sequence[StoredJob]) -> Figures:
         jobs=[job.folder.name for job in jobs],
         parameters=counts[0] if counts else None,
         finished=len(finished),
-        failed=sum(result["status"] == "failed" for _, result in results),
+        failed=sum(len(job.failed) for job in jobs),
         planned=sum(len(job.seeds) for job in jobs),
         values={name: _estimate(name, jobs[0].folds, finished) for name in shown("main")},
     )
