@@ -13,7 +13,7 @@ from headsweep.commands import verbs
 from headsweep.store import paths
 from headsweep.store.runs import write_command
 from headsweep.store.specification import claim_sweep
-from headsweep.sweep.overrides import as_override, with_root
+from headsweep.sweep.overrides import as_override, as_texts
 from headsweep.sweep.plan import make_plan
 from helpers.run_folders import make_job
 
@@ -42,7 +42,7 @@ def test_hints_find_every_root_when_pasted(name: str, command: Command, tmp_path
     assert command("list", override, "--json")[1] == out  # as `train` shows it
     for given in (["--root", name], [f"--root={name}"], [override], [f"root={name}"]):
         if given != ["root=a,b"]:  # is a list, which is refused
-            assert make_plan(with_root(given), multirun=False).jobs[0].config.root == name
+            assert make_plan(as_texts(given), multirun=False).jobs[0].config.root == name
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from io import BytesIO
@@ -191,3 +192,12 @@ def test_links_in_a_circle_are_the_users_to_mend(tmp_path: Path) -> None:
     assert found is not None
     assert str(found).startswith("Symlink loop from")
     assert str(found).endswith("remove them")
+
+
+def test_a_variable_of_the_environment_that_is_missing_is_named() -> None:
+    with pytest.raises(KeyError) as caught:
+        os.environ["HEADSWEEP_NOWHERE"]
+    assert "HEADSWEEP_NOWHERE is not set" in str(from_outside(caught.value))
+    with pytest.raises(KeyError) as caught:
+        {}["x"]
+    assert from_outside(caught.value) is None

@@ -6,7 +6,9 @@ or kept has no secret in it: errors and ``files`` go through ``without_secrets``
 """
 
 import errno
+import os
 import re
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,11 +125,19 @@ def from_outside(error: BaseException) -> UserError | None:
         return UserError(f"{reason(error)}; {_SYSTEM[errno.ENOMEM][1]}")
     if isinstance(error, UnicodeError):
         return UserError(f"{reason(error)}; is it a text file, and is the locale UTF-8?")
+    if isinstance(error, KeyError) and _raised_in(error) == os.__file__:  # of os.environ
+        return UserError(f"the environment variable {error.args[0]} is not set; set it")
     origins = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     for name, modules in _LIBRARIES.items():
         if origins & modules:
             return UserError(f"{name}: {reason(error)}; HEADSWEEP_TRACEBACK=1 shows where")
     return None
+
+
+def _raised_in(error: BaseException) -> str:
+    """File of the code that raised an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return frames[-1].filename if frames else ""
 
 
 def mend(error: OSError) -> str:

@@ -6,6 +6,7 @@ from headsweep.config import config_root
 from headsweep.errors import UserError
 from headsweep.sweep.overrides import (
     as_override,
+    as_texts,
     is_runtime,
     is_sweep,
     only_sets_a_value,
@@ -13,7 +14,6 @@ from headsweep.sweep.overrides import (
     parsed,
     runtime_values,
     sweep_name,
-    with_root,
 )
 from headsweep.sweep.plan import make_plan
 
@@ -38,16 +38,26 @@ def test_a_sweep_is_named_by_its_name_or_its_file(overrides: list[str], name: st
 def test_a_sweep_without_either_is_named_by_what_it_trains() -> None:
     name = sweep_name(["head=a,b", "optim.lr=0.1"])
     assert name.startswith("adhoc-")
-    same = ["optim.lr=0.1", "root=x", "head=a,b", "device=cuda", "hydra/launcher=basic"]
+    same = ["optim.lr=0.1", "root=x", "head=a,b", "device=cuda"]
     assert sweep_name(same) == name
     assert sweep_name([*same, "seeds=9"]) == name  # more seeds go on with it
     assert sweep_name([*same, "seed=9"]) != name
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "'a b'", "-x"])
+@pytest.mark.parametrize("name", ["../x", "a/b", "'a b'", "-x", "", "null", "x" * 300, "report"])
 def test_a_name_must_be_one_of_a_folder(name: str) -> None:
     with pytest.raises(UserError, match="name="):
         sweep_name([f"name={name}"])
+
+
+def test_a_name_is_never_taken_from_an_interpolation() -> None:
+    with pytest.raises(UserError, match=r"name=\$\{oc.env:X\}: is taken as it is written"):
+        sweep_name(["name=${oc.env:X}"])
+
+
+def test_a_file_that_can_name_no_sweep_is_refused_as_such() -> None:
+    with pytest.raises(UserError, match=r"sweeps=deep/mine: .* the nearest is sweeps=deep_mine"):
+        sweep_name(["sweeps=deep/mine"])
 
 
 @pytest.mark.parametrize("override", ["root=a,b", "name=range(3)", "hydra.mode=MULTIRUN"])
@@ -92,7 +102,6 @@ def test_the_values_are_those_of_the_runtime_keys() -> None:
         ("workers=2", True),
         ("worker.time_limit=5", True),
         ("root=x", True),
-        ("hydra/launcher=basic", True),
         ("+name=x", True),
         ("~tracking", True),
         ("optim.lr=0.1", False),
@@ -146,11 +155,26 @@ def test_a_text_that_no_override_can_hold(text: str) -> None:
         as_override("root", text)
 
 
+@pytest.mark.parametrize("name", ["größe", "日本", "1e3", "true", "5", "Ωmega_2.b"])
+def test_a_name_is_what_was_typed(name: str) -> None:
+    assert sweep_name(as_texts([f"name={name}"])) == name
+
+
+def test_other_texts_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    same = ["name=", "name=null", "study=null", "name='a b'", "data.source.path=a,b", "--name=ä"]
+    assert as_texts(same) == same
+    path = as_texts(["data.source.path=~/größe"])
+    assert [o.value() for o in parse(path)] == ["/home/me/größe"]
+    with pytest.raises(UserError, match=r"name='a\\nb': a name has letters.*nearest is name=a_b"):
+        as_texts(["name=a\nb"])
+
+
 def test_a_root_is_given_in_two_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     words = ["--root", "it's", "-m", "rooted=x", "root=~/runs", "root='x'", "root=${oc.env:X}"]
     expected = [r"root='it\'s'", "-m", "rooted=x", "root=/home/me/runs", *words[-2:]]
-    assert with_root(words) == expected
+    assert as_texts(words) == expected
     for alone in (["--root"], ["root="], ["--root="]):
         with pytest.raises(UserError, match="the folder is missing"):
-            with_root(alone)
+            as_texts(alone)

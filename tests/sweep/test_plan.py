@@ -232,7 +232,7 @@ def test_an_ad_hoc_name_follows_what_is_set() -> None:
     name = sweep_name(["head=a,b", "optim.lr=0.1"])
     assert name.startswith("adhoc-")
     assert len(name) == len("adhoc-") + 8
-    same = ["optim.lr=0.1", "workers=4", "root=x", "head=a,b", "hydra/launcher=basic", "seeds=9"]
+    same = ["optim.lr=0.1", "workers=4", "root=x", "head=a,b", "seeds=9"]
     assert sweep_name(same) == name
     assert sweep_name(["head=a,b", "optim.lr=0.2"]) != name
 
@@ -241,6 +241,23 @@ def test_an_ad_hoc_name_follows_what_is_set() -> None:
 def test_names_that_cannot_be(override: str) -> None:
     with pytest.raises(UserError, match=override.partition("=")[0]):
         sweep(override)
+
+
+def test_a_name_that_a_disk_may_take_for_another_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sweeps/mine").mkdir(parents=True)
+    grid = [f"root={tmp_path}", "data=tiny", "head.dropout=0.1,0.2"]
+    with pytest.raises(UserError, match="differs from the sweep mine .* name=Mine-2"):
+        make_plan(["name=Mine", *grid], multirun=True)
+    assert make_plan(["name=mine", *grid], multirun=True).folder == tmp_path / "sweeps/mine"
+
+
+def test_keys_of_sweeps_and_searches_are_refused_where_they_do_nothing() -> None:
+    with pytest.raises(UserError, match=r"hydra.sweeper.n_trials=3: is for sweeps; add -m"):
+        make_plan(["hydra.sweeper.n_trials=3"], multirun=False)
+    for key in ("hydra.sweeper.lag=3", "hydra/sweeper/pruner=none"):
+        with pytest.raises(UserError, match=f"{key}: is for searches; .*n_trials=N"):
+            sweep("head.dropout=0.1,0.2", key)
+    assert len(sweep("head.dropout=0.1,0.2", "hydra.sweeper.n_trials=null").jobs) == 2
 
 
 @pytest.mark.parametrize("overrides", [["name=mine"], ["head=simpler", "name=mine", "seeds=2"]])

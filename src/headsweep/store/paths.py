@@ -121,7 +121,8 @@ def locate(root: Path, name: str) -> tuple[Path, str]:
         UserError: It is the path of something else.
     """
     path = Path(os.path.abspath(name))
-    known = any((root / kind / name).is_dir() for kind in (SWEEPS, RUNS))
+    there = (path for kind in (SWEEPS, RUNS) for path in (root / kind).glob("*"))
+    known = any(path.name == name and path.is_dir() for path in there)  # never "..", nor ""
     if "/" not in name and (known or not path.is_dir()):
         return root, name
     for folder in (path, *path.parents):

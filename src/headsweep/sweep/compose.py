@@ -29,6 +29,7 @@ from headsweep.errors import UserError
 from headsweep.files import flat
 from headsweep.identity import override_key
 from headsweep.instantiate import check_allowed, check_node
+from headsweep.sweep.hydra_keys import check_hydra
 from headsweep.sweep.internals import set_values
 from headsweep.sweep.messages import short_errors
 from headsweep.sweep.overrides import (
@@ -96,6 +97,7 @@ class Sweep:
         """Composed once, as reading and merging all files takes Hydra 0.1 s; with its choices."""
         if overrides not in self._known:
             cfg = self.loader.load_sweep_config(self.master, list(overrides))
+            check_hydra(as_written(cfg.hydra), "MULTIRUN")
             choices = dict(cfg.hydra.runtime.choices)
             with open_dict(cfg):
                 del cfg["hydra"]
@@ -242,6 +244,7 @@ def compose_single(loader: ConfigLoader, overrides: Sequence[str]) -> Job:
     """
     with short_errors():
         cfg = loader.load_configuration("config", list(overrides), RunMode.RUN)
+    check_hydra(as_written(cfg.hydra), "RUN")
     if cfg.study is not None:
         raise UserError(f"study={cfg.study}: goes with sweeps=confirm")
     hydra = cfg.hydra

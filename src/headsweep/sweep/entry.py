@@ -20,9 +20,15 @@ def train(arguments: Sequence[str]) -> int:
         UserError: The command line, the configuration or the data is wrong.
     """
     from headsweep.instantiate import allow
-    from headsweep.sweep.overrides import is_sweep, runtime_values, sweep_name, with_root
+    from headsweep.sweep.overrides import (
+        as_override,
+        as_texts,
+        is_sweep,
+        runtime_values,
+        sweep_name,
+    )
 
-    argv = with_root([argument for argument in arguments if argument != "--dry-run"])
+    argv = as_texts([argument for argument in arguments if argument != "--dry-run"])
     args = argument_parser().parse_intermixed_args(argv)
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         start(argv)
@@ -40,7 +46,8 @@ def train(arguments: Sequence[str]) -> int:
     if args.multirun or is_sweep(args.overrides):
         allow(runtime_values(args.overrides).get("allow"))
         rest = [a for a in argv if a not in ("-m", "--multirun")]
-        start(["--multirun", f"name={sweep_name(args.overrides)}", *rest])
+        name = as_override("name", sweep_name(args.overrides))
+        start(["--multirun", name, *rest])
         return 0
     from headsweep.sweep.single_run import train_single
 

@@ -35,11 +35,13 @@ def main(cfg: DictConfig) -> float:
         The objective, which those sweepers are told.
     """
     from headsweep.sweep.compose import validate_job
+    from headsweep.sweep.hydra_keys import check_hydra
     from headsweep.sweep.inputs import find_inputs
     from headsweep.sweep.job import objective, open_folder, run_job
     from headsweep.sweep.overrides import as_written
 
     context = HydraConfig.get()
+    check_hydra(as_written(context), "MULTIRUN")
     job = validate_job(cfg, context.runtime.choices, as_written(context.overrides.task))
     folder = Path(context.runtime.output_dir)
     inputs = find_inputs(job)

@@ -1,7 +1,6 @@
 """Overrides of a command line, as Hydra parses them, with short error messages."""
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -23,6 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from headsweep.config import GROUPS, RUNTIME_KEYS, TABLES
 from headsweep.errors import MASK, UserError
 from headsweep.identity import override_key, stable_hash
+from headsweep.store.names import check_name
+from headsweep.sweep.hydra_keys import check_override
 from headsweep.sweep.messages import short_errors
 
 SAMPLE_KEYS = (
@@ -30,6 +31,10 @@ SAMPLE_KEYS = (
     "backbone.seed",
 )
 """Keys that a search may not choose: it would find the luckiest sample."""
+
+PATHS = ("root", "data.source.path", "backbone.checkpoint")
+TEXTS = (*PATHS, "name", "study", "tracking_uri")
+"""Keys of files and folders, and all whose value is a text as it was typed."""
 
 
 def chooses_sample(key: str) -> bool:
@@ -49,15 +54,17 @@ def sweep_name(overrides: Sequence[str]) -> str:
         UserError: A runtime key is swept over, or the name cannot be a folder's.
     """
     values = runtime_values(overrides)
-    if values.get("name"):
-        name = str(values["name"])
-    elif values.get("sweeps") is not None:
-        name = str(values["sweeps"])
-    else:
+    given = "name" in values
+    name = values["name"] if given else values.get("sweeps")
+    if name is None and not given:
         own = sorted(o for o in overrides if not is_runtime(o) and not o.startswith("seeds="))
-        name = f"adhoc-{stable_hash(own, 8)}"
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise UserError(f"name={name}: must be letters, digits, '_', '-' and '.'")
+        return f"adhoc-{stable_hash(own, 8)}"
+    name = "" if name is None else str(name)
+    if "${" in name:
+        raise UserError(
+            f"name={name}: is taken as it is written; let the shell fill it in, as in name=$NAME"
+        )
+    check_name("name" if given else "sweeps", name)
     return name
 
 
@@ -120,8 +127,7 @@ def runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
                 f"{override.input_line}: secrets are not kept; give the address again, or write "
                 f"'{key}=${{oc.env:NAME}}' and set the environment variable NAME to it"
             )
-        if key == "hydra.mode":
-            raise UserError(f"{override.input_line}: use -m for a sweep")
+        check_override(key, str(override.input_line))
         if key in (*RUNTIME_KEYS, *TABLES) and override.is_delete():
             raise UserError(f"{override.input_line}: {key} cannot be taken away")
         if key in (*GROUPS, "rates", "sweeps"):
@@ -147,29 +153,31 @@ def _check_files(override: Override) -> None:
             )
 
 
-def with_root(arguments: Sequence[str]) -> list[str]:
-    """Arguments of ``train`` with the root as an override that Hydra reads as it stands.
+def as_texts(arguments: Sequence[str]) -> list[str]:
+    """Arguments of ``train`` with names and paths as overrides that Hydra reads as they stand.
 
-    ``--root X`` is ``root=X``, and ``root=X`` may have characters that Hydra's grammar has not.
-    What is quoted, interpolated or a list stays as it is.
+    ``--root X`` is ``root=X``, and the values of ``TEXTS`` may have characters that Hydra's grammar
+    has not. What is quoted, interpolated, a list, null or empty stays as it is.
 
     Raises:
-        UserError: There is no folder behind ``--root``.
+        UserError: There is no folder behind ``--root``, or what stands there cannot be one.
     """
     found = []
     rest = iter(arguments)
     for argument in rest:
-        name, _, text = argument.partition("=")
+        option = argument.startswith("--")
+        key, _, text = argument.removeprefix("--").partition("=")
         if argument == "--root":
             text = next(rest, "")
-        if name not in ("root", "--root"):
-            found.append(argument)
-        elif not text:
+        if key == "root" and not text:
             raise UserError(f"{argument}: the folder is missing, as in root=FOLDER")
-        elif name == "root" and (text[0] in "'\"" or "${" in text or "," in text):
+        meant = text[:1] in ("'", '"', "") or "${" in text or "," in text or text == "null"
+        if key not in (["root"] if option else TEXTS) or (meant and not option):
             found.append(argument)
-        else:
-            found.append(as_override("root", os.path.expanduser(text)))
+            continue
+        if key == "name":
+            check_name(key, text)
+        found.append(as_override(key, os.path.expanduser(text) if key in PATHS else text))
     return found
 
 
@@ -189,6 +197,4 @@ def only_sets_a_value(override: Override) -> bool:
 def is_runtime(override: str) -> bool:
     """True for an override that does not change results."""
     key = override_key(override)
-    return key.partition(".")[0] in RUNTIME_KEYS or key.startswith(
-        ("hydra.launcher", "hydra/launcher")
-    )
+    return key.partition(".")[0] in RUNTIME_KEYS

@@ -10,18 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override
+from omegaconf import DictConfig
 
 from headsweep.errors import UserError
-from headsweep.identity import identity
+from headsweep.identity import identity, override_key
 from headsweep.instantiate import allow
 from headsweep.stats.metrics import MARGINS
 from headsweep.store import paths
 from headsweep.store.labels import FOLD_KEYS
+from headsweep.store.names import check_alike
 from headsweep.sweep.claim_roles import find_roles
 from headsweep.sweep.compose import Job, Sweep, compose_single, load_sweep, open_loader
 from headsweep.sweep.internals import grid
 from headsweep.sweep.messages import short_errors
-from headsweep.sweep.overrides import chooses_sample, parse, runtime_values, sweep_name
+from headsweep.sweep.overrides import (
+    as_override,
+    as_written,
+    chooses_sample,
+    parse,
+    runtime_values,
+    sweep_name,
+)
 from headsweep.sweep.search.finalists import Finalists, choose
 
 if TYPE_CHECKING:
@@ -69,16 +78,18 @@ def make_plan(overrides: Sequence[str], multirun: bool, config_dir: str | None =
     """
     values = runtime_values(overrides)  # also refuses what Hydra would let pass
     allow(values.get("allow"))
-    name = values.get("name")
-    if name and not multirun:
+    if values.get("name") and not multirun:
         raise UserError(
-            f"name={name}: names a sweep; a single configuration is kept under its key: leave name "
-            "out, or make it a sweep with -m or sweeps="
+            f"name={values['name']}: names a sweep; a single configuration is kept under its key: "
+            "leave name out, or make it a sweep with -m or sweeps="
         )
+    for override in [] if multirun else parse(overrides):
+        if override.is_hydra_override():
+            raise UserError(f"{override.input_line}: is for sweeps; add -m, or sweeps=NAME")
     with open_loader(config_dir) as loader:
         if not multirun:
             return Plan(jobs=[compose_single(loader, overrides)])
-        name = f"name={sweep_name(overrides)}"
+        name = as_override("name", sweep_name(overrides))
         return plan_sweep(load_sweep(loader, [name, *overrides]))
 
 
@@ -97,6 +108,7 @@ def plan_sweep(sweep: Sweep) -> Plan:
     Raises:
         UserError: A key, a type or a value is wrong; the message names the key.
     """
+    check_alike(Path(sweep.master.root), str(sweep.master.name))
     arguments = parse(sweep.arguments(), sweep.loader)
     # Hydra's own sweeper has no such key.
     searches = sweep.master.hydra.sweeper.get("n_trials") is not None
@@ -118,6 +130,7 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
         if override.get_key_element() in ("seed", "seeds") and override.is_sweep_override():
             raise UserError(f"{override.input_line}: use seeds=N, which trains N seeds of a job")
     master, finalists = sweep.master, None
+    _check_sweeper(master)
     if master.study is None:
         batches = grid([*arguments, *_blocks(sweep, arguments)])
     else:
@@ -136,6 +149,18 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
         finalists.check([job.resolved for job in jobs[first:]], jobs[0].seeds)
         spec["confirm"] = finalists.spec(first)
     return Plan(jobs, _folder(sweep), spec=spec, batches=batches, finalists=finalists)
+
+
+def _check_sweeper(master: DictConfig) -> None:
+    """Refuse keys of a search where our sweeper runs a grid."""
+    if master.hydra.sweeper._target_ != SWEEPER:
+        return
+    for line in as_written(master.hydra.overrides.hydra):
+        _, _, key = override_key(line).replace("/", ".").partition("hydra.sweeper.")
+        if key and key.partition(".")[0] not in ("n_trials", "params"):
+            raise UserError(
+                f"{line}: is for searches; give the number of trials, hydra.sweeper.n_trials=N"
+            )
 
 
 def _blocks(sweep: Sweep, arguments: list[Override]) -> list[Override]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from headsweep.errors import UserError, without_secrets
+from headsweep.errors import without_secrets
 from headsweep.identity import override_key
 from headsweep.store import paths
 from headsweep.store.members import MemberIndex
@@ -26,7 +26,7 @@ from headsweep.sweep.inputs import Inputs
 from headsweep.sweep.job import found_words
 from headsweep.sweep.leases import Leases, Process
 from headsweep.sweep.order import Order
-from headsweep.sweep.overrides import as_override, as_written
+from headsweep.sweep.overrides import as_written
 from headsweep.sweep.plan import Plan, distinct, plan_sweep
 from headsweep.sweep.prepare import inputs_spec, prepare
 from headsweep.sweep.progress import GridProgress
@@ -50,12 +50,6 @@ def run_sweep(loader: ConfigLoader, master: DictConfig) -> None:
         KeyboardInterrupt: Ctrl-C; what is finished and how to go on has been said.
         SystemExit: With code 1, where a job of a grid or all trials of a search failed.
     """
-    launcher = master.hydra.launcher._target_
-    if not launcher.endswith("BasicLauncher"):
-        raise UserError(
-            f"hydra/launcher: {launcher} is not used; a sweep runs in workers=N local processes, "
-            "and more machines that share its folder may run the same command"
-        )
     sweep = Sweep(loader, master)
     plan = plan_sweep(sweep)
     assert plan.folder is not None
@@ -166,7 +160,7 @@ def _command(master: DictConfig) -> str:
     overrides = [without_secrets(o) for o in _overrides(master) if override_key(o) != "name"]
     file = master.hydra.runtime.choices.sweeps
     if file != master.name:  # else it has its name from its file
-        overrides.insert(0, as_override("name", master.name))
+        overrides.insert(0, f"name={master.name}")
     own = _config_dir(master)
     options = ["-m"] if file is None else []
     options += [] if own is None else ["--config-dir", own]

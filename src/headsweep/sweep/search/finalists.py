@@ -3,7 +3,6 @@
 They are chosen once, when the confirmation begins, and stand in its specification.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from headsweep import files
 from headsweep.errors import UserError
 from headsweep.identity import identity, override_key
 from headsweep.store import paths, runs
+from headsweep.store.names import is_name
 from headsweep.store.outcome import Outcome, best_trials, pooled
 from headsweep.store.trials import Trials
 
@@ -156,7 +156,7 @@ def choose(root: Path, study: str, top: int) -> Finalists:
     if top < 1:
         raise UserError(f"top={top}: must be at least 1")
     folder = paths.sweep_folder(root, study)
-    found = Trials.read(folder) if re.fullmatch(r"\w[\w.-]*", study) else None
+    found = Trials.read(folder) if is_name(study) else None
     if found is None:
         specs = {path.name: runs.read_spec(path) for path in paths.sweep_folders(root)}
         known = [name for name, spec in specs.items() if spec]
