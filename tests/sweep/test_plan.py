@@ -246,7 +246,7 @@ def test_names_that_cannot_be(override: str) -> None:
 def test_a_name_that_a_disk_may_take_for_another_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sweeps/mine").mkdir(parents=True)
     grid = [f"root={tmp_path}", "data=tiny", "head.dropout=0.1,0.2"]
-    with pytest.raises(UserError, match="differs from the sweep mine .* name=Mine-2"):
+    with pytest.raises(UserError, match=r"differs from the sweep mine .* name=Mine-2"):
         make_plan(["name=Mine", *grid], multirun=True)
     assert make_plan(["name=mine", *grid], multirun=True).folder == tmp_path / "sweeps/mine"
 
