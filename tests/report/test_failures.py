@@ -73,6 +73,8 @@ WORSE = [0.150, 0.151, 0.149, 0.152]
         ([*BETTER, 0.0805, None], None),
         ([*WORSE, None], "worse"),  # at best it were as good as the best of the control
         ([*WORSE[:2], None, None, None], None),
+        ([0.095, 0.12, 0.1, 0.11, None], "undecided"),
+        ([0.14, 0.16, None, None, None], None),  # without information they would make it worse
         ([0.1002, 0.0999, 0.1001, None], None),
     ],
 )

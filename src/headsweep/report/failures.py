@@ -49,16 +49,15 @@ def judge(
     failed = [values_of(row.failed, metric) for row in rows] if metric in METRICS else []
     if failed and all(np.isfinite(values).all() for values in failed):
         everyone = [replace(row, samples=[*row.samples, *row.failed]) for row in rows]
-        smallest, largest = completions(seen, failed, weights, found.better)
-        whole = allowing_for_failures(
-            found, compare(everyone, smallest), compare(everyone, largest)
-        )
+        cases = completions(seen, failed, weights, found.better)
+        ends = [compare(everyone, values) for values in cases]
+        whole = allowing_for_failures(found, *ends)
         if found.improvement is not None:  # a failed run is beaten by every other
-            both = completions(seen, failed, (1.0, 1.0), found.better)
-            worst = both[1 if found.better == "lower" else 0]
-            chance = improvement(worst[0], worst[1], found.better)
-            whole = replace(whole, improvement=chance)
-        if reading(whole) == reading(found):
+            lowest, highest = completions(seen, failed, (1.0, 1.0), found.better)
+            arm, control = highest if found.better == "lower" else lowest
+            whole = replace(whole, improvement=improvement(arm, control, found.better))
+        same = [whole, *ends] if found.word == "undecided" else [whole]
+        if all(reading(verdict) == reading(found) for verdict in same):
             return whole, ""
     return None, f"{_failed_words(rows)}, and what they would have given decides; {MEND}"
 
