@@ -1,0 +1,140 @@
+"""Configurations in hepattn's form against what a correct reader must find in them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from headsweep.errors import UserError
+from headsweep.hepattn.importing import import_head, save
+from headsweep.sweep.plan import make_plan
+from helpers.upstream import NEEDS_UPSTREAM, UPSTREAM
+
+CONFIGS = UPSTREAM / "configs"
+EXPECTED: dict[str, Any] = (
+    json.loads((CONFIGS / "expected.json").read_text()) if UPSTREAM.is_dir() else {}
+)
+SNIPPET: dict[str, Any] = {
+    "dim": 8,
+    "hit_fields": ["x", "y"],
+    "fields": ["truthMuon_eta", "truthMuon_phi", "truthMuon_pt", "truthMuon_q"],
+}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    """A list with one task; a change to None takes the argument away."""
+    arguments = {k: v for k, v in (SNIPPET | changes).items() if v is not None}
+    path = folder / "tasks.yaml"
+    kind = "hepattn.models.task.WeightedPoolingObjectHitRegressionTask"
+    path.write_text(yaml.safe_dump([{"class_path": kind, "init_args": arguments}]))
+    return path
+
+
+@NEEDS_UPSTREAM
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_the_golden_configurations_say(name: str) -> None:
+    want = EXPECTED[name]
+    if want["answer"] == "refused":
+        with pytest.raises(UserError, match=want["reason"]):
+            import_head(CONFIGS / name)
+        return
+    found = import_head(CONFIGS / name)
+    assert found.dim == want["dim"]
+    assert len(found.hit_fields) == want["features"]
+    assert found.pt_unit == want.get("pt_scale", 1)
+    assert found.values == {
+        "features.name": "document",
+        "features.assignment_threshold": want["assignment_threshold"],
+        "pooling.projection": want["projection"],
+        "pooling.activation": want["activation"],
+        "head.regression_hidden_dim": want["regression_hidden_dim"],
+        "head.regression_num_layers": want["regression_num_layers"],
+        "head.dropout": want["dropout"],
+        "target.name": want["target"],
+    }
+    for said in want.get("said", []):
+        assert any(note.startswith(f"{said}: ") for note in found.notes)
+
+
+@NEEDS_UPSTREAM
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n, want in EXPECTED.items() if want["answer"] != "refused"])
+def test_the_overrides_and_the_saved_file_compose_to_the_same(name: str, tmp_path: Path) -> None:
+    found = import_head(CONFIGS / name)
+    path = tmp_path / "conf" / "head" / "mine.yaml"
+    save(found, CONFIGS / name, path, force=False)
+    by_file = make_plan(["head=mine"], False, str(tmp_path / "conf")).jobs[0].resolved
+    by_keys = make_plan(found.overrides(), multirun=False).jobs[0].resolved
+    for group in ("head", "pooling", "features", "target", "data", "backbone"):
+        assert by_file[group] == by_keys[group]
+    assert by_file["pooling"]["projection"] == "mlp"
+    with pytest.raises(UserError, match=r"mine\.yaml"):
+        save(found, CONFIGS / name, path, force=False)
+
+
+@NEEDS_UPSTREAM
+def test_the_shapes_of_a_checkpoint_win_over_the_text(tmp_path: Path) -> None:
+    """Its head has 144 x 3; the text of ``full.yaml`` says 256 x 4."""
+    found = import_head(CONFIGS / "full.yaml", UPSTREAM / "lightning.ckpt")
+    assert found.values["head.regression_hidden_dim"] == 144
+    assert found.values["head.regression_num_layers"] == 3
+    assert found.values["head.dropout"] == 0.15  # no shape says it
+    assert found.values["pooling.activation"] == "swiglu"
+    with pytest.raises(UserError, match="hit_fields 23, and the configuration 22"):
+        import_head(CONFIGS / "features_22.yaml", UPSTREAM / "lightning.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dim": None}, "dim is missing"),
+        ({"hit_fields": None}, "hit_fields is missing"),
+        ({"dim": "wide"}, "dim: 'wide' is no number"),
+        ({"fields": ["truthMuon_pt"]}, "fields"),
+        ({"fields": ["phi", "eta", "pt", "q"]}, "in this order"),
+        ({"fields": [*SNIPPET["fields"], "truthMuon_d0"]}, "d0"),
+        ({"inverse_fields": ["truthMuon_eta"]}, "inverse_fields"),
+        ({"dropout": "much"}, "dropout: 'much'"),
+    ],
+)
+def test_what_cannot_be_taken_over_is_refused_by_name(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = write(tmp_path, **changes)
+    with pytest.raises(UserError, match=message) as caught:
+        import_head(path)
+    assert str(path) in str(caught.value)
+
+
+def test_numbers_without_a_dot_and_unknown_arguments(tmp_path: Path) -> None:
+    path = write(tmp_path, dropout="1e-1", gate="none", regression_hidden_dim=None)
+    found = import_head(path)
+    assert found.values["head.dropout"] == 0.1
+    assert found.values["head.regression_hidden_dim"] == 36
+    assert any(note.startswith("gate: left out") for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no regression task"),
+        ("a: [1", "cannot be read"),
+        ("- {class_path: hepattn.models.task.ObjectRegressionTask}", "no pooling in this task"),
+        ("- {class_path: os.system, init_args: {dim: 3}}", "no regression task"),
+    ],
+)
+def test_files_without_a_task_are_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        import_head(path)
+    with pytest.raises(UserError, match=r"absent\.yaml"):
+        import_head(tmp_path / "absent.yaml")
+
+
+def test_a_file_is_saved_only_as_a_head(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    with pytest.raises(UserError, match="a folder head/"):
+        save(import_head(path), path, tmp_path / "mine.yaml", force=False)
