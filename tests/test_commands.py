@@ -124,6 +124,9 @@ def test_params_are_the_true_ones(command: Command) -> None:
         "more_capacity": (768, 1_056, 208_132, 209_956, 288),
         "simpler": (768, 1_056, 28_324, 30_148, 288),
         "direct_projection": (768, 1_056, 1_156, 2_980, 288),
+        # The real classes of hepattn, counted on them.
+        "hepattn before": (2_960, 5_264, 104_324, 112_548, 160),
+        "hepattn after": (3_712, 6_304, 63_652, 73_668, 288),
     }
     assert "63,652" in command("params")[1]
 

@@ -87,23 +87,9 @@ def simulate(
     ] = None,
 ) -> None:
     """Simulate muons in the spectrometer and write them in the ATLAS-muon HDF5 layout."""
-    from headsweep.config import SpectrometerConfig
-    from headsweep.errors import UserError
-    from headsweep.events.hepattn_files import write_hepattn
-    from headsweep.events.simulation import simulate_chunks
-    from headsweep.files import atomic_dir
+    from headsweep.events.spectrometer import write_sample
 
-    if folder.exists():
-        raise UserError(f"{folder} exists; choose another folder")
-    default = SpectrometerConfig()
-    with atomic_dir(folder) as temporary:
-        write_hepattn(
-            temporary,
-            simulate_chunks(
-                default.events if events is None else events,
-                default.seed if seed is None else seed,
-            ),
-        )
+    write_sample(folder, events, seed)
     _print_use(folder, "data=hepattn", "data.source.path")
 
 
@@ -178,6 +164,23 @@ def backbone(
     found = ", ".join(f"{name} {model.facts[name]:.2%}" for name in ("purity", "efficiency"))
     print(f"{checkpoint}: {found} at threshold {job.config.features.assignment_threshold}")
     _print_use(checkpoint, "backbone.checkpoint")
+
+
+@app.command(name="import")
+def import_(
+    config: Annotated[Path, typer.Argument(help="YAML of a hepattn model, or of its tasks.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Its .ckpt: the shapes decide; no class is loaded.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write conf/head/NAME.yaml, for head=NAME.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Print the overrides that train the regression head of a hepattn model."""
+    from headsweep.hepattn.importing import print_import
+
+    print_import(config, checkpoint, save, force)
 
 
 @app.command()

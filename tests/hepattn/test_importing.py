@@ -1,6 +1,7 @@
 """Configurations in hepattn's form against what a correct reader must find in them."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from headsweep.errors import UserError
-from headsweep.hepattn.importing import import_head, save
+from headsweep.hepattn.importing import import_head, print_import, save
 from headsweep.sweep.plan import make_plan
 from helpers.upstream import NEEDS_UPSTREAM, UPSTREAM
 
@@ -138,3 +139,21 @@ def test_a_file_is_saved_only_as_a_head(tmp_path: Path) -> None:
     path = write(tmp_path)
     with pytest.raises(UserError, match="a folder head/"):
         save(import_head(path), path, tmp_path / "mine.yaml", force=False)
+
+
+@NEEDS_UPSTREAM
+def test_what_the_command_prints_can_be_pasted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_import(CONFIGS / "pt_over_200.yaml", None, None, force=False)
+    out = capsys.readouterr().out
+    assert "23 hit features" in out
+    assert "target.standardise=false target.pt_unit=200" in out
+    command = shlex.split(out.splitlines()[-1])
+    assert command[:2] == ["headsweep", "train"]
+    job = make_plan(command[2:], multirun=False).jobs[0]
+    assert job.config.head.regression_num_layers == 1
+    print_import(CONFIGS / "full.yaml", None, tmp_path / "a b" / "head" / "mine.yaml", force=False)
+    hint = shlex.split(capsys.readouterr().out.splitlines()[-1].partition("use it: ")[2])
+    folder = hint[hint.index("--config-dir") + 1]
+    assert make_plan([hint[-1]], False, folder).jobs[0].config.head.regression_hidden_dim == 256

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from headsweep.config import TEST_SEED
-from headsweep.errors import DataError
+from headsweep.config import TEST_SEED, SpectrometerConfig
+from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events
 from headsweep.events.gate import Limits
 from headsweep.events.hepattn import read_hepattn
@@ -83,3 +83,24 @@ class Spectrometer:
                 f"of {len(wanted)} from {wanted[0]}"
             )
         return events
+
+
+def write_sample(folder: Path, events: int | None, seed: int | None) -> None:
+    """Simulate a sample and write it in the ATLAS-muon HDF5 layout.
+
+    Args:
+        folder: Where; must not exist.
+        events: Number of events; None for that of ``data=spectrometer``.
+        seed: Of all randomness; None for that of ``data=spectrometer``.
+
+    Raises:
+        UserError: The folder exists.
+    """
+    if folder.exists():
+        raise UserError(f"{folder} exists; choose another folder")
+    default = SpectrometerConfig()
+    chunks = simulate_chunks(
+        default.events if events is None else events, default.seed if seed is None else seed
+    )
+    with atomic_dir(folder) as temporary:
+        write_hepattn(temporary, chunks)

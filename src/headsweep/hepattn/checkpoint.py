@@ -204,8 +204,8 @@ class _Unpickler(pickle.Unpickler):
         known = module in ("builtins", "__builtin__") and name in PLAIN
         if not known and module.partition(".")[0] not in LIBRARIES:
             raise UserError(
-                f"{self._path}: not read, as it names {module}.{name}, for which a checkpoint has no "
-                "use; where it is yours, save the state_dict of the model alone"
+                f"{self._path}: not read, as it names {module}.{name}: a checkpoint has no "
+                "use for it. Where it is yours, save the state_dict of the model alone"
             )
         return _Inert
 

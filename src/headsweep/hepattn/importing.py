@@ -1,5 +1,6 @@
 """From hepattn's regression task to the overrides that train the same head here."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +157,21 @@ def save(head: ImportedHead, source: Path, path: Path, force: bool) -> None:
     check_output(path, force)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, head.yaml(source.name).encode())
+
+
+def print_import(config: Path, checkpoint: Path | None, path: Path | None, force: bool) -> None:
+    """Print the overrides of a head and what has none, and save them where ``path`` is given."""
+    found = import_head(config, checkpoint)
+    print(f"{config}: {found.task.kind} at {found.task.place}, D = {found.dim}")
+    print(f"{len(found.hit_fields)} hit features: {', '.join(found.hit_fields)}")
+    for note in found.notes:
+        print(f"- {note}")
+    if path is None:
+        print(shlex.join(["headsweep", "train", *found.overrides()]))
+        return
+    save(found, config, path, force)
+    folder = shlex.quote(str(path.parent.parent))
+    print(f"written to {path}; use it: headsweep train --config-dir {folder} head={path.stem}")
 
 
 def _head_of(args: Mapping[str, Any], dim: int) -> dict[str, Any]:
