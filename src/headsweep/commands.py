@@ -138,31 +138,13 @@ def backbone(
     force: Force = False,
 ) -> None:
     """Train a hit transformer on the training split of a source; takes minutes."""
-    import torch
-
-    from headsweep.backbone.training import train_checkpoint
-    from headsweep.errors import without_secrets
     from headsweep.files import check_output
-    from headsweep.sweep.inputs import find_source
-    from headsweep.terminal import console, preparing
+    from headsweep.sweep.inputs import train_backbone
 
     check_output(checkpoint, force)
     job = _compose(overrides, config_dir, root)
-    torch.set_num_threads(job.config.threads)  # another number gives other last bits
-    with preparing(console()) as progress:
-        model = train_checkpoint(
-            find_source(job),
-            job.config.data.split,
-            checkpoint,
-            Path(job.config.root),
-            steps=steps,
-            seed=seed,
-            threshold=job.config.features.assignment_threshold,
-            command=without_secrets(shlex.join(["headsweep", *sys.argv[1:]])),
-            progress=progress,
-        )
-    found = ", ".join(f"{name} {model.facts[name]:.2%}" for name in ("purity", "efficiency"))
-    print(f"{checkpoint}: {found} at threshold {job.config.features.assignment_threshold}")
+    command = shlex.join(["headsweep", *sys.argv[1:]])
+    print(train_backbone(job, checkpoint, steps=steps, seed=seed, command=command))
     _print_use(checkpoint, "backbone.checkpoint")
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headsweep.errors import UserError
+from headsweep.errors import UserError, without_secrets
 from headsweep.identity import run_key
 from headsweep.instantiate import code_digests, make, own_code, own_targets
 
@@ -133,3 +133,39 @@ def build_features(job: "Job", inputs: Inputs, progress: "Progress | None" = Non
         progress,
         config.data.selection,
     )
+
+
+def train_backbone(job: "Job", checkpoint: Path, *, steps: int, seed: int, command: str) -> str:
+    """Train a hit transformer on the training split of a job's source.
+
+    Args:
+        job: Its source, split, threshold and threads are used.
+        checkpoint: The file to write.
+        steps: Batches of 64 events.
+        seed: Of weights and batches.
+        command: The command, kept in the file without its secrets.
+
+    Returns:
+        How well it finds hits, in words.
+    """
+    import torch
+
+    from headsweep.backbone.training import train_checkpoint
+    from headsweep.terminal import console, preparing
+
+    torch.set_num_threads(job.config.threads)  # another number gives other last bits
+    threshold = job.config.features.assignment_threshold
+    with preparing(console()) as progress:
+        model = train_checkpoint(
+            find_source(job),
+            job.config.data.split,
+            checkpoint,
+            Path(job.config.root),
+            steps=steps,
+            seed=seed,
+            threshold=threshold,
+            command=without_secrets(command),
+            progress=progress,
+        )
+    found = ", ".join(f"{name} {model.facts[name]:.2%}" for name in ("purity", "efficiency"))
+    return f"{checkpoint}: {found} at threshold {threshold}"
