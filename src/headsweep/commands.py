@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -280,26 +279,16 @@ def plan(
 def list_sweeps(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
     """List the sweeps and single runs below a root: their state, size and question."""
     from headsweep.store.cleanup import summarise_root
-    from headsweep.terminal import file_size, print_table
+    from headsweep.terminal import print_table
 
     found = summarise_root(root)
     if as_json:
         print(json.dumps([vars(s) for s in found], indent=1))
         return
-    rows = [
-        [
-            s.name,
-            f"{s.jobs_finished} of {s.jobs}",
-            str(s.finished),
-            str(s.failed),
-            file_size(s.bytes),
-            datetime.fromtimestamp(s.updated).strftime("%Y-%m-%d %H:%M"),
-            s.about,
-        ]
-        for s in found
-    ]
     heads = ["sweep or run", "jobs done", "members", "failed", "size", "last result"]
+    rows = [s.cells() for s in found]
     print_table([*heads, "question, or what it sets"], rows, words=(0, 6))
+    print("".join(s.why() for s in found), end="")
 
 
 @app.command()

@@ -87,6 +87,9 @@ _LIBRARIES = {
 }
 """Libraries whose own errors tell of a file, not of a fault of ours."""
 
+_OF_OS = (os.__file__, "<frozen os>")
+"""File of Python's ``os`` in tracebacks; a KeyError from there is of ``os.environ``."""
+
 
 @contextmanager
 def reading(path: Path | str, mend: str, kind: type[UserError] = UserError) -> Iterator[None]:
@@ -125,7 +128,7 @@ def from_outside(error: BaseException) -> UserError | None:
         return UserError(f"{reason(error)}; {_SYSTEM[errno.ENOMEM][1]}")
     if isinstance(error, UnicodeError):
         return UserError(f"{reason(error)}; is it a text file, and is the locale UTF-8?")
-    if isinstance(error, KeyError) and _raised_in(error) == os.__file__:  # of os.environ
+    if isinstance(error, KeyError) and _raised_in(error) in _OF_OS:
         return UserError(f"the environment variable {error.args[0]} is not set; set it")
     origins = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     for name, modules in _LIBRARIES.items():

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from headsweep.report.absent import absent_jobs, failed_folds, same_labels
+from headsweep.report.build import build_report
+from headsweep.report.render.tables import NOTHING, problems, tails_table
 from headsweep.store.labels import StoredJob, group_rows, read_jobs
 from headsweep.store.outcome import Outcome
-from helpers.toy_runs import write_toy_job
+from helpers.toy_runs import toy_score, write_cache, write_toy_job
 
 SPEC = {
     "jobs": {
@@ -49,3 +51,26 @@ def test_a_configuration_that_lost_a_fold_is_objected_to(jobs: list[StoredJob]) 
 
 def test_equal_jobs_are_said_by_the_label_of_the_other(jobs: list[StoredJob]) -> None:
     assert same_labels(SPEC, group_rows(jobs)) == {"arm=a2 fold=0": "a0"}  # 5 is not there
+
+
+def test_a_failed_configuration_shows_the_size_of_its_head(tmp_path: Path) -> None:
+    """D = 1 and one hit feature: projections of 2 each, 9 pooled values, layers 9-4-4-4, norms."""
+    write_cache(tmp_path, "cache")
+    sweep = tmp_path / "sweeps/s"
+    for number, width in enumerate((0.1, None)):
+        write_toy_job(sweep / f"jobs/{number}", {0: width}, overrides=[f"optim.lr={number + 1}"])
+    built = build_report(sweep, tmp_path, toy_score)
+    size = 2 * 2 + (9 * 4 + 4) + 2 * 4 + (4 * 4 + 4) + 2 * 4 + (4 * 4 + 4)
+    assert [(head.finished, head.parameters) for head in built.heads] == [(1, size), (0, size)]
+    assert any("loss is NaN at step 700" in line for line in problems(built))
+
+
+def test_a_head_that_cannot_be_built_has_no_size(tmp_path: Path) -> None:
+    write_cache(tmp_path, "cache")
+    sweep = tmp_path / "sweeps/s"
+    write_toy_job(sweep / "jobs/0", {0: 0.1}, overrides=["optim.lr=1"])
+    broken = {"head": {"_target_": "nowhere.Head"}}
+    write_toy_job(sweep / "jobs/1", {0: None}, overrides=["optim.lr=2"], config=broken)
+    built = build_report(sweep, tmp_path, toy_score)
+    assert [head.parameters > 0 for head in built.heads] == [True, False]
+    assert [row[-1] for row in tails_table(built).rows][1] == NOTHING

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from headsweep.errors import UserError
 from headsweep.store import runs, specification
 from headsweep.store.cleanup import ABANDONED, remove_unused, summarise, summarise_root
+from headsweep.store.outcome import Outcome
 from helpers.run_folders import make_job
 
 
@@ -54,6 +56,28 @@ def test_single_runs_have_a_summary_of_their_own(tmp_path: Path) -> None:
     make_job(tmp_path / "sweeps" / "b" / "jobs" / "0", finished=[0], seeds=2)
     found = [(s.kind, s.name, s.jobs_finished, s.failed) for s in summarise_root(tmp_path)]
     assert found == [("sweep", "b", 0, 0), ("run", "0f3a", 1, 0), ("run", "1c9b", 1, 1)]
+
+
+def test_failures_are_counted_with_their_reasons(tmp_path: Path) -> None:
+    """Of seeds, of a job that broke in its training, and of one that never began it."""
+    folder = tmp_path / "sweeps" / "presets"
+    specification.claim_sweep(folder, {"jobs": ["a", "b", "c", "d"], "seeds": 3})
+    make_job(folder / "jobs" / "0", finished=[0, 1, 2], seeds=3)
+    make_job(folder / "jobs" / "1", finished=[0], failed=[1, 2], seeds=3)
+    make_job(folder / "jobs" / "2", finished=[0], seeds=3)
+    Outcome("failed", "out of memory").write(folder / "jobs" / "2")
+    Outcome("failed", "no such file [x]").write(folder / "jobs" / "3")
+    make_job(tmp_path / "runs" / "0f3a", failed=[0], seeds=1)
+    sweep, run = summarise_root(tmp_path)
+    assert (sweep.finished, sweep.failed) == (5, 2 + 2 + 3)
+    assert sweep.reasons == [
+        "job 1: loss is NaN at step 70",
+        "job 2: out of memory",
+        "job 3: no such file [x]",
+    ]
+    assert run.why() == "0f3a: loss is NaN at step 70\n"
+    many = replace(sweep, reasons=[str(n) for n in range(9)]).why().splitlines()
+    assert many == ["presets: 0", "presets: 1", "presets: 2", "presets: and 6 more"]
 
 
 def test_the_last_result_is_the_recorded_one(tmp_path: Path) -> None:

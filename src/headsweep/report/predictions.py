@@ -21,7 +21,7 @@ from headsweep.stats.tracks import Array, Tracks, concatenate
 from headsweep.store import paths, runs
 from headsweep.store.labels import Block, StoredJob, TargetKey
 from headsweep.training.builder import member_builder
-from headsweep.training.size import track_flops
+from headsweep.training.size import count, track_flops
 from headsweep.training.targets import Target
 
 Score = Callable[..., tuple[Tracks, float]]
@@ -165,7 +165,7 @@ class HeadRow(Row):
 
     Attributes:
         target: What its losses are of.
-        parameters: Trained parameters; 0 without a finished member.
+        parameters: Trained parameters; 0 where the head cannot be built.
         planned: Members that it has or will have.
         failed: Those that failed, as a head without information in their place would predict: the
             constant predictor, with no other figures.
@@ -215,7 +215,7 @@ def head_row(
 ) -> HeadRow:
     """Score every finished member of a configuration's jobs."""
     samples, failed, problems, curves = [], [], [], []
-    parameters, seconds = 0, 0.0
+    seconds = 0.0
     for job in jobs:
         cache = caches[job.cache_key]
         results = runs.read_results(job.folder)
@@ -225,10 +225,10 @@ def head_row(
         seconds += max((r["seconds"] or 0.0 for r in results.values()), default=0.0)
         for seed, result in results.items():
             if result["status"] == "finished":
-                parameters = result["parameters"]["total"]
                 samples.append(_score(job, seed, result["metrics"], cache, root, score))
                 curves.append(runs.read_history(paths.seed_folder(job.folder, seed)))
     own = [caches[key] for key in dict.fromkeys(job.cache_key for job in jobs)]
+    parameters, flops = _size(jobs[0], own[0], bool(samples))
     return HeadRow(
         label=label,
         folds=jobs[0].folds,
@@ -238,7 +238,7 @@ def head_row(
         planned=sum(len(job.seeds) for job in jobs),
         failed=tuple(failed),
         problems=tuple(problems),
-        flops=_flops(jobs[0], caches[jobs[0].cache_key]),
+        flops=flops,
         seconds=seconds,
         inputs=_inputs(own),
         efficiency_by_eta=tuple(_found_by_eta(own)),
@@ -256,14 +256,20 @@ def _events(job: StoredJob) -> str:
     return stable_hash([about.get("data_key"), {k: v for k, v in split.items() if k not in inner}])
 
 
-def _flops(job: StoredJob, cache: ScoredCache) -> float:
-    """Operations of one prediction, for the mean number of hits of a scored track."""
+def _size(job: StoredJob, cache: ScoredCache, trained: bool) -> tuple[int, float]:
+    """Parameters, and operations of one prediction with the mean hits of a scored track.
+
+    Both are 0 where the head cannot be built, which may be why nothing was ``trained``.
+    """
     config, meta = runs.read_config(job.folder), cache.meta
-    outputs = Target.fit(
-        TargetConfig(**config["target"]), np.ones((2, 4)), np.zeros((2, 2))
-    ).outputs
-    member = member_builder(config, len(meta.feature_names), meta.dim, outputs)()
-    return track_flops(member, cache.hits)
+    outputs = Target.outputs_of(TargetConfig(**config["target"]))
+    try:
+        member = member_builder(config, len(meta.feature_names), meta.dim, outputs)()
+    except Exception:
+        if trained:
+            raise
+        return 0, 0.0
+    return count(member), track_flops(member, cache.hits)
 
 
 def _inputs(caches: Sequence[ScoredCache]) -> str:
@@ -330,17 +336,11 @@ def val_row(label: str, jobs: Sequence[StoredJob]) -> Row:
     samples = []
     for job in jobs:
         events = _events(job)
-        for seed in finished_seconds(job.folder):
+        for seed in runs.finished_seconds(job.folder):
             tracks = Tracks(**runs.read_predictions(paths.seed_folder(job.folder, seed)))
             everyone = np.ones(len(tracks), dtype=bool)
             samples.append(Sample(tracks, everyone, {}, job.block, seed, events))
     return Row(label, None, samples)
-
-
-def finished_seconds(folder: Path) -> dict[int, float]:
-    """Seconds of each finished member of a job, by seed; they trained together."""
-    results = runs.read_results(folder).items()
-    return {seed: r["seconds"] or 0.0 for seed, r in results if r["status"] == "finished"}
 
 
 def reference_rows(

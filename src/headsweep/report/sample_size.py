@@ -19,7 +19,7 @@ from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report import scoring
 from headsweep.report.family import family_size, pairs, planned_configurations
-from headsweep.report.predictions import Row, Score, finished_seconds, val_row
+from headsweep.report.predictions import Row, Score, val_row
 from headsweep.report.resampling import event_means, values_of
 from headsweep.stats.factorial import Contrast, contrasts
 from headsweep.stats.margins import Comparison
@@ -232,7 +232,7 @@ def _read(label: str, jobs: Sequence[StoredJob], split: str, score: Score) -> Ro
         tracks = [
             score(job.folder, seed, split, paths.root_of(job.folder))[0]
             for job in jobs
-            for seed in finished_seconds(job.folder)
+            for seed in runs.finished_seconds(job.folder)
         ]
     samples = [replace(old, tracks=new) for old, new in zip(row.samples, tracks, strict=True)]
     return replace(row, samples=samples)
@@ -262,7 +262,7 @@ def _moments(row: Row, metric: str) -> Moments:
 
 def _seed_seconds(jobs: Sequence[StoredJob]) -> float:
     """Training of one seed, of all jobs of a configuration."""
-    finished = [times for job in jobs if (times := finished_seconds(job.folder))]
+    finished = [times for job in jobs if (times := runs.finished_seconds(job.folder))]
     return sum(max(times.values()) / len(times) for times in finished)
 
 

@@ -4,16 +4,17 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from headsweep.errors import UserError
 from headsweep.files import TEMPORARY, CacheKind, cache_folder
 from headsweep.store import paths
-from headsweep.store.labels import planned_seeds
+from headsweep.store.labels import failed_seeds, planned_seeds
 from headsweep.store.question import question
 from headsweep.store.runs import (
     find_jobs,
@@ -23,9 +24,13 @@ from headsweep.store.runs import (
     read_results,
     read_spec,
 )
+from headsweep.terminal import file_size
 
 ABANDONED = 3600.0
 """Seconds without a change after which a file that no run uses is taken for abandoned."""
+
+MOST_REASONS = 3
+"""Most failures of one sweep whose reasons ``headsweep list`` prints."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Summary:
         jobs: Number of its jobs: as its specification lists them, or as many as have started.
         jobs_finished: Jobs of which every seed has a result.
         finished: Members that finished.
-        failed: Members that failed.
+        failed: Members that failed, and those of jobs that could not be trained.
+        reasons: Reason of each job with failed members, of a sweep with the number of the job.
         bytes: Size on disk.
         updated: Time of the last recorded result, else of the last change of a file; seconds since
             the epoch.
@@ -52,8 +58,28 @@ class Summary:
     jobs_finished: int
     finished: int
     failed: int
+    reasons: list[str]
     bytes: int
     updated: float
+
+    def cells(self) -> list[str]:
+        """Cells of its row in the table of ``headsweep list``."""
+        return [
+            self.name,
+            f"{self.jobs_finished} of {self.jobs}",
+            str(self.finished),
+            str(self.failed),
+            file_size(self.bytes),
+            datetime.fromtimestamp(self.updated).strftime("%Y-%m-%d %H:%M"),
+            self.about,
+        ]
+
+    def why(self) -> str:
+        """A line for each of the first ``MOST_REASONS`` failures, and their number."""
+        lines = self.reasons[:MOST_REASONS]
+        if len(self.reasons) > MOST_REASONS:
+            lines.append(f"and {len(self.reasons) - MOST_REASONS} more")
+        return "".join(f"{self.name}: {line}\n" for line in lines)
 
 
 def summarise_root(root: Path) -> list[Summary]:
@@ -80,6 +106,14 @@ def summarise(folder: Path) -> Summary:
     size, changed = _disk(folder)
     ends = [end for job in jobs if (end := last_end(job)) is not None]
     is_run = jobs == [folder]
+    failures = {
+        job: _failures(job, frozenset(range(asked)) if seeds is None else seeds, of_job)
+        for job, seeds, of_job in zip(jobs, wanted, results, strict=True)
+    }
+    for outcome in sorted(folder.glob(f"{paths.JOBS}/*/{paths.OUTCOME}")):
+        if outcome.parent not in failures:  # has not even its job.json
+            failures[outcome.parent] = failed_seeds(outcome.parent, range(asked), {})
+    reasons = [(job.name, reason) for job, own in failures.items() for reason in {*own.values()}]
     return Summary(
         kind="run" if is_run else "sweep",
         name=folder.name,
@@ -87,10 +121,19 @@ def summarise(folder: Path) -> Summary:
         jobs=max(len(jobs), len(spec.get("jobs", ())), spec.get("n_trials", 0)),
         jobs_finished=sum(r.keys() == w for r, w in zip(results, wanted, strict=True)),
         finished=statuses.count("finished"),
-        failed=statuses.count("failed"),
+        failed=sum(map(len, failures.values())),
+        reasons=[reason if is_run else f"job {name}: {reason}" for name, reason in reasons],
         bytes=size,
         updated=max(ends, default=changed),
     )
+
+
+def _failures(
+    job: Path, seeds: frozenset[int], results: Mapping[int, Mapping[str, Any]]
+) -> dict[int, str]:
+    """Reasons of the failed members of a job; its outcome is read only where some are missing."""
+    good = {seed for seed, result in results.items() if result["status"] != "failed"}
+    return failed_seeds(job, seeds, results) if seeds - good else {}
 
 
 def _question(sweep: Path) -> str:

@@ -109,7 +109,7 @@ def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Stored
                 folds=split["folds"],
                 block=Block(split["seed"], split["fold"]) if split["folds"] else Block(0, 0),
                 seeds=seeds,
-                failed=(failed := _failed(path, seeds, results)),
+                failed=(failed := failed_seeds(path, seeds, results)),
                 missing=seeds - results.keys() - failed.keys(),
             )
         )
@@ -144,10 +144,16 @@ def planned_seeds(
     return frozenset(range(first, first + max(count, sweep_seeds))).union(results)
 
 
-def _failed(
+def failed_seeds(
     folder: Path, seeds: Iterable[int], results: Mapping[int, Mapping[str, Any]]
 ) -> dict[int, str]:
-    """Reason by seed of the members that failed; those of a failed job have no result."""
+    """Reason by seed of the members that failed; those of a failed job have no result.
+
+    Args:
+        folder: Of the job.
+        seeds: Those that it has or will have.
+        results: Its results, by seed.
+    """
     outcome = Outcome.read(folder)
     whole = outcome.reason if outcome is not None and outcome.state == "failed" else None
     reasons = {

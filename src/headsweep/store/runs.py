@@ -140,6 +140,12 @@ def read_job(folder: Path) -> dict[str, Any] | None:
     return _read_versioned(folder / paths.JOB)
 
 
+def finished_seconds(folder: Path) -> dict[int, float]:
+    """Seconds of each finished member of a job, by seed; they trained together."""
+    results = read_results(folder).items()
+    return {seed: r["seconds"] or 0.0 for seed, r in results if r["status"] == "finished"}
+
+
 def read_history(folder: Path) -> "pd.DataFrame":
     """``history.csv`` of a seed folder: one row for each evaluation.
 

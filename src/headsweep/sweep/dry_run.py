@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 import torch
 
 from headsweep.config import TracksConfig
@@ -111,5 +110,4 @@ def _sizes(job: Job) -> tuple[int, int, int]:
         inputs = len(source.features) + len(source.derived)
     else:
         inputs = len(FEATURES)
-    target = Target.fit(job.config.target, np.ones((2, 4)), np.zeros((2, 2)))
-    return inputs, find_inputs(job).backbone.dim, target.outputs
+    return inputs, find_inputs(job).backbone.dim, Target.outputs_of(job.config.target)

@@ -101,6 +101,11 @@ class Target:
         """Number of outputs, O."""
         return len(self.mean)
 
+    @classmethod
+    def outputs_of(cls, config: TargetConfig) -> int:
+        """Number of outputs of a configuration, O, which needs no data."""
+        return cls.fit(config, np.ones((2, 4)), np.zeros((2, 2))).outputs
+
     def encode(self, truth: NDArray[Any], axis: NDArray[Any]) -> Array:
         """Targets [T, O] of true tracks [T, 4]."""
         return (_values(self.name, self.relative, self.pt_unit, truth, axis) - self.mean) / self.std

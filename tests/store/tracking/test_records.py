@@ -111,6 +111,12 @@ def test_a_job_that_could_not_be_trained_failed(tmp_path: Path) -> None:
     assert len(records.members) == 1
 
 
+def test_a_job_of_which_all_seeds_failed_shows_its_size_and_reason(tmp_path: Path) -> None:
+    record = records_of(make_job(tmp_path / "s/jobs/0", failed=[0, 1])).job
+    assert (record.status, record.params["params_total"]) == ("FAILED", 65476)
+    assert record.tags["reason"] == "seed 0: loss is NaN at step 70; seed 1: loss is NaN at step 70"
+
+
 def test_a_folder_that_is_being_filled_has_no_pages_yet(tmp_path: Path) -> None:
     assert read_records(tmp_path) is None
     assert read_state(tmp_path) is None

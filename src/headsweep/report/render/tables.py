@@ -80,7 +80,7 @@ def tails_table(report: Report) -> Table:
     """Tails and size."""
     names = [*shown("tails"), "far_from_reference"]
     table = _figures(report, f"Tails{report.on}, all tracks", names, WHOLE[0])
-    parameters = {row.label: f"{row.parameters:,}" for row in report.heads}
+    parameters = {row.label: f"{row.parameters:,}" for row in report.heads if row.parameters}
     for row in table.rows:
         row.append(parameters.get(row[0], NOTHING))
     table.columns.append("parameters")

@@ -244,7 +244,7 @@ class _JobFolder:
             status,
             *self._times(self.results),
             {"level": "job", **self._tags(), **about},
-            self._params(next(iter(self.finished.values()), {})),
+            self._params(next(iter({**self.finished, **self.results}.values()), {})),
             _summary(self.finished.values()),
             self._files(paths.CONFIG, paths.OUTCOME, paths.TRACEBACK),
             self._data(),
