@@ -11,10 +11,10 @@ from headsweep.report.fairness import Fairness, check_fairness
 from headsweep.store.labels import group_rows, read_jobs
 from helpers.toy_runs import write_toy_job
 
-BASE = {s: 0.200 + 0.002 * s for s in range(5)}
+BASE: dict[int, float | None] = {s: 0.200 + 0.002 * s for s in range(5)}
 
 
-def write(root: Path, sweep: str, widths: dict[int, float], **optim: float) -> None:
+def write(root: Path, sweep: str, widths: dict[int, float | None], **optim: float) -> None:
     number = len(list((root / "sweeps" / sweep).glob("jobs/*")))
     config = {"optim": {"steps": 100, "lr": 0.02, "batch_size": 8, **optim}}
     write_toy_job(root / "sweeps" / sweep / "jobs" / str(number), widths, config=config)
@@ -120,6 +120,17 @@ def test_a_rate_with_a_better_one_beside_it_gets_no_verdict(tmp_path: Path) -> N
     )
     write(tmp_path, "lr3", {102: 0.10}, lr=0.01)  # now it scatters too much to tell
     assert found(tmp_path).objection == ""
+
+
+def test_a_rate_or_length_at_which_a_seed_failed_shows_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    own, other = ({50 + s: 0.2 * f + 0.001 * s for s in range(4)} for f in (1.0, 0.8))
+    write(tmp_path, "rates", own)
+    write(tmp_path, "rates", {**other, 54: None}, lr=0.04)
+    write(tmp_path, "longer", {**BASE, 9: None}, steps=200)
+    one = found(tmp_path)
+    assert [*one.rates] == [0.02]
+    assert (one.choice(), one.convergence(), one.objection) == ("not checked", "not checked", "")
 
 
 def test_runs_on_other_features_do_not_count(tmp_path: Path) -> None:

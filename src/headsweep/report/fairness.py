@@ -30,7 +30,7 @@ STATES = {"within": "converged", "beyond": "not converged", "open": "not shown"}
 METRIC = "val_qoverpt_r68"
 
 Trained = dict[tuple[int, float], dict[int, float]]
-"""r68 on validation of one configuration: by steps and rate, then by seed."""
+"""r68 on validation of one configuration: by steps and rate, then by seed; NaN of a failed one."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def check_fairness(groups: Mapping[str, Sequence[StoredJob]], root: Path) -> lis
 
 
 def _trained(root: Path, keys: set[str]) -> dict[str, Trained]:
-    """All finished trainings with one of the ``recipe_key``, at all steps and rates."""
+    """All trainings with one of the ``recipe_key``, at all steps and rates."""
     found: dict[str, Trained] = {key: {} for key in keys}
     for folder in runs.find_jobs(root):
         try:
@@ -162,11 +162,11 @@ def _trained(root: Path, keys: set[str]) -> dict[str, Trained]:
 
 
 def _values(folder: Path) -> dict[int, float]:
-    return {
-        seed: float(result["metrics"][METRIC])
+    values = {
+        seed: math.nan if result["status"] == "failed" else result["metrics"].get(METRIC)
         for seed, result in runs.read_results(folder).items()
-        if result["status"] == "finished" and result["metrics"].get(METRIC) is not None
     }
+    return {seed: float(value) for seed, value in values.items() if value is not None}
 
 
 def _fairness_of(
@@ -188,7 +188,8 @@ def _fairness_of(
     steps, rate = config["optim"]["steps"], config["optim"]["lr"]
     at_length = {lr: own for (length, lr), own in sorted(trained.items()) if length == steps}
     fresh = {lr: [own[seed] for seed in own.keys() - seeds] for lr, own in at_length.items()}
-    tried = {lr: np.array(values) for lr, values in fresh.items() if values}
+    # Seeds that are left where others failed would flatter their rate or length.
+    tried = {lr: np.array(own) for lr, own in fresh.items() if own and np.isfinite(own).all()}
     seen = {seed for lr in at_length.keys() - compared for seed in at_length[lr].keys() & seeds}
     found = Fairness(
         label=label,
@@ -201,9 +202,9 @@ def _fairness_of(
         seen=tuple(sorted(seen)),
     )
     once, twice = trained.get((steps, rate), {}), trained.get((2 * steps, rate), {})
-    if not once or not twice:
-        return found
     longer, own = (np.log([*by_seed.values()]) for by_seed in (twice, once))
+    if not once or not twice or not np.isfinite([*longer, *own]).all():
+        return found
     return replace(found, change=two_one_sided(longer, own, CONVERGED))
 
 
