@@ -12,7 +12,7 @@ import pytest
 from headsweep.store.tracking import database
 from headsweep.store.tracking.database import DamagedError, TrackingError
 from headsweep.store.tracking.mlflow_client import init
-from headsweep.store.tracking.sync import sync_all, sync_job
+from headsweep.store.tracking.sync import mending, sync_all, sync_job
 from helpers.mlflow_runs import artifacts, dump, rows, runs
 from helpers.run_folders import make_job
 
@@ -117,6 +117,23 @@ def test_runs_without_any_tag_do_not_come_twice(root: Path) -> None:
     sync_all(root)
     assert _content(root) == before
     assert len(list(root.glob("mlflow-damaged-*"))) == 1
+
+
+def test_a_training_mends_what_is_damaged(root: Path) -> None:
+    before = _content(root)
+    _execute(root, BROKEN["tags table"])
+    with mending(root):
+        sync_job(root, root / "runs/abc")
+    assert _content(root) == before
+    assert len(list(root.glob("mlflow-damaged-*"))) == 1
+
+
+def test_a_training_leaves_a_database_of_another_version_alone(root: Path) -> None:
+    _execute(root, BROKEN["newer schema"])
+    words = r"schema.*`headsweep sync.* makes it anew"
+    with pytest.raises(TrackingError, match=words), mending(root):
+        sync_job(root, root / "runs/abc")
+    assert not list(root.glob("mlflow-damaged-*"))
 
 
 @pytest.mark.parametrize("what", [*BROKEN, "garbage", "pages", "cut", "empty", "folder", "link"])

@@ -46,6 +46,10 @@ class DamagedError(TrackingError):
     """The database below a root cannot be used; ``headsweep sync`` makes it anew."""
 
 
+class OtherVersionError(DamagedError):
+    """The database is one of another version of MLflow, which may still be in use."""
+
+
 def path_of(root: Path) -> Path:
     """The file."""
     return root.resolve() / paths.DATABASE

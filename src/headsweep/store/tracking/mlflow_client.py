@@ -25,7 +25,12 @@ from headsweep.files import locked_within
 from headsweep.store import paths
 from headsweep.store.runs import root_id
 from headsweep.store.tracking import columns, database
-from headsweep.store.tracking.database import EXPERIMENT, DamagedError, TrackingError
+from headsweep.store.tracking.database import (
+    EXPERIMENT,
+    DamagedError,
+    OtherVersionError,
+    TrackingError,
+)
 from headsweep.store.tracking.records import JobRecords, RunRecord
 
 if TYPE_CHECKING:
@@ -36,6 +41,9 @@ log = logging.getLogger(__name__)
 
 UNKNOWN: Mapping[str, int] = {}
 """Numbers of metric values of runs that nobody has counted."""
+
+_SCHEMA = "out-of-date database schema"
+"""MLflow's words for a database of an older or a newer version."""
 
 _COMPLETE = "the results are complete in the run folders"
 
@@ -307,10 +315,6 @@ def _has_files(run: "Run", record: RunRecord) -> bool:
     return place.scheme != "file" or all((folder / file.name).is_file() for file in record.files)
 
 
-def _jobs(count: int) -> str:
-    return "1 job" if count == 1 else f"{count} jobs"
-
-
 @contextmanager
 def _explaining(
     root: Path, what: Path, uri: str | None, delivered: Sequence[Path] = ()
@@ -332,8 +336,11 @@ def _explaining(
         kind, why = (DamagedError, "is damaged") if damaged else (TrackingError, "was not written")
         folders = "no run folder is touched" if what == root else _COMPLETE
         mend = "makes it anew" if damaged else "delivers them later"
+        if damaged and _SCHEMA in str(error):
+            kind = OtherVersionError
         if delivered and not damaged:
-            why, mend = f"was not written after {_jobs(len(delivered))}", "delivers the rest"
+            jobs = "1 job" if len(delivered) == 1 else f"{len(delivered)} jobs"
+            why, mend = f"was not written after {jobs}", "delivers the rest"
         raise kind(
             f"{uri or database.path_of(root)}: MLflow {why} ({_short(error)}); {folders}; "
             f"`{sync_command(root, what, uri)}` {mend}"

@@ -10,7 +10,7 @@ from headsweep.store import paths
 from headsweep.store.runs import find_jobs
 from headsweep.store.tracking import database
 from headsweep.store.tracking.changes import SweepSnapshot, job_stamps
-from headsweep.store.tracking.database import DamagedError, TrackingError
+from headsweep.store.tracking.database import DamagedError, OtherVersionError, TrackingError
 from headsweep.store.tracking.mlflow_client import LOCK_SECONDS, UNKNOWN, open_experiment, verify
 from headsweep.store.tracking.records import (
     objectives,
@@ -162,9 +162,14 @@ def sync_all(root: Path, name: str | None = None, uri: str | None = None) -> lis
 
 @contextmanager
 def mending(root: Path) -> Iterator[None]:
-    """Make a damaged database below a root anew from all run folders, where a block finds it so."""
+    """Make a damaged database below a root anew from all run folders, where a block finds it so.
+
+    One of another version of MLflow stays, as two that share a root would move it aside in turn.
+    """
     try:
         yield
+    except OtherVersionError:
+        raise
     except DamagedError:
         sync_all(root)
 
