@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from headsweep.identity import identity, member_key, run_key
+from headsweep.files import flat
+from headsweep.identity import identity, member_key, run_key, without_effect
 from headsweep.sweep.compose import Job
 from headsweep.sweep.plan import make_plan
 
@@ -105,6 +106,40 @@ def test_places_bins_and_what_is_inert_are_no_identity(
     base = ["data.source.path=here"] if "data=acts" in overrides else []
     found = [identity(compose(*overrides, *base, *more).resolved) for more in ([], changed)]
     assert (found[0] == found[1]) is same
+
+
+ONE_LAYER, PERCEPTRON = "head=direct_projection", "head=conservative"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "free", "bound"),
+    [
+        ("head.dropout", "0.3", ONE_LAYER, PERCEPTRON),
+        ("head.regression_hidden_dim", "7", ONE_LAYER, PERCEPTRON),
+        ("head.layer_norm", "false", ONE_LAYER, PERCEPTRON),
+        ("pooling.activation", "swiglu", "pooling.projection=linear", "pooling.projection=mlp"),
+        (
+            *("data.selection.min_station_hits", "4"),
+            *("data.selection.min_stations=0", "data/selection=quality"),
+        ),
+    ],
+)
+def test_keys_without_effect_are_those_that_change_no_identity(
+    key: str, value: str, free: str, bound: str
+) -> None:
+    for decider, same in ((free, True), (bound, False)):
+        found = [
+            flat(identity(compose(decider, *more).resolved)) for more in ([], [f"{key}={value}"])
+        ]
+        assert (found[0] == found[1]) is same
+        assert (key in without_effect(found[0])) is same
+
+
+def test_a_fold_has_no_effect_without_folds() -> None:
+    for overrides, free in (([], True), (["data.split.folds=3"], False)):
+        known = flat(identity(compose(*overrides).resolved))
+        assert ("data.split.fold" in without_effect(known)) is free
+        assert ("data.split.fold" in known) is not free
 
 
 def test_keys_depend_on_data_checkpoint_and_seed(default: Job) -> None:

@@ -65,6 +65,20 @@ def inert(head: Mapping[str, Any]) -> dict[str, float]:
     return {}
 
 
+def without_effect(known: Mapping[str, Any]) -> set[str]:
+    """Keys of which an identity, with dotted keys, keeps no value: they have no effect in it."""
+    found = set[str]()
+    if known.get("head._target_") == "mlp" and known.get("head.regression_num_layers") == 1:
+        found.update(INERT_IN_ONE_LAYER)
+    if known.get("pooling.projection") == "linear":
+        found.add("pooling.activation")
+    if known.get("data.split.folds") is None:
+        found.add("data.split.fold")
+    if known.get("data.selection.min_stations") == 0:
+        found.add("data.selection.min_station_hits")
+    return found
+
+
 def _pooling(node: Mapping[str, Any]) -> dict[str, Any]:
     """Pooling without an activation that a linear projection does not have."""
     if node["projection"] == "linear":

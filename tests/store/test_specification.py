@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from headsweep.errors import DamagedError, UserError
 from headsweep.files import read_sealed
+from headsweep.identity import identity
 from headsweep.store import runs
 from headsweep.store.outcome import Outcome
 from headsweep.store.specification import claim_sweep, grid_spec
+from headsweep.sweep.plan import make_plan
 from helpers.run_folders import PROCESSES, claim
 
 pytestmark = pytest.mark.slow
@@ -164,6 +166,33 @@ def test_a_lost_specification_is_written_again_where_the_jobs_fit(
         runs.read_spec(folder)
     claim_sweep(folder, grid(3.0, 2.0, 1.0))
     assert (folder / "spec.yaml").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("changed", "fits"), [([], True), (["optim.lr=0.5"], False), (["head.layer_norm=false"], False)]
+)
+def test_a_search_with_one_layer_in_it_gets_its_specification_back(
+    changed: list[str], fits: bool, tmp_path: Path
+) -> None:
+    def resolved(*overrides: str) -> dict[str, Any]:
+        return make_plan(overrides, multirun=False).jobs[0].resolved
+
+    params = {"head.regression_num_layers": 1}
+    trials = (["head.regression_num_layers=1"], ["head.regression_num_layers=4", *changed])
+    for number, overrides in enumerate(trials):
+        folder = tmp_path / "jobs" / str(number)
+        runs.write_job(folder, resolved(*overrides), {"job_key": f"{number}"})
+        Outcome("complete", params=params).write(folder)
+    wanted = {
+        "search": {"head.regression_num_layers": "int(interval(1, 5))"},
+        "custom_search_space": None,
+        "config": identity(resolved()),
+    }
+    if fits:
+        assert claim_sweep(tmp_path, wanted) == wanted
+    else:
+        with pytest.raises(UserError, match="jobs/1 is of another sweep"):
+            claim_sweep(tmp_path, wanted)
 
 
 def test_jobs_without_a_specification_are_not_taken_for_another_sweeps(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from headsweep.errors import DamagedError, UserError, without_secrets
 from headsweep.files import MEND, flat, locked, write_sealed
-from headsweep.identity import identity
+from headsweep.identity import identity, without_effect
 from headsweep.store import paths
 from headsweep.store.outcome import Outcome
 from headsweep.store.runs import find_jobs, read_config, read_job, read_spec
@@ -195,5 +195,6 @@ def _belongs(job: Path, key: str, wanted: Spec) -> bool:
         return True
     have, want = flat(identity(read_config(job))), flat(wanted["config"])
     groups = tuple(f"{key.replace('/', '.')}." for key in chosen)
-    others = (k for k in {*have, *want} if k not in chosen and not k.startswith(groups))
+    free = {*chosen, *without_effect(have), *without_effect(want)}
+    others = (k for k in {*have, *want} if k not in free and not k.startswith(groups))
     return all(have.get(k) == want.get(k) for k in others)
