@@ -26,6 +26,9 @@ TABLES = {
 }
 """Tables without which MLflow shows too little, or makes them anew without a word."""
 
+SCHEMA_WORDS = "out-of-date database schema"
+"""MLflow's words for a database of an older or a newer version."""
+
 BUSY_SECONDS = 10.0
 """Seconds to wait for another program that holds the file itself."""
 

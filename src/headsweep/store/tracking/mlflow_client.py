@@ -25,12 +25,7 @@ from headsweep.files import locked_within
 from headsweep.store import paths
 from headsweep.store.runs import root_id
 from headsweep.store.tracking import columns, database
-from headsweep.store.tracking.database import (
-    EXPERIMENT,
-    DamagedError,
-    OtherVersionError,
-    TrackingError,
-)
+from headsweep.store.tracking.database import EXPERIMENT, DamagedError, TrackingError
 from headsweep.store.tracking.records import JobRecords, RunRecord
 
 if TYPE_CHECKING:
@@ -41,9 +36,6 @@ log = logging.getLogger(__name__)
 
 UNKNOWN: Mapping[str, int] = {}
 """Numbers of metric values of runs that nobody has counted."""
-
-_SCHEMA = "out-of-date database schema"
-"""MLflow's words for a database of an older or a newer version."""
 
 _COMPLETE = "the results are complete in the run folders"
 
@@ -336,8 +328,8 @@ def _explaining(
         kind, why = (DamagedError, "is damaged") if damaged else (TrackingError, "was not written")
         folders = "no run folder is touched" if what == root else _COMPLETE
         mend = "makes it anew" if damaged else "delivers them later"
-        if damaged and _SCHEMA in str(error):
-            kind = OtherVersionError
+        if damaged and database.SCHEMA_WORDS in str(error):
+            kind = database.OtherVersionError
         if delivered and not damaged:
             jobs = "1 job" if len(delivered) == 1 else f"{len(delivered)} jobs"
             why, mend = f"was not written after {jobs}", "delivers the rest"
