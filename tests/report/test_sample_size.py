@@ -16,8 +16,10 @@ from headsweep.commands import app
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report.comparisons import find_effects
+from headsweep.report.looks import SweepLooks
 from headsweep.report.predictions import ScoredCache, head_row
 from headsweep.report.sample_size import SeedPlan, plan_seeds, plan_table
+from headsweep.stats.power import MOST
 from headsweep.stats.tracks import Tracks
 from headsweep.store import specification
 from headsweep.store.labels import group_rows, read_jobs
@@ -186,6 +188,17 @@ def test_plan_and_report_of_one_sweep_say_the_same(tmp_path: Path) -> None:
         assert one.events == effect.verdict.se_events
     assert effects[0].verdict is not None
     assert planned.comparing[0].needed == effects[0].verdict.needed
+    # Once that was reported, more seeds are one more look, which takes more of them.
+    looks = SweepLooks.open(sweep, group_rows(read_jobs(sweep)), DesignConfig())
+    again = find_effects(rows, DesignConfig(), [], {}, np.random.default_rng(0), looks=looks.at)
+    before = plan(sweep, margin=0.13).comparing[0].needed.equivalence.n
+    looks.record(again)
+    after = plan(sweep)
+    assert after.words().endswith("so the numbers are for one more look")
+    assert again[0].verdict is not None
+    assert after.comparing[0].needed == again[0].verdict.needed
+    assert before is not None
+    assert (plan(sweep, margin=0.13).comparing[0].needed.equivalence.n or MOST) > before
 
 
 def test_test_is_never_read_for_a_plan(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from headsweep.report.comparisons import find_effects
 from headsweep.report.content import HeadSummary, ReferenceSummary, Report
 from headsweep.report.fairness import check_fairness
 from headsweep.report.family import planned_configurations
+from headsweep.report.looks import SweepLooks
 from headsweep.report.predictions import (
     HeadRow,
     ReferenceRow,
@@ -79,7 +80,7 @@ class _Scored:
 def build_report(folder: Path, root: Path, score: Score = scoring.score) -> Report:
     """Score a sweep's members and summarise them: on dev, or of a confirmation on test.
 
-    Before test is read, that goes into the ledger.
+    Before test is read, that goes into the ledger; before verdicts are shown, into that of looks.
 
     Args:
         folder: The sweep's folder, or the folder of one job.
@@ -131,11 +132,15 @@ def _comparison_report(scored: _Scored) -> Report:
     objections |= failed_folds(scored.spec, scored.groups, report.absent)
     trainings = compare_trainings(scored.heads, np.random.default_rng(0))
     report = replace(report, fairness=fairness, trainings=trainings)
+    looks = SweepLooks.open(scored.folder, scored.groups, scored.design)
     add = _with_claims if scored.design.kind == "claims" else _with_effects
-    return add(report, scored, objections)
+    report = add(report, scored, objections, looks)
+    return replace(report, notes=[*report.notes, *looks.record(report.effects)])
 
 
-def _with_effects(report: Report, scored: _Scored, objections: Mapping[str, str]) -> Report:
+def _with_effects(
+    report: Report, scored: _Scored, objections: Mapping[str, str], looks: SweepLooks
+) -> Report:
     """A grid: pairs against a control or along a path, or the effects of a factorial design."""
     effects = find_effects(
         scored.heads,
@@ -144,15 +149,20 @@ def _with_effects(report: Report, scored: _Scored, objections: Mapping[str, str]
         objections,
         np.random.default_rng(0),
         planned_configurations(scored.spec),
+        looks.at,
     )
     return replace(report, effects=effects)
 
 
-def _with_claims(report: Report, scored: _Scored, objections: Mapping[str, str]) -> Report:
+def _with_claims(
+    report: Report, scored: _Scored, objections: Mapping[str, str], looks: SweepLooks
+) -> Report:
     """The document's six claims; their comparisons are the effects."""
     configs = [read_config(own[0].folder) for own in scored.groups.values()]
     rng = np.random.default_rng(0)
-    claims = find_claims(scored.heads, configs, scored.design, objections, scored.bins, rng)
+    claims = find_claims(
+        scored.heads, configs, scored.design, objections, scored.bins, rng, looks.at
+    )
     effects = [part.effect for claim in claims for part in claim.parts]
     return replace(report, effects=effects, claims=claims)
 

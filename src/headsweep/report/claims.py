@@ -13,7 +13,7 @@ import numpy as np
 
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
-from headsweep.report.comparisons import Effect, judge_pair, obstacle
+from headsweep.report.comparisons import Effect, LooksAt, judge_pair, obstacle
 from headsweep.report.failures import judge, shortfalls
 from headsweep.report.family import family_size
 from headsweep.report.predictions import HeadRow
@@ -23,6 +23,7 @@ from headsweep.stats import margins
 from headsweep.stats.bins import Bins
 from headsweep.stats.margins import Better
 from headsweep.stats.metrics import MARGINS
+from headsweep.stats.sequential import Looks
 from headsweep.stats.spread import compare_spread
 from headsweep.stats.superiority import (
     Conclusion,
@@ -149,6 +150,7 @@ def find_claims(
     objections: Mapping[str, str],
     bins: Bins,
     rng: np.random.Generator,
+    looks: LooksAt = lambda labels: None,
 ) -> list[ClaimResult]:
     """Test the six claims, and the row outside their family.
 
@@ -159,6 +161,7 @@ def find_claims(
         objections: By label, why a configuration may enter no verdict.
         bins: Quoted pT bins.
         rng: Drives the bootstraps.
+        looks: How often two configurations were compared, by their labels.
 
     Raises:
         UserError: See ``find_roles``.
@@ -166,7 +169,7 @@ def find_claims(
     by_role = {role: rows[at] for role, at in find_roles(configs).items()}
     m = family_size(design, len(rows), len(CLAIMS))
     return [
-        _test(claim, by_role, objections, bins, 1 if claim is EXTRA else m, rng)
+        _test(claim, by_role, objections, bins, 1 if claim is EXTRA else m, rng, looks)
         for claim in (*CLAIMS, EXTRA)
     ]
 
@@ -178,6 +181,7 @@ def _test(
     bins: Bins,
     comparisons: int,
     rng: np.random.Generator,
+    looks: LooksAt,
 ) -> ClaimResult:
     """Test one claim; without the other configuration it is not testable."""
     arm, control = by_role[CONTROL], by_role.get(claim.against)
@@ -188,7 +192,8 @@ def _test(
             note = f"no configuration is '{claim.against}'"
             effect, words = Effect(arm.label, against, part.metric, 0, None, note), part.words
         else:
-            effect = _effect(part, arm, control, objections, bins, comparisons, rng)
+            looked = looks([arm.label, control.label])
+            effect = _effect(part, arm, control, objections, bins, comparisons, rng, looked)
             words = part.words + _more_words(part.metric, arm, control, bins)
         if effect.verdict is None:
             parts.append(PartResult(words, "not testable", "", effect))
@@ -212,12 +217,13 @@ def _effect(
     bins: Bins,
     comparisons: int,
     rng: np.random.Generator,
+    looks: Looks | None,
 ) -> Effect:
     """The comparison behind one part, with a verdict or the reason for none."""
     verdict, note = None, obstacle(part.metric, arm, control, objections)
     if not note:
         try:
-            verdict, note = _verdict(part, arm, control, bins, comparisons, rng)
+            verdict, note = _verdict(part, arm, control, bins, comparisons, rng, looks)
         except UserError as error:
             note = str(error)
     parameters = arm.parameters - control.parameters
@@ -232,10 +238,13 @@ def _verdict(
     bins: Bins,
     comparisons: int,
     rng: np.random.Generator,
+    looks: Looks | None,
 ) -> tuple[Verdict | None, str]:
     """The verdict of one part, or the reason for none; an error is a reason, too."""
     rows = (arm, control)
-    comparison = replace(TERMS[part.metric], better=part.better, comparisons=comparisons)
+    comparison = replace(
+        TERMS[part.metric], better=part.better, comparisons=comparisons, looks=looks
+    )
     if part.metric == SPREAD:
         if arm.folds is not None:
             raise UserError(

@@ -20,6 +20,7 @@ from headsweep.stats.factorial import Contrast, compare_contrast, contrasts
 from headsweep.stats.intervals import t_interval
 from headsweep.stats.margins import Comparison
 from headsweep.stats.metrics import MARGINS, METRICS
+from headsweep.stats.sequential import Looks
 from headsweep.stats.tracks import Array
 from headsweep.stats.verdict import Verdict, compare, compare_blocks
 from headsweep.store.labels import Block
@@ -29,6 +30,9 @@ BLIND_MISID, BLIND_R68 = 0.40, 0.9
 
 INFORMED = ("qoverpt", "pt_", "charge", "scale")
 """Beginnings of metrics that need information on charge or pT."""
+
+LooksAt = Callable[[Sequence[str]], Looks | None]
+"""From the labels of the compared configurations to the looks at them."""
 
 MAX_CLIPPED = 0.01
 """With a larger share of clipped pT there is no verdict on their RMSE."""
@@ -91,6 +95,7 @@ def find_effects(
     objections: Mapping[str, str],
     rng: np.random.Generator,
     planned: int = 0,
+    looks: LooksAt = lambda labels: None,
 ) -> list[Effect]:
     """Every comparison of a design.
 
@@ -102,17 +107,18 @@ def find_effects(
         rng: Drives the bootstrap over events.
         planned: Configurations that the sweep will have, some perhaps not there yet: the intervals
             allow for all of them.
+        looks: How often they were compared, see ``looks.SweepLooks.at``; else as if never.
 
     Raises:
         UserError: The configurations do not make up the design.
     """
     if design.kind == "factorial":
-        return _factorial_effects(rows, design, cells, objections, rng)
+        return _factorial_effects(rows, design, cells, objections, rng, looks)
     m = family_size(design, max(len(rows), planned))
     return [
         effect
         for name in design.metrics
-        for effect in _pair_effects(name, rows, design.kind, m, objections, rng)
+        for effect in _pair_effects(name, rows, design.kind, m, objections, rng, looks)
     ]
 
 
@@ -123,9 +129,9 @@ def _pair_effects(
     comparisons: int,
     objections: Mapping[str, str],
     rng: np.random.Generator,
+    looks: LooksAt,
 ) -> Iterator[Effect]:
     """Every pair of a design, compared in one metric."""
-    comparison = replace(MARGINS[name], comparisons=comparisons)
     by_label = {row.label: row for row in rows}
     values = {row.label: values_of(row.samples, name) for row in rows}
     events = event_means(rows, name, rng)
@@ -133,6 +139,7 @@ def _pair_effects(
         arm, control = (by_label[label] for label in pair)
         verdict, note = None, obstacle(name, arm, control, objections)
         if not note:
+            comparison = replace(MARGINS[name], comparisons=comparisons, looks=looks(pair))
             try:
                 verdict, note = judge_pair(arm, control, name, values, events, comparison)
                 if name == "gap" and verdict is not None:
@@ -150,11 +157,12 @@ def _factorial_effects(
     cells: Sequence[Mapping[str, str]],
     objections: Mapping[str, str],
     rng: np.random.Generator,
+    looks: LooksAt,
 ) -> list[Effect]:
     """Main effects and two-way interactions, each order a family of its own."""
     found = contrasts(cells)
     orders = Counter(contrast.order for contrast in found)
-    effects = []
+    effects, looked = [], looks([row.label for row in rows])
     for name in design.metrics:
         notes = [obstacle(name, row, rows[0], objections) for row in rows]
         if rows[0].folds:
@@ -166,7 +174,7 @@ def _factorial_effects(
         for contrast in found:
             verdict, own = None, note
             m = family_size(design, len(rows), orders[contrast.order])
-            comparison = replace(MARGINS[name], comparisons=m)
+            comparison = replace(MARGINS[name], comparisons=m, looks=looked)
             compare = partial(_compare_cells, contrast, comparison, events)
             if not note:
                 try:
@@ -221,7 +229,11 @@ def _gap_objection(verdict: Verdict, arm: HeadRow, control: HeadRow) -> str:
     if arm.target != control.target:
         return "its gap is lower, but losses of different targets are never compared"
     losses = {row.label: values_of(row.samples, "last_dev_loss") for row in (arm, control)}
-    comparison = replace(MARGINS["last_dev_loss"], comparisons=verdict.comparisons)
+    comparison = replace(
+        MARGINS["last_dev_loss"],
+        comparisons=verdict.comparisons,
+        looks=verdict.comparison.looks,
+    )
     loss = compare_rows(arm, control, losses, {}, comparison)
     return "" if loss.sim_high < loss.margin else "its gap is lower, but its loss may be worse"
 

@@ -19,6 +19,7 @@ from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report import scoring
 from headsweep.report.family import family_size, pairs, planned_configurations
+from headsweep.report.looks import SweepLooks
 from headsweep.report.predictions import Row, Score, val_row
 from headsweep.report.resampling import event_means, values_of
 from headsweep.stats.factorial import Contrast, contrasts
@@ -67,6 +68,7 @@ class SeedPlan:
         seconds: Training of one seed of every configuration, on one worker.
         split: Where the pilot is read.
         verdict_split: Where the verdict will be read.
+        looked: Whether verdicts on the pilot were read: more of its seeds are one more look.
     """
 
     metric: str
@@ -75,6 +77,7 @@ class SeedPlan:
     seconds: float
     split: str
     verdict_split: str
+    looked: bool
 
     @property
     def unit(self) -> str:
@@ -94,6 +97,8 @@ class SeedPlan:
         read = f"read on {self.split}"
         if self.split != self.verdict_split:
             read += f", as planning leaves {self.verdict_split} closed; its numbers may differ"
+        if self.looked:
+            read += "; verdicts on these seeds were reported, so the numbers are for one more look"
         return f"{self.metric}, margin {margin}, power 80%, {family}; {read}"
 
     def note(self) -> str:
@@ -156,12 +161,18 @@ def plan_seeds(
     split = "val" if design.split == "test" else design.split
     rows = [_read(label, own, split, score) for label, own in groups.items()]
     pilots = _pilots(rows, [_seed_seconds(own) for own in groups.values()], metric)
+    looks = SweepLooks.open(folder, groups, design)
+    terms = []
+    for contrast, m in family:
+        compared = [label for label, w in zip(groups, contrast.weights, strict=True) if w]
+        terms.append(replace(comparison, comparisons=m, looks=looks.earlier(compared)))
     comparing = [
-        _plan_contrast(contrast, replace(comparison, comparisons=m), pilots)
-        for contrast, m in family
+        _plan_contrast(contrast, own, pilots)
+        for (contrast, _), own in zip(family, terms, strict=True)
     ]
     seconds = sum(pilot.seconds for pilot in pilots)
-    return SeedPlan(metric, comparison.margin, comparing, seconds, split, design.split)
+    looked = any(own.looks for own in terms)
+    return SeedPlan(metric, comparison.margin, comparing, seconds, split, design.split, looked)
 
 
 def _grid_jobs(folder: Path) -> list[StoredJob]:

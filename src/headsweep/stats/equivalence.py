@@ -61,5 +61,5 @@ def two_one_sided(after: Array, before: Array, margin: float) -> Change:
     if low > margin or high < -margin:
         return Change("beyond", delta, low, high, n)
     design = Design(tuple(float(part.variance) for part in moments))
-    seeds = partial(seeds_for_equivalence, margin=margin, alpha=2 * ALPHA)
+    seeds = partial(seeds_for_equivalence, margin=margin, level=lambda n: 2 * ALPHA)
     return Change("open", delta, low, high, n, SampleSize.of(design, df, seeds))

@@ -19,6 +19,14 @@ COVERED = 0.8
 MOST = 10_000
 """Numbers of seeds above it are not looked for."""
 
+Level = Callable[[int], float]
+"""From n to the error rate that a verdict may use at n seeds per arm; see ``sequential.Looks``."""
+
+
+def fixed(n: int) -> float:
+    """The level of a design that is looked at once, at a number of seeds that was planned."""
+    return ALPHA
+
 
 @dataclass(frozen=True)
 class Design:
@@ -60,15 +68,17 @@ class Design:
         return replace(self, variances=tuple(v * factor for v in self.variances))
 
 
-def difference_power(design: Design, n: float, margin: float, comparisons: int = 1) -> float:
-    """Chance that the interval at 1 - 0.05/m lies on the right side of 0 where |Delta| = margin.
+def difference_power(
+    design: Design, n: float, margin: float, comparisons: int = 1, alpha: float = ALPHA
+) -> float:
+    """Chance that the interval at 1 - alpha/m lies on the right side of 0 where |Delta| = margin.
 
     The upper tail of the noncentral t distribution with shift margin / SE.
     """
     error, df = design.error(n)
     if error == 0:
         return 1.0
-    quantile = float(stdtrit(df, 1 - ALPHA / comparisons / 2))
+    quantile = float(stdtrit(df, 1 - alpha / comparisons / 2))
     power = 1 - float(nctdtr(df, margin / error, quantile))
     # scipy gives no number where the shift is huge; there the normal distribution will do.
     return power if math.isfinite(power) else float(ndtr(margin / error - quantile))
@@ -88,28 +98,31 @@ def equivalence_power(
     return max(0.0, 2 * float(stdtr(df, margin / error - quantile)) - 1)
 
 
-def seeds_for_difference(design: Design, margin: float, *, comparisons: int = 1) -> int | None:
+def seeds_for_difference(
+    design: Design, margin: float, *, comparisons: int = 1, level: Level = fixed
+) -> int | None:
     """n_diff: fewest seeds per arm, or blocks, that show a difference of the margin.
 
     Args:
         design: Spread and what stands against it.
         margin: eps, on the scale of the comparison.
         comparisons: m, the comparisons times the primary metrics.
+        level: Error rate of a look at n.
 
     Returns:
         The smallest n >= 2 with power >= 0.8; ``None`` where 10,000 do not give it.
     """
-    return _smallest(lambda n: difference_power(design, n, margin, comparisons))
+    return _smallest(lambda n: difference_power(design, n, margin, comparisons, level(n)))
 
 
 def seeds_for_equivalence(
-    design: Design, margin: float, *, comparisons: int = 1, alpha: float = ALPHA
+    design: Design, margin: float, *, comparisons: int = 1, level: Level = fixed
 ) -> int | None:
     """n_eq: fewest seeds per arm, or blocks, that show equivalence where there is no difference.
 
-    Arguments and result as for ``seeds_for_difference``; alpha is that of the interval.
+    Arguments and result as for ``seeds_for_difference``.
     """
-    return _smallest(lambda n: equivalence_power(design, n, margin, comparisons, alpha))
+    return _smallest(lambda n: equivalence_power(design, n, margin, comparisons, level(n)))
 
 
 def events_for(design: Design, margin: float, n_events: int, *, comparisons: int = 1) -> int:
@@ -195,8 +208,19 @@ class Needed:
         comparisons: int,
         unit: str,
         n_events: int | None = None,
+        level: Level = fixed,
     ) -> "Needed":
-        """From the measured spread, whose degrees of freedom are ``df``."""
+        """From the measured spread, whose degrees of freedom are ``df``.
+
+        Where seeds were looked at, ``level`` is that of the next look. More events are new ones,
+        which nobody has looked at.
+        """
+        difference, equivalence = (
+            SampleSize.of(
+                design, df, partial(seeds, margin=margin, comparisons=comparisons, level=level)
+            )
+            for seeds in (seeds_for_difference, seeds_for_equivalence)
+        )
         limit = ""
         # What is left when n grows without bound.
         ever = Design((), events=design.events + design.overlap * sum(design.variances))
@@ -210,10 +234,6 @@ class Needed:
             )
             shows = "settles this" if both else "shows equivalence"
             limit = f"no number of {unit.split()[0]} {shows}; {enough}"
-        difference, equivalence = (
-            SampleSize.of(design, df, partial(seeds, margin=margin, comparisons=comparisons))
-            for seeds in (seeds_for_difference, seeds_for_equivalence)
-        )
         return cls(difference, equivalence, unit, limit)
 
     def both(self) -> str:

@@ -53,7 +53,7 @@ def compare_spread(
         p_value = _brown_forsythe(*values, rng, resamples)
     margin, m = comparison.margin, comparison.comparisons
     difference = Difference(delta, float(ratios.std()), math.inf)
-    intervals = (_percentiles(ratios, ALPHA), _percentiles(ratios, ALPHA / m))
+    intervals = (_percentiles(ratios, ALPHA), _percentiles(ratios, comparison.alpha / m))
     variance = difference.error**2 / (1 / n_arm + 1 / n_control)
     design = Design((variance, variance))
     return decide(
@@ -61,7 +61,14 @@ def compare_spread(
         Evidence("Brown-Forsythe", difference, *intervals, p_value),
         counts=(n_arm, n_control),
         se_seeds=difference.error,
-        needed=lambda: Needed.of(design, math.inf, margin, comparisons=m, unit="seeds per arm"),
+        needed=lambda: Needed.of(
+            design,
+            math.inf,
+            margin,
+            comparisons=m,
+            unit="seeds per arm",
+            level=comparison.next_alpha,
+        ),
         reason=reason,
     )
 

@@ -1,8 +1,9 @@
 """Statistical verdicts on two arms: pure functions of one value per seed, see ``compare``.
 
 Delta = mean of the arm - mean of the control, of logs or of plain values. Welch's t with two
-layers of variance, seeds and events. The verdict is read from the interval at 1 - 0.05/m: inside
-+-margin it is equivalent, else on one side of 0 better or worse, else undecided.
+layers of variance, seeds and events. The verdict is read from the interval at 1 - alpha/m, where
+alpha is 0.05, or the level of one of several looks: inside +-margin it is equivalent, else on one
+side of 0 better or worse, else undecided.
 """
 
 import math
@@ -42,7 +43,7 @@ class Verdict:
         df: Degrees of freedom.
         low: Lower end of the plain 95% interval; NaN without one.
         high: Upper end.
-        sim_low: Lower end of the interval at 1 - 0.05/m, from which the verdict is read.
+        sim_low: Lower end of the interval at 1 - alpha/m, from which the verdict is read.
         sim_high: Upper end.
         p_value: Of no difference, not adjusted; NaN without an interval.
         n_arm: Values of the arm.
@@ -109,10 +110,10 @@ class Verdict:
         if self.reason:
             return f"{head}, {counts}; {self.reason}"
         parts = [f"{head}, 95% interval {self.range(self.low, self.high)}"]
-        if self.comparisons > 1:
-            parts.append(
-                f"over {self.comparisons} comparisons {self.range(self.sim_low, self.sim_high)}"
-            )
+        look = self.comparison.looks.words() if self.comparison.looks else ""
+        if self.comparisons > 1 or look:
+            over = f"over {self.comparisons} comparisons{look}"
+            parts.append(f"{over} {self.range(self.sim_low, self.sim_high)}")
         parts += [f"margin {self.change(self.margin).lstrip('+')}", counts]
         if self.unit == "seeds":
             only = ", for this sample of events only" if self.se_events is None else ""
@@ -145,7 +146,7 @@ class Evidence:
         name: The test.
         difference: Delta with its standard error, NaN without one.
         interval: The plain 95% interval.
-        simultaneous: The interval at 1 - 0.05/m.
+        simultaneous: The interval at 1 - alpha/m.
         p_value: Not adjusted.
     """
 
@@ -156,11 +157,12 @@ class Evidence:
     p_value: float
 
     @classmethod
-    def of_t(cls, name: str, difference: Difference, comparisons: int) -> "Evidence":
-        """A t test of a difference."""
-        intervals = (difference.interval(), difference.interval(comparisons))
-        plain, wide = ((float(low), float(high)) for low, high in intervals)
-        return cls(name, difference, plain, wide, float(difference.p_value()))
+    def of_t(cls, name: str, difference: Difference, comparison: Comparison) -> "Evidence":
+        """A t test of a difference, on the terms of a comparison."""
+        wide = difference.interval(comparison.comparisons, comparison.alpha)
+        intervals = (difference.interval(), wide)
+        plain, simultaneous = ((float(low), float(high)) for low, high in intervals)
+        return cls(name, difference, plain, simultaneous, float(difference.p_value()))
 
 
 def compare(
@@ -222,7 +224,7 @@ def compare_sum(
     pairs = list(zip(weights, moments, strict=True))
     return decide(
         comparison,
-        Evidence.of_t("Welch", both, comparison.comparisons),
+        Evidence.of_t("Welch", both, comparison),
         counts=(
             sum(part.n for w, part in pairs if w > 0),
             sum(part.n for w, part in pairs if w < 0),
@@ -257,6 +259,7 @@ def seeds_to_decide(
         comparisons=comparison.comparisons,
         unit=f"{comparison.unit} per {'arm' if len(variances) == 2 else 'cell'}",
         n_events=n_events,
+        level=comparison.next_alpha,
     )
 
 
@@ -285,7 +288,6 @@ def compare_blocks(
     if folds is not None and folds < 2:
         raise ValueError(f"folds is {folds}, below 2")
     comparison = replace(comparison, unit="split seeds" if folds is None else "folds")
-    margin, m = comparison.margin, comparison.comparisons
     overlap = 0.0 if folds is None else 1 / (folds - 1)
     blocks = Moments.of(values[0] - values[1])
     n, variance = blocks.n, float(blocks.variance)
@@ -294,10 +296,17 @@ def compare_blocks(
     difference = Difference(blocks.mean, error, n - 1 if n > 1 else math.nan)
     return decide(
         comparison,
-        Evidence.of_t("paired t" if folds is None else "Nadeau-Bengio", difference, m),
+        Evidence.of_t("paired t" if folds is None else "Nadeau-Bengio", difference, comparison),
         counts=(n, n),
         se_seeds=error,
-        needed=lambda: Needed.of(design, n - 1, margin, comparisons=m, unit=comparison.unit),
+        needed=lambda: Needed.of(
+            design,
+            n - 1,
+            comparison.margin,
+            comparisons=comparison.comparisons,
+            unit=comparison.unit,
+            level=comparison.next_alpha,
+        ),
     )
 
 
@@ -330,6 +339,11 @@ def decide(
         reason = f"no verdict: fewer than two {unit} in an arm have no spread to judge by"
     elif not reason and error == 0:
         reason = f"no verdict: the {unit} do not differ, so there is no spread to judge by"
+    elif not reason and comparison.alpha == 0:
+        reason = (
+            "no verdict: earlier looks have used all of their error; train a new sweep, on seeds "
+            "that were not seen"
+        )
     return Verdict(
         comparison=comparison,
         word=word,

@@ -47,9 +47,9 @@ class Difference:
     error: Any
     df: Any
 
-    def interval(self, comparisons: int = 1) -> tuple[Any, Any]:
-        """The interval at 1 - 0.05/m; NaN where there is no standard error."""
-        half = stdtrit(self.df, 1 - ALPHA / comparisons / 2) * self.error
+    def interval(self, comparisons: int = 1, alpha: float = ALPHA) -> tuple[Any, Any]:
+        """The interval at 1 - alpha/m; NaN where there is no standard error."""
+        half = stdtrit(self.df, 1 - alpha / comparisons / 2) * self.error
         return self.delta - half, self.delta + half
 
     def p_value(self) -> Any:

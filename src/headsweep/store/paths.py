@@ -12,6 +12,7 @@
         leases/<number>.json            which worker that is
         logs/worker-<place>.log         what the workers of the last commands printed
         report/                         written by `headsweep report`
+        looks.json                      how often its verdicts were read, with how many seeds
       runs/<key>/                       the job folder of a single run
         config.yaml job.json            its configuration; its keys and labels
         progress.json                   for the progress bar only
@@ -42,6 +43,7 @@ ROOT_ID = ".id"
 
 SPEC, COMMAND, JOURNAL = "spec.yaml", "command.txt", "journal.log"
 JOBS, ATTEMPTS, LEASES, LOGS, REPORT = "jobs", "attempts", "leases", "logs", "report"
+LOOKS = "looks.json"
 """In a sweep's folder."""
 
 CONFIG, JOB, PROGRESS = "config.yaml", "job.json", "progress.json"

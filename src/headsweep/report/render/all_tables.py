@@ -1,7 +1,7 @@
 """All tables of a report by their names."""
 
 from headsweep.report.content import Report
-from headsweep.report.render import tables, verdict_tables
+from headsweep.report.render import sequential_tables, tables, verdict_tables
 from headsweep.report.render.tables import Table
 
 
@@ -10,6 +10,8 @@ def comparison_tables(report: Report) -> dict[str, Table]:
     found = {}
     if report.effects:
         found["verdicts"] = verdict_tables.verdict_table(report)
+    if looks := sequential_tables.looks_table(report):
+        found["looks"] = looks
     if report.confirmation:
         found["confirmation"] = verdict_tables.confirmation_table(report)
     if report.effects and report.fairness:

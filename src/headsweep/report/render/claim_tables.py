@@ -4,6 +4,7 @@ import math
 
 from headsweep.report.claims import CLAIMS, SPREAD, ClaimResult, PartResult
 from headsweep.report.content import Report
+from headsweep.report.render.sequential_tables import look_cell, looks_of
 from headsweep.report.render.tables import NOTHING, Table, with_shortfall
 
 ORDER = ("supported", "refuted", "undecided", "not testable")
@@ -33,6 +34,7 @@ def claims_table(report: Report, title: str) -> Table:
         title: Of the table.
     """
     rows = []
+    sequential = any(looks_of(effect) for effect in report.effects)
     for claim in report.claims:
         for name, part in _names(claim).items():
             first = part is claim.parts[0]
@@ -43,6 +45,7 @@ def claims_table(report: Report, title: str) -> Table:
                     f"{claim.arm} against {claim.against}" if first else "",
                     part.words,
                     *_cells(part),
+                    *([look_cell(part.effect)] if sequential else []),
                     _word(part) + with_shortfall(part.effect),
                     _word(claim) if first else "",
                 ]
@@ -55,7 +58,7 @@ def claims_table(report: Report, title: str) -> Table:
     )
     m = " / ".join(map(str, sizes)) or NOTHING
     columns = ["", "claim", "contrast", "part", "change", "95% interval", f"m = {m}"]
-    columns += ["SE of seeds / events", "finding", "claim is"]
+    columns += ["SE of seeds / events", *(["look"] if sequential else []), "finding", "claim is"]
     return Table(title, columns, rows, _note(report))
 
 

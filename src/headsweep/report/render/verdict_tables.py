@@ -7,6 +7,7 @@ from headsweep.report.comparisons import Effect
 from headsweep.report.content import Report
 from headsweep.report.fairness import Fairness
 from headsweep.report.render import claim_tables, tables
+from headsweep.report.render.sequential_tables import look_cell, looks_of, looks_sentence
 from headsweep.report.render.tables import NOTHING, Table
 
 SEEDS_NOTE = (
@@ -15,6 +16,8 @@ SEEDS_NOTE = (
 )
 
 ORDER = ("better", "worse", "equivalent", "undecided")
+
+NEXT_LOOK = " More seeds are a second look: the numbers that would decide allow for its level."
 
 
 def answer(report: Report) -> str:
@@ -28,8 +31,10 @@ def _answer(report: Report) -> str:
     if not report.effects:
         return "No verdict: one configuration, nothing to compare it with."
     if report.claims:
-        return claim_tables.claims_answer(report)
-    return " ".join(_sentence(report, metric) for metric in _metrics(report))
+        parts = [claim_tables.claims_answer(report)]
+    else:
+        parts = [_sentence(report, metric) for metric in _metrics(report)]
+    return " ".join([*parts, looks_sentence(report)]).strip()
 
 
 def _metrics(report: Report) -> list[str]:
@@ -63,6 +68,7 @@ def verdict_table(report: Report) -> Table:
     if report.claims:
         return claim_tables.claims_table(report, _title(report, "Claims"))
     rows = []
+    sequential = any(looks_of(effect) for effect in report.effects)
     for effect in report.effects:
         verdict = effect.verdict
         cells = [NOTHING] * 5
@@ -83,6 +89,7 @@ def verdict_table(report: Report) -> Table:
                 effect.metric,
                 *cells,
                 f"{effect.parameters:+,}",
+                *([look_cell(effect)] if sequential else []),
                 _word(effect) + tables.with_shortfall(effect),
                 to_decide or "no number",
             ]
@@ -90,7 +97,8 @@ def verdict_table(report: Report) -> Table:
     sizes = {e.verdict.comparisons: None for e in report.effects if e.verdict is not None}
     m = " / ".join(map(str, sizes)) or "–"
     columns = ["", "against", "metric", "change", "95% interval", f"m = {m}"]
-    columns += ["SE of seeds / events", "P(better)", "parameters", "verdict", "n to decide"]
+    columns += ["SE of seeds / events", "P(better)", "parameters"]
+    columns += [*(["look"] if sequential else []), "verdict", "n to decide"]
     if all(row[-1] == NOTHING for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     return Table(_title(report), columns, rows, _note(report))
@@ -136,11 +144,14 @@ def _note(report: Report) -> str:
     words = ", ".join(f"{value} of {metric}" for metric, value in margins.items())
     failed = any(row.failed for row in report.heads)
     failures = " and for what the failed seeds could have given" if failed else ""
+    undecided = [verdict for verdict in found if verdict.needed is not None]
+    more = SEEDS_NOTE if undecided else ""
+    more += NEXT_LOOK if any(verdict.comparison.looks for verdict in undecided) else ""
     return (
         f"Intervals: {found[0].test}, from {layers}. The verdict is read from the one widened for "
         f"m comparisons{failures}; margin {words}. SE: standard errors; without one of events the "
         "interval holds for this sample of events only. P(better): the chance that one new run "
-        f"beats one of the control.{SEEDS_NOTE if any(verdict.needed for verdict in found) else ''}"
+        f"beats one of the control.{more}"
     )
 
 
