@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from headsweep.identity import recipe_key
+from headsweep.identity import member_key, recipe_key
 from headsweep.store import runs, specification
 from headsweep.store.outcome import Outcome
 from headsweep.store.tracking.sync import sync_job
@@ -91,7 +91,14 @@ def _write_search(root: Path, trials: int, seeds: int) -> Path:
         for seed in range(seeds):
             status = "finished" if state == "complete" else state
             metrics = {**result["metrics"], OBJECTIVE: float(values[number, seed])}
-            content = {**result, "seed": seed, "status": status, "metrics": metrics}
+            key = member_key(job["job_key"], seed)
+            content = {
+                **result,
+                "seed": seed,
+                "member_key": key,
+                "status": status,
+                "metrics": metrics,
+            }
             more = (history, *weights) if number in best else ()
             runs.write_member(folder / f"seed_{seed}", content, *more)
         _outcome(state, values[number], params).write(folder)

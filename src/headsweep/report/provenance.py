@@ -53,7 +53,7 @@ def _training(folder: Path, root: Path, jobs: Sequence[StoredJob]) -> str:
 def _facts(folder: Path, jobs: Sequence[StoredJob], metas: Sequence[Meta]) -> dict[str, str]:
     abouts = [runs.read_job(job.folder) or {} for job in jobs]
     configs = [runs.read_config(job.folder)["data"]["split"] for job in jobs]
-    times = [at for job in jobs if (at := runs.last_end(job.folder)) is not None]
+    times = [at for job in jobs if (at := runs.last_end(runs.read_results(job.folder).values()))]
     newest = datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%d %H:%M UTC") if times else ""
     environments = [about.get("environment", {}) for about in abouts]
     numerics = runs.read_spec(folder).get("inputs", {}).get("numerics", "")

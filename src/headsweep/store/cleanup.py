@@ -95,16 +95,15 @@ def summarise_root(root: Path) -> list[Summary]:
 def summarise(folder: Path) -> Summary:
     """State of the folder of a sweep or of a single run."""
     spec, jobs = read_spec(folder), find_jobs(folder)
-    results = [read_results(job) for job in jobs]
-    asked = spec.get("seeds", 1)
     abouts = [read_job(job) for job in jobs]
+    results = [read_results(job, about) for job, about in zip(jobs, abouts, strict=True)]
+    asked = spec.get("seeds", 1)
     wanted = [
         None if about is None else planned_seeds(about, asked, r)
         for about, r in zip(abouts, results, strict=True)
     ]
     statuses = [result["status"] for of_job in results for result in of_job.values()]
     size, changed = _disk(folder)
-    ends = [end for job in jobs if (end := last_end(job)) is not None]
     is_run = jobs == [folder]
     failures = {
         job: _failures(job, frozenset(range(asked)) if seeds is None else seeds, of_job)
@@ -124,7 +123,7 @@ def summarise(folder: Path) -> Summary:
         failed=sum(map(len, failures.values())),
         reasons=[reason if is_run else f"job {name}: {reason}" for name, reason in reasons],
         bytes=size,
-        updated=max(ends, default=changed),
+        updated=last_end(result for of_job in results for result in of_job.values()) or changed,
     )
 
 
@@ -238,10 +237,10 @@ def _abandoned(path: Path) -> bool:
 def _disk(path: Path) -> tuple[int, float]:
     """Size in bytes and time of the last change of a file or of all below a folder."""
     size, updated = 0, path.lstat().st_mtime
-    files = (Path(top, name) for top, _, names in os.walk(path) for name in names)
+    files = (os.path.join(top, name) for top, _, names in os.walk(path) for name in names)
     for file in files if path.is_dir() else (path,):
         with suppress(FileNotFoundError):  # a training replaces its files meanwhile
-            status = file.lstat()
+            status = os.lstat(file)
             size, updated = size + status.st_size, max(updated, status.st_mtime)
     return size, updated
 

@@ -10,7 +10,7 @@ Torch, pandas and filelock are imported where they are used, so that ``headsweep
 import math
 import secrets
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,15 +169,19 @@ def read_predictions(folder: Path) -> dict[str, Any]:
     return {str(name): columns[name].to_numpy() for name in columns}
 
 
-def read_results(folder: Path) -> dict[int, dict[str, Any]]:
+def read_results(folder: Path, about: Mapping[str, Any] | None = None) -> dict[int, dict[str, Any]]:
     """Results of all complete members of a job, by seed in rising order.
+
+    Args:
+        folder: The job folder.
+        about: Its ``job.json``, where that has been read.
 
     Raises:
         UserError: A result is damaged, of another job or seed, or of another version of headsweep.
     """
     found = {seed: read_result(path) for seed, path in paths.seed_folders(folder).items()}
     results = {seed: result for seed, result in found.items() if result}
-    key = (read_job(folder) or {}).get("job_key") if results else None
+    key = (about or read_job(folder) or {}).get("job_key") if results else None
     for seed, result in results.items():
         if key is not None and result.get("member_key") != member_key(key, seed):
             path = paths.seed_folder(folder, seed)
@@ -185,13 +189,12 @@ def read_results(folder: Path) -> dict[int, dict[str, Any]]:
     return results
 
 
-def last_end(folder: Path) -> float | None:
-    """Time at which the last member of a job ended, as recorded, seconds since the epoch.
+def last_end(results: Iterable[Mapping[str, Any]]) -> float | None:
+    """Time at which the last of some members ended, as recorded, seconds since the epoch.
 
-    Times of files change with every copy. None of a job without such a record.
+    Times of files change with every copy. None where none has such a record.
     """
-    ends = [result.get("ended") for result in read_results(folder).values()]
-    return max((float(end) for end in ends if end), default=None)
+    return max((float(end) for r in results if (end := r.get("ended"))), default=None)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
