@@ -31,6 +31,7 @@ lint: .venv/installed-dev ## Check style, format and types.
 
 calibrate: .venv/installed ## Count the wrong verdicts on real seeds; reads ../shared/data.
 	$(BIN)/python benchmarks/calibration/run.py --data ../shared/data
+	$(BIN)/python benchmarks/calibration/looks.py --data ../shared/data
 
 killmatrix: .venv/installed-dev ## Kill, damage and move sweeps 50 times; all must end as if left alone.
 	PYTHONPATH=tests $(BIN)/python -m helpers.kill_matrix $(KILLS)
