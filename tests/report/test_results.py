@@ -88,6 +88,8 @@ def test_trials_of_a_search(tmp_path: Path, opened: headsweep.SweepResults) -> N
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "sweeps" / "known").mkdir(parents=True)
-    for name in ("absent", "", ".."):
-        with pytest.raises(headsweep.UserError, match=r"sweeps there: known"):
-            headsweep.open_sweep(name, root=tmp_path)
+    with pytest.raises(headsweep.UserError, match=r"sweeps there: known"):
+        headsweep.open_sweep("absent", root=tmp_path)
+    for path in ("", ".."):  # of the current folder and of the one above it
+        with pytest.raises(headsweep.UserError, match=r"neither a sweep nor a single run"):
+            headsweep.open_sweep(path, root=tmp_path)
