@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -14,7 +15,8 @@ from headsweep.errors import UserError
 from headsweep.identity import stable_hash
 from headsweep.instantiate import allow
 from headsweep.store.outcome import Outcome
-from headsweep.sweep.queue import NoTask, Task
+from headsweep.sweep.queue import NoTask, Task, move
+from headsweep.sweep.search import queue
 from headsweep.sweep.search.mirror import STATES
 from headsweep.sweep.search.queue import tell
 from helpers.killable import world
@@ -53,6 +55,24 @@ def test_optuna_alone_makes_the_same_search_without_a_lag() -> None:
     with world() as here:
         run(here, make_search(lag=0, n_trials=6))
         assert stored(here.folder) == rows(study.trials)
+
+
+def test_an_outcome_that_is_deleted_at_once_is_told_and_trained_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with world() as here:
+        worker = Worker(here, make_search(n_trials=2))
+        worker.begin()
+
+        def lose(source: Path, target: Path) -> None:
+            move(source, target)
+            (target / "outcome.json").unlink()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(queue, "move", lose)
+            assert worker.finish()
+        run(here, make_search(n_trials=2))
+        assert stored(here.folder) == uninterrupted(2, TPESampler, 2)
 
 
 def test_a_database_holds_the_same_search() -> None:

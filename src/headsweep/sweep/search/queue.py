@@ -206,11 +206,13 @@ class SearchQueue:
         """Take over the folder of a trained trial; False where the lease was lost."""
         assert task.trial is not None
         replace(outcome, **beginning(task.trial)).write(task.folder)
+        written = Outcome.read(task.folder)  # as every reader finds it, and before others see it
+        assert written is not None
         with self._locked():
             if not self.leases.is_mine(task.lease):
                 return False
             move(task.folder, self._folder(task.number))
-            self._finish(task.number)
+            self._finish(task.number, written)
         return True
 
     def give_back(self, task: Task) -> None:
@@ -236,14 +238,15 @@ class SearchQueue:
             lease = self.leases.read(number) or Lease(number, attempt=0)
             if not self.leases.is_dead(lease):
                 continue
-            if Outcome.read(self._folder(number)) is not None:
-                self._finish(number)
+            if (outcome := Outcome.read(self._folder(number))) is not None:
+                self._finish(number, outcome)
                 continue
             deaths = lease.deaths + self.leases.died_alone(lease)
             if deaths > self.max_retries:
                 reason = f"its worker was killed {deaths} times, perhaps for want of memory"
-                Outcome("failed", reason, **beginning(trial)).write(self._folder(number))
-                self._finish(number)
+                outcome = Outcome("failed", reason, **beginning(trial))
+                outcome.write(self._folder(number))
+                self._finish(number, outcome)
             else:
                 self._requeue(lease, deaths - lease.deaths)
 
@@ -251,10 +254,8 @@ class SearchQueue:
         self.leases.free(lease, deaths)
         self.storage.optuna.set_trial_state_values(self._trial(lease.number), TrialState.WAITING)
 
-    def _finish(self, number: int) -> None:
-        """Write the outcome in a trial's folder into the storage."""
-        outcome = Outcome.read(self._folder(number))
-        assert outcome is not None
+    def _finish(self, number: int, outcome: Outcome) -> None:
+        """Write the outcome of a trial's folder into the storage."""
         storage, trial, end = self.storage.optuna, self._trial(number), told(outcome)
         with self.storage.together():
             for key, value in end.system_attrs.items():
