@@ -135,11 +135,20 @@ def test_keys_without_effect_are_those_that_change_no_identity(
         assert (key in without_effect(found[0])) is same
 
 
-def test_a_fold_has_no_effect_without_folds() -> None:
-    for overrides, free in (([], True), (["data.split.folds=3"], False)):
+@pytest.mark.parametrize(
+    ("key", "decider"),
+    [
+        ("data.split.fold", "data.split.folds=3"),
+        ("target.pt_unit", "target.standardise=false"),
+    ],
+)
+def test_keys_that_a_configuration_refuses_where_they_have_no_effect(
+    key: str, decider: str
+) -> None:
+    for overrides, free in (([], True), ([decider], False)):
         known = flat(identity(compose(*overrides).resolved))
-        assert ("data.split.fold" in without_effect(known)) is free
-        assert ("data.split.fold" in known) is not free
+        assert (key in without_effect(known)) is free
+        assert (key in known) is not free
 
 
 def test_keys_depend_on_data_checkpoint_and_seed(default: Job) -> None:

@@ -76,6 +76,8 @@ def without_effect(known: Mapping[str, Any]) -> set[str]:
         found.add("data.split.fold")
     if known.get("data.selection.min_stations") == 0:
         found.add("data.selection.min_station_hits")
+    if "target.standardise" not in known:  # it is left out where it holds
+        found.add("target.pt_unit")
     return found
 
 
