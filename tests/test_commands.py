@@ -45,6 +45,12 @@ def test_hints_find_every_root_when_pasted(name: str, command: Command, tmp_path
             assert make_plan(as_texts(given), multirun=False).jobs[0].config.root == name
 
 
+def test_an_empty_root_is_said_to_be_empty(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    assert command("list")[:2] == (0, "no sweep and no single run below runs\n")
+    assert json.loads(command("list", "--json")[1]) == []
+
+
 @pytest.mark.parametrize(
     "verb", [["list"], ["clean"], ["report", "x"], ["train"], ["data", "validate"]]
 )

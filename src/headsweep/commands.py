@@ -285,6 +285,9 @@ def list_sweeps(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps([vars(s) for s in found], indent=1))
         return
+    if not found:
+        print(f"no sweep and no single run below {root}")
+        return
     heads = ["sweep or run", "jobs done", "members", "failed", "size", "last result"]
     rows = [s.cells() for s in found]
     print_table([*heads, "question, or what it sets"], rows, words=(0, 6))

@@ -114,6 +114,25 @@ def test_a_wrong_arm_is_refused_by_name(own: Path, keys: str, message: str) -> N
         plan(own, "sweeps=odd")
 
 
+@pytest.mark.parametrize("name", ["no dropout", "a,b", "../x", "", "[x]", "${seed}"])
+def test_an_arm_has_a_name_that_can_be_one(name: str, own: Path) -> None:
+    text = f"# @package _global_\narms:\n  '{name}': {{head.dropout: 0.0}}\n  größe: \n"
+    (own / "sweeps" / "odd.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"arm=.*: a name has letters|arm=: is empty"):
+        plan(own, "sweeps=odd")
+    assert len(plan(own, "sweeps=mine").jobs) == 3  # which another file does not touch
+
+
+def test_letters_of_an_arm_may_be_of_any_language(own: Path) -> None:
+    text = (
+        "# @package _global_\narms:\n  größe: {head.dropout: 0.25}\n  日本: {head.dropout: 0.5}\n"
+    )
+    (own / "sweeps" / "odd.yaml").write_text(text)
+    jobs = plan(own, "sweeps=odd").jobs
+    assert [job.labels["arm"] for job in jobs] == ["größe", "日本"]
+    assert [job.config.head.dropout for job in jobs] == [0.25, 0.5]
+
+
 def test_an_arm_may_choose_the_file_of_a_group(own: Path) -> None:
     keys = "{head: dense, head.activation: silu, target: log_pt, pooling: half}"
     (own / "sweeps" / "group.yaml").write_text(f"# @package _global_\narms:\n  group: {keys}\n")

@@ -19,6 +19,7 @@ from headsweep.sweep.plan import make_plan
         ("head=zzz", "there are: conservative, direct_projection, more_capacity, simpler"),
         ("arm=befor", "arm=befor: .*did you mean before?"),
         ("data/selection=qualit", "data/selection/qualit.yaml; did you mean quality?"),
+        ("data/selecton=quality", "data/selecton: no such group; did you mean data/selection?"),
         ("head.droput=0.2", "Could not override 'head.droput'.*Did you mean: 'dropout'?"),
         ("optim.steps=many", "optim.steps=many: Value 'many'"),
         ("optim.batch_size=null", "field 'optim.batch_size' is not Optional"),

@@ -29,8 +29,8 @@ def is_name(text: str) -> bool:
     return text == _nearest(text)
 
 
-def check_name(key: str, name: str) -> None:
-    """Refuse what cannot be the name of a sweep.
+def check_spelling(key: str, name: str) -> None:
+    """Refuse what cannot be a name of anything.
 
     Args:
         key: Key that gives it, for the message.
@@ -41,15 +41,24 @@ def check_name(key: str, name: str) -> None:
     """
     if not name:
         raise UserError(f"{key}=: is empty; leave {key} out, or give a name; {RULE}")
-    is_key = _RUN_KEY.fullmatch(name) is not None
-    if is_key or name.lower() in _TAKEN:
-        whose = "looks like the key of a single run" if is_key else "is a folder of headsweep"
-        raise UserError(f"{key}={name}: {whose}; take another name, such as {key}={name}-2")
     if not is_name(name):
         shown = name if name.isprintable() else ascii(name)
         if len(shown) > LONGEST:
             shown = f"{shown[:LONGEST]}.."
         raise UserError(f"{key}={shown}: {RULE}; the nearest is {key}={_nearest(name)}")
+
+
+def check_name(key: str, name: str) -> None:
+    """Refuse what cannot be the name of a sweep.
+
+    Raises:
+        UserError: As ``check_spelling``, or the name means something else below a root.
+    """
+    is_key = _RUN_KEY.fullmatch(name) is not None
+    if is_key or name.lower() in _TAKEN:
+        whose = "looks like the key of a single run" if is_key else "is a folder of headsweep"
+        raise UserError(f"{key}={name}: {whose}; take another name, such as {key}={name}-2")
+    check_spelling(key, name)
 
 
 def check_alike(root: Path, name: str) -> None:

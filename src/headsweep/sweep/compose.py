@@ -29,10 +29,12 @@ from headsweep.errors import UserError
 from headsweep.files import flat
 from headsweep.identity import override_key
 from headsweep.instantiate import check_allowed, check_node
+from headsweep.store.names import check_spelling
 from headsweep.sweep.hydra_keys import check_hydra
 from headsweep.sweep.internals import set_values
 from headsweep.sweep.messages import short_errors
 from headsweep.sweep.overrides import (
+    as_override,
     as_overrides,
     as_written,
     is_runtime,
@@ -116,12 +118,14 @@ class Sweep:
         arms = self.master.arms
         if not arms or "arm" in map(override_key, given):
             return given
-        return [f"arm={','.join(arms)}", *given]
+        names = [as_override("arm", name).removeprefix("arm=") for name in arms]
+        return [f"arm={','.join(names)}", *given]
 
     def _check_arms(self) -> None:
-        """Refuse keys of an arm that has a file, too: Hydra would take the file."""
+        """Refuse names that cannot be, and keys of an arm that has a file: Hydra takes the file."""
         files = [source for source in self.loader.get_sources() if source.scheme() == "file"]
         for name, keys in self.master.arms.items():
+            check_spelling("arm", str(name))
             found = [source for source in files if source.is_config(f"arm/{name}")]
             if keys is not None and found:
                 raise UserError(

@@ -93,8 +93,15 @@ def check_device(name: str) -> None:
     import torch
 
     try:
+        torch.device(name)
+    except RuntimeError as error:  # its message is a list of twenty
+        raise UserError(
+            f"device={name}: no such device; a GPU is cuda, the second one cuda:1, and cpu works "
+            "everywhere"
+        ) from error
+    try:
         torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"device={name}: {reason}; device=cpu works everywhere") from error
 

@@ -11,6 +11,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from headsweep.config import GROUPS
 from headsweep.errors import UserError
 
 USELESS = re.compile(
@@ -72,6 +73,8 @@ def short_message(error: BaseException) -> str:
     end = next((i for i, line in enumerate(lines) if "Config search path" in line), len(lines))
     kept = [line.strip() for line in lines[:end] if line.strip() and not USELESS.match(line)]
     text = " ".join(dict.fromkeys(kept)) or type(deeper).__name__
+    if group := re.fullmatch(r"Could not override '(\S+/\S+)'\. Key '\1' not in 'Config'", text):
+        return f"{group[1]}: no such group; {did_you_mean(group[1], GROUPS)}"
     return f"{key}: {text}" if key and key not in text else text
 
 

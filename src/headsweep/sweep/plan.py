@@ -22,7 +22,7 @@ from headsweep.store.names import check_alike
 from headsweep.sweep.claim_roles import find_roles
 from headsweep.sweep.compose import Job, Sweep, compose_single, load_sweep, open_loader
 from headsweep.sweep.internals import grid
-from headsweep.sweep.messages import short_errors
+from headsweep.sweep.messages import did_you_mean, short_errors
 from headsweep.sweep.overrides import (
     as_override,
     as_written,
@@ -220,7 +220,9 @@ def _check_design(jobs: Sequence[Job], confirms: bool) -> None:
 def _check_metrics(names: Sequence[str]) -> None:
     for name in names:
         if name not in MARGINS:
-            raise UserError(f"design.metrics: {name} has no margin; one of {', '.join(MARGINS)}")
+            raise UserError(
+                f"design.metrics: {name} has no margin; {did_you_mean(name, [*MARGINS])}"
+            )
 
 
 def _search_jobs(

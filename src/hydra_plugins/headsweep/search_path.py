@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from headsweep.config import config_root
 from headsweep.errors import UserError
+from headsweep.store.names import is_name
 from headsweep.sweep.internals import FileConfigSource
 
 FILE = "file://"
@@ -124,7 +125,8 @@ def _defined(file: Path, changed: int) -> dict[str, dict[str, Any]]:
     """Arms that a sweep's file defines; an arm without keys stands in ``conf/arm``.
 
     Read once for each time it was ``changed`` (ns): Hydra asks several times for every job. A file
-    that is no YAML defines none: Hydra names it when it is chosen.
+    that is no YAML defines none: Hydra names it when it is chosen. Names that cannot be are refused
+    there, too.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -133,4 +135,5 @@ def _defined(file: Path, changed: int) -> dict[str, dict[str, Any]]:
     arms = content.get("arms") if isinstance(content, dict) else None
     if not isinstance(arms, dict):
         return {}
-    return {str(name): keys for name, keys in arms.items() if isinstance(keys, dict)}
+    named = {str(name): keys for name, keys in arms.items() if isinstance(keys, dict)}
+    return {name: keys for name, keys in named.items() if is_name(name)}
