@@ -165,6 +165,19 @@ def import_(
 
 
 @app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="Folder of a job, or key of a single run.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
+    seed: Annotated[int | None, typer.Option(help="Which seed; else the first.")] = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Write a trained head for hepattn, as plain torch and as ONNX."""
+    from headsweep.hepattn.export import export
+
+    print("\n".join(export(root, run, out, seed)))
+
+
+@app.command()
 def params(as_json: Json = False) -> None:
     """Count the parameters of every preset, and of the document's "before"."""
     from headsweep.sweep.dry_run import preset_parameters

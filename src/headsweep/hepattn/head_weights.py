@@ -22,9 +22,15 @@ NAMES = {
 """Beginnings of the names of our weights, and of hepattn's."""
 
 
-def to_hepattn(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a member under the names of hepattn's task."""
-    return {_renamed(name, NAMES): value for name, value in weights.items()}
+def to_hepattn(weights: Mapping[str, Tensor], dense: bool = False) -> dict[str, Tensor]:
+    """Weights of a member under the names of hepattn's task.
+
+    Args:
+        weights: Under our names.
+        dense: True for ``head=dense``, whose layers stand below ``net``.
+    """
+    names = NAMES | ({"head.": "regression_head.net."} if dense else {})
+    return {_renamed(name, names): value for name, value in weights.items()}
 
 
 def from_hepattn(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -50,6 +56,7 @@ def fold(
     encoded: ColumnScale,
     query: ColumnScale,
     target: ColumnScale,
+    pooled_query: bool = True,
 ) -> dict[str, Tensor]:
     """Weights that take inputs and give outputs in their own units.
 
@@ -60,14 +67,17 @@ def fold(
             our names.
         raw: Scale of the F raw hit features.
         encoded: Scale of the D encoded hit features.
-        query: Scale of the query, which are the first D inputs of the head.
+        query: Scale of the query, which is the first D inputs of the head.
         target: Scale of the O outputs.
+        pooled_query: False where the head does not take the query.
     """
     exact = {name: value.to(torch.float64) for name, value in weights.items()}
     for part, scale in (("raw", raw), ("encoded", encoded)):
         first = f"{part}.0" if f"{part}.0.weight" in exact else part
-        _fold_inputs(exact, first, scale)
-    _fold_inputs(exact, "head.0", query)
+        if f"{first}.weight" in exact:
+            _fold_inputs(exact, first, scale)
+    if pooled_query:
+        _fold_inputs(exact, "head.0", query)
     last = _last_layer(exact)
     mean, std = (torch.tensor(values, dtype=torch.float64) for values in (target.mean, target.std))
     exact[f"{last}.weight"] = exact[f"{last}.weight"] * std[:, None]
