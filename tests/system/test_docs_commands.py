@@ -36,6 +36,7 @@ ELSEWHERE = {
     "make ablation": "a fresh clone, before each release",
     "make test": "this suite",
     "headsweep ui": "tests/store/tracking/test_server.py",
+    "make killmatrix": "a part of it in tests/system/test_kills.py",
 }
 """Commands that are not run here, and where they are."""
 
@@ -189,6 +190,9 @@ def test_a_command(
             shutil.copytree(trained, tmp_path / "runs")
             words += [*again, *SMALL, *TINY]
         case "train":
+            if "head=theirs" in words:  # the page saves it with the command before
+                saved = ("--save", "my_conf/head/theirs.yaml")
+                assert command("import", "my_conf/tasks.yaml", *saved)[0] == 0
             if any(w.startswith("study=") for w in words):
                 shutil.copytree(trained, tmp_path / "runs")
             words = smaller_training(words)
@@ -196,7 +200,7 @@ def test_a_command(
             words += TINY[:2]
         case "backbone":
             words += ["--steps", "2"]
-        case "list" | "clean" | "study" | "sync" | "report" | "predict" | "plan":
+        case "list" | "clean" | "study" | "sync" | "report" | "predict" | "plan" | "export":
             shutil.copytree(trained, tmp_path / "runs")
     code, out, err = command(*words)
     assert code == 0, err
