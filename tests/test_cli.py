@@ -114,6 +114,8 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
 
 def test_tab_completion_in_bash(tmp_path: Path) -> None:
     """In a real shell: keys behind the verb, and the verb itself."""
+    (tmp_path / "runs/sweeps/my_grid").mkdir(parents=True)
+    (tmp_path / "my_notes").write_text("")
     terminal, shell_end = pty.openpty()
     path = f"{BIN}:{os.environ['PATH']}"
     shell = subprocess.Popen(
@@ -133,6 +135,7 @@ def test_tab_completion_in_bash(tmp_path: Path) -> None:
             ("headsweep train head=con\t", "headsweep train head=conservative"),
             ("headsweep train --dry-run sweeps=leave\t", "sweeps=leave_one_out"),
             ("headsweep tr\t", "headsweep train"),
+            ("headsweep report my\t", "headsweep report my_grid"),  # no file my_notes
         ):
             assert expected in type_until(terminal, text, expected)
             type_until(terminal, "\x15\n", "prompt> ")  # clears the line

@@ -201,7 +201,7 @@ def _root_option(argument: str) -> str:
 
 
 def _complete(argv: list[str]) -> int:
-    """Print what completes a word: a verb, or behind ``train`` what Hydra proposes."""
+    """Print what completes a word: a verb, a name, or behind ``train`` what Hydra proposes."""
     line = os.environ.get("COMP_LINE")
     if line is not None:
         words = line.split()
@@ -212,6 +212,9 @@ def _complete(argv: list[str]) -> int:
             print(" ".join(verb for verb in verbs() if verb.startswith(open_word)))
             return 0
         if words[1] != "train":
+            from headsweep.sweep.completion import names
+
+            print(" ".join(name for name in names(words[1:]) if name.startswith(open_word)))
             return 0
         known = [word for word in words[2:] if word != "--dry-run"]
         os.environ["COMP_LINE"] = " ".join([words[0], *known, open_word])

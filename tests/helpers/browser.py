@@ -15,7 +15,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 PROGRAMS = [shutil.which("chromium"), shutil.which("chromedriver")]
 LAPTOP = {"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-SECONDS = 30.0
+SECONDS = 120.0
 """How long to wait for a page on a busy machine."""
 
 FLAGS = [

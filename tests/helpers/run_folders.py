@@ -34,10 +34,14 @@ def make_job(
     evaluations: int = 3,
     cache_key: str = "cachekey",
     pooling: Mapping[str, Any] | None = None,
+    folds: int | None = None,
 ) -> Path:
     """Write a job folder as a training does; seeds in ``failed`` fail, the others finish."""
     config = {
-        "data": {"source": {"_target_": "Spectrometer", "events": 500, "pt_edges": [5, 10]}},
+        "data": {
+            "split": {"folds": folds},
+            "source": {"_target_": "Spectrometer", "events": 500, "pt_edges": [5, 10]},
+        },
         "head": {
             "_target_": MLPHeadConfig._target_,
             "regression_hidden_dim": 144,

@@ -108,11 +108,14 @@ def save(page: Runs | Comparison, file: Path) -> None:
 def test_sweep_jobs_and_seeds_are_nested_with_their_columns(
     runs: Runs, values: dict[str, dict[int, float]], pictures: Path
 ) -> None:
-    columns = ["Run Name", "Created", f"{METRIC}_mean", f"{METRIC}_std", METRIC]
+    columns = ["Run Name", f"{METRIC}_mean", f"{METRIC}_std", METRIC, "verdict"]
     columns += ["hidden_dim", "num_layers", "dropout"]
     assert runs.headers()[: len(columns)] == columns
     names = runs.names()
     assert names[0] == (0, "presets")
+    means = {head: float(np.mean([*own.values()])) for head, own in values.items()}
+    figure = runs.cells("presets")[f"metrics.`{METRIC}_mean`"]
+    assert float(figure) == pytest.approx(min(means.values()))
     assert sorted(names[1:5]) == sorted((1, head) for head in HEADS)
     params = [f"params.`{name}`" for name in ("hidden_dim", "num_layers", "dropout")]
     for head, expected in HEADS.items():
@@ -147,7 +150,8 @@ def test_the_four_presets_are_compared_in_parallel_coordinates(
     page = Comparison(runs.browser)
     page.find("//h2[contains(., 'Comparing 4 Runs from 1 Experiment')]")
     page.choose("Parameters", "hidden_dim", "num_layers", "dropout")
-    page.choose("Metrics", f"{METRIC}_mean")
+    # It opens with the main metric.
+    assert [axis for axis in page.axes() if axis.startswith("val_")] == [f"{METRIC}_mean"]
     axes = ["dropout", "hidden_dim", "num_layers", f"{METRIC}_mean"]
     page.wait(lambda: page.titles() == axes)
     shown = page.axes()

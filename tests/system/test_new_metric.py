@@ -8,14 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headsweep.identity import member_key
 from headsweep.report.build import build_report
 from headsweep.report.content import Report
 from headsweep.report.render import all_tables, page, pictures, tables
 from headsweep.report.render.look_table import check_metric, look_table
+from headsweep.report.render.summary import summary
 from headsweep.report.values import WHOLE
 from headsweep.stats.margins import Comparison
 from headsweep.stats.metrics import MARGINS, METRICS, metric_of
 from headsweep.stats.tracks import Array, Tracks
+from headsweep.store import runs
+from headsweep.store.tracking.records import read_records
+from helpers.run_folders import make_job
 from helpers.toy_presets import write_presets
 from helpers.toy_runs import toy_score
 
@@ -67,6 +72,18 @@ def test_it_has_a_picture_on_the_page(report: Report) -> None:
     text = page.page(report)
     assert f'id="{NAME}_abs_eta"' in text
     assert "A quarter of the tracks have a lower eta error." in text
+
+
+def test_it_is_among_the_metrics_of_a_job_in_mlflow(report: Report, tmp_path: Path) -> None:
+    job = make_job(tmp_path / "s/jobs/0", finished=[0], seeds=1)
+    (job / "seed_0/history.csv").unlink()
+    result = {"status": "finished", "metrics": {f"val_{NAME}": 0.25}}
+    runs.write_member(job / "seed_0", {"member_key": member_key("job-0", 0), **result})
+    records = read_records(job)
+    assert records is not None
+    assert (f"val_{NAME}_mean", 0.25, 0) in records.job.metrics
+    [own] = report.get(report.heads[0].label, NAME)
+    assert summary(report)["rows"][0]["metrics"][f"dev_{NAME}_mean"] == own.estimate.mean
 
 
 def test_it_can_be_looked_at_and_compared(report: Report) -> None:

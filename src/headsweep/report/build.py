@@ -212,7 +212,10 @@ def _describe(scored: _Scored) -> Report:
     edges = [*scored.bins.edges]
     return Report(
         name=scored.folder.name,
-        heads=[HeadSummary.of(row) for row in scored.heads],
+        heads=[
+            HeadSummary.of(row, [job.folder.name for job in scored.groups[row.label]])
+            for row in scored.heads
+        ],
         references=[ReferenceSummary(r.label, r.reference, r.usable) for r in references],
         values=[value for row in rows for value in row_values(row, edges)],
         curves=pd.concat([learning_curves(row) for row in scored.heads], ignore_index=True),

@@ -1,5 +1,6 @@
 """The content of a report, which the page, the Markdown and the JSON show."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
@@ -41,6 +42,7 @@ class HeadSummary:
         seconds: Time of its jobs.
         inputs: What the backbone gave it, in words.
         r68: ``qoverpt_r68`` of each finished member.
+        jobs: Names of the folders of its jobs.
         kind: ``head``.
     """
 
@@ -55,12 +57,13 @@ class HeadSummary:
     seconds: float
     inputs: str
     r68: tuple[float, ...]
+    jobs: tuple[str, ...] = ()
     kind: Literal["head"] = "head"
 
     @classmethod
-    def of(cls, row: HeadRow) -> "HeadSummary":
-        """Of a scored configuration."""
-        own = ("finished", "failed", "shortfall", "r68", "kind")
+    def of(cls, row: HeadRow, jobs: Sequence[str]) -> "HeadSummary":
+        """Of a scored configuration and the folders of its jobs."""
+        own = ("finished", "failed", "shortfall", "r68", "jobs", "kind")
         shared = {f.name: getattr(row, f.name) for f in fields(cls) if f.name not in own}
         r68 = tuple(qoverpt_r68(sample.tracks) for sample in row.samples)
         return cls(
@@ -68,6 +71,7 @@ class HeadSummary:
             failed=len(row.failed),
             shortfall=shortfall(row),
             r68=r68,
+            jobs=tuple(jobs),
             **shared,
         )
 

@@ -43,7 +43,7 @@ ROOT_ID = ".id"
 
 SPEC, COMMAND, JOURNAL = "spec.yaml", "command.txt", "journal.log"
 JOBS, ATTEMPTS, LEASES, LOGS, REPORT = "jobs", "attempts", "leases", "logs", "report"
-LOOKS = "looks.json"
+LOOKS, SUMMARY = "looks.json", "summary.json"
 """In a sweep's folder."""
 
 CONFIG, JOB, PROGRESS = "config.yaml", "job.json", "progress.json"

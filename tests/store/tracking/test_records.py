@@ -1,34 +1,21 @@
 """Contents of MLflow runs, as they are read from run folders."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from scipy import stats
 
+from headsweep.identity import member_key
+from headsweep.store import runs
 from headsweep.store.outcome import Outcome
-from headsweep.store.tracking.changes import job_stamps
 from headsweep.store.tracking.records import (
     JobRecords,
-    objectives,
     read_records,
     read_state,
-    sweep_record,
 )
 from helpers.run_folders import make_job, make_search, make_trial, write_member
 
 R68 = "val_qoverpt_r68"
-
-
-def tags_of(sweep: Path) -> Mapping[str, Any]:
-    """Tags of a sweep's record, from all of its jobs."""
-    searched = objectives(sweep)
-    jobs = [sweep / "jobs" / name for name in job_stamps(sweep)]
-    states = [read_state(job) for job in jobs]
-    assert states == [records.state for job in jobs if (records := read_records(job, searched))]
-    return sweep_record(sweep, [state for state in states if state], searched).tags
 
 
 def records_of(folder: Path, searched: Sequence[str] = ()) -> JobRecords:
@@ -36,10 +23,6 @@ def records_of(folder: Path, searched: Sequence[str] = ()) -> JobRecords:
     found = read_records(folder, searched)
     assert found is not None
     return found
-
-
-def best(sweep: Path) -> dict[str, Any]:
-    return {k: v for k, v in tags_of(sweep).items() if k.startswith(("best", "pareto"))}
 
 
 def test_a_complete_trial_holds_all_seeds_on_one_page(tmp_path: Path) -> None:
@@ -62,7 +45,7 @@ def test_a_complete_trial_holds_all_seeds_on_one_page(tmp_path: Path) -> None:
         **{(f"seed_{seed}/{R68}", 50): 0.1 + 0.01 * seed for seed in range(3)},
         (f"{R68}_mean", 0): pytest.approx(0.11),
         (f"{R68}_std", 0): pytest.approx(0.01),
-        (f"{R68}_n", 0): 3,
+        ("n", 0): 3,
         (R68, 0): 0.11,
     }
     assert [path.name for path in record.files] == ["config.yaml", "outcome.json"]
@@ -125,60 +108,19 @@ def test_a_folder_that_is_being_filled_has_no_pages_yet(tmp_path: Path) -> None:
     assert read_records(tmp_path / "0") is None
 
 
-def test_the_best_trial_comes_with_its_interval_over_the_seeds(tmp_path: Path) -> None:
-    sweep = make_search(tmp_path / "s")
-    make_trial(sweep, 0, "complete", 0.3)
-    make_trial(sweep, 1, "failed")
-    assert best(sweep)["best_trial"] == 0
-    make_trial(sweep, 2, "pruned", 0.01)
-    make_trial(sweep, 3, "complete", 0.2)
-    make_trial(sweep, 10, "complete", 0.2)
-    low, high = stats.t.interval(0.95, 2, 0.2, 0.01 / np.sqrt(3))
-    assert best(sweep) == {
-        "best_trial": 3,
-        "best_params": "head.dropout=0.25 head.regression_hidden_dim=144 data/selection=all",
-        "best_mean": "0.2",
-        "best_n": 3,
-        "best_low": f"{low:.6g}",
-        "best_high": f"{high:.6g}",
-    }
-    tags = tags_of(sweep)
-    assert [tags[f"trials_{s}"] for s in ("complete", "pruned", "failed")] == [3, 1, 1]
-    assert [tags[f"members_{s}"] for s in ("finished", "pruned", "failed")] == [9, 3, 3]
-
-
-def test_one_seed_gives_no_interval_and_no_trial_no_best(tmp_path: Path) -> None:
-    sweep = make_search(tmp_path / "s")
-    make_trial(sweep, 0, "failed")
-    assert best(sweep) == {}
-    make_trial(sweep, 1, "complete", 0.2, seeds=1)
-    assert best(sweep).keys() == {"best_trial", "best_params", "best_mean", "best_n"}
-
-
-def test_large_is_best_where_the_metric_says_so(tmp_path: Path) -> None:
-    sweep = make_search(tmp_path / "s", "val_charge_auc")
-    for number, value in enumerate((0.7, 0.9, 0.8)):
-        make_trial(sweep, number, "complete", value)
-    assert best(sweep)["best_trial"] == 1
-
-
-def test_several_objectives_have_a_front(tmp_path: Path) -> None:
-    sweep = make_search(tmp_path / "s", "val_charge_auc", "params_total")
-    points = [(0.7, 9.0), (0.9, 20.0), (0.9, 10.0), (0.6, 9.0), (0.7, 9.0), (0.5, 1.0)]
-    for number, point in enumerate(points):
-        make_trial(sweep, number, "complete", *point)
-    assert best(sweep) == {"pareto_front": "0 2 4 5"}
-    assert tags_of(sweep)["objective"] == "val_charge_auc params_total"
-
-
-def test_a_grid_has_counts_only(tmp_path: Path) -> None:
-    sweep = tmp_path / "s"
-    make_job(sweep / "jobs" / "0", finished=[0, 1])
-    make_job(sweep / "jobs" / "1", finished=[0], failed=[1])
-    Outcome("failed", "out of memory").write(sweep / "jobs" / "2")
-    assert tags_of(sweep) == {
-        "level": "sweep",
-        "jobs": 3,
-        "members_finished": 3,
-        "members_failed": 1,
-    }
+def test_a_job_has_few_metrics_and_the_main_one_first(tmp_path: Path) -> None:
+    """MLflow's page that compares runs opens with the first; the seeds have all."""
+    folder = make_job(tmp_path / "s" / "jobs" / "0", finished=[0, 1])
+    for seed in (0, 1):
+        others = {"val_loss": 0.3, "val_charge_misid": 0.01, R68: 0.1 + seed, "train_loss": 0.2}
+        key = member_key("job-0", seed)
+        (folder / f"seed_{seed}" / "history.csv").unlink()
+        runs.write_member(
+            folder / f"seed_{seed}",
+            {"member_key": key, "status": "finished", "best_step": 5, "metrics": others},
+        )
+    records = records_of(folder)
+    names = [metric.name for metric in records.job.metrics]
+    assert names[:2] == [f"{R68}_mean", f"{R68}_std"]
+    assert sorted(names[2:]) == ["n", "val_charge_misid_mean", "val_charge_misid_std"]
+    assert {metric.name for metric in records.members[0].metrics} == set(others)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from headsweep.files import write_json
 from headsweep.identity import member_key
 from headsweep.store.tracking.database import TrackingError, tracking_uri
 from headsweep.store.tracking.sync import sync_job, sync_report
@@ -88,7 +89,7 @@ def test_a_sweep_is_nested_and_readable(
     summary = found["jobs/0"].data.metrics
     assert summary["val_qoverpt_r68_mean"] == pytest.approx(np.mean([0.10, 0.11]))
     assert summary["val_qoverpt_r68_std"] == pytest.approx(np.std([0.10, 0.11], ddof=1))
-    assert summary["val_qoverpt_r68_n"] == 2
+    assert summary["n"] == 2
     assert "val_qoverpt_r68_std" not in found["jobs/1"].data.metrics
     assert found["jobs/0"].data.tags["status"] == "2 of 2 finished"
     assert not list(tmp_path.iterdir())
@@ -140,7 +141,7 @@ def test_failed_members_fail_alone(root: Path) -> None:
     assert found[""].info.status == "FINISHED"
     assert found[""].data.tags["status"] == "2 of 3 finished"
     assert found[""].data.tags["reason"] == "seed 1: loss is NaN at step 70"
-    assert found[""].data.metrics["val_qoverpt_r68_n"] == 2
+    assert found[""].data.metrics["n"] == 2
     assert runs(root, job.parents[1])[""].data.tags["members_failed"] == "1"
 
 
@@ -236,13 +237,27 @@ def test_the_report_goes_to_the_sweeps_run(root: Path) -> None:
     (sweep / "report" / "figures" / "r68.png").write_bytes(b"png")
     with pytest.raises(TrackingError, match="reported: not in MLflow yet"):
         sync_report(root, sweep)
-    sync_job(root, make_job(sweep / "jobs" / "0", finished=[0], seeds=1))
+    job = make_job(sweep / "jobs" / "0", finished=[0], seeds=1)
+    sync_job(root, job)
+    assert runs(root, sweep)[""].data.tags["verdict"] == "none: report"
+    row = {"jobs": ["0"], "verdict": "control", "metrics": {"dev_qoverpt_r68_mean": 0.125}}
+    write_json(sweep / "report" / "summary.json", {"answer": "No verdict.", "rows": [row]})
     sync_report(root, sweep)
+    before = dump(root)
     sync_report(root, sweep)
-    run = runs(root, sweep)[""]
+    sync_job(root, job)
+    assert dump(root) == before
+    run, own = runs(root, sweep)[""], runs(root, job)[""]
+    assert (run.data.tags["verdict"], own.data.tags["verdict"]) == ("No verdict.", "control")
+    assert own.data.metrics["dev_qoverpt_r68_mean"] == 0.125
+    assert run.data.metrics["val_qoverpt_r68_mean"] == 0.10
     assert artifacts(run) == ["report"]
     copied = root / "mlartifacts" / run.info.run_id / "artifacts" / "report"
-    assert sorted(p.name for p in copied.rglob("*.*")) == ["r68.png", "report.md"]
+    assert sorted(p.name for p in copied.rglob("*.*")) == ["r68.png", "report.md", "summary.json"]
+    make_job(sweep / "jobs" / "1", finished=[1], seeds=1)  # the report holds no longer
+    sync_job(root, sweep / "jobs" / "1")
+    assert runs(root, sweep)[""].data.tags["verdict"] == "none: report"
+    assert runs(root, job)[""].data.tags["verdict"] == "none: report"
 
 
 def test_a_locked_database_is_an_error_within_the_time_given(root: Path) -> None:

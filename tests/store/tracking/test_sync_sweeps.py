@@ -55,7 +55,7 @@ def test_a_search_has_one_run_for_each_trial(root: Path) -> None:
         "killed",
     ]
     metrics = found["jobs/2"].data.metrics
-    assert (metrics[R68], metrics[f"seed_1/{R68}"], metrics[f"{R68}_n"]) == (0.1, 0.11, 3)
+    assert (metrics[R68], metrics[f"seed_1/{R68}"], metrics["n"]) == (0.1, 0.11, 3)
     assert metrics[f"history/{R68}"] == 0.5
     assert artifacts(found["jobs/2"]) == ["config.yaml", "outcome.json"]
     assert found["jobs/4"].data.params == {"dropout": "0.1"}

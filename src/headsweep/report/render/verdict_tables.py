@@ -155,6 +155,13 @@ def _note(report: Report) -> str:
     )
 
 
+def brief(effect: Effect) -> str:
+    """The verdict of a comparison with its size: ``better (-5.2%)``."""
+    if effect.verdict is None or math.isnan(effect.verdict.delta):
+        return _word(effect)
+    return f"{_word(effect)} ({_change(effect, effect.verdict.delta)})"
+
+
 def _word(effect: Effect) -> str:
     if effect.verdict is None:
         return "none"

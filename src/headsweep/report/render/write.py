@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from headsweep import terminal
-from headsweep.files import atomic_dir
+from headsweep.files import atomic_dir, write_json
 from headsweep.report.build import build_report
 from headsweep.report.content import Report
 from headsweep.report.render import (
@@ -25,12 +25,14 @@ from headsweep.report.render import (
     verdict_tables,
 )
 from headsweep.report.render.look_table import look_table
+from headsweep.report.render.summary import summary
+from headsweep.store import paths
 
 __all__ = ["Report", "build_report", "print_report", "write_report"]
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write ``report.html``, ``report.md`` with its pictures, and ``report.json``, over older ones.
+    """Write ``report.html``, ``report.md`` with its pictures, and its JSON files, over older ones.
 
     Args:
         report: What to write.
@@ -38,6 +40,7 @@ def write_report(report: Report, folder: Path) -> None:
     """
     with atomic_dir(folder) as temporary:
         (temporary / "report.json").write_text(report.to_json(), encoding="utf-8")
+        write_json(temporary / paths.SUMMARY, summary(report), sync=False)
         drawn = pictures.paper_pictures(report)
         captions = {f"{picture.name}.png": picture.caption for picture in drawn}
         text = markdown.markdown(report, captions)

@@ -16,6 +16,7 @@ from pathlib import Path
 from headsweep.errors import UserError, reason
 from headsweep.files import TEMPORARY
 from headsweep.store import paths
+from headsweep.store.tracking.records import REPORTED
 
 EXPERIMENT = "headsweep"
 """The experiment of all sweeps and single runs below a root; its name begins every other's."""
@@ -134,8 +135,43 @@ def _follow(connection: sqlite3.Connection, place: str) -> None:
     connection.execute("COMMIT")
 
 
+@contextmanager
+def without_disk_waits(root: Path) -> Iterator[None]:
+    """Spare SQLite below a root the wait for the disk at every commit: it can be made again.
+
+    MLflow opens the connections and does not show its engine, so this listens to all engines of
+    the process while the block lasts, and changes those of MLflow's file below the root alone.
+    """
+    from sqlalchemy import Engine, event
+
+    def relax(connection: object, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            ((_, _, file),) = connection.execute("PRAGMA database_list")
+            path = Path(file)
+            if path.name == paths.DATABASE and path.is_relative_to(root.resolve()):
+                connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", relax)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", relax)
+
+
+def short(error: Exception) -> str:
+    """Text of an error; of a failed request its cause only, as the rest repeats the address."""
+    original = getattr(error, "orig", None) or error.__cause__ or error  # SQLite's own
+    if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return "the disk is full"
+    text = reason(error).partition("(Background on")[0].partition("[SQL:")[0].strip()
+    cause = re.search(r"Caused by \w+\((.*)\)\)", text)
+    return re.split(r": |, '", cause[1])[-1].strip("\"'") if cause else text
+
+
 def verify(root: Path) -> dict[str, int]:
     """Look at every page of the database; returns the number of metric values of each run.
+
+    Without those of a report.
 
     Raises:
         DamagedError: It is no sound database of MLflow.
@@ -155,8 +191,10 @@ def verify(root: Path) -> dict[str, int]:
         if lost:
             raise DamagedError(f"{lost} runs have lost their tags")
         query = (
-            "SELECT runs.run_uuid, count(metrics.key) FROM runs "
-            "LEFT JOIN metrics USING (run_uuid) GROUP BY runs.run_uuid"
+            "SELECT runs.run_uuid, count(metrics.key) FROM runs LEFT JOIN metrics "
+            "ON runs.run_uuid = metrics.run_uuid "
+            + "".join(f"AND metrics.key NOT GLOB '{name}*' " for name in REPORTED)
+            + "GROUP BY runs.run_uuid"
         )
         return dict(connection.execute(query).fetchall())
 

@@ -10,8 +10,7 @@ import hashlib
 import json
 import logging
 import os
-import re
-import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from headsweep.errors import UserError, reason, without_secrets
+from headsweep.errors import UserError, without_secrets
 from headsweep.files import locked_within
 from headsweep.store import paths
 from headsweep.store.runs import root_id
 from headsweep.store.tracking import columns, database
 from headsweep.store.tracking.database import EXPERIMENT, DamagedError, TrackingError
-from headsweep.store.tracking.records import JobRecords, RunRecord
+from headsweep.store.tracking.records import REPORTED, JobRecords, RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,6 +54,9 @@ No connection is kept, so that a running server sees a database that was made an
 
 A request is not repeated, as it may have arrived: the next call finds out and goes on from there.
 """
+VERDICT, NO_VERDICT = "verdict", "none: report"
+"""Tag of sweeps and jobs, and its value until a report is made."""
+
 TEXT = 5000
 """Most characters that any MLflow takes as a tag or a parameter."""
 
@@ -166,22 +168,51 @@ class Experiment:
 
     def write_sweep(self, record: RunRecord) -> str:
         """Write the run of a sweep, which stays the same one for ever; returns its id."""
-        from mlflow.entities import RunTag
-
         runs = self.find_sweep(record.folder)
         self.forget({"": runs[1:]})
-        tags = {**record.tags, "headsweep.content": _digest(record.tags)}
+        content = _digest(record.tags, record.metrics)
+        metrics = {metric.name: metric.value for metric in record.metrics}
+        # A report of other results holds no longer.
+        tags = {**record.tags, "headsweep.content": content, VERDICT: NO_VERDICT}
         if not runs:
             run_id = self._create(record, tags)
+            self.add(run_id, {}, metrics)
         else:
-            run_id, stored = str(runs[0].info.run_id), runs[0].data.tags
-            if stored.get("headsweep.content") != tags["headsweep.content"]:
-                texts = [RunTag(key, _text(value)) for key, value in tags.items()]
-                self.client.log_batch(run_id, tags=texts)
+            run_id, known = str(runs[0].info.run_id), runs[0].data
+            if known.tags.get("headsweep.content") != content:
+                self._drop_verdicts(record.folder, known.tags)
+                self.add(run_id, tags, metrics)
+            elif any(known.metrics.get(name) != value for name, value in metrics.items()):
+                self.add(run_id, {}, metrics)
             elif runs[0].info.status == record.status:
                 return run_id
         self.client.set_terminated(run_id, record.status, record.end)
         return run_id
+
+    def _drop_verdicts(self, sweep: Path, tags: Mapping[str, str]) -> None:
+        """Take back the verdicts of a sweep's jobs, where it has any."""
+        if tags.get(VERDICT, NO_VERDICT) != NO_VERDICT:
+            for run in chain.from_iterable(self.find(sweep / paths.JOBS).values()):
+                if VERDICT in run.data.tags:
+                    self.client.set_tag(run.info.run_id, VERDICT, NO_VERDICT)
+
+    def add(self, run_id: str, tags: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Write tags and metrics of a run over older ones; MLflow shows the latest values."""
+        from mlflow.entities import Metric, RunTag
+
+        now = int(1000 * time.time())
+        self.client.log_batch(
+            run_id,
+            [Metric(name, value, now, 0) for name, value in metrics.items()],
+            tags=[RunTag(key, _text(value)) for key, value in tags.items()],
+        )
+
+    def add_new(self, folder: Path, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+        """Write what a report says of a sweep or job into its run, where that is not there yet."""
+        for run in self.find_sweep(folder):
+            new = {n: v for n, v in metrics.items() if run.data.metrics.get(n) != v}
+            if new or any(run.data.tags.get(key) != _text(text) for key, text in tags.items()):
+                self.add(run.info.run_id, tags, new)
 
     def write_job(
         self, records: JobRecords, parent: str | None, stored: dict[str, list["Run"]]
@@ -223,11 +254,12 @@ class Experiment:
     def _stands(self, run: "Run", record: RunRecord, content: str) -> bool:
         """True if all of a record is in a run; rows of a damaged database may have gone."""
         names = {name for name, _, _ in record.metrics}
+        stored = {name for name in run.data.metrics if not name.startswith(REPORTED)}
         return (
             run.data.tags.get("headsweep.content") == content
             and run.info.status == record.status
             and run.data.params.keys() == record.params.keys()
-            and run.data.metrics.keys() == names
+            and stored == names
             and self.rows.get(run.info.run_id, len(record.metrics)) == len(record.metrics)
             and _has_files(run, record)
         )
@@ -280,7 +312,7 @@ def open_experiment(
 
         # It would print the traceback of an error, of which `_explaining` says all in one line.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-        with locked_within(root / ".mlflow.lock", timeout), _without_waiting_for_disk(root):
+        with locked_within(root / ".mlflow.lock", timeout), database.without_disk_waits(root):
             if uri is None:
                 database.prepare(root, MlflowClient, timeout)
             client = MlflowClient(uri or database.tracking_uri(root))
@@ -334,7 +366,7 @@ def _explaining(
             jobs = "1 job" if len(delivered) == 1 else f"{len(delivered)} jobs"
             why, mend = f"was not written after {jobs}", "delivers the rest"
         raise kind(
-            f"{uri or database.path_of(root)}: MLflow {why} ({_short(error)}); {folders}; "
+            f"{uri or database.path_of(root)}: MLflow {why} ({database.short(error)}); {folders}; "
             f"`{sync_command(root, what, uri)}` {mend}"
         ) from error
 
@@ -352,39 +384,6 @@ def _experiment(client: "MlflowClient", name: str, location: str | None) -> str:
     if known is None or known.tags.get(columns.TAG) != columns.content():
         client.set_experiment_tag(identifier, columns.TAG, columns.content())
     return identifier
-
-
-@contextmanager
-def _without_waiting_for_disk(root: Path) -> Iterator[None]:
-    """Spare SQLite below a root the wait for the disk at every commit: it can be made again.
-
-    MLflow opens the connections and does not show its engine, so this listens to all engines of
-    the process while the block lasts, and changes those of MLflow's file below the root alone.
-    """
-    from sqlalchemy import Engine, event
-
-    def relax(connection: object, _: object) -> None:
-        if isinstance(connection, sqlite3.Connection):
-            ((_, _, file),) = connection.execute("PRAGMA database_list")
-            path = Path(file)
-            if path.name == paths.DATABASE and path.is_relative_to(root.resolve()):
-                connection.execute("PRAGMA synchronous = OFF")
-
-    event.listen(Engine, "connect", relax)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "connect", relax)
-
-
-def _short(error: Exception) -> str:
-    """Text of an error; of a failed request its cause only, as the rest repeats the address."""
-    original = getattr(error, "orig", None) or error.__cause__ or error  # SQLite's own
-    if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        return "the disk is full"
-    text = reason(error).partition("(Background on")[0].partition("[SQL:")[0].strip()
-    cause = re.search(r"Caused by \w+\((.*)\)\)", text)
-    return re.split(r": |, '", cause[1])[-1].strip("\"'") if cause else text
 
 
 def _text(value: object) -> str:

@@ -7,8 +7,7 @@ has one record for all of its seeds.
 import json
 import math
 import statistics
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from csv import DictReader
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,8 +19,15 @@ from headsweep.config import TargetConfig
 from headsweep.files import short_key
 from headsweep.identity import inert
 from headsweep.store import paths
-from headsweep.store.outcome import Outcome, best_trials, pooled
+from headsweep.store.labels import FOLD_KEYS
+from headsweep.store.outcome import Outcome
 from headsweep.store.runs import open_file, read_config, read_job, read_results, read_spec
+
+MAIN = "val_qoverpt_r68"
+"""The metric that every row of MLflow's page shows, first."""
+
+REPORTED = ("dev_", "test_")
+"""Beginnings of the metrics that a report adds to the runs of its jobs."""
 
 
 class LoggedMetric(NamedTuple):
@@ -77,6 +83,10 @@ class JobState:
         name: Of its folder.
         outcome: Of a trial, without its history.
         statuses: Of its members.
+        row: What it is, in words.
+        fold: Whether it is a part of a cross-validation, whose parts share their words.
+        data: Name of its data.
+        values: ``MAIN`` of each finished member.
         start: In ms.
         end: In ms.
     """
@@ -84,6 +94,10 @@ class JobState:
     name: str
     outcome: Outcome | None
     statuses: Sequence[str]
+    row: str
+    fold: bool
+    data: str
+    values: Sequence[float]
     start: int
     end: int
 
@@ -133,58 +147,6 @@ def read_state(folder: Path) -> JobState | None:
         return None
 
 
-def sweep_record(folder: Path, jobs: Sequence[JobState], searched: Sequence[str]) -> RunRecord:
-    """Record of a sweep that has jobs: counts, and what a search found. All of it may change."""
-    members = Counter(status for job in jobs for status in job.statuses)
-    tags: dict[str, Any] = {
-        "level": "sweep",
-        "jobs": len(jobs),
-        "members_finished": members["finished"],
-        "members_failed": members["failed"],
-    }
-    if searched:
-        del tags["jobs"]
-        states = Counter(job.outcome.state for job in jobs if job.outcome)
-        counts = {f"trials_{state}": states[state] for state in ("complete", "pruned", "failed")}
-        tags |= {**counts, "members_pruned": members["pruned"], "objective": " ".join(searched)}
-        tags |= _best(jobs, searched)
-    start, end = min(job.start for job in jobs), max(job.end for job in jobs)
-    return RunRecord(folder, folder.name, "FINISHED", start, end, tags)
-
-
-def _best(jobs: Sequence[JobState], searched: Sequence[str]) -> dict[str, Any]:
-    """The best trial with its interval over the seeds; of several objectives the Pareto front."""
-    from headsweep.stats.metrics import METRICS
-
-    metrics = [METRICS.get(name.removeprefix("val_")) for name in searched]
-    outcomes = pooled({int(job.name): job.outcome for job in jobs if job.outcome is not None})
-    best = best_trials(
-        outcomes, ["maximize" if m and m.better == "higher" else "minimize" for m in metrics]
-    )
-    if not best:
-        return {}
-    if len(searched) > 1:
-        return {"pareto_front": " ".join(map(str, sorted(best)))}
-    return {"best_trial": best[0], **_interval(outcomes[best[0]])}
-
-
-def _interval(outcome: Outcome) -> dict[str, Any]:
-    import numpy as np
-
-    from headsweep.stats.intervals import t_interval
-
-    found = t_interval(np.array([values[0] for values in outcome.seeds.values()]))
-    tags = {
-        "best_params": " ".join(f"{key}={value}" for key, value in outcome.params.items()),
-        "best_mean": f"{found.mean:.6g}",
-        "best_n": found.n,
-    }
-    if found.n > 1:
-        low, high = found.mean - found.half, found.mean + found.half
-        tags |= {"best_low": f"{low:.6g}", "best_high": f"{high:.6g}"}
-    return tags
-
-
 class _JobFolder:
     """A job folder, read for MLflow; it has no ``job.json`` where it could not be trained."""
 
@@ -209,11 +171,25 @@ class _JobFolder:
         """The part that the record of its sweep needs."""
         outcome = replace(self.outcome, intermediate={}, attrs={}) if self.outcome else None
         statuses = [result["status"] for result in self.results.values()]
-        return JobState(self.folder.name, outcome, statuses, *self._times(self.results))
+        fold = self.about is not None and self.config["data"]["split"]["folds"] is not None
+        values = [result["metrics"].get(MAIN) for result in self.finished.values()]
+        return JobState(
+            self.folder.name,
+            outcome,
+            statuses,
+            self._words(FOLD_KEYS if fold else ()),
+            fold,
+            str(self._tags().get("data", "")),
+            [value for value in values if value is not None],
+            *self._times(self.results),
+        )
 
     @property
     def name(self) -> str:
         """``conservative``, or with what else was chosen: ``conservative half lr=0.001``."""
+        return self._words(())
+
+    def _words(self, without: Sequence[str]) -> str:
         if self.about is None:
             return f"job {self.folder.name}"
         labels = self.about["labels"]
@@ -221,7 +197,7 @@ class _JobFolder:
         words = [
             value if key in labels else f"{short_key(key)}={value}"
             for key, _, value in others
-            if key not in ("head", "seed", "seeds")
+            if key not in ("head", "seed", "seeds", *without)
         ]
         return " ".join([labels["head"], *words])
 
@@ -273,8 +249,9 @@ class _JobFolder:
         first = f"history/{searched[0]}"
         metrics = [LoggedMetric(first, value, at) for at, value in outcome.intermediate.items()]
         for seed, result in self.finished.items():
-            metrics += [one._replace(name=f"seed_{seed}/{one.name}") for one in _finals(result)]
-        metrics += _summary(self.finished.values())
+            own = [one for one in _finals(result) if one.name in (*_shown(), *searched)]
+            metrics += [one._replace(name=f"seed_{seed}/{one.name}") for one in own]
+        metrics += _summary(self.finished.values(), searched)
         if outcome.state == "complete":
             values = zip(searched, outcome.values, strict=True)
             metrics += [LoggedMetric(name, value, 0) for name, value in values]
@@ -348,8 +325,9 @@ class _JobFolder:
             return {}
         keys = ("job_key", "data_key", "checkpoint", "cache_key", "code_version")
         known = {key: self.about[key] for key in keys if self.about.get(key) is not None}
-        arm, overrides = self.about["labels"].get("arm", ""), " ".join(self.about["overrides"])
-        return {"arm": arm, "overrides": overrides, **known}
+        labels, overrides = self.about["labels"], " ".join(self.about["overrides"])
+        chosen = {"arm": labels.get("arm", ""), "data": labels.get("data", "")}
+        return {**chosen, "overrides": overrides, **known}
 
 
 def _readable(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -364,18 +342,37 @@ def _finals(result: Mapping[str, Any]) -> list[LoggedMetric]:
     return [LoggedMetric(name, value, at) for name, value in metrics.items() if value is not None]
 
 
-def _summary(results: Iterable[Mapping[str, Any]]) -> list[LoggedMetric]:
-    """Mean, standard deviation (ddof 1, for two and more) and number of each final metric."""
-    values: dict[str, list[float]] = {}
+def _shown() -> list[str]:
+    """Metrics of a member that are shown for its job, the main one first."""
+    from headsweep.stats.metrics import shown
+
+    return [f"val_{name}" for name in shown("main")]
+
+
+def _summary(
+    results: Collection[Mapping[str, Any]], searched: Sequence[str] = ()
+) -> list[LoggedMetric]:
+    """Mean and standard deviation of each shown metric over the members, and their number.
+
+    MLflow's page that compares runs opens with the first. All other metrics stand in the runs of
+    the members.
+    """
+    values: dict[str, list[float]] = {name: [] for name in (*_shown(), *searched)}
     for result in results:
         for metric in _finals(result):
-            values.setdefault(metric.name, []).append(metric.value)
-    found: list[LoggedMetric] = []
-    for name, numbers in values.items():
-        found.append(LoggedMetric(f"{name}_mean", statistics.fmean(numbers), 0))
-        found.append(LoggedMetric(f"{name}_n", len(numbers), 0))
-        if len(numbers) > 1:
-            found.append(LoggedMetric(f"{name}_std", statistics.stdev(numbers), 0))
+            if metric.name in values:
+                values[metric.name].append(metric.value)
+    found = [
+        metric for name, own in values.items() if own for metric in mean_and_deviation(name, own)
+    ]
+    return [*found, LoggedMetric("n", len(results), 0)] if found else []
+
+
+def mean_and_deviation(name: str, values: Sequence[float]) -> list[LoggedMetric]:
+    """Mean of some values, at least one, and of several their standard deviation (ddof 1)."""
+    found = [LoggedMetric(f"{name}_mean", statistics.fmean(values), 0)]
+    if len(values) > 1:
+        found.append(LoggedMetric(f"{name}_std", statistics.stdev(values), 0))
     return found
 
 

@@ -6,18 +6,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headsweep.errors import UserError
+from headsweep.files import read_json
 from headsweep.store import paths
 from headsweep.store.runs import find_jobs
 from headsweep.store.tracking import database
 from headsweep.store.tracking.changes import SweepSnapshot, job_stamps
 from headsweep.store.tracking.database import DamagedError, OtherVersionError, TrackingError
-from headsweep.store.tracking.mlflow_client import LOCK_SECONDS, UNKNOWN, open_experiment, verify
-from headsweep.store.tracking.records import (
-    objectives,
-    read_records,
-    read_state,
-    sweep_record,
+from headsweep.store.tracking.mlflow_client import (
+    LOCK_SECONDS,
+    NO_VERDICT,
+    UNKNOWN,
+    VERDICT,
+    open_experiment,
+    verify,
 )
+from headsweep.store.tracking.records import objectives, read_records, read_state
+from headsweep.store.tracking.sweep_records import sweep_record
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +37,9 @@ def sync_job(
 
     Complete members become runs with parameters, ``history/*`` metrics for each evaluation, final
     metrics under their plain names, data set, configuration and weights. The job's run carries
-    ``<metric>_mean``, ``<metric>_std`` and ``<metric>_n`` over the finished members. It is FINISHED
-    when every seed has a result, KILLED when some are missing, FAILED when all failed or it could
-    not be trained.
+    ``<metric>_mean`` and ``<metric>_std`` of the main metrics over its n finished members. It is
+    FINISHED when every seed has a result, KILLED when some are missing, FAILED when all failed or
+    it could not be trained.
 
     Args:
         root: The folder of all output.
@@ -73,8 +77,8 @@ def sync_sweep(
 
     A grid's jobs become what ``sync_job`` makes of them. A trial of a search becomes one run: its
     objectives under their plain names, their ``_std``, ``seed_<s>/<metric>`` for each finished
-    seed, the curve it was pruned by under ``history/``. The sweep's run carries as tags what may
-    change when it goes on: counts, and of a search the best trial or the Pareto front.
+    seed, the curve it was pruned by under ``history/``. The sweep's run carries what may change
+    when it goes on: counts, and the figure of the best configuration or trial, or the Pareto front.
 
     Args:
         root: The folder of all output.
@@ -107,7 +111,10 @@ def sync_sweep(
 
 
 def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
-    """Copy the ``report`` folder of a sweep to the artifacts of its run.
+    """Copy the ``report`` folder of a sweep to the artifacts of its run, and what it says.
+
+    The sweep's run gets the answer as its verdict. Each reported job gets its verdict and its
+    figures, named by their split: ``dev_qoverpt_r68_mean``.
 
     Args:
         root: The folder of all output.
@@ -123,6 +130,12 @@ def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
             raise TrackingError(f"{sweep}: not in MLflow yet; sync one of its jobs first")
         for run in stored:
             experiment.copy_folder(run, sweep / paths.REPORT)
+        summary = read_json(sweep / paths.REPORT / paths.SUMMARY) or {}
+        experiment.add_new(sweep, {VERDICT: summary.get("answer", NO_VERDICT)}, {})
+        for row in summary.get("rows", ()):
+            for job in row["jobs"]:
+                folder = paths.job_folder(sweep, job)
+                experiment.add_new(folder, {VERDICT: row["verdict"]}, row["metrics"])
 
 
 def sync_all(root: Path, name: str | None = None, uri: str | None = None) -> list[str]:
