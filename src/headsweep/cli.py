@@ -108,10 +108,11 @@ def _own_folder() -> str:
     Numba runs what it finds there. Without a proper place for it, it is removed after the command.
     """
     try:
-        place = os.path.join(tempfile.gettempdir(), f"headsweep-{os.getuid()}")
-    except FileNotFoundError:  # nothing can be written at all
+        temporary, here = tempfile.gettempdir(), os.getcwd()
+    except FileNotFoundError:  # nothing can be written, or there is no folder to work in
         return "/nonexistent"
-    if not os.path.samefile(tempfile.gettempdir(), os.curdir):
+    if temporary != here:
+        place = os.path.join(temporary, f"headsweep-{os.getuid()}")
         with suppress(FileExistsError):
             os.mkdir(place, 0o700)
         found = os.lstat(place)

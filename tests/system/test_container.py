@@ -72,3 +72,79 @@ def test_every_verb_works_without_a_word_of_caches(place: Container) -> None:
         assert done.returncode == 0, (words, done.stderr)
         assert done.stdout.isascii()
         assert not any(word in done.stderr for word in NOISE), (words, done.stderr)
+
+
+HOSTILE = "open('{mark}', 'a').write(__name__)\nraise SystemExit('hostile')\n"
+
+
+def test_files_in_the_current_folder_are_not_python_s(place: Container) -> None:
+    folder = place.outside / "hostile"
+    mark = place.work / "hostile/was-run"
+    for name in ("random", "torch", "logging", "yaml", "sitecustomize", "usercustomize", "numpy/x"):
+        file = folder / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(HOSTILE.format(mark=mark))
+    (folder / "numpy/__init__.py").write_text(HOSTILE.format(mark=mark))
+    for name in ("conf/head", "head", "sweeps"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "simpler.yaml").write_text("_target_: os.system\ncommand: id\n")
+    task = " ".join(TASK)
+    done = place.shell(f'cd hostile && "$H" train {task} root=Y tracking=true && "$H" list root=Y')
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 members are done" in done.stdout
+    assert not (folder / "was-run").exists()
+    assert members(folder / "Y") == members(place.outside / "X")
+
+
+@pytest.mark.parametrize("where", ["gone", "closed"])
+def test_a_current_folder_that_is_gone_or_closed(where: str, place: Container) -> None:
+    make = (
+        "mkdir w; cd w; rmdir ../w"
+        if where == "gone"
+        else "mkdir -p c&& chmod 700 c && cd c && chmod 0 ."
+    )
+    for verb in ("list", f"train {' '.join(SMALL)}", "report g", "clean", "--version"):
+        done = place.shell(f'{make}; "$H" {verb}')
+        if verb == "--version":
+            assert done.returncode == 0
+        else:
+            assert done.returncode == 2
+            assert len(done.stderr.replace("\r", "\n").strip().splitlines()) == 1, done.stderr
+            assert done.stderr.startswith("error: "), done.stderr
+
+
+def test_a_root_that_may_only_be_read(place: Container) -> None:
+    place.manage("mkdir R && mount --bind X R && mount -o remount,bind,ro R")
+    assert place.run("list", "--root", "R").returncode == 0
+    task = f"train {' '.join(SMALL)} seed=9 root=R"
+    for words, code in (("report g --root R", 0), ("sync --root R", 2), (task, 2)):
+        done = place.run(*words.split(), TMPDIR="/nowhere")
+        assert done.returncode == code, (words, done.stdout, done.stderr)
+        said = [line for line in done.stderr.splitlines() if not line.endswith("%")]
+        assert len(said) == 1, done.stderr
+        assert "may only be read" in said[0] or "Read-only" in said[0], done.stderr
+
+
+def test_nothing_can_be_written_but_the_root(place: Container) -> None:
+    """No folder for temporary files, either; a process of its own for MLflow is not possible."""
+    done = place.shell('cd X && "$H" report g --root .', TMPDIR="/nowhere")
+    assert done.returncode == 0, done.stderr
+    assert not any(word in done.stderr for word in NOISE), done.stderr
+    assert not list((place.outside / "X").glob("headsweep-*"))
+
+
+@pytest.mark.parametrize("kilobytes", [120, 700])
+def test_a_full_disk_loses_nothing(kilobytes: int, place: Container) -> None:
+    """At first the data cache does not fit, then the second job does not."""
+    place.manage(f"mkdir -p F; mount -t tmpfs -o size={kilobytes}k,mode=777 none F")
+    done = place.run("train", *TASK, "root=F")
+    assert done.returncode in (1, 2)
+    said = [line for line in done.stderr.splitlines() if not line.endswith("%")]
+    assert said
+    assert all("the disk is full" in line and "F/" in line for line in said), done.stderr
+    assert not list((place.outside / "F").rglob(".tmp-*"))
+    place.manage("mount -o remount,size=20m F")
+    done = place.run("train", *TASK, "root=F")
+    assert done.returncode == 0, done.stderr
+    assert members(place.outside / "F") == members(place.outside / "X")
+    place.manage("umount F")
