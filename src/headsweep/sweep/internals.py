@@ -2,11 +2,13 @@
 
 Hydra's list of a grid's jobs, its argument parser and its source of files, and the search-space
 syntax of the official Optuna sweeper, are the reference that ours must agree with: they are called,
-not written again.
+not written again. Its errors do not name the file that is read.
 """
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as FileConfigSource
@@ -49,3 +51,19 @@ def search_space(arguments: list[str]) -> "tuple[dict[str, BaseDistribution], li
     space, fixed, others = found
     kept = {key: value for key, value in space.items() if key not in fixed}
     return kept, [*(f"{key}={value}" for key, value in fixed.items()), *others]
+
+
+def file_being_read(error: BaseException) -> Path | None:
+    """The file that Hydra was reading when an error arose: errors of text and headers lack it."""
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code is FileConfigSource.load_config.__code__:
+            return Path(frame.f_locals["full_path"])
+    return None
+
+
+def endless_default(error: RecursionError) -> str | None:
+    """Group and name of a file that is among its own defaults, such as ``arm/mine``."""
+    for frame, _ in reversed(list(walk_tb(error.__traceback__))):
+        if frame.f_code.co_name == "_create_defaults_tree_impl" and "path" in frame.f_locals:
+            return str(frame.f_locals["path"])
+    return None

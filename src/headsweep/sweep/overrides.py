@@ -131,7 +131,7 @@ def runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
         if key in (*RUNTIME_KEYS, *TABLES) and override.is_delete():
             raise UserError(f"{override.input_line}: {key} cannot be taken away")
         if key in (*GROUPS, "rates", "sweeps"):
-            _check_files(override)
+            check_choice(override)
         if key in RUNTIME_KEYS:
             if override.is_sweep_override():
                 raise UserError(f"{override.input_line}: {key} takes one value")
@@ -139,17 +139,24 @@ def runtime_values(overrides: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _check_files(override: Override) -> None:
+def check_choice(override: Override) -> None:
     """Refuse what is no name of a file in a group, of which Hydra says too little."""
-    if override.value() is None:
-        raise UserError(f"{override.input_line}: choose a file; arm=baseline changes nothing")
-    value = override.value()
+    value, group = override.value(), override.key_or_group
+    if value in (None, ""):
+        raise UserError(
+            f"{override.input_line}: choose a file, as in {group}=NAME; arm=baseline changes "
+            "nothing"
+        )
+    if isinstance(value, list):
+        raise UserError(
+            f"{override.input_line}: takes one file; several make a sweep: -m {group}=A,B"
+        )
     names = value.list if isinstance(value, ChoiceSweep) else [value]
     for name in names:
         if not isinstance(name, str | QuotedString | dict | Sweep | Glob):
             raise UserError(
                 f"{override.input_line}: choose one file by its name; quote a name that is a "
-                f"number, as in '{override.key_or_group}=\"3\"'"
+                f"number, as in '{group}=\"3\"'"
             )
 
 

@@ -5,11 +5,11 @@ Wrong keys, types and values are found here, before anything is written.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import ceil, floor
+from math import ceil, floor, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig
 
 from headsweep.errors import UserError
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 SWEEPER = "hydra_plugins.headsweep.sweeper.HeadsweepSweeper"
 """Our sweeper; with another one Hydra trains the jobs itself."""
+
+
+MOST_JOBS = 100_000
+"""Largest number of jobs of a grid; more is a slip of the pen, and would take hours to compose."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,11 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
             raise UserError(f"{override.input_line}: use seeds=N, which trains N seeds of a job")
     master, finalists = sweep.master, None
     _check_sweeper(master)
+    _check_size(arguments)
     if master.study is None:
-        batches = grid([*arguments, *_blocks(sweep, arguments)])
+        arguments = [*arguments, *_blocks(sweep, arguments)]
+        _check_size(arguments)
+        batches = grid(arguments)
     else:
         own = [o.input_line for o in arguments if not o.is_sweep_override()]
         finalists = choose(Path(master.root), master.study, master.top)
@@ -161,6 +168,38 @@ def _check_sweeper(master: DictConfig) -> None:
             raise UserError(
                 f"{line}: is for searches; give the number of trials, hydra.sweeper.n_trials=N"
             )
+
+
+def _check_size(arguments: Sequence[Override]) -> None:
+    """Refuse a grid without a job, or with more than any machine trains, before it is listed."""
+    counts = {str(o.input_line): _count(o) for o in arguments if o.is_sweep_override()}
+    empty = next((line for line, count in counts.items() if count == 0), None)
+    if empty is not None:
+        raise UserError(f"{empty}: there is nothing in it")
+    if prod(counts.values()) > MOST_JOBS:
+        factors = " x ".join(f"{count:,} of {line}" for line, count in counts.items())
+        raise UserError(
+            f"{factors}: {prod(counts.values()):,} jobs, but a grid has at most {MOST_JOBS:,}; "
+            "give fewer values, or search them with hydra.sweeper.n_trials=N"
+        )
+
+
+def _count(override: Override) -> int:
+    """Number of values of a sweep, without listing a range."""
+    value = override.value()
+    if isinstance(value, RangeSweep):
+        start, stop, step = _ends(value)
+        return max(0, ceil((stop - start) / step)) if step else 0
+    return sum(1 for _ in override.sweep_string_iterator())
+
+
+def _ends(value: RangeSweep) -> tuple[float, float, float]:
+    """Start, stop and step of a range; integers stay integers."""
+    start, stop, step = (
+        part if isinstance(part, int) else float(part or 0)
+        for part in (value.start, value.stop, value.step)
+    )
+    return start, stop, step
 
 
 def _blocks(sweep: Sweep, arguments: list[Override]) -> list[Override]:
@@ -271,7 +310,10 @@ def _samples(override: Override) -> list[Any]:
             raise UserError(f"{override.input_line}: the interval must rise")
         between = [round(start + (end - start) * 0.382, 6)] if isinstance(start, float) else []
         return [start, *between, end]
-    values: list[Any] = list(override.sweep_string_iterator())
-    if not values:
-        raise UserError(f"{override.input_line}: there is nothing in this range")
-    return values if isinstance(value, ChoiceSweep) else [values[0], values[-1]]
+    count = _count(override)
+    if count == 0:
+        raise UserError(f"{override.input_line}: there is nothing in it")
+    if isinstance(value, RangeSweep):
+        start, _, step = _ends(value)
+        return [start, start + step * (count - 1)]
+    return list(override.sweep_string_iterator())
