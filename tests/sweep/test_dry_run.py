@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headsweep.sweep.dry_run import preset_parameters
-from helpers.command import Command
+from helpers.command import SMALL, Command
 
 
 def dense(sizes: list[int]) -> int:
@@ -57,3 +57,42 @@ def test_a_search_costs_all_its_trials(trials: int, command: Command, tmp_path: 
     assert code == 0
     assert re.search(rf"\b{trials} trials", out)
     assert list(tmp_path.iterdir()) == []
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, bytes]]:
+    """Time and content of every file below a folder, and its folders."""
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in root.rglob("*")
+    }
+
+
+def test_what_is_there_is_counted_and_left_as_it_is(command: Command, tmp_path: Path) -> None:
+    def dry(*more: str) -> tuple[list[str], str]:
+        before = snapshot(tmp_path)
+        code, out, _ = command("train", *SMALL, *more, "--dry-run")
+        assert code == 0
+        assert snapshot(tmp_path) == before
+        rows = [line.split() for line in out.splitlines() if line.strip()[:1].isdecimal()]
+        return rows[0], out
+
+    row, out = dry("seeds=2")
+    assert "1 of 1 feature caches are made before" in out
+    assert command("train", *SMALL, "seeds=2")[0] == 0
+    row, out = dry("seeds=2")
+    assert row[-4:] == ["2", "65,476", "2", "-"]  # seeds, parameters, trained, time
+    assert "nothing is left to train" in out
+    row, out = dry("seeds=5")
+    assert row[-5:-2] == ["5", "65,476", "2"]
+    assert "expected: 0 s of training with workers=1; the feature cache is there" in out
+    [cache] = (tmp_path / "runs" / "cache" / "features").glob("*/meta.json")
+    cache.write_bytes(cache.read_bytes()[:-9])
+    _, out = dry("seeds=5")
+    assert "1 of 1 feature caches are made before, 1 of them damaged" in out
+
+
+def test_equal_jobs_are_counted_once(command: Command) -> None:
+    code, out, _ = command("train", "-m", *SMALL, "optim.lr=0.05,0.05", "--dry-run")
+    assert code == 0
+    assert "is the same job as" in out
+    assert [line.split()[0] for line in out.splitlines() if line.strip()[:1].isdecimal()] == ["0"]

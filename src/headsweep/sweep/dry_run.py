@@ -1,16 +1,26 @@
-"""Dry run of a command: its jobs with parameters and expected time, before anything is made."""
+"""Dry run of a command: what is there, and what the rest costs, before anything is made.
+
+It reads the folders below the root, and writes nothing.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
 from headsweep.config import TracksConfig
+from headsweep.errors import DataError
 from headsweep.events.hepattn import FEATURES
+from headsweep.features.bending import bending_features
+from headsweep.features.cache import FeatureSet
 from headsweep.identity import stable_hash
+from headsweep.store.members import MemberIndex
+from headsweep.store.trials import OutcomeReader
 from headsweep.sweep.compose import Job
-from headsweep.sweep.inputs import find_inputs
+from headsweep.sweep.equal_jobs import merge_equal
+from headsweep.sweep.inputs import Inputs, feature_folder, find_inputs
 from headsweep.sweep.plan import Plan, distinct, make_plan
 from headsweep.terminal import console, duration, preparing, print_table
 from headsweep.training.builder import member_builder, population_builder
@@ -30,12 +40,22 @@ COUNTED = {
 
 @dataclass(frozen=True)
 class JobCost:
-    """Cost of one job: steps, seeds, trained parameters, and seconds of training."""
+    """Cost of one job.
+
+    Attributes:
+        label: Overrides in which it differs.
+        steps: Of each member.
+        seeds: Number of its members.
+        parameters: Trained parameters of each.
+        there: Members that were trained before, wherever they lie below the root.
+        seconds: Expected time of training the others.
+    """
 
     label: str
     steps: int
     seeds: int
     parameters: int
+    there: int
     seconds: float
 
 
@@ -43,28 +63,65 @@ def print_costs(costs: Sequence[JobCost]) -> None:
     """Print what would run."""
     rows = []
     for number, row in enumerate(costs):
-        counts = (f"{row.steps:,}", str(row.seeds), f"{row.parameters:,}")
-        rows.append([str(number), row.label, *counts, duration(row.seconds)])
-    print_table(["job", "overrides", "steps", "seeds", "parameters", "time"], rows, words=(0, 1))
+        counts = (f"{row.steps:,}", str(row.seeds), f"{row.parameters:,}", str(row.there))
+        time = duration(row.seconds) if row.seeds > row.there else "-"
+        rows.append([str(number), row.label, *counts, time])
+    heads = ["job", "overrides", "steps", "seeds", "parameters", "trained", "time"]
+    print_table(heads, rows, words=(0, 1))
 
 
 def dry_run(plan: Plan) -> int:
-    """Print the jobs of a plan with their budget, parameters and expected time; returns 0."""
-    terminal = console()
-    with preparing(terminal) as report:
-        report("timing a few steps", 0.0)
-        found = job_costs(plan)
+    """Print the jobs of a plan with their parameters, what is there and what the rest takes; 0."""
+    lines: list[str] = []
+    with preparing(console()) as report:
+        report("looking at what is there", 0.0)
+        inputs = [find_inputs(job) for job in plan.jobs]
+        if plan.batches:  # of a grid
+            plan, inputs, lines = merge_equal(plan, inputs)
+        report("timing a few steps", 0.5)
+        found = job_costs(plan, inputs)
+        caches = _caches(plan, inputs)
     print_costs(found)
-    total = sum(row.seconds for row in found)
+    for line in lines:
+        print(line)
+    left, total = sum(row.seeds > row.there for row in found), sum(row.seconds for row in found)
     if plan.trials is not None:
-        print(f"a search of {plan.trials} trials; above, its fixed part and the ends of its ranges")
-        total *= plan.trials / len(found)
-    workers = min(plan.jobs[0].config.workers, plan.trials or len(found))
-    print(
-        f"expected: {duration(total / workers)} of training with workers={workers}, and the data "
-        "and feature caches that are not there yet"
-    )
+        done = 0 if plan.folder is None else len(OutcomeReader(plan.folder).read())
+        left = max(plan.trials - done, 0)
+        print(
+            f"a search of {plan.trials} trials, {done} of them done; above, its fixed part and the "
+            "ends of its ranges"
+        )
+        total *= left / len(found)
+    if left:
+        workers = min(plan.jobs[0].config.workers, left)
+        print(f"expected: {duration(total / workers)} of training with workers={workers}; {caches}")
+    else:
+        print("all of it was trained before: nothing is left to train")
     return 0
+
+
+def _caches(plan: Plan, inputs: Sequence[Inputs]) -> str:
+    """How many of the feature caches of a plan's jobs are there, in words."""
+    jobs = zip(plan.jobs, inputs, strict=True)
+    folders = {feature_folder(job, found) for job, found in jobs}
+    words = [_state(folder) for folder in folders]
+    there = words.count("there")
+    if there == len(words):
+        return "all feature caches are there" if there > 1 else "the feature cache is there"
+    damaged = f", {words.count('damaged')} of them damaged" if "damaged" in words else ""
+    return f"{len(words) - there} of {len(words)} feature caches are made before{damaged}"
+
+
+def _state(folder: Path) -> str:
+    """Whether a feature cache is ``there``, ``damaged`` or ``missing``."""
+    if not folder.exists():
+        return "missing"
+    try:
+        FeatureSet(folder)
+    except DataError:
+        return "damaged"
+    return "there"
 
 
 @lru_cache(maxsize=1)
@@ -79,21 +136,24 @@ def preset_parameters() -> dict[str, dict[str, int]]:
     }
 
 
-def job_costs(plan: Plan) -> list[JobCost]:
+def job_costs(plan: Plan, inputs: Sequence[Inputs]) -> list[JobCost]:
     """Budget, parameters and expected training time of each job of a plan."""
     torch.set_num_threads(plan.jobs[0].config.threads)
     times: dict[str, float] = {}
     found = []
-    for job, label in zip(plan.jobs, distinct(plan.jobs), strict=True):
-        optim, seeds = job.config.optim, list(range(job.config.seeds))
+    index = MemberIndex(Path(plan.jobs[0].config.root))
+    for job, own, label in zip(plan.jobs, inputs, distinct(plan.jobs), strict=True):
+        # The jobs of a search stand for its ranges: none of them is trained.
+        there = len(index.find(own.job_key, job.seeds)) if plan.trials is None else 0
+        optim, missing = job.config.optim, list(job.seeds)[there:]
         what = [job.resolved[key] for key in ("head", "pooling", "target", "optim")]
-        key = stable_hash([*what, len(seeds)])  # jobs that differ in data alone cost the same
+        key = stable_hash([*what, len(missing)])  # jobs that differ in data alone cost the same
         sizes = _sizes(job)
         if key not in times:
             build = population_builder(job.resolved, *sizes)
-            times[key] = estimate_seconds(build, seeds, *sizes, optim)
+            times[key] = estimate_seconds(build, missing, *sizes, optim) if missing else 0.0
         total = _parameters(job)["total"]
-        found.append(JobCost(label, optim.steps, len(seeds), total, times[key]))
+        found.append(JobCost(label, optim.steps, len(job.seeds), total, there, times[key]))
     return found
 
 
@@ -107,7 +167,9 @@ def _sizes(job: Job) -> tuple[int, int, int]:
     """Hit features, width of the transformer and outputs: F, D, O."""
     source = job.config.data.source
     if isinstance(source, TracksConfig):
-        inputs = len(source.features) + len(source.derived)
+        names = (*source.features, *source.derived)
+        bent = job.config.features.name == "bending"
+        inputs = len(bending_features(source.plane, names) if bent else names)
     else:
         inputs = len(FEATURES)
     return inputs, find_inputs(job).backbone.dim, Target.outputs_of(job.config.target)

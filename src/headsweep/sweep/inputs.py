@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headsweep.errors import UserError, without_secrets
+from headsweep.files import cache_folder
 from headsweep.identity import run_key
 from headsweep.instantiate import code_digests, make, own_code, own_targets
 
@@ -120,6 +121,15 @@ def check_test(jobs: "Sequence[Job]", inputs: Sequence[Inputs]) -> None:
                 "with data.split.test=0.2, and without data.split.folds; claims can read dev, "
                 "design.split=dev"
             )
+
+
+def feature_folder(job: "Job", inputs: Inputs) -> Path:
+    """Folder of the cache of a job's frozen features, whether it is there or not."""
+    from headsweep.features.extract import cache_key
+
+    data, what = job.config.data, job.config.features
+    key = cache_key(inputs.source, inputs.backbone, data.split, what, data.selection)
+    return cache_folder(Path(job.config.root), "features") / key
 
 
 def build_features(job: "Job", inputs: Inputs, progress: "Progress | None" = None) -> "FeatureSet":

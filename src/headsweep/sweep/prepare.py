@@ -17,6 +17,7 @@ from headsweep.sweep.inputs import (
     build_features,
     check_device,
     check_test,
+    feature_folder,
     find_inputs,
 )
 from headsweep.sweep.plan import Plan
@@ -84,13 +85,8 @@ def inputs_spec(inputs: Sequence[Inputs]) -> dict[str, Any]:
 
 def _build_caches(plan: Plan, inputs: Sequence[Inputs], report: Progress) -> None:
     """Build each feature cache once, whatever number of jobs uses it."""
-    from headsweep.features.extract import cache_key
-
-    caches = {}
-    for job, found in zip(plan.jobs, inputs, strict=True):
-        data, what = job.config.data, job.config.features
-        key = cache_key(found.source, found.backbone, data.split, what, data.selection)
-        caches[key] = (job, found)
+    jobs = zip(plan.jobs, inputs, strict=True)
+    caches = {feature_folder(job, found): (job, found) for job, found in jobs}
     for number, (job, found) in enumerate(caches.values(), start=1):
         place = f"cache {number} of {len(caches)}" if len(caches) > 1 else "cache"
         build_features(job, found, partial(_report_at, report, place))
