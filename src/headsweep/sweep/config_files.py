@@ -235,8 +235,11 @@ def _check_place(file: ConfigFile) -> None:
     for key in file.values:
         own = file.own(key)
         first, _, below = own.partition(".")
-        of_command = ("hydra", *RUNTIME_KEYS) if file.group == "arm" else ("name", "sweeps")
-        if key.partition(".")[0] in set(of_command) - {"allow"}:
+        of_command = RUNTIME_KEYS if file.group == "arm" else ("name", "sweeps")
+        top = key.partition(".")[0]
+        if (top in of_command and top != "allow") or (
+            file.group == "arm" and key.startswith("hydra.sweeper.")
+        ):
             raise UserError(
                 f"{file.at(key)}: {key}: has no effect in a file of {file.group}; give it on the "
                 "command line"
@@ -317,8 +320,6 @@ def _mend(
         return "write `_self_` as the last of its defaults"
     if before.group == "arm":
         return "take it out of one of the two: an arm sets what differs, a sweep what is shared"
-    if winner.name == "config":
-        return "give it on the command line"
     if winner.group in WITHOUT_PLACE or winner in _parents(before, by_name) or root.group in named:
         return None
     return "set it in an arm, in a sweep, or on the command line"

@@ -147,7 +147,7 @@ def check_choice(override: Override) -> None:
             f"{override.input_line}: choose a file, as in {group}=NAME; arm=baseline changes "
             "nothing"
         )
-    if isinstance(value, list):
+    if isinstance(value, list) and all(isinstance(name, str | QuotedString) for name in value):
         raise UserError(
             f"{override.input_line}: takes one file; several make a sweep: -m {group}=A,B"
         )
