@@ -274,10 +274,8 @@ class _JobFolder:
     def _times(self, seeds: Iterable[int]) -> tuple[int, int]:
         """First start and last end of the given members; of none, when the folder changed."""
         files = {seed: paths.seed_folder(self.folder, seed) / paths.RESULT for seed in seeds}
-        ends = {  # a copy of a folder has other times; results of older versions have none
-            seed: float(self.results[seed].get("ended") or file.stat().st_mtime)
-            for seed, file in files.items()
-        }
+        # A copy of a folder has other times of files; results of older versions have no other.
+        ends = {s: self.results[s].get("ended") or f.stat().st_mtime for s, f in files.items()}
         last = self.folder / paths.OUTCOME if self.outcome is not None else self.folder
         end = max(ends.values(), default=last.stat().st_mtime)
         starts = (at - (self.results[s].get("seconds") or 0.0) for s, at in ends.items())
