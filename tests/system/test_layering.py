@@ -47,6 +47,7 @@ PLACES = {
         "sweep.entry",
         "sweep.hydra_app",
         "sweep.internals",
+        "sweep.config_files",
         "sweep.messages",
         "sweep.overrides",
     }
@@ -58,6 +59,7 @@ PLACES = {
         "sweep.compose",
         "sweep.hydra_app",
         "sweep.internals",
+        "sweep.config_files",
         "sweep.messages",
         "sweep.overrides",
         "sweep.plan",

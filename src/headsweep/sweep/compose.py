@@ -165,7 +165,7 @@ def loaded_sweep(overrides: Sequence[str], config_dir: str | None) -> Iterator[S
 
 def load_sweep(loader: ConfigLoader, overrides: Sequence[str]) -> Sweep:
     """The sweep of some overrides; ``name`` and ``sweeps`` are among them."""
-    with naming_files(check_files(loader, overrides, RunMode.MULTIRUN), overrides):
+    with naming_files(check_files(loader, overrides, multirun=True), overrides):
         return Sweep(loader, loader.load_configuration("config", [*overrides], RunMode.MULTIRUN))
 
 

@@ -85,15 +85,14 @@ class ConfigFile:
 
 
 def check_files(
-    loader: ConfigLoader, overrides: Sequence[str], mode: RunMode = RunMode.RUN
+    loader: ConfigLoader, overrides: Sequence[str], multirun: bool = False
 ) -> list[ConfigFile]:
     """Refuse a chosen file that is never read, sets nothing, or has a key without effect.
 
     Args:
         loader: Hydra's.
-        overrides: Those of a single run or of one job; with ``mode`` of a sweep, whose files are
-            then read, but not yet held against each other.
-        mode: Whether they describe a sweep.
+        overrides: Those of a single run or of one job.
+        multirun: They describe a sweep, whose jobs choose among files: these are only read.
 
     Returns:
         The files in the order in which they are merged; without Hydra's own.
@@ -104,7 +103,7 @@ def check_files(
     for override in parse(overrides):
         if override.key_or_group in (*GROUPS, "rates", "sweeps"):
             check_choice(override)
-    files = list(_chosen(loader, overrides, mode))
+    files = list(_chosen(loader, overrides, multirun))
     named = {override_key(override).partition("@")[0] for override in overrides}
     usual = _usual(loader)
     for file in files:
@@ -119,7 +118,7 @@ def check_files(
             )
         if file.group == "rates" and file.name not in usual:
             _check_rates(loader, file)
-    if mode == RunMode.RUN:
+    if not multirun:
         usual = {name for name in usual if name.rpartition("/")[0] not in named}
         _check_order(files, usual, named)
     return files
@@ -153,8 +152,9 @@ def _named(message: str, files: Sequence[ConfigFile], overrides: Sequence[str]) 
     return f"{setters[-1].at(named[1])}: {message}"
 
 
-def _chosen(loader: ConfigLoader, overrides: Sequence[str], mode: RunMode) -> Iterator[ConfigFile]:
+def _chosen(loader: ConfigLoader, overrides: Sequence[str], multirun: bool) -> Iterator[ConfigFile]:
     """The files that Hydra merges, in its order; its own are left out."""
+    mode = RunMode.MULTIRUN if multirun else RunMode.RUN
     try:
         found = loader.compute_defaults_list("config", list(overrides), mode)
     except Exception as error:

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from hydra.types import RunMode
-
 from headsweep.errors import UserError
 from headsweep.sweep.hydra_app import start
 from headsweep.sweep.internals import argument_parser
@@ -49,7 +47,7 @@ def train(arguments: Sequence[str]) -> int:
     if args.cfg or multirun:
         allow(runtime_values(args.overrides).get("allow"))
         with open_loader(args.config_dir) as loader:  # Hydra's own errors say less
-            check_files(loader, args.overrides, RunMode.MULTIRUN if multirun else RunMode.RUN)
+            check_files(loader, args.overrides, multirun)
         rest = [a for a in argv if a not in ("-m", "--multirun")]
         name = as_override("name", sweep_name(args.overrides)) if multirun else ""
         start(["--multirun", name, *rest] if multirun else rest)
