@@ -108,7 +108,7 @@ def save(page: Runs | Comparison, file: Path) -> None:
 def test_sweep_jobs_and_seeds_are_nested_with_their_columns(
     runs: Runs, values: dict[str, dict[int, float]], pictures: Path
 ) -> None:
-    columns = ["Run Name", f"{METRIC}_mean", f"{METRIC}_std", METRIC, "verdict"]
+    columns = ["Run Name", "Created", f"{METRIC}_mean", f"{METRIC}_std", METRIC, "verdict"]
     columns += ["hidden_dim", "num_layers", "dropout"]
     assert runs.headers()[: len(columns)] == columns
     names = runs.names()

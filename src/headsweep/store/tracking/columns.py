@@ -12,11 +12,12 @@ TAG = f"mlflow.sharedViewState.{KEY}"
 """Tag of the experiment that holds the view."""
 
 WIDTHS = {
-    "attributes.`Run Name`": 230,
+    "attributes.`Run Name`": 212,
+    "runDateAndNestInfo": 100,  # MLflow has it here, whatever is asked for
     "metrics.`val_qoverpt_r68_mean`": 165,  # of jobs; of a sweep that of its best
     "metrics.`val_qoverpt_r68_std`": 150,
     "metrics.`val_qoverpt_r68`": 122,  # of seeds and trials
-    "tags.`verdict`": 130,  # of a sweep and its jobs, once a report is made
+    "tags.`verdict`": 90,  # of a sweep and its jobs, once a report is made
     "params.`hidden_dim`": 93,
     "params.`num_layers`": 93,
     "params.`dropout`": 72,
@@ -24,7 +25,6 @@ WIDTHS = {
     "tags.`best`": 110,  # of a sweep
     "params.`params_total`": 112,
     "tags.`data`": 100,
-    "runDateAndNestInfo": 142,
     "tags.`status`": 120,  # how many seeds of a job are finished
     "duration": 72,
 }
