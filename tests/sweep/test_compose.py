@@ -37,3 +37,8 @@ def test_what_was_composed_before_changes_no_job() -> None:
 def test_a_wrong_word_is_named(override: str, named: str) -> None:
     with loaded_sweep(["name=s", *SMALL], None) as sweep, pytest.raises(UserError, match=named):
         sweep.compose([*SMALL, override])
+
+
+def test_so_many_seeds_that_no_range_holds_them_are_refused() -> None:
+    with pytest.raises(UserError, match=r"seeds=9223372036854775808: must be in \[1, 1e6\]"):
+        make_plan([f"seeds={2**63}"], multirun=False)

@@ -210,7 +210,7 @@ class Config:
     target: TargetConfig = field(default_factory=TargetConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=MISSING))  # conf/rates
     seed: int = within(0, "[0, inf)")
-    seeds: int = within(1, "[1, inf)")
+    seeds: int = within(1, "[1, 1e6]")
     root: str = "runs"
     name: str = ""
     device: str = "cpu"
