@@ -55,8 +55,10 @@ WRONG = (-1, 0, 1.5, math.inf, "?", "file://", [], ["?"], [2.0, 1.0])
 """Values for every key: what the schema says when it refuses one is the range."""
 
 LOSSES = {
-    "dev_loss": "Loss on the scored split, with the weights of the lowest validation loss.",
-    "last_dev_loss": "Loss on the scored split at the last step.",
+    "dev_loss": "Loss on dev, with the weights of the lowest validation loss.",
+    "last_dev_loss": "Loss on dev at the last step.",
+    "test_loss": "The same as dev_loss, of a report that reads test.",
+    "last_test_loss": "The same as last_dev_loss, of a report that reads test.",
     "train_loss": "Loss on training tracks at the last step.",
     "last_val_loss": "Loss on validation at the last step.",
 }

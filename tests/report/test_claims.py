@@ -165,6 +165,20 @@ def test_equal_arms_are_no_improvement() -> None:
     assert [part.finding for part in found["C4"].parts] == ["refuted", "supported"]
 
 
+def test_losses_of_claims_are_named_by_the_split_that_is_scored() -> None:
+    for split in ("dev", "test"):
+        parts = [part for claim in CLAIMS for part in claim.on(split).parts]
+        assert [part.metric for part in parts if "last" in part.metric] == [
+            f"last_{split}_loss",
+            f"last_{split}_loss",
+        ]
+        assert [part.words for part in parts if split in part.words] == [
+            f"{split} loss / training loss is lower",
+            f"{split} loss is not worse by the margin",
+            f"{split} loss at the end is lower",
+        ]
+
+
 def test_deltas_and_intervals_are_those_of_welch() -> None:
     rows = arms(1)
     found = judged(rows)

@@ -107,10 +107,30 @@ def test_the_shift_is_that_of_the_same_heads_and_knows_the_scatter_of_events(swe
         ]
         shifts = np.log(values) - np.log([*widths.values()])
         seeds_only = stats.ttest_1samp(shifts, 0).confidence_interval(0.95)
-        assert row.test.mean == pytest.approx(np.mean(values))
+        assert row.scored.mean == pytest.approx(np.mean(values))
         assert row.shift.delta == pytest.approx(np.mean(shifts))
         # Ten tracks on val scatter far more than five seeds of the same width do.
         assert row.shift.high - row.shift.low > 5 * (seeds_only.high - seeds_only.low)
+
+
+def test_on_dev_nothing_is_called_test(sweep: Path) -> None:
+    spec = runs.read_spec(sweep)
+    spec["design"]["split"] = "dev"
+    spec["confirm"]["metric"] = "val_loss"
+    write_sealed(sweep / "spec.yaml", spec)
+    for member in sweep.glob("jobs/*/seed_*"):
+        result = runs.read_result(member)
+        assert result is not None
+        result["metrics"]["val_loss"] = result["width"]
+        runs.write_member(member, result, runs.read_history(member))
+    built = build(sweep)
+    assert built.confirmation is not None
+    assert [row.scored.mean for row in built.confirmation.rows] == pytest.approx(
+        [np.mean([*widths.values()]) for widths in WIDTHS.values()]
+    )
+    table = verdict_tables.confirmation_table(built)
+    assert "shift: dev" in table.rows[1][0]
+    assert "test" not in " ".join([table.title, table.note, *table.rows[1]])
 
 
 def test_a_search_of_one_seed_has_no_interval(sweep: Path) -> None:
@@ -153,8 +173,13 @@ def test_every_reading_is_counted_and_shown(sweep: Path, tmp_path: Path) -> None
         assert "Split test, at the weights" in text
         assert "L_test" in text
         assert "L_dev" not in text
+        assert "dev_loss" not in text
         assert all(cell in text for row in table.rows for cell in row)
-    content = json.loads((tmp_path / "report" / "report.json").read_text())
+    text = (tmp_path / "report" / "report.json").read_text()
+    assert '"last_test_loss"' in text
+    assert "dev_loss" not in text
+    assert {"test_loss", "last_test_loss"} <= set(second.frame()["metric"])
+    content = json.loads(text)
     assert content["split"] == "test"
     assert content["readings"]["before"][0]["sweep"] == "confirm"
     assert content["confirmation"]["rows"][2]["search"]["n"] == 3

@@ -171,6 +171,7 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
 def test_plan_and_report_of_one_sweep_say_the_same(tmp_path: Path) -> None:
     """Both read dev; the seeds differ in their errors, so that events scatter, too."""
     sweep = write(tmp_path, CONTROL, {10 + s: w for s, w in CONTROL.items()}, ARM)
+    specification.claim_sweep(sweep, {"seeds": 4, "design": {"comparisons": 4}})
     planned = plan(sweep)
     assert (planned.split, planned.verdict_split) == ("dev", "dev")
     assert planned.words().endswith("read on dev")
@@ -179,7 +180,9 @@ def test_plan_and_report_of_one_sweep_say_the_same(tmp_path: Path) -> None:
         head_row(label, jobs, caches, tmp_path, toy_score)
         for label, jobs in group_rows(read_jobs(sweep)).items()
     ]
-    effects = find_effects(rows, DesignConfig(), [], {}, np.random.default_rng(0))
+    design = DesignConfig(metrics=["eta_abs68", "qoverpt_r68"], comparisons=4)
+    rng = np.random.default_rng(0)
+    effects = find_effects(rows, design, [], {}, rng)[2:]  # of r68, behind another metric
     assert [e.verdict and e.verdict.word for e in effects] == ["undecided", "worse"]
     for one, effect in zip(planned.comparing, effects, strict=True):
         assert effect.verdict is not None

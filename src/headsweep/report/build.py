@@ -118,7 +118,8 @@ def _confirmation_report(folder: Path, root: Path, spec: Mapping[str, Any], scor
     jobs, frozen = _read_jobs(folder, root), spec["confirm"]
     groups = report_confirmation.label_jobs(jobs, frozen)
     scored = _score(folder, root, spec, jobs, groups, score)
-    confirmed = report_confirmation.confirm(groups, scored.heads, frozen, np.random.default_rng(0))
+    split, rng = scored.design.split, np.random.default_rng(0)
+    confirmed = report_confirmation.confirm(groups, scored.heads, frozen, split, rng)
     return replace(_comparison_report(scored), confirmation=confirmed)
 
 

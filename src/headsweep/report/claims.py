@@ -47,7 +47,10 @@ SPREAD_SEEDS = 50
 
 @dataclass(frozen=True)
 class ClaimPart:
-    """One part of a claim: a metric, the claim on it in words, its direction and its test."""
+    """One part of a claim: a metric, the claim on it in words, its direction and its test.
+
+    ``{split}`` in metric and words stands for the split that is scored.
+    """
 
     metric: str
     words: str
@@ -63,6 +66,16 @@ class Claim:
     words: str
     against: str
     parts: tuple[ClaimPart, ...]
+
+    def on(self, split: str) -> "Claim":
+        """The claim with its parts on a scored split."""
+        parts = tuple(
+            replace(
+                part, metric=part.metric.format(split=split), words=part.words.format(split=split)
+            )
+            for part in self.parts
+        )
+        return replace(self, parts=parts)
 
 
 R68 = ClaimPart("qoverpt_r68", "r68 of q/pT is lower")
@@ -80,8 +93,12 @@ CLAIMS = (
         "better generalisation through dropout",
         "no dropout",
         (
-            ClaimPart("gap", "dev loss / training loss is lower"),
-            ClaimPart("last_dev_loss", "dev loss is not worse by the margin", test=non_inferiority),
+            ClaimPart("gap", "{split} loss / training loss is lower"),
+            ClaimPart(
+                "last_{split}_loss",
+                "{split} loss is not worse by the margin",
+                test=non_inferiority,
+            ),
         ),
     ),
     Claim(
@@ -92,7 +109,7 @@ CLAIMS = (
             ClaimPart(
                 "loss_at_10pct", "val loss after 10% of the steps is higher", better="higher"
             ),
-            ClaimPart("last_dev_loss", "dev loss at the end is lower"),
+            ClaimPart("last_{split}_loss", "{split} loss at the end is lower"),
         ),
     ),
     Claim("C6", "full projections beat half ones", "half", (R68,)),
@@ -169,7 +186,15 @@ def find_claims(
     by_role = {role: rows[at] for role, at in find_roles(configs).items()}
     m = family_size(design, len(rows), len(CLAIMS))
     return [
-        _test(claim, by_role, objections, bins, 1 if claim is EXTRA else m, rng, looks)
+        _test(
+            claim.on(design.split),
+            by_role,
+            objections,
+            bins,
+            1 if claim is EXTRA else m,
+            rng,
+            looks,
+        )
         for claim in (*CLAIMS, EXTRA)
     ]
 

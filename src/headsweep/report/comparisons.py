@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from headsweep.stats.curves import TARGET_LOSSES
 from headsweep.stats.factorial import Contrast, compare_contrast, contrasts
 from headsweep.stats.intervals import t_interval
 from headsweep.stats.margins import Comparison
-from headsweep.stats.metrics import MARGINS, METRICS
+from headsweep.stats.metrics import LAST_LOSSES, MARGINS, METRICS
 from headsweep.stats.sequential import Looks
 from headsweep.stats.tracks import Array
 from headsweep.stats.verdict import Verdict, compare, compare_blocks
@@ -104,7 +105,8 @@ def find_effects(
         design: The kind, and the metrics that are compared.
         cells: Choices of each configuration, for a factorial design.
         objections: By label, why a configuration may enter no verdict.
-        rng: Drives the bootstrap over events.
+        rng: Drives the bootstrap over events, the same for every metric: so one has the figures
+            that it has alone, as in a plan.
         planned: Configurations that the sweep will have, some perhaps not there yet: the intervals
             allow for all of them.
         looks: How often they were compared, see ``looks.SweepLooks.at``; else as if never.
@@ -118,7 +120,7 @@ def find_effects(
     return [
         effect
         for name in design.metrics
-        for effect in _pair_effects(name, rows, design.kind, m, objections, rng, looks)
+        for effect in _pair_effects(name, rows, design.kind, m, objections, deepcopy(rng), looks)
     ]
 
 
@@ -169,7 +171,7 @@ def _factorial_effects(
             notes.append("cross-validated factorial designs have no verdict")
         note = next((note for note in notes if note), "")
         values = [values_of(row.samples, name) for row in rows]
-        means = event_means(rows, name, rng)
+        means = event_means(rows, name, deepcopy(rng))
         events = [means[row.label] for row in rows] if len(means) == len(rows) else None
         for contrast in found:
             verdict, own = None, note
@@ -228,11 +230,10 @@ def _gap_objection(verdict: Verdict, arm: HeadRow, control: HeadRow) -> str:
         return ""
     if arm.target != control.target:
         return "its gap is lower, but losses of different targets are never compared"
-    losses = {row.label: values_of(row.samples, "last_dev_loss") for row in (arm, control)}
+    name = next(name for name in LAST_LOSSES.values() if name in arm.samples[0].scalars)
+    losses = {row.label: values_of(row.samples, name) for row in (arm, control)}
     comparison = replace(
-        MARGINS["last_dev_loss"],
-        comparisons=verdict.comparisons,
-        looks=verdict.comparison.looks,
+        MARGINS[name], comparisons=verdict.comparisons, looks=verdict.comparison.looks
     )
     loss = compare_rows(arm, control, losses, {}, comparison)
     return "" if loss.sim_high < loss.margin else "its gap is lower, but its loss may be worse"

@@ -1,4 +1,4 @@
-"""Confirmation of a search: its optimism, and the shift from val to test."""
+"""Confirmation of a search: its optimism, and the shift from val to the scored split."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from headsweep.report.predictions import HeadRow, Row, val_row
 from headsweep.report.resampling import event_means, values_of
 from headsweep.stats.intervals import Estimate, t_interval
 from headsweep.stats.margins import Scale
-from headsweep.stats.metrics import MARGINS, METRICS
+from headsweep.stats.metrics import MARGINS, METRICS, SCORED_LOSSES
 from headsweep.stats.tracks import Array
 from headsweep.stats.welch import Difference, Moments, combine, on_scale, welch
 from headsweep.store import labels, runs
@@ -59,15 +59,15 @@ class Confirmed:
         label: Its name.
         search: Its value in the search, over the seeds there; None for a preset.
         val: Over the fresh seeds, on the same val split.
-        test: Of the same heads, on test.
+        scored: Of the same heads, on the scored split.
         optimism: From the fresh seeds to the search, on val; None for a preset.
-        shift: From val to test, of the same heads.
+        shift: From val to the scored split, of the same heads.
     """
 
     label: str
     search: Estimate | None
     val: Estimate
-    test: Estimate
+    scored: Estimate
     optimism: Change | None
     shift: Change
 
@@ -79,12 +79,14 @@ class Confirmation:
     Attributes:
         study: Name of the search.
         metric: What it made best, without ``val_``.
+        split: The scored split, ``test`` unless the design says ``dev``.
         events: Whether the intervals of the shifts hold for other events, too.
         rows: Those with finished members.
     """
 
     study: str
     metric: str
+    split: str
     events: bool
     rows: list[Confirmed] = field(default_factory=list)
 
@@ -110,14 +112,16 @@ def confirm(
     groups: Mapping[str, Sequence[StoredJob]],
     rows: Sequence[HeadRow],
     frozen: Mapping[str, Any],
+    split: str,
     rng: np.random.Generator,
 ) -> Confirmation:
-    """Compare search, fresh seeds on val, and test.
+    """Compare search, fresh seeds on val, and the scored split.
 
     Args:
         groups: Label and job of each row.
-        rows: The same, scored on test.
+        rows: The same, scored.
         frozen: ``confirm`` of the specification.
+        split: The scored one.
         rng: Drives the bootstrap over events.
     """
     metric, name = frozen["metric"], frozen["metric"].removeprefix("val_")
@@ -134,8 +138,8 @@ def confirm(
     found = []
     for row in scored:
         searched = searches.get(row.label)
-        val, test = _fresh(groups[row.label], metric), _on_test(row, name)
-        paired = on_scale(test, scale, row.label) - on_scale(val, scale, row.label)
+        val, other = _fresh(groups[row.label], metric), _on_split(row, name, split)
+        paired = on_scale(other, scale, row.label) - on_scale(val, scale, row.label)
         shift = combine([Moments.of(paired)], [1.0], variance.get(row.label, 0.0))
         optimism, search = None, None
         if searched is not None:
@@ -145,9 +149,9 @@ def confirm(
             optimism = Change.of(welch(*both), scale)
         change = Change.of(shift, scale)
         found.append(
-            Confirmed(row.label, search, t_interval(val), t_interval(test), optimism, change)
+            Confirmed(row.label, search, t_interval(val), t_interval(other), optimism, change)
         )
-    return Confirmation(frozen["study"], name, len(variance) == len(scored), found)
+    return Confirmation(frozen["study"], name, split, len(variance) == len(scored), found)
 
 
 def _fresh(jobs: Sequence[StoredJob], metric: str) -> Array:
@@ -157,6 +161,6 @@ def _fresh(jobs: Sequence[StoredJob], metric: str) -> Array:
     return np.array([float(result["metrics"][metric]) for result in finished])
 
 
-def _on_test(row: Row, name: str) -> Array:
-    """The same on test; the objective ``val_loss`` is compared with the loss there."""
-    return values_of(row.samples, name if name in METRICS else "dev_loss")
+def _on_split(row: Row, name: str, split: str) -> Array:
+    """The same on a scored split; the objective ``val_loss`` is compared with the loss there."""
+    return values_of(row.samples, name if name in METRICS else SCORED_LOSSES[split])

@@ -110,14 +110,14 @@ class Report:
         not_modelled: What the sample leaves out.
         notes: How to read the figures.
         origin: The question, and where the figures come from.
-        split: The scored split, ``dev`` or ``test``; ``dev_loss`` and ``last_dev_loss`` are of it.
+        split: The scored split, ``dev`` or ``test``; its losses are named by it.
         effects: The comparisons of the design; none of a search, whose rows were chosen by the
             figures, and of a single configuration.
         fairness: What is known of rates and convergence of each configuration.
         trainings: Those of the other configurations compared with those of the first.
         search: All trials, where the configurations are the best of a search.
         readings: Who has read this test sample before; None on dev.
-        confirmation: Optimism of the search that was confirmed, and shifts from val to test.
+        confirmation: Optimism of the search that was confirmed, and shifts from val.
         claims: The tested claims, of a design of that kind; their comparisons are ``effects``.
         absent: Jobs of the sweep, number and label, of which there is nothing to show, each with
             the reason why it failed; empty where it is not trained yet.

@@ -17,6 +17,7 @@ from headsweep.features import cache as features_cache
 from headsweep.identity import stable_hash
 from headsweep.stats.bins import ABS_ETA, far_from_reference
 from headsweep.stats.curves import TRAINING_METRICS, gap
+from headsweep.stats.metrics import LAST_LOSSES, SCORED_LOSSES
 from headsweep.stats.tracks import Array, Tracks, concatenate
 from headsweep.store import paths, runs
 from headsweep.store.labels import Block, StoredJob, TargetKey
@@ -96,8 +97,7 @@ class Sample:
     Attributes:
         tracks: The predictions.
         common: Those that every reference can use, [T].
-        scalars: Figures that are no function of the tracks alone, by name. ``dev_loss`` and
-            ``last_dev_loss`` are the public names of losses on the scored split, also on test.
+        scalars: Figures that are no function of the tracks alone, by name; a loss names its split.
         block: The part of the data.
         seed: The member's seed.
         events: Key of the events and of their split, see ``_events``.
@@ -319,8 +319,8 @@ def _score(
         tracks=tracks,
         common=cache.common,
         scalars={
-            "dev_loss": loss,
-            "last_dev_loss": last,
+            SCORED_LOSSES[split]: loss,
+            LAST_LOSSES[split]: last,
             "gap": gap(last, last_train),
             "far_from_reference": cache.far(tracks),
             **{name: math.nan if value is None else value for name, value in curves.items()},

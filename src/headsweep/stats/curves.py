@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from headsweep.stats.metrics import Metric
+from headsweep.stats.metrics import LAST_LOSSES, SCORED_LOSSES, Metric
 from headsweep.stats.tracks import Array
 
 RUNNING_STEPS = 101
@@ -23,9 +23,9 @@ SPIKE_MERGE = 10
 """Spikes at most so many steps apart are one."""
 
 
-def gap(loss_dev: float, loss_train: float) -> float:
-    """L_dev / L_train at the last step, eval mode, on equal numbers of tracks."""
-    return loss_dev / loss_train if loss_train > 0 else math.nan
+def gap(loss: float, loss_train: float) -> float:
+    """Loss on the scored split over that on train: last step, eval mode, equally many tracks."""
+    return loss / loss_train if loss_train > 0 else math.nan
 
 
 def steps_to(level: float, steps: NDArray[np.int64], losses: Array) -> float:
@@ -121,5 +121,9 @@ TRAINING_METRICS = (
 )
 """Metrics that a training stores in its ``result.json``."""
 
-TARGET_LOSSES = ("dev_loss", "last_dev_loss", "train_loss", "last_val_loss", "loss_at_10pct")
+TARGET_LOSSES = (
+    *SCORED_LOSSES.values(),
+    *LAST_LOSSES.values(),
+    *("train_loss", "last_val_loss", "loss_at_10pct"),
+)
 """Metrics on the scale of a target, and so never compared across targets."""

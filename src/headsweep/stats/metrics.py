@@ -95,9 +95,15 @@ METRICS: dict[str, Metric] = {}
 RATIO = math.log(1.05)
 """Margin of most metrics that are compared as ratios."""
 
-_LOSSES = ("gap", "loss_at_10pct", "dev_loss", "last_dev_loss", "train_loss", "last_val_loss")
+SCORED_LOSSES = {split: f"{split}_loss" for split in ("dev", "test")}
+"""Name of the loss on a scored split, with the weights of the lowest validation loss."""
 
-MARGINS = {name: Comparison(RATIO) for name in _LOSSES}
+LAST_LOSSES = {split: f"last_{split}_loss" for split in SCORED_LOSSES}
+"""Name of the loss on a scored split at the last step."""
+
+_LOSSES = (*SCORED_LOSSES.values(), *LAST_LOSSES.values(), "train_loss", "last_val_loss")
+
+MARGINS = {name: Comparison(RATIO) for name in ("gap", "loss_at_10pct", *_LOSSES)}
 """Default terms of a comparison by metric, for m = 1; one that is not here has no verdict."""
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from headsweep.errors import UserError
 from headsweep.identity import identity, override_key
 from headsweep.instantiate import allow
-from headsweep.stats.metrics import MARGINS
+from headsweep.stats.metrics import LAST_LOSSES, MARGINS, SCORED_LOSSES
 from headsweep.store import paths
 from headsweep.store.labels import FOLD_KEYS
 from headsweep.store.names import check_alike
@@ -249,15 +249,21 @@ def _plan_search(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
 
 def _check_design(jobs: Sequence[Job], confirms: bool) -> None:
     design = jobs[0].config.design
-    _check_metrics(design.metrics)
+    _check_metrics(design.metrics, design.split)
     if design.kind == "claims":
         find_roles([job.resolved for job in jobs])
     elif design.split == "test" and not confirms:
         raise UserError("study is missing: give study=NAME, a search that is to be confirmed")
 
 
-def _check_metrics(names: Sequence[str]) -> None:
+def _check_metrics(names: Sequence[str], split: str) -> None:
     for name in names:
+        for losses in (SCORED_LOSSES, LAST_LOSSES):
+            if name in losses.values() and name != losses[split]:
+                raise UserError(
+                    f"design.metrics: {name} is never read, as design.split={split}; "
+                    f"write {losses[split]}"
+                )
         if name not in MARGINS:
             raise UserError(
                 f"design.metrics: {name} has no margin; {did_you_mean(name, [*MARGINS])}"

@@ -1,5 +1,7 @@
 """A look at one more metric."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,15 @@ def test_the_change_is_that_of_the_means(built: Report) -> None:
         expected = 100 * (arm - control) if points else 100 * (arm / control - 1)
         np.testing.assert_allclose(change, expected, atol=0.06, rtol=0.01)
         assert "no verdict" in table.note
+
+
+def test_a_loss_is_looked_at_on_its_own_split(built: Report) -> None:
+    assert look_table(built, "last_dev_loss").columns[1] == "L_dev ↓"
+    with pytest.raises(UserError, match="last_test_loss: this report reads dev; its loss is last_"):
+        look_table(built, "last_test_loss")
+    on_test = replace(built, split="test")
+    with pytest.raises(UserError, match="this report reads test; its loss is last_test_loss"):
+        look_table(on_test, "last_dev_loss")
 
 
 def test_an_unknown_metric_is_answered_with_all_names() -> None:

@@ -4,6 +4,7 @@ from headsweep.errors import UserError
 from headsweep.report.content import Report
 from headsweep.report.render import tables
 from headsweep.report.render.tables import Table
+from headsweep.stats.metrics import LAST_LOSSES
 
 NOTE = (
     "Exploratory: chosen after figures were seen, so there is no verdict, and the intervals allow "
@@ -23,7 +24,14 @@ def check_metric(metric: str) -> None:
 
 
 def look_table(report: Report, metric: str) -> Table:
-    """The metric of every row, and its change from the first configuration."""
+    """The metric of every row, and its change from the first configuration.
+
+    Raises:
+        UserError: It is a loss on another split than the report's.
+    """
+    own = LAST_LOSSES[report.split]
+    if metric in LAST_LOSSES.values() and metric != own:
+        raise UserError(f"--metric {metric}: this report reads {report.split}; its loss is {own}")
     first = report.heads[0].label
     control = report.get(first, metric)
     factor = tables.factor_of(metric)
@@ -39,4 +47,4 @@ def look_table(report: Report, metric: str) -> Table:
                 )
             rows.append([about.label, value.estimate.text(factor), change])
     title = f"A look at {metric}, on {report.split}"
-    return Table(title, ["", tables.head(metric, report.split), f"change from {first}"], rows, NOTE)
+    return Table(title, ["", tables.head(metric), f"change from {first}"], rows, NOTE)

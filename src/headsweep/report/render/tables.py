@@ -15,16 +15,9 @@ from headsweep.stats.bins import far_from_reference
 from headsweep.stats.curves import CURVE_METRICS
 from headsweep.stats.failures import rate_limit
 from headsweep.stats.intervals import wilson
-from headsweep.stats.metrics import METRICS, Metric, shown
+from headsweep.stats.metrics import LAST_LOSSES, METRICS, Metric, shown
 
-TRAINING = (
-    "gap",
-    "last_dev_loss",
-    "steps_to_95",
-    "loss_at_10pct",
-    "grad_norm_cv",
-    "loss_spikes",
-)
+CURVES = ("steps_to_95", "loss_at_10pct", "grad_norm_cv", "loss_spikes")
 MOST_MISID_WITH_CORE = 0.05
 """Highest charge misidentification at which a core is printed; above it, it means nothing."""
 
@@ -33,9 +26,9 @@ NOTHING = "–"
 
 OTHERS = {
     "far_from_reference": Metric("far_from_reference", far_from_reference, "lower", "%", "plain"),
-    "last_dev_loss": Metric("last_dev_loss", float, "lower", "", "plain"),
+    **{name: Metric(name, float, "lower", "", "plain") for name in LAST_LOSSES.values()},
 }
-"""Figures beside those of tracks and curves: one needs a reference, one is a training's loss."""
+"""Figures beside those of tracks and curves: one needs a reference, the others are losses."""
 
 KNOWN = ChainMap(METRICS, CURVE_METRICS, OTHERS)
 """Every metric of a report by name."""
@@ -89,7 +82,7 @@ def tails_table(report: Report) -> Table:
 
 def training_table(report: Report) -> Table:
     """Generalisation, speed and steadiness of the trainings, and their time."""
-    table = _figures(report, "Training", TRAINING, "all")
+    table = _figures(report, "Training", ("gap", LAST_LOSSES[report.split], *CURVES), "all")
     # The heads come first; a reference is not trained.
     pairs = zip(table.rows, report.heads, strict=False)
     rows = [[*row, f"{about.seconds:.0f}"] for row, about in pairs]
@@ -299,12 +292,13 @@ def _figures(report: Report, title: str, names: Sequence[str], axis: str) -> Tab
             for name, values in zip(names, found, strict=True)
         ]
         rows.append([label, n, *texts])
-    return Table(title, ["", "n", *(head(name, report.split) for name in names)], rows)
+    return Table(title, ["", "n", *map(head, names)], rows)
 
 
-def head(metric: str, split: str = "dev") -> str:
+def head(metric: str) -> str:
     """Head of a metric's column: name, unit and direction."""
-    return KNOWN[metric].head(f"L_{split}" if metric == "last_dev_loss" else metric)
+    short = {name: f"L_{split}" for split, name in LAST_LOSSES.items()}
+    return KNOWN[metric].head(short.get(metric, metric))
 
 
 def factor_of(metric: str) -> float:

@@ -200,7 +200,7 @@ def confirmation_table(report: Report) -> Table:
     assert found is not None
     compared = [
         *((row, "optimism: search", row.search, row.optimism) for row in found.rows),
-        *((row, "shift: test", row.test, row.shift) for row in found.rows),
+        *((row, f"shift: {found.split}", row.scored, row.shift) for row in found.rows),
     ]
     planned = {row.label: row.planned for row in report.heads}
     rows = [
@@ -220,11 +220,11 @@ def confirmation_table(report: Report) -> Table:
         f"{found.metric}, mean and 95% t interval over n seeds, against the mean over fresh seeds "
         f"of the same configuration on val. Optimism: what the search {found.study} had, on the "
         "same val split; the trials were chosen by it. Shift: the same heads, whose weights were "
-        "kept by their loss on val, on test. In brackets 95% intervals, of the optimism from seeds "
-        f"(val is the same), of the shift from seeds and {events}."
+        f"kept by their loss on val, on {found.split}. In brackets 95% intervals, of the optimism "
+        f"from seeds (val is the same), of the shift from seeds and {events}."
     )
     columns = ["", "val, fresh seeds", "n", "there", "n", "change"]
-    return Table(f"Optimism, and shift to test{report.on}", columns, rows, note)
+    return Table(f"Optimism, and shift to {found.split}{report.on}", columns, rows, note)
 
 
 def fairness_table(report: Report) -> Table:
