@@ -19,6 +19,7 @@ from omegaconf import MISSING as REQUIRED
 
 from headsweep import commands, config
 from headsweep.errors import UserError
+from headsweep.stats import resolution_fit as fit
 from headsweep.stats.curves import CURVE_METRICS
 from headsweep.stats.metrics import MARGINS, METRICS, Metric
 from hydra_plugins.headsweep import sweeper
@@ -63,6 +64,21 @@ LOSSES = {
     "last_val_loss": "Loss on validation at the last step.",
 }
 """Metrics of a training that are no function of its curve."""
+
+
+RESOLUTION_FIT = f"""\
+r68 of q/pT is fitted against pT by r0/pT, r1 and r2 pT, added in quadrature, each at least 0, over
+{fit.LOG_BINS} bins of ln pT. A bin counts with {fit.MIN_EVENTS} events and r68 below
+{fit.MAX_BIN_R68}; with fewer than {fit.MIN_BINS} such bins the report says
+"not fitted". The errors come from a bootstrap over events.
+
+The fit is judged as the Particle Data Group judges values that do not agree, by S = sqrt(chi2/ndf):
+
+- S up to 1: the errors stand as they are.
+- S up to {fit.MAX_SCALE:g}: the errors are multiplied by S, and the report says so.
+- S above {fit.MAX_SCALE:g}: "fit does not describe the bins", with chi2/ndf and without values.
+
+A coefficient at its bound 0 has an upper limit at 95%."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -269,7 +285,7 @@ def metrics() -> str:
     for title, entries in (("Of tracks", tracks), ("Of a training", training)):
         rows = [(f"`{name}`", *told[:-1], margin(name), told[-1]) for name, *told in entries]
         parts += [f"## {title}", table(columns, rows)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, "## The resolution fit", RESOLUTION_FIT]) + "\n"
 
 
 def unit(metric: Metric) -> str:
