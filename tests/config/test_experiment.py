@@ -88,6 +88,11 @@ def test_every_sweep_composes_and_says_what_it_is_and_compares(path: Path) -> No
     assert len(plan.jobs) > 1
 
 
+def test_a_loss_of_a_split_that_is_not_read_is_refused() -> None:
+    with pytest.raises(UserError, match=r"never read, as design\.split=dev; write dev_loss"):
+        make_plan(["sweeps=smoke", "design.metrics=[test_loss]"], multirun=True)
+
+
 def seeds_of(path: Path) -> set[int]:
     """All seeds that a shipped sweep uses, also with the numbers that its header names."""
     text, default = path.read_text(), config.Config.__dataclass_fields__
