@@ -225,7 +225,7 @@ def predict(
         str, typer.Argument(help="Folder of a job, such as a sweep's jobs/0; or key of a run.")
     ],
     data: Annotated[
-        Path, typer.Argument(help="Events with truth, in the layout the job was trained on.")
+        Path, typer.Argument(help="Events, with truth or without, in the layout of the training.")
     ],
     out: Annotated[Path, typer.Option(help="Where to write.")] = Path("predictions.parquet"),
     force: Force = False,
@@ -234,8 +234,10 @@ def predict(
 ) -> None:
     """Apply the trained heads of a job to other events, and write their tracks.
 
-    The events need truth tracks: hits are matched to them as in training. Only tracks that the
-    backbone found and that pass the training's selection are written.
+    True tracks are matched as in training: those are written that the backbone found and that pass
+    the training's selection. Without truth (no particles.parquet, or num_tracks 0 everywhere) the
+    tracks are those that the backbone calls valid, and there is no metric. The configuration is the
+    job's own: --config-dir is not needed, modules of your own are named with --allow.
     """
     from headsweep.report.predict import predict
 

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headsweep.backbone.base import BackboneBatch, assign, join, mask_cost, match, refuse_seen
+from headsweep.backbone.base import (
+    BackboneBatch,
+    assign,
+    assign_valid,
+    join,
+    mask_cost,
+    match,
+    refuse_seen,
+)
 from headsweep.backbone.truth import TruthBackbone
 from headsweep.errors import UserError
 from headsweep.events.base import event_hashes
@@ -143,3 +151,36 @@ def test_events_of_the_training_may_only_be_in_train(caplog: pytest.LogCaptureFi
     assert not caplog.records
     refuse_seen(Knows(1.0, 1.0, 0, 4), mixed)
     assert "Knows does not say which events it was trained on" in caplog.text
+
+
+def test_without_truth_the_valid_queries_are_the_tracks() -> None:
+    """A loop over queries: valid, with one sure hit; hits by the threshold, padding never."""
+    events = toy_events(7)
+    rng = np.random.default_rng(3)
+    counts = np.diff(events.hit_offsets)
+    p = rng.choice([0, 0.2, 0.4, 0.9], (4, 3, counts.max()), p=[0.7, 0.1, 0.18, 0.02])
+    p = (p * (np.arange(counts.max()) < counts[2:6, None])[:, None]).astype(np.float32)
+    batch = BackboneBatch(
+        events=slice(2, 6),
+        query=rng.normal(size=(4, 3, 5)).astype(np.float32),
+        encoded=rng.normal(size=(4, counts.max(), 5)).astype(np.float32),
+        p=p,
+        valid=rng.choice([0.49, 0.5, 0.9], (4, 3)).astype(np.float32),
+    )
+    found = assign_valid(events, batch, 0.3)
+    expected = [
+        (row, q, np.flatnonzero(p[row, q] >= 0.3))
+        for row in range(4)
+        for q in range(3)
+        if batch.valid[row, q] >= 0.5 and p[row, q].max() >= 0.5
+    ]
+    assert 0 < len(expected) < 12
+    assert len(found.track) == len(expected)
+    for i, (row, q, hits) in enumerate(expected):
+        mine = slice(*found.offsets[i : i + 2])
+        assert found.event[i] == 2 + row
+        np.testing.assert_array_equal(found.query[i], batch.query[row, q])
+        np.testing.assert_array_equal(found.hit[mine], events.hit_offsets[2 + row] + hits)
+        np.testing.assert_array_equal(found.encoded[mine], batch.encoded[row, hits])
+        np.testing.assert_array_equal(found.p[mine], p[row, q, hits])
+    assert not found.correct.any()

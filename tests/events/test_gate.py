@@ -110,6 +110,20 @@ def test_events_without_a_track_are_left_out_and_counted() -> None:
         read(only)
 
 
+def test_events_of_which_none_has_a_track_pass_where_no_truth_is_needed() -> None:
+    """Their hits are judged as ever; where some have tracks, the others are left out."""
+    events = toy_events(30)
+    bare = replace(events, tracks=events.tracks[:0], track_offsets=np.zeros(31, np.int64))
+    bare = replace(bare, hit_track=np.full_like(events.hit_track, -1))
+    found = read_events(ToySource(bare), Path(), truth=False)
+    np.testing.assert_array_equal(found.hits, events.hits)
+    some = read_events(ToySource(without_tracks(events, 4)), Path(), truth=False)
+    assert some.left_out == {NO_TRACKS: 1}
+    far = replace(bare, hits=bare.hits * np.float32(1000))
+    with pytest.raises(DataError, match="positions look like mm"):
+        read_events(ToySource(far), Path(), truth=False)
+
+
 def changed(name: str, column: int, change: NDArray[np.float64] | float, row: int = 40) -> Events:
     events = toy_events(40)
     values = getattr(events, name).copy()

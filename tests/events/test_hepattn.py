@@ -97,7 +97,6 @@ def without_a_hit(hits: NDArray[Any]) -> NDArray[Any]:
 
 
 INCOMPLETE: dict[str, tuple[Damage, str]] = {
-    "no track": (second(num_tracks=put(0, 3)), "without a true track"),
     "a track row without hits": (second(hits=without_a_hit), "with a track row without hits"),
     "no hit": (second(num_hits=put(0, 3)), "with a track row without hits"),
 }
@@ -114,6 +113,17 @@ def test_incomplete_events_are_left_out_and_counted(case: str, hepattn_folder: P
     for name in ("hits", "hit_track", "tracks", "ids"):
         expected = getattr(whole.take(kept), name)
         np.testing.assert_array_equal(getattr(events, name), expected)
+
+
+def test_events_without_tracks_are_left_to_the_gate(hepattn_folder: Path) -> None:
+    whole = read_hepattn(hepattn_folder)
+    second(num_tracks=put(0, 3))(hepattn_folder)
+    events = read_hepattn(hepattn_folder)
+    assert events.left_out == {}
+    np.testing.assert_array_equal(events.hits, whole.hits)
+    kept = np.delete(np.arange(24), 15)
+    assert np.flatnonzero(np.diff(events.track_offsets) > 0).tolist() == kept.tolist()
+    np.testing.assert_array_equal(events.tracks, whole.take(kept).tracks)
 
 
 def test_a_folder_without_event_numbers_is_read(hepattn_folder: Path) -> None:
@@ -190,8 +200,8 @@ BAD: dict[str, tuple[Damage, str]] = {
     "negative pT": (second(tracks=put(-5.0, 3, 0, PT)), EVENT + ", track column 'pt': -5.0"),
     "charge of 2": (second(tracks=put(2.0, 3, 0, Q)), EVENT + ", track column 'q': 2.0"),
     "no event is complete": (
-        lambda f: [edit(f / f"events_00{i}.h5", num_tracks=lambda n: 0 * n) for i in (0, 1)],
-        "no event is complete: 24 without a true track",
+        lambda f: [edit(f / f"events_00{i}.h5", num_hits=lambda n: 0 * n) for i in (0, 1)],
+        "no event is complete: 24 with a track row without hits",
     ),
     "truthLink is NaN": (
         second(hits=link_noise(np.nan)),

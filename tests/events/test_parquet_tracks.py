@@ -230,9 +230,24 @@ def test_truncated_or_missing_files_are_named(good: Good, name: str) -> None:
             parquet_source(folder).load(folder)
     (folder / name).unlink()
     with pytest.raises(DataError, match=name):
-        parquet_source(folder).load(folder)
-    with pytest.raises(DataError, match=name):
-        parquet_source(folder).key()
+        read_events(parquet_source(folder), folder)
+
+
+def test_without_particles_there_are_hits_and_no_truth(good: Good) -> None:
+    folder, hits, particles = good
+    source = parquet_source(folder, limits={"extent": [0, 500], "compare": False})
+    whole, key = source.load(folder), source.key()
+    write(folder, hits.drop(columns="particle"), particles)
+    (folder / "particles.parquet").unlink()
+    source = parquet_source(folder, limits={"extent": [0, 500], "compare": False})
+    assert source.key() != key
+    events = read_events(source, folder, truth=False)
+    assert events.tracks.shape == (0, 4)
+    np.testing.assert_array_equal(events.hits, whole.hits)
+    np.testing.assert_array_equal(events.hit_offsets, whole.hit_offsets)
+    assert set(events.hit_track) == {-1}
+    with pytest.raises(DataError, match=r"need true tracks \(particles\.parquet, num_tracks\)"):
+        read_events(source, folder)
 
 
 @pytest.mark.parametrize(

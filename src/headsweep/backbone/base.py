@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +21,9 @@ EVENTS_PER_BATCH = 1024
 MATCH_THRESHOLD = 0.5
 """A matched query shares at least one hit of this p with its track. Fixed, and not the
 assignment threshold, so that every threshold scores the same tracks."""
+
+VALID = 0.5
+"""Without truth, a query is a track where its validity is at least this."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,10 @@ def refuse_seen(backbone: Backbone, parts: Mapping[str, Events]) -> None:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Assigned hits of the T true tracks that a batch found, H hits in all, ragged.
+    """Assigned hits of the T tracks that a batch found, H hits in all, ragged.
 
     Attributes:
-        track: Row of each found track in ``Events.tracks``, int64 [T].
+        track: Row of each found track in ``Events.tracks``, int64 [T]; -1 without truth.
         event: Its event, as an index into ``Events``, int64 [T].
         query: Its query, float32 [T, D].
         offsets: Hits of found track t are ``offsets[t]:offsets[t + 1]``, int64 [T+1].
@@ -207,20 +210,52 @@ def assign(events: Events, batch: BackboneBatch, threshold: float) -> Assignment
     tracks, track_offsets = ragged_rows(events.track_offsets, indices)
     found = query >= 0
     row = np.repeat(np.arange(len(indices)), np.diff(track_offsets))[found]
-    track, query, event = tracks[found], query[found], indices[row]
+    track = tracks[found]
+    number_in_event = track - events.track_offsets[indices[row]]
+    taken = _take(events, batch, row, query[found], threshold)
+    owner = np.repeat(np.arange(len(track)), np.diff(taken.offsets))
+    correct = events.hit_track[taken.hit] == number_in_event[owner]
+    return replace(taken, track=track, correct=correct)
 
+
+def assign_valid(events: Events, batch: BackboneBatch, threshold: float) -> Assignment:
+    """Take the tracks that the backbone itself finds, and their hits; no truth enters.
+
+    A track is a query that is valid with p of at least ``VALID`` and that has a hit of p >=
+    ``MATCH_THRESHOLD``, which a query that is matched to a true track must have as well.
+
+    Args:
+        events: All events, of which the batch describes a slice.
+        batch: Output of a backbone.
+        threshold: As for ``assign``.
+
+    Returns:
+        Found tracks in the order of events and queries; ``track`` is -1, no hit is correct.
+    """
+    sure = (batch.p >= MATCH_THRESHOLD).any(axis=-1)
+    row, query = np.nonzero((batch.valid >= VALID) & sure)
+    return _take(events, batch, row, query, threshold)
+
+
+def _take(
+    events: Events,
+    batch: BackboneBatch,
+    row: NDArray[np.intp],
+    query: NDArray[np.intp] | NDArray[np.int64],
+    threshold: float,
+) -> Assignment:
+    """Hits of the given queries [T] of the given events [T] of a batch, without truth."""
+    event = np.arange(batch.events.start, batch.events.stop)[row]
     p = batch.p[row, query]
     owner, column = np.nonzero(p >= threshold)
-    hit = events.hit_offsets[event[owner]] + column
-    number_in_event = track - events.track_offsets[event]
-    counts = np.bincount(owner, minlength=len(track))
+    counts = np.bincount(owner, minlength=len(row))
     return Assignment(
-        track=track,
+        track=np.full(len(row), -1),
         event=event,
         query=batch.query[row, query],
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        hit=hit,
+        hit=events.hit_offsets[event[owner]] + column,
         encoded=batch.encoded[row[owner], column],
         p=p[owner, column],
-        correct=events.hit_track[hit] == number_in_event[owner],
+        correct=np.zeros(len(owner), bool),
     )

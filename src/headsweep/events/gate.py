@@ -95,7 +95,7 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def read_events(source: Source, root: Path) -> Events:
+def read_events(source: Source, root: Path, *, truth: bool = True) -> Events:
     """Read the events of a source through the gate.
 
     phi comes in [-pi, pi]. Events are in the order of their numbers, those with one number in the
@@ -104,6 +104,7 @@ def read_events(source: Source, root: Path) -> Events:
     Args:
         source: Ours, or a user's own.
         root: The folder of all output.
+        truth: Whether true tracks are needed. Without, events of which none has one pass.
 
     Raises:
         DataError: A value is impossible, or no event is left; names source, event and column.
@@ -113,10 +114,13 @@ def read_events(source: Source, root: Path) -> Events:
     with np.errstate(over="ignore"):  # an infinity is refused below, with event and column
         hits, tracks = (v.astype(np.float32, copy=False) for v in (events.hits, events.tracks))
     events = check_events(replace(events, hits=hits, tracks=tracks), where)
-    whole = np.diff(events.track_offsets) > 0
-    events = _only(events, whole, NO_TRACKS)
+    if truth or len(events.tracks):
+        events = _only(events, np.diff(events.track_offsets) > 0, NO_TRACKS)
     if len(events) == 0:
-        raise DataError(f"{where}: no event is complete: {describe(events.left_out)}")
+        raise DataError(
+            f"{where}: no event is complete: {describe(events.left_out)}; training and metrics "
+            "need true tracks (particles.parquet, num_tracks), only `headsweep predict` does not"
+        )
     _check_ranges(events, Limits.of(source), where)
     return _in_order(_wrapped(events))
 
@@ -234,7 +238,7 @@ def _refuse(
 def _degrees(phi: Floats) -> str:
     """Hint that a column looks like degrees; empty if it does not."""
     outside = np.abs(phi) > TURN
-    looks = np.mean(outside) > 0.5 and np.abs(phi).max() <= 361
+    looks = len(phi) and np.mean(outside) > 0.5 and np.abs(phi).max() <= 361
     return "phi looks like degrees; it must be in radians" if looks else ""
 
 

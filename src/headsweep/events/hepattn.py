@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headsweep.errors import DataError
 from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive, file_hash
-from headsweep.events.gate import NO_HITS, NO_TRACKS, Limits, describe
+from headsweep.events.gate import NO_HITS, Limits, describe
 from headsweep.events.hepattn_files import (
     FILE_INDEX,
     HIT_PREFIX,
@@ -92,8 +92,8 @@ class Hepattn:
 def read_hepattn(folder: Path) -> Events:
     """Read all events of a directory, in the order of its index arrays.
 
-    Events without tracks are left out and counted. So are events with a track row that no hit
-    names: which row that is, the layout does not say.
+    Events with a track row that no hit names are left out and counted: which row that is, the
+    layout does not say.
 
     Returns:
         Events with the 23 ``FEATURES``; row k of an event's tracks is the particle with its k-th
@@ -171,8 +171,7 @@ def _track_rows(
     first = np.concatenate([[0], np.cumsum(linked)])
     result[true] = which - first[event[true]]
     n_tracks = np.diff(chunk.track_offsets)
-    empty, lonely = n_tracks == 0, (linked < n_tracks) & (n_tracks > 0)
-    wrong = (linked > n_tracks) & (n_tracks > 0)
+    lonely, wrong = linked < n_tracks, (linked > n_tracks) & (n_tracks > 0)
     if wrong.any():
         bad = int(np.argmax(wrong))
         raise DataError(
@@ -180,12 +179,8 @@ def _track_rows(
             f"{linked[bad]} particles, but 'tracks' has {n_tracks[bad]} rows "
             f"({wrong.sum()} such events)"
         )
-    counts = {NO_TRACKS: int(empty.sum()), NO_HITS: int(lonely.sum())}
-    return (
-        result,
-        np.flatnonzero(~empty & ~lonely),
-        {reason: n for reason, n in counts.items() if n},
-    )
+    left_out = {NO_HITS: int(lonely.sum())} if lonely.any() else {}
+    return result, np.flatnonzero(~lonely), left_out
 
 
 def _concatenate(parts: Sequence[Events]) -> Events:

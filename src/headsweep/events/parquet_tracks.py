@@ -4,6 +4,8 @@ A folder with two files, in any row order and with any numbering of events and p
 
 - ``hits.parquet``: ``event``, ``particle`` (-1 for noise) and any numeric feature columns;
 - ``particles.parquet``: ``event``, ``particle``, ``pt`` (GeV), ``eta``, ``phi``, ``q`` (+-1).
+
+Without the second file the events have no truth; the hits need no ``particle`` then.
 """
 
 from collections.abc import Mapping, Sequence
@@ -99,15 +101,19 @@ class ParquetTracks:
 
     @cached_property
     def _key(self) -> str:
-        files = [file_hash(self.path / name) for name in (HITS_FILE, PARTICLES_FILE)]
+        names = (HITS_FILE, PARTICLES_FILE) if self._has_truth() else (HITS_FILE,)
+        files = [file_hash(self.path / name) for name in names]
         reading = [self.features, self.scales, self.derived, self.position, self.plane]
         return stable_hash([files, reading])
 
     def test_sample(self) -> None:
         """Return None: its test split is a part of the events."""
 
+    def _has_truth(self) -> bool:
+        return (self.path / PARTICLES_FILE).exists()
+
     def load(self, root: Path) -> Events:
-        """Read both files; ``root`` is not used.
+        """Read the files; ``root`` is not used.
 
         Events come in rising number; hits keep the file's order within an event, tracks are
         sorted by particle number.
@@ -115,20 +121,20 @@ class ParquetTracks:
         Raises:
             DataError: A file, column or row that cannot be used; names file, event and column.
         """
-        file = self.path / PARTICLES_FILE
-        table = _read(file, TRACK_COLUMNS)
-        event, particle = _integers(file, table, "event"), _integers(file, table, "particle")
-        order = np.lexsort((particle, event))
-        event, particle = event[order], particle[order]
-        tracks = np.stack([_floats(file, table, name, 1.0) for name in TRACK_COLUMNS], 1)[order]
-        _check_particles(file, event, particle)
-
+        event = particle = np.zeros(0, np.int64)
+        tracks = np.zeros((0, len(TRACK_COLUMNS)), np.float32)
+        truth = self._has_truth()
+        if truth:
+            event, particle, tracks = _particles(self.path / PARTICLES_FILE)
         file = self.path / HITS_FILE
-        table = _read(file, self.features)
+        table = _read(file, [*(["particle"] if truth else []), *self.features])
         hit_event = _integers(file, table, "event")
         hit_order = np.argsort(hit_event, kind="stable")
         hit_event = hit_event[hit_order]
-        hit_particle = _integers(file, table, "particle")[hit_order]
+        hit_track = np.full(len(hit_event), NOISE_PARTICLE, np.int32)
+        if truth:
+            hit_particle = _integers(file, table, "particle")[hit_order]
+            hit_track = _link(file, hit_event, hit_particle, event, particle)
         columns = {
             new: _floats(file, table, name, self.scales.get(name, 1.0))[hit_order]
             for name, new in zip(self.features, self.names, strict=False)
@@ -139,7 +145,7 @@ class ParquetTracks:
         events = Events(
             hits=np.stack(list(columns.values()), axis=1),
             features=self.names,
-            hit_track=_link(file, hit_event, hit_particle, event, particle),
+            hit_track=hit_track,
             hit_offsets=np.append(np.searchsorted(hit_event, ids), len(hit_event)),
             tracks=tracks,
             track_offsets=np.append(np.searchsorted(event, ids), len(event)),
@@ -149,8 +155,8 @@ class ParquetTracks:
 
 
 def _read(file: Path, names: Sequence[str]) -> pa.Table:
-    """Read the columns ``event``, ``particle`` and ``names`` of one file."""
-    wanted = ["event", "particle", *names]
+    """Read the columns ``event`` and ``names`` of one file."""
+    wanted = ["event", *names]
     if not file.is_file():
         raise DataError(f"{file}: missing; is data.source.path the folder with both Parquet files?")
     with (
@@ -165,6 +171,17 @@ def _read(file: Path, names: Sequence[str]) -> pa.Table:
         table = parquet.read(columns=wanted)
         table.validate(full=True)
         return table
+
+
+def _particles(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Event and number of each particle, in their order, and its track [T, 4]."""
+    table = _read(file, ["particle", *TRACK_COLUMNS])
+    event, particle = _integers(file, table, "event"), _integers(file, table, "particle")
+    order = np.lexsort((particle, event))
+    event, particle = event[order], particle[order]
+    tracks = np.stack([_floats(file, table, name, 1.0) for name in TRACK_COLUMNS], 1)[order]
+    _check_particles(file, event, particle)
+    return event, particle, tracks
 
 
 def _integers(file: Path, table: pa.Table, name: str) -> NDArray[np.int64]:

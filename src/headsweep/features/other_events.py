@@ -7,10 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.backbone.base import Backbone, refuse_seen
+from headsweep.backbone.base import (
+    VALID,
+    Assignment,
+    Backbone,
+    assign_valid,
+    join,
+    refuse_seen,
+)
 from headsweep.config import SplitConfig
 from headsweep.errors import DataError, UserError
-from headsweep.events.base import Events, Source, split_events
+from headsweep.events.base import TRACK_COLUMNS, Events, Source, split_events
 from headsweep.features.bending import TrackHits, bending_features, bending_hits, hits_of_tracks
 from headsweep.features.cache import Features, FeatureSet, Meta, save
 from headsweep.features.extract import (
@@ -87,7 +94,8 @@ def features_of_events(meta: Meta, backbone: Backbone, events: Events) -> Featur
     """Frozen features of a user's events, standardised with the scales of a cache.
 
     The references of these tracks are NaN: they are calibrated on a cache's training split. Tracks
-    that the cache's selection cuts are left out.
+    that the cache's selection cuts are left out. Of events without truth the tracks are those that
+    the backbone finds itself (``assign_valid``), without a selection, and the truth is NaN.
 
     Args:
         meta: Facts about the cache that a head was trained on.
@@ -99,14 +107,53 @@ def features_of_events(meta: Meta, backbone: Backbone, events: Events) -> Featur
             its selection.
         DataError: The backbone finds nothing in the events.
     """
+    if not len(events.tracks):  # which the backbone has not seen: it was trained on true tracks
+        return _without_truth(meta, backbone, events)
     refuse_seen(backbone, {"the given data": events})
     return _apply(meta, backbone, events, no_estimate)[1]
+
+
+def _without_truth(meta: Meta, backbone: Backbone, events: Events) -> Features:
+    """Features of the tracks that the backbone finds itself."""
+    _check_fit(meta, backbone, events)
+    batches = backbone.run(events)
+    found = join([assign_valid(events, batch, meta.threshold) for batch in batches])
+    if not len(found.track):
+        raise DataError(
+            f"the events have no true track, and the backbone finds none in {len(events):,} events "
+            f"(a query valid with p of at least {VALID}); backbone=truth finds none without truth"
+        )
+    truth = np.full((len(found.track), len(TRACK_COLUMNS)), np.nan, np.float32)
+    unknown = replace(events, tracks=truth)
+    found = replace(found, track=np.arange(len(truth)))
+    assigned, raw = _hits(meta, unknown, found)
+    no = no_estimate(assigned)
+    return standardised(unknown, found, assigned, raw, meta.scales, no, no)
 
 
 def _apply(
     meta: Meta, backbone: Backbone, events: Events, formula: TrackFormula
 ) -> tuple[NDArray[np.bool_], Features]:
     """Mask of the true tracks that pass the cuts, and the features of those that are found."""
+    _check_fit(meta, backbone, events)
+    parts = {"other": events}
+    counted = select_tracks(parts, meta.selection)
+    found = find_tracks(parts, counted, backbone, meta.threshold, lambda what, share: None)["other"]
+    assigned, raw = _hits(meta, events, found)
+    analytic, classical = formula(assigned), formula(hits_of_tracks(events, found.track))
+    frozen = standardised(events, found, assigned, raw, meta.scales, analytic, classical)
+    return counted["other"], frozen
+
+
+def _hits(meta: Meta, events: Events, found: Assignment) -> tuple[TrackHits, NDArray[np.float32]]:
+    """Assigned hits of the found tracks, and their features as the cache has them."""
+    assigned = TrackHits(events.hits[found.hit], events.features, found.offsets)
+    bent = meta.features == "bending"
+    return assigned, bending_hits(meta.plane, assigned) if bent else assigned.hits
+
+
+def _check_fit(meta: Meta, backbone: Backbone, events: Events) -> None:
+    """Refuse another backbone, or other hit features, than those of the cache."""
     if backbone.key() != meta.backbone_key:
         raise UserError(
             f"the backbone's checkpoint ({backbone.key()}) is not the one that the head was "
@@ -119,14 +166,6 @@ def _apply(
             f"the events have the hit features {', '.join(names)}, "
             f"but the head was trained on {', '.join(meta.feature_names)}"
         )
-    parts = {"other": events}
-    counted = select_tracks(parts, meta.selection)
-    found = find_tracks(parts, counted, backbone, meta.threshold, lambda what, share: None)["other"]
-    assigned = TrackHits(events.hits[found.hit], events.features, found.offsets)
-    raw = bending_hits(meta.plane, assigned) if bent else assigned.hits
-    analytic, classical = formula(assigned), formula(hits_of_tracks(events, found.track))
-    frozen = standardised(events, found, assigned, raw, meta.scales, analytic, classical)
-    return counted["other"], frozen
 
 
 def _rows(events: Events, frozen: Features) -> NDArray[np.int64]:

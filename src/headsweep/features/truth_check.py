@@ -76,18 +76,20 @@ class Bending:
     p_like: tuple[float, float]
 
 
-def load_events(source: Source, root: Path) -> Events:
+def load_events(source: Source, root: Path, *, truth: bool = True) -> Events:
     """Read events as every training does: through the gate, with truth and hits compared.
 
     Args:
         source: Ours, or a user's own.
         root: The folder of all output.
+        truth: Whether true tracks are needed. Without, events of which none has one pass.
 
     Raises:
         DataError: See ``gate.read_events`` and ``check_truth``.
     """
-    events = read_events(source, root)
-    check_truth(events, source)
+    events = read_events(source, root, truth=truth)
+    if len(events.tracks):
+        check_truth(events, source)
     return events
 
 

@@ -108,18 +108,20 @@ def open_test(job_folder: Path, root: Path) -> tuple[str, str]:
 
 
 def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
-    """Predictions of the finished members of a job for other events that have truth tracks.
+    """Predictions of the finished members of a job for other events.
 
     Hits are assigned to true tracks as in training; a track that the backbone does not find, or
-    that the selection of the training cuts, has no prediction.
+    that the selection of the training cuts, has no prediction. Events without truth have the
+    tracks that the backbone finds itself, see ``other_events.features_of_events``.
 
     Args:
         job_folder: The folder of the job.
         data: A folder in the layout that the job was trained on: ATLAS-muon HDF5 for the
-            simulated spectrometer, too. The truth is needed.
+            simulated spectrometer, too.
 
     Returns:
-        For each seed the tracks that were found and pass, with their predictions.
+        For each seed the tracks that were found and pass, with their predictions. Where no event
+        has a true track, the truth is NaN.
 
     Raises:
         UserError: The folder is no job, or has no finished member, or the data do not fit it.
@@ -132,7 +134,8 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
     cache = features_cache.open_cache(root, about["cache_key"])
     train = cache.load("train")
     target = Target.fit(TargetConfig(**config["target"]), train.truth, train.axis)
-    events = load_events(_source_at(config["data"]["source"], data, cache.meta), root)
+    source = _source_at(config["data"]["source"], data, cache.meta)
+    events = load_events(source, root, truth=False)
     frozen = other_events.features_of_events(cache.meta, make(config["backbone"]), events)
     split = Split.of(frozen, target)
     population = _trained(job_folder, config, seeds, split, target, "head")
