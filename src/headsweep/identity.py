@@ -38,7 +38,7 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     split, selection = data["split"], data["selection"]
     head |= inert(head)
     source = _without(data["source"], "path", "limits")
-    backbone = _without(kept["backbone"], "checkpoint")
+    backbone = _without(kept["backbone"], "checkpoint", "path")
     known: dict[str, Any] = {
         **kept,
         "data": {

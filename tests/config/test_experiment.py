@@ -22,6 +22,7 @@ CONF, SWEEPS = config_root() / "conf", config_root() / "sweeps"
 NEEDED = {
     "acts": ["data.source.path=x"],
     "hepattn": ["data.source.path=x"],
+    "frozen": ["data.source.path=x"],
     "tracks": ["data.source.path=x", "data.source.features=[x,y,z]", "data.source.pt_edges=[1,2]"],
 }
 """What a user must add to a file of ``conf/data`` that leaves a key open."""
@@ -233,8 +234,10 @@ def test_mistakes_with_truth_are_named() -> None:
         ("data.source", config.SpectrometerConfig),
         ("data.source", config.HepattnConfig),
         ("data.source", config.TracksConfig),
+        ("data.source", config.FrozenConfig),
         ("backbone", config.TransformerConfig),
         ("backbone", config.TruthConfig),
+        ("backbone", config.RecordedConfig),
         ("head", config.MLPHeadConfig),
         ("head", config.DenseHeadConfig),
     ],

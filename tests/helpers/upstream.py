@@ -10,10 +10,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from headsweep.config import PoolingConfig
 from headsweep.features.cache import Features
+from headsweep.heads.mlp import MLPHead
+from headsweep.training.members import Member, Population, build_member
+from headsweep.training.pooling import pool, to_hits
 
 UPSTREAM = Path(__file__).parents[3] / "shared/data/upstream"
 NEEDS_UPSTREAM = pytest.mark.skipif(not UPSTREAM.is_dir(), reason=f"no golden files at {UPSTREAM}")
+
+SWIGLU = PoolingConfig(projection="mlp", activation="swiglu")
+"""The pooling of hepattn's task."""
 
 
 def golden(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -63,3 +70,22 @@ def features_of(
         analytic=nothing,
         classical=nothing,
     )
+
+
+def population(
+    pooling: PoolingConfig, inputs: int, dim: int, hidden: int, layers: int, outputs: int = 4
+) -> Population:
+    def build() -> Member:
+        return build_member(
+            pooling, inputs, dim, outputs, lambda a, o: MLPHead(a, o, hidden, layers, 0.1, True)
+        )
+
+    return Population(build, pooling, [0])
+
+
+def run(members: Population, features: Features) -> tuple[Tensor, Tensor]:
+    """Pooled vectors [T, A] and outputs [T, O] of the only member."""
+    hits = to_hits(features)
+    rows = torch.arange(len(features))
+    params = members.named(members.weights.detach())
+    return pool(members.config, params, hits, rows[None])[0], members.predict(hits, rows)[0]

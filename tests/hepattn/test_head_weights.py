@@ -10,34 +10,12 @@ from torch import Tensor
 from headsweep.config import PoolingConfig
 from headsweep.errors import UserError
 from headsweep.features.cache import ColumnScale, Features
-from headsweep.heads.mlp import MLPHead
 from headsweep.hepattn.head_weights import fold, from_hepattn, to_hepattn
-from headsweep.training.members import Member, Population, build_member
-from headsweep.training.pooling import build_projection, pool, to_hits
+from headsweep.training.pooling import build_projection
 from helpers.dense import D, F, ragged
-from helpers.upstream import NEEDS_UPSTREAM, features_of, golden, group
+from helpers.upstream import NEEDS_UPSTREAM, SWIGLU, features_of, golden, group, population, run
 
-SWIGLU = PoolingConfig(projection="mlp", activation="swiglu")
 CASES = ("n1_hidden144", "n2_hidden144", "n2_hidden96", "n3_hidden144", "n4_hidden144")
-
-
-def population(
-    pooling: PoolingConfig, inputs: int, dim: int, hidden: int, layers: int, outputs: int = 4
-) -> Population:
-    def build() -> Member:
-        return build_member(
-            pooling, inputs, dim, outputs, lambda a, o: MLPHead(a, o, hidden, layers, 0.1, True)
-        )
-
-    return Population(build, pooling, [0])
-
-
-def run(members: Population, features: Features) -> tuple[Tensor, Tensor]:
-    """Pooled vectors [T, A] and outputs [T, O] of the only member."""
-    hits = to_hits(features)
-    rows = torch.arange(len(features))
-    params = members.named(members.weights.detach())
-    return pool(members.config, params, hits, rows[None])[0], members.predict(hits, rows)[0]
 
 
 def inputs_of(tensors: dict[str, Tensor], threshold: float) -> Features:

@@ -152,7 +152,7 @@ def test_libraries_have_their_place(library: str) -> None:
 def test_few_interpolations() -> None:
     files = [path for name in ("conf", "sweeps") for path in (config_root() / name).rglob("*.yaml")]
     found = [name for path in files for name in re.findall(r"\$\{([^}]*)\}", path.read_text())]
-    assert sorted(found) == ["hydra:job.num", "name", "root", "root"]
+    assert sorted(found) == ["data.source.path", "hydra:job.num", "name", "root", "root"]
 
 
 def test_only_three_things_are_built_from_yaml() -> None:
@@ -164,8 +164,9 @@ def test_only_three_things_are_built_from_yaml() -> None:
         for line in node.body
         if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == "_target_"
     }
-    heads, backbones = {"MLPHeadConfig", "DenseHeadConfig"}, {"TransformerConfig", "TruthConfig"}
-    sources = {"SpectrometerConfig", "HepattnConfig", "TracksConfig"}
+    heads = {"MLPHeadConfig", "DenseHeadConfig"}
+    backbones = {"TransformerConfig", "TruthConfig", "RecordedConfig"}
+    sources = {"SpectrometerConfig", "HepattnConfig", "TracksConfig", "FrozenConfig"}
     assert built == heads | backbones | sources
     yaml = [p for n in ("conf", "sweeps") for p in (config_root() / n).rglob("*.yaml")]
     assert not [path for path in yaml if "_target_" in path.read_text()]

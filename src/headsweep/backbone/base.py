@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,15 @@ class Backbone(Protocol):
 
     def run(self, events: Events) -> Iterator[BackboneBatch]:
         """Yield the output for all events once, in order."""
+        ...
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """A backbone that ran elsewhere: its tracks are found and matched already."""
+
+    def assigned(self, events: Events, threshold: float) -> "Assignment":
+        """The found tracks of the events with their hits, in the order of ``Events.tracks``."""
         ...
 
 

@@ -24,7 +24,7 @@ from headsweep.backbone.transformer import (
 )
 from headsweep.config import SplitConfig
 from headsweep.errors import UserError
-from headsweep.events.base import Events, Source, event_hashes, split_events
+from headsweep.events.base import Events, Source, event_hashes, splits_of
 from headsweep.events.gate import read_events
 
 BATCH = 64
@@ -145,7 +145,7 @@ def train_checkpoint(
         UserError: The hit features lack a position.
     """
     events = read_events(source, root)
-    indices = split_events(len(events), **asdict(split))
+    indices = splits_of(events, split)
     train, val = events.take(indices["train"]), events.take(indices["val"])
     queries = int(np.diff(events.track_offsets).max())
     model = fit_backbone(train, steps=steps, seed=seed, queries=queries, progress=progress)

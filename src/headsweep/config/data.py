@@ -99,6 +99,22 @@ class HepattnConfig:
 
 
 @dataclass
+class FrozenConfig:
+    """A folder of frozen features, ``events/frozen.py``."""
+
+    _target_: str = "headsweep.events.frozen.FrozenFeatures"
+    path: str = MISSING
+    plane: str = one_of("rz", "xy")
+    pt_edges: list[float] = field(default_factory=lambda: [5.0, 10.0, 20.0, 50.0, 100.0, 200.0])
+    min_bin_tracks: int = within(200, "[1, inf)")
+    limits: dict[str, Any] = field(default_factory=open_keys)
+
+    def __post_init__(self) -> None:
+        check_each("data.source", self)
+        _check_bins(self.pt_edges)
+
+
+@dataclass
 class TracksConfig:
     """A directory of Parquet tracks, ``events/parquet_tracks.py``."""
 

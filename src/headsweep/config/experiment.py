@@ -7,7 +7,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from headsweep.config.data import DataConfig, HepattnConfig, SpectrometerConfig, TracksConfig
+from headsweep.config.data import (
+    DataConfig,
+    FrozenConfig,
+    HepattnConfig,
+    SpectrometerConfig,
+    TracksConfig,
+)
 from headsweep.config.ranges import check, check_each, one_of, within
 from headsweep.errors import UserError
 
@@ -53,6 +59,14 @@ class TruthConfig:
 
     def __post_init__(self) -> None:
         check_each("backbone", self)
+
+
+@dataclass
+class RecordedConfig:
+    """The transformer that wrote a folder of frozen features, ``backbone/recorded.py``."""
+
+    _target_: str = "headsweep.backbone.recorded.RecordedBackbone"
+    path: str = MISSING
 
 
 @dataclass
@@ -237,8 +251,10 @@ SCHEMAS: tuple[tuple[str, str, Any], ...] = (
     ("data/source", "spectrometer", SpectrometerConfig),
     ("data/source", "hepattn", HepattnConfig),
     ("data/source", "tracks", TracksConfig),
+    ("data/source", "frozen", FrozenConfig),
     ("backbone", "transformer", TransformerConfig),
     ("backbone", "truth", TruthConfig),
+    ("backbone", "recorded", RecordedConfig),
     ("head", "mlp", MLPHeadConfig),
     ("head", "dense", DenseHeadConfig),
 )

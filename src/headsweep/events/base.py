@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headsweep.config import SplitConfig
 from headsweep.errors import DataError, UserError
 
 Floats = NDArray[np.float64]
@@ -33,6 +34,8 @@ class Events:
         track_offsets: Tracks of event e, like ``hit_offsets``, int64 [E+1].
         ids: Event numbers, int64 [E]; unique once the events have passed ``gate.read_events``.
         left_out: Number of events that were left out, by the reason (``events/gate.py``).
+        origin: Split that an event comes from, where the source says it: 0 for train, 1 for val,
+            2 for test, int8 [E]; else None.
     """
 
     hits: NDArray[np.float32]
@@ -43,6 +46,7 @@ class Events:
     track_offsets: NDArray[np.int64]
     ids: NDArray[np.int64]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    origin: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,6 +67,7 @@ class Events:
             tracks=self.tracks[track_rows],
             track_offsets=track_offsets,
             ids=self.ids[events],
+            origin=None if self.origin is None else self.origin[events],
         )
 
 
@@ -260,6 +265,32 @@ def _check_shapes(events: Events, where: str) -> None:
             )
     if len(set(events.features)) < len(events.features):
         raise DataError(f"{where}: a hit feature appears twice: {', '.join(events.features)}")
+
+
+def splits_of(events: Events, split: SplitConfig) -> dict[str, NDArray[np.int64]]:
+    """Indices of the events of each split.
+
+    Where the source says where an event comes from, its train trains and its test tests; the events
+    of its val are cut into val and dev by their shares.
+
+    Raises:
+        UserError: A split that training needs would be empty, or folds are asked of given splits.
+    """
+    if events.origin is None:
+        return split_events(len(events), **asdict(split))
+    if split.folds is not None:
+        raise UserError("data.split.folds: these events have given splits; use folds=null")
+    train, judged, test = (np.flatnonzero(events.origin == number) for number in range(3))
+    order = np.random.default_rng(split.seed).permutation(judged)
+    n_val = round(len(judged) * split.val / (split.val + split.dev))
+    found = {"train": train, "val": order[:n_val], "dev": order[n_val:], "test": test}
+    for name in ("train", "val", "dev"):
+        if len(found[name]) == 0:
+            raise UserError(
+                f"data.split: no events for {name!r}: of the source's own splits {len(train)} "
+                f"events are of train and {len(judged)} of val, which gives val and dev"
+            )
+    return {name: np.sort(found[name]) for name in SPLITS}
 
 
 def split_events(

@@ -8,10 +8,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.backbone.base import Assignment, Backbone, Progress, assign, join, refuse_seen
+from headsweep.backbone.base import (
+    Assignment,
+    Backbone,
+    Progress,
+    Recorder,
+    assign,
+    join,
+    refuse_seen,
+)
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
 from headsweep.errors import DataError, UserError
-from headsweep.events.base import Events, Source, ragged_rows, split_events
+from headsweep.events.base import Events, Source, ragged_rows, splits_of
 from headsweep.events.gate import describe, place
 from headsweep.events.selection import selected, true_hits, words
 from headsweep.features.analytic import Estimator
@@ -114,7 +122,7 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     events = load_events(source, root)
     if events.left_out:
         log.warning("%s: left out %s", place(source), describe(events.left_out))
-    indices = split_events(len(events), **asdict(recipe.split))
+    indices = splits_of(events, recipe.split)
     parts = {name: events.take(rows) for name, rows in indices.items() if len(rows)}
     refuse_seen(backbone, parts)
     counted = select_tracks(parts, recipe.selection)
@@ -209,20 +217,31 @@ def find_tracks(
     found = {}
     for name, part in parts.items():
         batches = []
+        if isinstance(backbone, Recorder):
+            recorded = backbone.assigned(part, threshold)
+            found[name] = _checked(_only(recorded, counted[name]), name, counted[name], threshold)
+            done += len(part)
+            continue
         for batch in backbone.run(part):
             # Matched among all tracks, so that none takes the query of one that does not count.
             batches.append(_only(assign(part, batch, threshold), counted[name]))
             report("hits through the backbone", (done + batch.events.stop) / total)
-        found[name] = join(batches)
+        found[name] = _checked(join(batches), name, counted[name], threshold)
         done += len(part)
-        # Other splits may be small; the training split is where hits are standardised.
-        if len(found[name].track) == 0 or (name == "train" and len(found[name].hit) == 0):
-            raise DataError(
-                f"split {name!r}: the backbone found {len(found[name].track)} of "
-                f"{counted[name].sum()} tracks and assigned {len(found[name].hit)} hits to them at "
-                f"features.assignment_threshold={threshold}; lower it, or train a backbone on "
-                "these data with `headsweep backbone`"
-            )
+    return found
+
+
+def _checked(
+    found: Assignment, name: str, counted: NDArray[np.bool_], threshold: float
+) -> Assignment:
+    """Refuse a split without a found track."""
+    # Other splits may be small; the training split is where hits are standardised.
+    if len(found.track) == 0 or (name == "train" and len(found.hit) == 0):
+        raise DataError(
+            f"split {name!r}: the backbone found {len(found.track)} of {counted.sum()} tracks and "
+            f"assigned {len(found.hit)} hits to them at features.assignment_threshold={threshold}; "
+            "lower it, or train a backbone on these data with `headsweep backbone`"
+        )
     return found
 
 

@@ -1,7 +1,7 @@
 """Frozen features of events that a cache does not hold: a new test sample, or a user's events."""
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from headsweep.backbone.base import (
 )
 from headsweep.config import SplitConfig
 from headsweep.errors import DataError, UserError
-from headsweep.events.base import TRACK_COLUMNS, Events, Source, split_events
+from headsweep.events.base import TRACK_COLUMNS, Events, Source, splits_of
 from headsweep.features.bending import TrackHits, bending_features, bending_hits, hits_of_tracks
 from headsweep.features.cache import Features, FeatureSet, Meta, save
 from headsweep.features.extract import (
@@ -68,7 +68,7 @@ def build_test(
             except DataError as error:
                 log.warning("building the test sample again: %s", error)
         events = load_events(source, root)
-        train = events.take(split_events(len(events), **asdict(split))["train"])
+        train = events.take(splits_of(events, split)["train"])
         rows, truth = _rows(train, cache.load("train")), cache.load("train").truth
         formula = calibrate(cache.meta.plane, hits_of_tracks(train, rows), truth)
         fresh = load_events(sample, root)

@@ -15,7 +15,7 @@ from headsweep.events.hepattn import Hepattn
 from headsweep.features import cache as features_cache
 from headsweep.features import other_events
 from headsweep.features.truth_check import load_events
-from headsweep.identity import stable_hash
+from headsweep.identity import SHORT_NAMES, stable_hash
 from headsweep.instantiate import code_digests, make, own_code, own_targets
 from headsweep.stats.tracks import Tracks
 from headsweep.store import paths
@@ -136,7 +136,8 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
     target = Target.fit(TargetConfig(**config["target"]), train.truth, train.axis)
     source = _source_at(config["data"]["source"], data, cache.meta)
     events = load_events(source, root, truth=False)
-    frozen = other_events.features_of_events(cache.meta, make(config["backbone"]), events)
+    backbone = make({**config["backbone"], **_recorded_at(config["backbone"], data)})
+    frozen = other_events.features_of_events(cache.meta, backbone, events)
     split = Split.of(frozen, target)
     population = _trained(job_folder, config, seeds, split, target, "head")
     outputs = population.predict(split.hits, torch.arange(len(split)))
@@ -185,6 +186,11 @@ def _trained(
         [load_weights(paths.seed_folder(job_folder, s) / f"{weights}.safetensors") for s in seeds]
     )
     return population
+
+
+def _recorded_at(node: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """The place of a backbone that was recorded with the events."""
+    return {"path": str(folder)} if SHORT_NAMES.get(node["_target_"]) == "recorded" else {}
 
 
 def _source_at(node: Mapping[str, Any], folder: Path, meta: features_cache.Meta) -> Source:

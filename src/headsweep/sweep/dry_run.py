@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
-from headsweep.config import TracksConfig
+from headsweep.config import FrozenConfig, TracksConfig
 from headsweep.errors import DataError
+from headsweep.events.frozen import feature_names
 from headsweep.events.hepattn import FEATURES
 from headsweep.features.bending import bending_features
 from headsweep.features.cache import FeatureSet
@@ -166,9 +167,13 @@ def _parameters(job: Job) -> dict[str, int]:
 def _sizes(job: Job) -> tuple[int, int, int]:
     """Hit features, width of the transformer and outputs: F, D, O."""
     source = job.config.data.source
-    if isinstance(source, TracksConfig):
-        names = (*source.features, *source.derived)
-        bent = job.config.features.name == "bending"
+    bent = job.config.features.name == "bending"
+    if isinstance(source, TracksConfig | FrozenConfig):
+        names = (
+            (*source.features, *source.derived)
+            if isinstance(source, TracksConfig)
+            else feature_names(Path(source.path))
+        )
         inputs = len(bending_features(source.plane, names) if bent else names)
     else:
         inputs = len(FEATURES)

@@ -1,0 +1,65 @@
+"""Folders of frozen features with straight tracks, written without the package's writer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import save_file
+
+from headsweep.events.base import derive
+from headsweep.events.frozen import part_digest
+
+FEATURES = ["r", "s", "theta", "phi", "eta"]
+
+
+def write_folder(
+    folder: Path, events: int, dim: int = 4, lowest_p: float = 0.05, seed: int = 0
+) -> dict[str, Any]:
+    """Half of the events are of train, a third of val, the rest of test; two parts.
+
+    Returns:
+        ``event`` [T], and ``raw``, ``p`` and ``correct`` of each track, a list of T arrays.
+    """
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    rows: list[dict[str, Any]] = []
+    hits: dict[str, list[Any]] = {name: [] for name in ("raw", "encoded", "p", "correct")}
+    for event in range(events):
+        split = "train" if event < events // 2 else "val" if event < events * 5 // 6 else "test"
+        for _ in range(1 + event % 2):
+            eta, phi = rng.uniform(-2, 2), rng.uniform(-3, 3)
+            n = int(rng.integers(6, 12))
+            r = np.linspace(2, 10, n)
+            x, y, z = (
+                v.astype(np.float32) for v in (r * np.cos(phi), r * np.sin(phi), r * np.sinh(eta))
+            )
+            hits["raw"].append(np.stack([derive(name, x, y, z) for name in FEATURES], axis=1))
+            hits["encoded"].append(rng.normal(size=(n, dim)).astype(np.float32))
+            hits["p"].append(rng.uniform(lowest_p, 1, n).astype(np.float32))
+            hits["correct"].append(rng.random(n) < 0.9)
+            pt = float(np.exp(rng.uniform(1, 5)))
+            track = {"eta": eta, "phi": phi, "pt": pt, "q": float(rng.choice([-1, 1]))}
+            rows.append({"event": event, "split": split, "found": rng.random() < 0.9, **track})
+    query = rng.normal(size=(len(rows), dim)).astype(np.float32)
+    parts = {}
+    # Both parts have whole events.
+    cut = next(i for i, row in enumerate(rows) if row["event"] == events // 2 + 1)
+    for number, part in enumerate((slice(0, cut), slice(cut, len(rows)))):
+        arrays = {name: np.concatenate(values[part]) for name, values in hits.items()}
+        arrays["query"] = query[part]
+        arrays["offsets"] = np.cumsum([0, *map(len, hits["p"][part])])
+        save_file(arrays, folder / f"part-{number}.safetensors")
+        pq.write_table(pa.Table.from_pylist(rows[part]), folder / f"part-{number}.parquet")
+        parts[f"part-{number}"] = part_digest(folder, f"part-{number}")
+    about = {"format": 1, "features": FEATURES, "dim": dim, "lowest_p": lowest_p}
+    about |= {"model": {"checkpoint": "toy"}, "parts": parts}
+    (folder / "metadata.json").write_text(json.dumps(about))
+    return {
+        "event": np.array([row["event"] for row in rows]),
+        "found": np.array([row["found"] for row in rows]),
+        "query": query,
+        **hits,
+    }
