@@ -192,8 +192,9 @@ def test_plan_and_report_of_one_sweep_say_the_same(tmp_path: Path) -> None:
     assert effects[0].verdict is not None
     assert planned.comparing[0].needed == effects[0].verdict.needed
     # Once that was reported, more seeds are one more look, which takes more of them.
-    looks = SweepLooks.open(sweep, group_rows(read_jobs(sweep)), DesignConfig())
-    again = find_effects(rows, DesignConfig(), [], {}, np.random.default_rng(0), looks=looks.at)
+    design = DesignConfig(comparisons=4)  # as the sweep has it
+    looks = SweepLooks.open(sweep, group_rows(read_jobs(sweep)), design)
+    again = find_effects(rows, design, [], {}, np.random.default_rng(0), looks=looks.at)
     before = plan(sweep, margin=0.13).comparing[0].needed.equivalence.n
     looks.record(again)
     after = plan(sweep)
