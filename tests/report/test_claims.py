@@ -58,6 +58,7 @@ def config(role: str) -> dict[str, object]:
             "selection": {"min_stations": 0},
         },
         "backbone": {},
+        "target": {"standardise": True, "pt_unit": 1.0},
         "pooling": asdict(PoolingConfig(**pooling)),  # type: ignore[arg-type]
         "head": asdict(MLPHeadConfig(**HEAD | head)),  # type: ignore[arg-type]
         "optim": {"lr": 0.08},
