@@ -303,9 +303,10 @@ def test_progress_rises_to_one(source: ToySource, tmp_path: Path) -> None:
         lambda text, share: seen.append((text, share)),
     )
     shares = [share for _, share in seen]
-    assert seen[0] == ("data", 0.0)
+    assert seen[0][0].startswith("events of ToySource")
+    assert shares[0] == 0
     assert shares == sorted(shares)
-    assert seen[-1] == ("features", 1.0)
+    assert seen[-1] == ("features of the tracks", 1.0)
 
 
 @pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)

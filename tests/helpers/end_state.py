@@ -87,14 +87,23 @@ def tracked(database: Path, artifacts: Path) -> list[dict[str, Any]]:
                     "parent": _below(paths.get(tags.get("mlflow.parentRunId", ""), "")),
                     "tags": {k: v for k, v in tags.items() if k not in OWN},
                     "params": sorted(_query(connection, "params", own, "key", "value")),
-                    "metrics": sorted(_query(connection, "metrics", own, "key", "step", "value")),
+                    "metrics": _metrics(connection, own),
                     "files": {p.name: hashlib.sha256(_content(p)).hexdigest() for p in files},
                 }
             )
     for one in found:
-        for part in ("params", "metrics"):
-            one[part] = [row[1:] for row in one[part]]
+        one["params"] = [row[1:] for row in one["params"]]
     return sorted(found, key=lambda one: (one["path"], one["status"]))
+
+
+def _metrics(connection: sqlite3.Connection, own: str) -> list[tuple[Any, ...]]:
+    """Key, step and value, the last one told of each step.
+
+    A sweep tells the best so far after each delivery, whose number depends on what was disturbed.
+    """
+    rows = _query(connection, "metrics", own, "timestamp", "key", "step", "value")
+    last = {(key, step): value for _, _, key, step, value in sorted(rows)}
+    return sorted((key, step, value) for (key, step), value in last.items())
 
 
 def _query(
