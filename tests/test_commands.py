@@ -169,8 +169,9 @@ def test_sweeps_and_runs_are_listed_with_their_state(command: Command, tmp_path:
     assert rows[0]["about"].startswith("how much dropout does")
     lines = command("list")[1].splitlines()
     assert lines[1].split()[:6] == ["mine", "1", "of", "2", "2", "1"]
-    assert lines[2].split()[:6] == ["0f3a", "1", "of", "1", "1", "0"]
-    assert lines[2].rstrip().endswith("head=simpler 'pooling.statistics=[avg]'")
+    assert lines[-1] == "mine: job 0: loss is NaN at step 70"
+    assert lines[-2].split()[:6] == ["0f3a", "1", "of", "1", "1", "0"]
+    assert lines[-2].rstrip().endswith("head=simpler 'pooling.statistics=[avg]'")
 
 
 def test_a_sweep_is_removed_by_its_name_alone(command: Command, tmp_path: Path) -> None:

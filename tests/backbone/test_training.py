@@ -57,7 +57,14 @@ def test_train_checkpoint_measures_on_validation_and_writes_facts(tmp_path: Path
     source, split = ToySource(toy_events(60, most_tracks=3)), SplitConfig(val=0.3, dev=0.1)
     path = tmp_path / "deep" / "a.safetensors"
     model = train_checkpoint(
-        source, split, path, tmp_path, steps=3, seed=0, threshold=0.2, command="headsweep backbone"
+        source.events,
+        source.key(),
+        split,
+        path,
+        steps=3,
+        seed=0,
+        threshold=0.2,
+        command="headsweep backbone",
     )
     loaded = load(str(path))
     assert loaded.key() == model.key()
@@ -82,9 +89,9 @@ def test_train_checkpoint_measures_on_validation_and_writes_facts(tmp_path: Path
 def test_a_training_that_diverges_writes_no_checkpoint(tmp_path: Path) -> None:
     events = toy_events(60)
     events.hits[:, FEATURES.index("t")] = 1e30
-    source, path = ToySource(events), tmp_path / "a.safetensors"
+    path = tmp_path / "a.safetensors"
     with pytest.raises(UserError, match="backbone: its output is not finite at step 1; look"):
         train_checkpoint(
-            source, SplitConfig(), path, tmp_path, steps=2, seed=0, threshold=0.1, command=""
+            events, "key", SplitConfig(), path, steps=2, seed=0, threshold=0.1, command=""
         )
     assert not path.exists()

@@ -24,8 +24,7 @@ from headsweep.backbone.transformer import (
 )
 from headsweep.config import SplitConfig
 from headsweep.errors import UserError
-from headsweep.events.base import Events, Source, event_hashes, splits_of
-from headsweep.events.gate import read_events
+from headsweep.events.base import Events, event_hashes, splits_of
 
 BATCH = 64
 RATE = 3e-3
@@ -116,10 +115,10 @@ def assignment_quality(backbone: Backbone, events: Events, threshold: float) -> 
 
 
 def train_checkpoint(
-    source: Source,
+    events: Events,
+    data_key: str,
     split: SplitConfig,
     path: Path,
-    root: Path,
     *,
     steps: int,
     seed: int,
@@ -127,13 +126,13 @@ def train_checkpoint(
     command: str,
     progress: Progress | None = None,
 ) -> HitTransformer:
-    """Train on a source's training split, measure on its validation split, write a checkpoint.
+    """Train on the training split of events, measure on validation, write a checkpoint.
 
     Args:
-        source: Where the events come from.
+        events: All events of a source, as ``features.truth_check.load_events`` gives them.
+        data_key: Key of the source.
         split: How they are split.
         path: The checkpoint to write.
-        root: Folder of all output, for the source's own cache.
         steps: Batches of ``BATCH`` events.
         seed: Of the weights and of the batch order.
         threshold: Of the measured purity and efficiency.
@@ -141,10 +140,8 @@ def train_checkpoint(
         progress: Called with the loss and the share that is done.
 
     Raises:
-        DataError: The events cannot be used.
-        UserError: The hit features lack a position.
+        UserError: The hit features lack a position, or the training diverges.
     """
-    events = read_events(source, root)
     indices = splits_of(events, split)
     train, val = events.take(indices["train"]), events.take(indices["val"])
     queries = int(np.diff(events.track_offsets).max())
@@ -153,7 +150,7 @@ def train_checkpoint(
     model.seen = event_hashes(train)
     model.facts = {
         "command": command,
-        "data_key": source.key(),
+        "data_key": data_key,
         "split": asdict(split),
         "training_events": len(train),
         "validation_events": len(val),

@@ -164,20 +164,27 @@ def train_backbone(job: "Job", checkpoint: Path, *, steps: int, seed: int, comma
 
     Returns:
         How well it finds hits, in words.
+
+    Raises:
+        DataError: The events cannot be used; as a training of heads says it.
+        UserError: See ``train_checkpoint``.
     """
     import torch
 
     from headsweep.backbone.training import train_checkpoint
+    from headsweep.features.truth_check import load_events
     from headsweep.terminal import console, preparing
 
     torch.set_num_threads(job.config.threads)  # another number gives other last bits
     threshold = job.config.features.assignment_threshold
+    source = find_source(job)
     with preparing(console()) as progress:
+        progress("events: simulated where they are not cached, checked", 0.0)
         model = train_checkpoint(
-            find_source(job),
+            load_events(source, Path(job.config.root)),
+            source.key(),
             job.config.data.split,
             checkpoint,
-            Path(job.config.root),
             steps=steps,
             seed=seed,
             threshold=threshold,
