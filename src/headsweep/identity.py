@@ -2,17 +2,37 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headsweep.config import RUNTIME_KEYS, SCHEMAS, TABLES
+from headsweep.config import RUNTIME_KEYS, SCHEMAS, STATISTICS, TABLES
 from headsweep.errors import without_secrets
+from headsweep.files import flat
 
 NUMERICS = 1
 """Raised by hand when the same configuration may give other results; part of every run's key."""
 
 INERT_IN_ONE_LAYER = ("head.regression_hidden_dim", "head.dropout", "head.layer_norm")
 """Keys without effect on a head of one layer, which has no hidden one."""
+
+INERT_IN_FOLDS = {"data.split.dev": 0.2, "data.split.test": 0.0}
+"""Shares that folds replace, with the values that identities give them there."""
+
+INERT_FOR_TRUTH = {"features.assignment_threshold": 0.1}
+"""Keys without effect where p of a hit is 0 or 1, with those values."""
+
+INERT_UNSPOILT = {"backbone.seed": 0}
+"""Keys without effect where truth is neither impure nor inefficient, with those values."""
+
+INERT_WITHOUT_HITS = {
+    "pooling.width": "full",
+    "pooling.projection": "linear",
+    "pooling.statistics": [*STATISTICS],
+}
+"""Keys without effect where no hits are pooled, with those values."""
+
+INERT_WITHOUT_RAW = {"features.name": "bending"}
+"""Keys without effect where the hits' own features are not pooled, with those values."""
 
 SHORT_NAMES = {schema._target_: name for _, name, schema in SCHEMAS}
 """Short name of each class of ours that a configuration may build, by its ``_target_``."""
@@ -30,10 +50,13 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     Paths of data and checkpoint are left out, as every key has hashes of their content beside it,
     and limits of the data, which accept events or refuse them.
     So are keys without effect: of a one-layer head width, dropout and normalisation are set to 0,
-    so that two spellings of one network share a key. Our own classes have their short names, and
-    addresses no secrets.
+    others to their defaults (``_replaced``), so that two spellings of one network share a key. Our
+    own classes have their short names, and addresses no secrets.
     """
     kept = _without(resolved, *RUNTIME_KEYS, *TABLES, "seed", "seeds")
+    kept["backbone"] = _short(kept["backbone"])
+    for key, value in _replaced(flat(kept)).items():
+        kept = _with(kept, key.split("."), value)
     data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]
     split, selection = data["split"], data["selection"]
     head |= inert(head)
@@ -48,7 +71,7 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
                 selection, *(["min_station_hits"] if selection["min_stations"] == 0 else [])
             ),
         },
-        "backbone": _short(backbone),
+        "backbone": backbone,
         "pooling": _pooling(pooling),
         "head": _short(head),
         "target": _without(
@@ -67,7 +90,9 @@ def inert(head: Mapping[str, Any]) -> dict[str, float]:
 
 def without_effect(known: Mapping[str, Any]) -> set[str]:
     """Keys of which an identity, with dotted keys, keeps no value: they have no effect in it."""
-    found = set[str]()
+    found = {*_replaced(known)}
+    if {*INERT_WITHOUT_HITS} <= found:
+        found.add("pooling.activation")
     if known.get("head._target_") == "mlp" and known.get("head.regression_num_layers") == 1:
         found.update(INERT_IN_ONE_LAYER)
     if known.get("pooling.projection") == "linear":
@@ -79,6 +104,28 @@ def without_effect(known: Mapping[str, Any]) -> set[str]:
     if "target.standardise" not in known:  # it is left out where it holds
         found.add("target.pt_unit")
     return found
+
+
+def _replaced(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys that another key makes inert, with the values that identities give them."""
+    found: dict[str, Any] = {}
+    if known.get("data.split.folds") is not None:
+        found |= INERT_IN_FOLDS
+    if known.get("backbone._target_") == "truth":
+        found |= INERT_FOR_TRUTH
+        if known["backbone.purity"] == known["backbone.efficiency"] == 1:
+            found |= INERT_UNSPOILT
+    if known.get("pooling.raw") is False:
+        found |= INERT_WITHOUT_RAW
+        if known.get("pooling.encoded") is False:
+            found |= INERT_WITHOUT_HITS
+    return found
+
+
+def _with(node: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """A nested node with another value at a path."""
+    first, *rest = path
+    return {**node, first: _with(node[first], rest, value) if rest else value}
 
 
 def _pooling(node: Mapping[str, Any]) -> dict[str, Any]:

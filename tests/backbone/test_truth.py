@@ -62,11 +62,12 @@ def test_the_seed_matters_and_everything_is_in_the_key() -> None:
     events = toy_events(40)
     (a,), (b,) = (list(TruthBackbone(0.8, 0.8, seed, 2).run(events)) for seed in (0, 1))
     assert (a.p != b.p).any()
-    settings = [(1, 1, 0, 32), (0.9, 1, 0, 32), (1, 0.9, 0, 32), (1, 1, 1, 32), (1, 1, 0, 16)]
+    settings = [(1, 1, 0, 32), (0.9, 1, 0, 32), (1, 0.9, 0, 32), (1, 0.9, 1, 32), (1, 1, 0, 16)]
     keys = {TruthBackbone(*values).key() for values in settings}
     assert len(keys) == 5
     assert all(len(key) == 16 for key in keys)
     assert TruthBackbone(1, 1, 0, 32).key() in keys
+    assert TruthBackbone(1, 1, 1, 32).key() in keys, "its seed decides nothing where none is spoilt"
 
 
 def test_impure_hits_need_noise() -> None:

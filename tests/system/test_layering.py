@@ -32,7 +32,7 @@ PACKAGES["report"] = {*PACKAGES["sweep"], "sweep"}
 ROOT = {
     "errors": set(),
     "files": {"errors"},
-    "identity": {"config", "errors"},
+    "identity": {"config", "errors", "files"},
     "instantiate": {"config", "errors"},
     "terminal": {"errors"},
     "commands": {*GROUND, *PACKAGES},
