@@ -110,7 +110,13 @@ def validate(
     overrides: Overrides = None, config_dir: ConfigDir = None, root: OwnRoot = None
 ) -> None:
     """Read a source as a training would; an error names file, event and column."""
-    events = _read(_compose(overrides, config_dir, root))
+    from headsweep.features.extract import split_parts
+    from headsweep.sweep.inputs import find_source
+
+    job = _compose(overrides, config_dir, root)
+    events, used = _read(job), job.config
+    plane = find_source(job).plane
+    split_parts(events, plane, used.data.split, used.features, used.data.selection)
     print(f"valid: {len(events):,} events")
 
 

@@ -115,3 +115,25 @@ def test_what_is_refused_is_refused_in_the_same_line(name: str, command: Command
     assert len(lines[0]) == 1
     assert all(own == lines[0] for own in lines), lines
     assert not Path("own.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("features=bending", "hit column 'x' is needed to measure the bending"),
+        ("data.selection.min_stations=2", "the hits have no 'stationIndex'"),
+        ("data.selection.min_pt=100", "of split 'train' passes"),
+        ("data.split.val=0.001", "120 events leave no events for 'val'"),
+    ],
+)
+def test_what_the_configuration_asks_of_the_data_is_checked_alike(
+    override: str, says: str, command: Command
+) -> None:
+    parquet(None)
+    lines = []
+    for verb in (["data", "validate"], ["train", *TRAIN]):
+        code, _, err = command(*verb, *WIRES, "features=document", override)
+        assert code != 0
+        lines.append([line for line in err.splitlines() if says in line and "error" in line])
+    assert len(lines[0]) == 1
+    assert lines[0] == lines[1]

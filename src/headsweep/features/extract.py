@@ -122,10 +122,8 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     events = load_events(source, root)
     if events.left_out:
         log.warning("%s: left out %s", place(source), describe(events.left_out))
-    indices = splits_of(events, recipe.split)
-    parts = {name: events.take(rows) for name, rows in indices.items() if len(rows)}
+    parts, counted = split_parts(events, source.plane, recipe.split, features, recipe.selection)
     refuse_seen(backbone, parts)
-    counted = select_tracks(parts, recipe.selection)
     found = find_tracks(parts, counted, backbone, features.assignment_threshold, report)
     bent = features.name == "bending"
     report("features of the tracks", 1.0)
@@ -162,6 +160,30 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
         scales=scales,
     )
     save(folder, splits, meta)
+
+
+def split_parts(
+    events: Events,
+    plane: str,
+    split: SplitConfig,
+    features: FeaturesConfig,
+    selection: SelectionConfig,
+) -> tuple[dict[str, Events], dict[str, NDArray[np.bool_]]]:
+    """Events of each split, and the masks of their true tracks that pass the cuts.
+
+    All that a configuration of data and features asks of events is checked here, for training and
+    for ``headsweep data validate``.
+
+    Raises:
+        UserError: A split is empty or has no selected track, or a hit column is missing.
+    """
+    if features.name == "bending":
+        none = np.zeros(0, np.int64)
+        bending_hits(plane, hits_of_tracks(events, none))  # names a column that is missing
+    parts = {
+        name: events.take(rows) for name, rows in splits_of(events, split).items() if len(rows)
+    }
+    return parts, select_tracks(parts, selection)
 
 
 def select_tracks(
