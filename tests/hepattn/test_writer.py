@@ -120,3 +120,15 @@ def test_events_that_trained_the_model_train_and_others_judge(tmp_path: Path) ->
     assert parts["train"].tolist() == list(range(30))
     assert set(parts["val"]) | set(parts["dev"]) == set(range(30, len(events)))
     assert not set(parts["val"]) & set(parts["dev"])
+
+
+@NEEDS_UPSTREAM
+def test_a_batch_without_tracks_writes_nothing(tmp_path: Path) -> None:
+    about, tensors = golden("frozen_events")
+    task = Task(about["hit_fields"])
+    writer = FrozenWriter(tmp_path / "f", task, {})
+    task(x=as_seen(tensors, about["hit_fields"], slice(0, 2)))
+    targets = {key: value[:2] for key, value in group(tensors, "targets/").items()}
+    nothing = torch.zeros_like(targets["particle_valid"])
+    writer.write("val", [1, 2], {**targets, "particle_valid": nothing})
+    assert list((tmp_path / "f").iterdir()) == []

@@ -24,6 +24,7 @@ from headsweep.report.results import SweepResults
 from headsweep.sweep import worker
 from headsweep.sweep.worker_pool import WorkerPool
 from helpers import documents
+from helpers.frozen import write_folder
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +81,7 @@ def write_all_files(folder: Path) -> None:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages call FOLDER and CSV_FOLDER, for each kind of data."""
     root = tmp_path_factory.mktemp("folders")
+    write_folder(root / "frozen", events=60)
     (root / "hepattn").mkdir()
     write_hepattn(root / "hepattn", simulate_chunks(60, 5))
     csv = root / "csv"
@@ -180,7 +182,8 @@ def test_a_command(
     words = [w.replace("CSV_FOLDER", str(folders / "csv")) for w in shlex.split(line)[1:]]
     written = "simulate" in words or "convert-acts" in words
     tracks = "data=acts" in words or "data=mine" in words
-    data = tmp_path / "written" if written else folders / ("tracks" if tracks else "hepattn")
+    kind = "frozen" if "data=frozen" in words else "tracks" if tracks else "hepattn"
+    data = tmp_path / "written" if written else folders / kind
     words = [w.replace("FOLDER", str(data)) for w in words]
     again = PREPARED.get(" ".join(words))
     match words[0]:

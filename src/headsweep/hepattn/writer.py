@@ -18,7 +18,7 @@ from headsweep.files import write_atomic
 
 
 class FrozenWriter:
-    """Writes what the regression task reads, matched to the true tracks.
+    """Writes what the regression task reads.
 
     Args:
         folder: A new folder.
@@ -75,6 +75,8 @@ class FrozenWriter:
                     n: truth[f"particle_truthMuon_{n}"][b, k] for n in ("eta", "phi", "pt", "q")
                 }
                 rows.append({"event": int(event), "split": split, "found": bool(q >= 0), **track})
+        if not rows:
+            return
         name = f"part-{len(self.parts)}"
         arrays = {k: np.concatenate(v) for k, v in parts.items() if k != "query"}
         arrays["query"] = np.stack(parts["query"])
