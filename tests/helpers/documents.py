@@ -56,9 +56,9 @@ def sessions(text: str) -> list[tuple[str, list[str]]]:
 
 
 def write_files(text: str, folder: Path) -> None:
-    """Write every block whose first line names a file: ``# my_conf/head/mine.yaml``."""
+    """Write every block that names a file, ``# my_conf/head/mine.yaml``, after its header if any."""
     for block in blocks("(?:yaml|python)", text):
-        named = re.match(r"# (my_\w+/\S+)\n", block)
+        named = re.match(r"(?:# @package \w+\n)?# (my_\w+/\S+)\n", block)
         if named:
             path = folder / named[1]
             path.parent.mkdir(parents=True, exist_ok=True)
