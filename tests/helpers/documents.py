@@ -56,7 +56,7 @@ def sessions(text: str) -> list[tuple[str, list[str]]]:
 
 
 def write_files(text: str, folder: Path) -> None:
-    """Write every block that names a file, ``# my_conf/head/mine.yaml``, after its header if any."""
+    """Write every block that names a file, ``# my_conf/head/mine.yaml``, behind its header."""
     for block in blocks("(?:yaml|python)", text):
         named = re.match(r"(?:# @package \w+\n)?# (my_\w+/\S+)\n", block)
         if named:
