@@ -112,6 +112,11 @@ def _check_official(plain: Mapping[str, Any]) -> None:
     for key, (default, advice) in instead.items():
         if plain[key] != default:
             raise UserError(f"hydra.sweeper.{key}={plain[key]}: not used here; {advice}")
+    if not isinstance(plain["storage"], str | None):
+        raise UserError(
+            f"hydra.sweeper.storage={plain['storage']}: must be the address of a database, such as "
+            "sqlite:///study.db, or null"
+        )
 
 
 def _check_numbers(plain: Mapping[str, Any]) -> None:
