@@ -1,5 +1,6 @@
-"""Hostile files: what a configuration, a run folder or an input names is data, and never runs."""
+"""Hostile files run nothing, secrets are kept nowhere, and outputs may be full or closed."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -110,3 +111,62 @@ def test_no_code_runs_from_the_nodes_of_a_sweeper(
         code, _, err = command("train", *SEARCHED, *words)
         assert (code, "error: " in err, "Traceback" in err) == (2, True, False), (node, err)
         assert not list(tmp_path.rglob(PWNED)), node
+
+
+SECRET = "s3cr3t-of-mine"
+
+
+@pytest.mark.slow
+def test_no_secret_is_in_any_byte_that_is_kept_or_printed(tmp_path: Path) -> None:
+    """A server that refuses, a local MLflow, a search in a database, and the environment."""
+    environment = {
+        **os.environ,
+        **dict.fromkeys(("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"), SECRET),
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "STORAGE": f"sqlite:///file:{tmp_path}/s.db?uri=true&password={SECRET}",
+    }
+    address = f"tracking_uri=http://me:{SECRET}@127.0.0.1:9/?token={SECRET}"
+    storage = "hydra.sweeper.storage=${oc.env:STORAGE}"
+    for words in (
+        ["train", *SMALL, "tracking=true", address],
+        ["train", *SEARCHED, "tracking=true", storage, "name=kept"],
+        ["report", "kept"],
+    ):
+        program = "import sys; from headsweep.cli import main; sys.exit(main())"
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert SECRET.encode() not in done.stdout + done.stderr, (words, done.stderr)
+    assert (tmp_path / "runs/mlflow.db").is_file()
+    found = [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and SECRET.encode() in path.read_bytes()
+    ]
+    assert not found
+    assert not [path for path in tmp_path.rglob("*") if SECRET in path.name]
+
+
+FULL = "error: the disk is full; free some space, or choose another root\n"
+OUTPUTS = {">/dev/full": (2, FULL), ">&-": (0, ""), "<&- >/dev/null": (0, "")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["list --root .", "params", "data inspect data=tiny"])
+def test_an_output_that_is_full_or_closed(verb: str, tmp_path: Path) -> None:
+    program = f"{sys.executable} -c 'import sys; from headsweep.cli import main; sys.exit(main())'"
+    for where, expected in OUTPUTS.items():
+        done = subprocess.run(
+            ["sh", "-c", f"{program} {verb} {where}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = done.stderr.rpartition("%\n")[2]  # behind the display
+        assert (done.returncode, said) == expected, (where, done.stderr)
