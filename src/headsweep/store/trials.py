@@ -9,7 +9,6 @@ from pathlib import Path
 from headsweep.store import paths
 from headsweep.store.outcome import Outcome, best_trials
 from headsweep.store.runs import read_results, read_spec
-from headsweep.terminal import duration
 
 SHOWN = 10
 """Number of the best trials that are shown."""
@@ -165,6 +164,8 @@ def time_left(folder: Path, outcomes: Outcomes, total: int) -> str:
     ]
     if not times:
         return "unknown"
+    from headsweep.terminal import duration  # loads rich
+
     return duration(statistics.fmean(times) * max(total - len(outcomes), 0))
 
 

@@ -66,6 +66,8 @@ def test_a_sweep_is_nested_and_readable(
         "assignment_threshold": "0.1",
         "target": "plain",
         "target_relative": "False",
+        "target_standardise": "True",
+        "target_pt_unit": "1.0",
         "arm": "baseline",
         "steps": "100",
         "batch_size": "256",

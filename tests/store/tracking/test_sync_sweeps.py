@@ -63,7 +63,8 @@ def test_a_search_has_one_run_for_each_trial(root: Path) -> None:
     assert (tags["best_trial"], tags["best_mean"], tags["best_n"]) == ("2", "0.1", "3")
     assert (tags["trials_complete"], tags["trials_pruned"], tags["trials_failed"]) == (*"212",)
     assert not top.data.params
-    assert not top.data.metrics
+    best = {f"{R68}_mean": 0.1, f"{R68}_std": 0.01}  # of the best trial, over its three seeds
+    assert top.data.metrics == pytest.approx(best)
 
 
 def test_syncing_again_changes_nothing_and_more_trials_only_add(root: Path) -> None:
