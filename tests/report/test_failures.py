@@ -234,6 +234,6 @@ def test_the_stability_table_limits_the_rate_of_failures(report: Report) -> None
 
 
 def test_a_summary_counts_failed_and_missing_apart() -> None:
-    summary = HeadSummary.of(row("arm", [0.1, 0.1, None], planned=5))
+    summary = HeadSummary.of(row("arm", [0.1, 0.1, None], planned=5), jobs=["jobs/0"])
     assert (summary.finished, summary.failed, summary.planned) == (2, 1, 5)
     assert asdict(summary)["shortfall"] == "1 of 5 seeds of arm failed, 2 not trained yet"

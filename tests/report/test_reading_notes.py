@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headsweep.config import SelectionConfig
+from headsweep.config import SelectionConfig, TargetConfig
 from headsweep.files import seal
 from headsweep.report.render import write
 from headsweep.report.render.markdown import markdown
@@ -98,7 +98,7 @@ def test_losses_of_different_targets_come_with_a_warning(tmp_path: Path) -> None
             tmp_path / "sweeps" / "targets" / "jobs" / str(i),
             {0: 0.1},
             labels={"target": target},
-            config={"target": {"name": target, "relative": False}},
+            config={"target": vars(TargetConfig(name=target))},
         )
     built = write.build_report(tmp_path / "sweeps" / "targets", tmp_path, toy_score)
     assert any("not comparable across targets" in note for note in built.notes)

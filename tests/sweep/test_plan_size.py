@@ -33,5 +33,7 @@ def test_a_wide_range_is_searched_without_being_listed() -> None:
 
 
 def test_a_pattern_finds_no_schema() -> None:
-    found = make_plan(["data=tiny", "backbone=glob(*,exclude=recorded)", "optim.lr=0.1"], multirun=True)
+    found = make_plan(
+        ["data=tiny", "backbone=glob(*,exclude=recorded)", "optim.lr=0.1"], multirun=True
+    )
     assert [job.labels["backbone"] for job in found.jobs] == ["transformer", "truth"]
