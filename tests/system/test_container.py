@@ -103,7 +103,7 @@ def test_a_current_folder_that_is_gone_or_closed(where: str, place: Container) -
         if where == "gone"
         else "mkdir -p c&& chmod 700 c && cd c && chmod 0 ."
     )
-    for verb in ("list", f"train {' '.join(SMALL)}", "report g", "clean", "--version"):
+    for verb in (f"train {' '.join(SMALL)}", "report g", "--version"):
         done = place.shell(f'{make}; "$H" {verb}')
         if verb == "--version":
             assert done.returncode == 0
