@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headsweep.backbone.base import refuse_seen
 from headsweep.backbone.recorded import RecordedBackbone
+from headsweep.config import SplitConfig
 from headsweep.errors import DataError, UserError
+from headsweep.events.base import splits_of
 from headsweep.events.frozen import FrozenFeatures
 from helpers.frozen import write_folder
 
@@ -33,6 +36,17 @@ def test_hits_of_found_tracks(tmp_path: Path, threshold: float) -> None:
         np.testing.assert_array_equal(found.p[own], tables["p"][row][use])
         np.testing.assert_array_equal(found.correct[own], tables["correct"][row][use])
         np.testing.assert_array_equal(found.query[track], tables["query"][row])
+
+
+def test_events_that_trained_the_model_may_not_judge_it(tmp_path: Path) -> None:
+    """Six of the twelve did; ``predict`` on the whole folder would count them."""
+    write_folder(tmp_path / "f", events=12)
+    backbone = RecordedBackbone(str(tmp_path / "f"))
+    events = FrozenFeatures(str(tmp_path / "f"), "rz", [5, 200], 1, {}).load(tmp_path)
+    parts = splits_of(events, SplitConfig())
+    refuse_seen(backbone, {name: events.take(rows) for name, rows in parts.items()})
+    with pytest.raises(UserError, match="6 of 12 events of the given data"):
+        refuse_seen(backbone, {"the given data": events})
 
 
 def test_what_the_folder_does_not_have_is_refused(tmp_path: Path) -> None:

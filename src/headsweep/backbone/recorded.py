@@ -8,8 +8,15 @@ from numpy.typing import NDArray
 
 from headsweep.backbone.base import Assignment
 from headsweep.errors import DataError, UserError
-from headsweep.events.base import Events, ragged_rows
-from headsweep.events.frozen import Recorded, read_metadata, read_recorded
+from headsweep.events.base import Events, event_hashes, ragged_rows
+from headsweep.events.frozen import (
+    ORIGINS,
+    Recorded,
+    events_of,
+    feature_names,
+    read_metadata,
+    read_recorded,
+)
 from headsweep.identity import stable_hash
 
 
@@ -21,10 +28,7 @@ class RecordedBackbone:
 
     Attributes:
         dim: D, the width of queries and encoded hits.
-        seen: None of the events that judge it: ``train`` of the folder trains heads alone.
     """
-
-    seen: NDArray[np.uint64] = np.zeros(0, np.uint64)
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
@@ -38,6 +42,15 @@ class RecordedBackbone:
     @cached_property
     def _recorded(self) -> Recorded:
         return read_recorded(self.path)
+
+    @cached_property
+    def seen(self) -> NDArray[np.uint64]:
+        """Hashes of the folder's events that trained the model."""
+        events = events_of(self._recorded, feature_names(self.path))
+        trained: NDArray[np.uint64] = event_hashes(events)[
+            self._recorded.origin == ORIGINS.index("train")
+        ]
+        return trained
 
     def assigned(self, events: Events, threshold: float) -> Assignment:
         """The recorded hits of the found tracks of some of the folder's events.

@@ -210,19 +210,23 @@ class FrozenFeatures:
         Raises:
             DataError: It cannot be used.
         """
-        found = read_recorded(self.path)
-        number = np.arange(len(found.tracks)) - np.repeat(
-            found.track_offsets[:-1], np.diff(found.track_offsets)
-        )
-        own = np.repeat(number, np.diff(found.hit_offsets))
-        events = Events(
-            hits=found.raw,
-            features=feature_names(self.path),
-            hit_track=np.where(found.correct, own, -1).astype(np.int32),
-            hit_offsets=found.hit_offsets[found.track_offsets],
-            tracks=found.tracks,
-            track_offsets=found.track_offsets,
-            ids=found.ids,
-            origin=found.origin,
-        )
+        events = events_of(read_recorded(self.path), feature_names(self.path))
         return check_events(events, str(self.path))
+
+
+def events_of(found: Recorded, features: tuple[str, ...]) -> Events:
+    """The events of a folder; a hit stands once for each track that has it."""
+    number = np.arange(len(found.tracks)) - np.repeat(
+        found.track_offsets[:-1], np.diff(found.track_offsets)
+    )
+    own = np.repeat(number, np.diff(found.hit_offsets))
+    return Events(
+        hits=found.raw,
+        features=features,
+        hit_track=np.where(found.correct, own, -1).astype(np.int32),
+        hit_offsets=found.hit_offsets[found.track_offsets],
+        tracks=found.tracks,
+        track_offsets=found.track_offsets,
+        ids=found.ids,
+        origin=found.origin,
+    )
