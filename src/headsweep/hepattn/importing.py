@@ -18,10 +18,7 @@ USED = {
     *("dim", "hit_fields", "fields", "inverse_fields", "assignment_threshold"),
     *("regression_hidden_dim", "regression_num_layers", "dropout"),
 }
-WIRING = {
-    *("name", "input_hit", "input_object", "output_object", "target_object"),
-    *("use_query", "has_intermediate_loss"),
-}
+WIRING = {"name", "input_hit", "input_object", "output_object", "target_object"}
 """Arguments that only say where the task stands in the model."""
 
 INERT = {
