@@ -113,7 +113,7 @@ def charge_misid(report: Report) -> Picture:
 def in_bins(report: Report, axis: str, metric: str) -> Picture:
     """A metric of a table in bins that has no picture of its own."""
     about, factor = METRICS[metric], tables.factor_of(metric)
-    unit = about.unit or "relative"
+    unit = about.unit or "no unit"
     means = [m for at in (axis, REFERENCE + axis) for m in _means(report, metric, at, factor)]
     positive = about.scale == "log" and any(mean > 0 for mean in means)
     y = log_axis(metric, unit, means) if positive else Axis(metric, unit)
