@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,18 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT.parent / "shared/data/seed_runs_tabm.csv"
 
+HERE = ROOT / "benchmarks/calibration"
+sys.path.insert(0, str(HERE))
+
+import population  # noqa: E402
+import tables  # noqa: E402
+
 # Another benchmark has a run.py too, so this one is loaded by its path.
-spec = importlib.util.spec_from_file_location("calibration", ROOT / "benchmarks/calibration/run.py")
+spec = importlib.util.spec_from_file_location("calibration", HERE / "run.py")
 run = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(run)
 
-TOY = run.Population(np.log(np.arange(1.0, 91).reshape(6, 15)), np.array([0, 0, 0, 0, 0, 1]))
+TOY = population.Population(np.log(np.arange(1.0, 91).reshape(6, 15)), np.array([0, 0, 0, 0, 0, 1]))
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +33,7 @@ def result() -> dict[Any, Any]:
     """Figures of a small run of the benchmark, by table, way and number of seeds."""
     if not RUNS.exists():
         pytest.skip("no seed_runs_tabm.csv")
-    return run.calibrate(run.read_population(RUNS), draws=60, few=5)
+    return run.calibrate(population.read_population(RUNS), draws=60, few=5)
 
 
 @pytest.mark.parametrize("n", run.SEEDS)
@@ -47,7 +54,7 @@ def test_naive_ways_are_seen_to_fail(result: dict[Any, Any]) -> None:
     for n in run.SEEDS:
         assert result["null", "higher mean wins", n].value > 0.99
         assert result["null", "Welch, not adjusted", n].value > 0.08
-        assert result["null", run.PERCENTILE, n].value > 0.2
+        assert result["null", tables.PERCENTILE, n].value > 0.2
         assert result["real", "higher mean wins", n].value > 0.08
         assert result["coverage", "percentile bootstrap", n].value < 0.93
     assert result["replication", "not widened", 8].value < 0.87
@@ -60,25 +67,25 @@ def test_naive_ways_are_seen_to_fail(result: dict[Any, Any]) -> None:
 def test_errors_are_counted_by_hand() -> None:
     words = np.array([["better", "worse", "equivalent", "undecided"]] * 3)
     truth = np.array([[-0.1, -0.1, -0.1, -0.1], [0.1, 0.1, 0.01, 0.1], [-0.01, 0.01, 0.01, 0.0]])
-    assert run.wrong_real(words, truth).tolist() == [
+    assert tables.wrong_real(words, truth).tolist() == [
         [False, True, True, False],
         [True, False, False, False],
         [False, False, False, False],
     ]
-    assert run.right(words, truth).tolist() == [
+    assert tables.right(words, truth).tolist() == [
         [True, False, False, False],
         [False, True, True, False],
         [True, True, True, False],
     ]
     null = np.array([["equivalent", "undecided"], ["equivalent", "worse"]])
-    assert run.wrong_null(null).tolist() == [False, True]
+    assert tables.wrong_null(null).tolist() == [False, True]
 
 
 def test_draws_come_from_the_runs_of_their_cell() -> None:
-    drawn = run.sample(TOY.values, 1, 500, 20, np.random.default_rng(0))
+    drawn = population.sample(TOY.values, 1, 500, 20, np.random.default_rng(0))
     for cell, values in enumerate(TOY.values):
         assert set(drawn.moments.mean[cell]) == set(values)
-    several = run.sample(TOY.values, 8, 4000, 20, np.random.default_rng(0))
+    several = population.sample(TOY.values, 8, 4000, 20, np.random.default_rng(0))
     np.testing.assert_allclose(several.moments.mean.mean(axis=1), TOY.values.mean(axis=1), atol=0.1)
     # With replacement the variance is that of the whole population.
     np.testing.assert_allclose(
@@ -89,7 +96,7 @@ def test_draws_come_from_the_runs_of_their_cell() -> None:
 
 
 def test_pairs_stay_within_a_data_set() -> None:
-    found = run.pairs(TOY)
+    found = population.pairs(TOY)
     assert len(found) == 10  # of five models; the sixth is alone on its data set
     assert found.max() == 4
 
@@ -108,4 +115,4 @@ def test_a_share_and_its_interval() -> None:
 def test_other_columns_are_refused(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text("model,dataset,seed\na,b,0\n")
     with pytest.raises(SystemExit, match="no column test_rmse"):
-        run.read_population(tmp_path / "runs.csv")
+        population.read_population(tmp_path / "runs.csv")

@@ -98,6 +98,10 @@ FILES = {
 PLUGINS = {
     f"hydra_plugins.{path.stem}": path for path in sorted((SOURCE / "hydra_plugins").rglob("*.py"))
 }
+BENCHMARKS = {
+    str(path.relative_to(config_root())): path
+    for path in sorted((config_root() / "benchmarks").rglob("*.py"))
+}
 MODULES = {name: imports(path) for name, path in FILES.items()}
 OURS = {
     name: {i.removeprefix("headsweep.") for i in found if i.startswith("headsweep.")}
@@ -127,9 +131,9 @@ def test_the_listing_of_the_source_is_short() -> None:
         assert len(doc.partition("\n")[0]) < 100
 
 
-@pytest.mark.parametrize("name", [*FILES, *PLUGINS])
+@pytest.mark.parametrize("name", [*FILES, *PLUGINS, *BENCHMARKS])
 def test_no_file_and_no_function_is_long(name: str) -> None:
-    text = {**FILES, **PLUGINS}[name].read_text()
+    text = {**FILES, **PLUGINS, **BENCHMARKS}[name].read_text()
     sizes = {
         node.name: node.end_lineno - node.lineno + 1
         for node in ast.walk(ast.parse(text))
