@@ -83,7 +83,10 @@ def test_a_folder_of_ones_own_is_taken_by_every_verb_with_overrides(
     own = "defaults: [tiny, _self_]\nsource: {events: 60}\n"
     (tmp_path / "conf/data/mine.yaml").write_text(own)
     arguments = ["--config-dir", "conf", "data=mine", "backbone=truth"]
-    assert command("data", "validate", *arguments)[1] == "valid: 60 events\n"
+    assert (
+        command("data", "validate", *arguments)[1]
+        == "valid: 60 events (36 train, 12 val, 12 dev)\n"
+    )
     assert command("data", "inspect", *arguments)[1].startswith("60 events")
 
 

@@ -116,8 +116,9 @@ def validate(
     job = _compose(overrides, config_dir, root)
     events, used = _read(job), job.config
     plane = find_source(job).plane
-    split_parts(events, plane, used.data.split, used.features, used.data.selection)
-    print(f"valid: {len(events):,} events")
+    parts = split_parts(events, plane, used.data.split, used.features, used.data.selection)[0]
+    shares = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
+    print(f"valid: {len(events):,} events ({shares})")
 
 
 @data.command()

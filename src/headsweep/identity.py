@@ -60,7 +60,9 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]
     split, selection = data["split"], data["selection"]
     head |= inert(head)
-    source = _without(data["source"], "path", "limits")
+    source = _without(data["source"], "path", "val", "test", "limits")
+    if source.get("features", ()) is None:  # the usual ones
+        source = _without(source, "features")
     backbone = _without(kept["backbone"], "checkpoint", "path")
     known: dict[str, Any] = {
         **kept,

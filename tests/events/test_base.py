@@ -41,7 +41,7 @@ def spectrometer(folder: Path) -> Source:
 def hepattn(folder: Path) -> Source:
     (folder / "layout").mkdir()
     write_hepattn(folder / "layout", simulate_chunks(30, 4))
-    return Hepattn(str(folder / "layout"), [5.0, 20.0], 50, {})
+    return Hepattn(str(folder / "layout"), [5.0, 20.0], 50, {}, None, None, None)
 
 
 def parquet(folder: Path) -> Source:

@@ -81,7 +81,7 @@ def test_a_file_copied_under_another_name_shares_no_event(tmp_path: Path) -> Non
     (tmp_path / METADATA).write_text(yaml.safe_dump(metadata))
     for name, values in ((FILE_INDEX, np.repeat([0, 1], 30)), (ROW_INDEX, np.tile(range(30), 2))):
         np.save(tmp_path / name, values)
-    found = read_events(Hepattn(str(tmp_path), [5.0, 20.0], 50, {}), tmp_path)
+    found = read_events(Hepattn(str(tmp_path), [5.0, 20.0], 50, {}, None, None, None), tmp_path)
     assert len(found) == 30
     assert found.left_out == {COPIES: 30}
     assert describe(found.left_out) == "30 copies of other events"
@@ -175,4 +175,4 @@ def test_limits_are_the_sources_own_or_those_of_any_detector() -> None:
     assert Limits.of(Spectrometer(20, 1)).abs_eta == 2.7
     narrow = Limits().changed({"extent": [1, 2], "field": -0.5})
     assert narrow == Limits(extent=(1, 2), field=-0.5)
-    assert place(Hepattn("some/where", [1.0], 9, {})) == "some/where"
+    assert place(Hepattn("some/where", [1.0], 9, {}, None, None, None)) == "some/where"

@@ -302,6 +302,8 @@ def test_real_samples_pass(tmp_path: Path) -> None:
     source = parquet_source(ACTS, limits={"field": 2.0, "extent": [0.5, 5.0]})
     assert len(load_events(source, tmp_path)) == 494
     for name in ("stage1", "filtered"):
-        found = load_events(Hepattn(str(UPSTREAM / name), [5.0, 20.0], 50, {}), tmp_path)
+        found = load_events(
+            Hepattn(str(UPSTREAM / name), [5.0, 20.0], 50, {}, None, None, None), tmp_path
+        )
         assert found.left_out == {}
         assert len(found) > 60

@@ -98,7 +98,9 @@ def _write_tracks(folder: Path) -> None:
     """The muons of the HDF5 folder in the Parquet layout, in mm and ns as from Acts."""
     from headsweep.events.hepattn import Hepattn
 
-    events = Hepattn(str(folder / "hdf5"), [5, 20, 100], 10, {}).load(folder / "X")
+    events = Hepattn(str(folder / "hdf5"), [5, 20, 100], 10, {}, None, None, None).load(
+        folder / "X"
+    )
 
     def low(axis: str) -> NDArray[np.float32]:
         return events.column(f"globEdgeLow{axis}")

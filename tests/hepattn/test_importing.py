@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from headsweep.errors import UserError
+from headsweep.events.hepattn import FEATURES
 from headsweep.hepattn.importing import import_head, print_import, save
+from headsweep.instantiate import make
 from headsweep.sweep.plan import make_plan
 from helpers.upstream import NEEDS_UPSTREAM, UPSTREAM
 
@@ -73,6 +75,33 @@ def test_the_overrides_and_the_saved_file_compose_to_the_same(name: str, tmp_pat
     assert by_file["pooling"]["projection"] == "mlp"
     with pytest.raises(UserError, match=r"mine\.yaml"):
         save(found, CONFIGS / name, path, force=False)
+
+
+@NEEDS_UPSTREAM
+@pytest.mark.parametrize("name", ["full.yaml", "features_22.yaml"])
+def test_the_data_folders_become_overrides(name: str) -> None:
+    found = import_head(CONFIGS / name)
+    source = make_plan(found.data_overrides(), multirun=False).jobs[0].resolved["data"]["source"]
+    given = [source[key] for key in ("path", "val", "test")]
+    assert given == ["data/train_filtered", "data/val_filtered", "data/test_filtered"]
+    usual = name == "full.yaml"
+    assert source["features"] == (None if usual else list(found.hit_fields))
+    made = make(source)
+    assert made.features == (FEATURES if usual else FEATURES[:-1])
+
+
+def test_names_of_folders_are_quoted(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    names = ["runs 1/it's", "a=b,c", "plain/x-1"]
+    data = dict(zip(("train_dir", "val_dir", "test_dir"), names, strict=True))
+    path.write_text(yaml.safe_dump({"model": yaml.safe_load(path.read_text()), "data": data}))
+    overrides = import_head(path).data_overrides()
+    source = make_plan(overrides, multirun=False).jobs[0].resolved["data"]["source"]
+    assert [source[key] for key in ("path", "val", "test")] == names
+
+
+def test_without_all_three_folders_there_are_no_overrides(tmp_path: Path) -> None:
+    assert import_head(write(tmp_path)).data_overrides() == []
 
 
 @NEEDS_UPSTREAM
@@ -153,6 +182,7 @@ def test_what_the_command_prints_can_be_pasted(
     assert command[:2] == ["headsweep", "train"]
     job = make_plan(command[2:], multirun=False).jobs[0]
     assert job.config.head.regression_num_layers == 1
+    assert out.splitlines()[-2].startswith("headsweep data validate data=hepattn data.source.path=")
     print_import(CONFIGS / "full.yaml", None, tmp_path / "a b" / "head" / "mine.yaml", force=False)
     hint = shlex.split(capsys.readouterr().out.splitlines()[-1].partition("use it: ")[2])
     folder = hint[hint.index("--config-dir") + 1]

@@ -84,6 +84,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_folder(root / "frozen", events=60)
     (root / "hepattn").mkdir()
     write_hepattn(root / "hepattn", simulate_chunks(60, 5))
+    for seed, name in enumerate(("TRAIN", "VAL", "TEST"), start=6):
+        (root / name).mkdir()
+        write_hepattn(root / name, simulate_chunks(60, seed))
     csv = root / "csv"
     csv.mkdir()
     # Arcs in a solenoid of 2 T, from the origin to nine layers.
@@ -185,6 +188,7 @@ def test_a_command(
     kind = "frozen" if "data=frozen" in words else "tracks" if tracks else "hepattn"
     data = tmp_path / "written" if written else folders / kind
     words = [w.replace("FOLDER", str(data)) for w in words]
+    words = [re.sub("=(TRAIN|VAL|TEST)$", rf"={folders}/\1", w) for w in words]
     again = PREPARED.get(" ".join(words))
     match words[0]:
         case "train" if lines().get(f"headsweep {' '.join(words)}") == {LOG}:

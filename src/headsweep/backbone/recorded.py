@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from headsweep.backbone.base import Assignment
 from headsweep.errors import DataError, UserError
-from headsweep.events.base import Events, event_hashes, ragged_rows
+from headsweep.events.base import ORIGINS, Events, event_hashes, ragged_rows
 from headsweep.events.frozen import (
-    ORIGINS,
     Recorded,
     events_of,
     feature_names,

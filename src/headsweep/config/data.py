@@ -85,10 +85,13 @@ class SpectrometerConfig:
 
 @dataclass
 class HepattnConfig:
-    """A directory in the ATLAS-muon HDF5 layout, ``events/hepattn.py``."""
+    """A directory in the ATLAS-muon HDF5 layout, or three; ``events/hepattn.py``."""
 
     _target_: str = "headsweep.events.hepattn.Hepattn"
     path: str = MISSING
+    val: str | None = None
+    test: str | None = None
+    features: list[str] | None = None
     pt_edges: list[float] = field(default_factory=lambda: [5.0, 10.0, 20.0, 50.0, 100.0, 200.0])
     min_bin_tracks: int = within(200, "[1, inf)")
     limits: dict[str, Any] = field(default_factory=open_keys)
@@ -96,6 +99,9 @@ class HepattnConfig:
     def __post_init__(self) -> None:
         check_each("data.source", self)
         _check_bins(self.pt_edges)
+        if self.test is not None and self.val is None:
+            must = "given with data.source.val, whose events are cut into val and dev"
+            check(False, "data.source.test", self.test, must)
 
 
 @dataclass

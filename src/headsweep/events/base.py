@@ -19,6 +19,10 @@ TRACK_COLUMNS = ("eta", "phi", "pt", "q")
 
 SPLITS = ("train", "val", "dev", "test")
 
+ORIGINS = ("train", "val", "test")
+"""Splits that an event may come from where the source says it; their places are in
+``Events.origin``."""
+
 
 @dataclass(frozen=True)
 class Events:
@@ -34,8 +38,8 @@ class Events:
         track_offsets: Tracks of event e, like ``hit_offsets``, int64 [E+1].
         ids: Event numbers, int64 [E]; unique once the events have passed ``gate.read_events``.
         left_out: Number of events that were left out, by the reason (``events/gate.py``).
-        origin: Split that an event comes from, where the source says it: 0 for train, 1 for val,
-            2 for test, int8 [E]; else None.
+        origin: Place in ``ORIGINS`` of the split that an event comes from, where the source says
+            it, int8 [E]; else None.
     """
 
     hits: NDArray[np.float32]
@@ -75,7 +79,8 @@ class Source(Protocol):
     """Interface of a data set; each has one file and one YAML.
 
     It may have ``limits`` besides, the units and ranges of its values (``gate.Limits``); without,
-    those for any detector hold. Events are read through ``gate.read_events``, which checks them.
+    those for any detector hold. Where its events have an ``origin``, it has ``splits``, the names
+    of ``ORIGINS`` that occur. Events are read through ``gate.read_events``, which checks them.
 
     Attributes:
         plane: Bending plane: ``"rz"`` (toroid) or ``"xy"`` (solenoid).
@@ -291,6 +296,14 @@ def splits_of(events: Events, split: SplitConfig) -> dict[str, NDArray[np.int64]
                 f"events are of train and {len(judged)} of val, which gives val and dev"
             )
     return {name: np.sort(found[name]) for name in SPLITS}
+
+
+def has_test(source: Source, split: SplitConfig) -> bool:
+    """Whether there are events for a test: a new sample, or a split; reads no events."""
+    if source.test_sample() is not None:
+        return True
+    own = getattr(source, "splits", None)
+    return "test" in own if own is not None else split.folds is None and split.test > 0
 
 
 def split_events(

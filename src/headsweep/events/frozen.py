@@ -24,14 +24,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from headsweep.errors import DataError, reading
-from headsweep.events.base import TRACK_COLUMNS, Events, check_events, file_hash
+from headsweep.events.base import ORIGINS, TRACK_COLUMNS, Events, check_events, file_hash
 from headsweep.events.gate import Limits
 from headsweep.identity import stable_hash
 
 METADATA, FORMAT = "metadata.json", 1
-ORIGINS = ("train", "val", "test")
-"""Splits that an event may come from; their places are ``Events.origin``."""
-
 HITS = ("raw", "encoded", "p", "correct")
 MEND = "write it again with headsweep.hepattn.writer"
 
@@ -195,6 +192,20 @@ class FrozenFeatures:
     def key(self) -> str:
         """Hash (16 hex) of the content of the folder."""
         return self._key
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """Splits that its events come from."""
+        tables = [f"{name}.parquet" for name in read_metadata(self.path)["parts"]]
+        with reading(self.path, MEND, DataError):
+            found = {
+                split
+                for name in tables
+                for split in pq.read_table(self.path / name, columns=["split"])["split"]
+                .unique()
+                .to_pylist()
+            }
+        return tuple(name for name in ORIGINS if name in found)
 
     @cached_property
     def _key(self) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import (
+    ORIGINS,
     TRACK_COLUMNS,
     Events,
     Floats,
@@ -122,7 +123,7 @@ def read_events(source: Source, root: Path, *, truth: bool = True) -> Events:
             "need true tracks (particles.parquet, num_tracks), only `headsweep predict` does not"
         )
     _check_ranges(events, Limits.of(source), where)
-    return _in_order(_wrapped(events))
+    return _in_order(_wrapped(events), where)
 
 
 def place(source: Source) -> str:
@@ -156,9 +157,11 @@ def _wrapped(events: Events) -> Events:
     return replace(events, tracks=tracks)
 
 
-def _in_order(events: Events) -> Events:
+def _in_order(events: Events, where: str) -> Events:
     """Each event once, by its content, in the order of number and content."""
     hashes = event_hashes(events)
+    if events.origin is not None:
+        _refuse_shared(events, events.origin, hashes, where)
     order = np.lexsort((hashes, events.ids))
     # The copy with the lowest number stays, wherever it is in the files.
     first = np.zeros(len(events), bool)
@@ -169,6 +172,22 @@ def _in_order(events: Events) -> Events:
     if len(np.unique(events.ids)) < len(events):
         events = replace(events, ids=np.arange(len(events)))
     return events
+
+
+def _refuse_shared(
+    events: Events, origin: NDArray[np.int8], hashes: NDArray[np.uint64], where: str
+) -> None:
+    """Refuse events that are in two of the source's own splits, whatever their numbers are."""
+    order = np.lexsort((origin, hashes))
+    same = np.diff(hashes[order]) == 0
+    shared = np.flatnonzero(same & (np.diff(origin[order]) != 0))
+    if len(shared):
+        first, second = order[shared[0]], order[shared[0] + 1]
+        raise DataError(
+            f"{where}: event {events.ids[first]} of {ORIGINS[origin[first]]} is event "
+            f"{events.ids[second]} of {ORIGINS[origin[second]]} ({len(shared):,} such pairs): "
+            "training and evaluation would share events; take them out of one of the two"
+        )
 
 
 def _check_ranges(events: Events, limits: Limits, where: str) -> None:

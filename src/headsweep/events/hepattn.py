@@ -1,4 +1,4 @@
-"""Source of events: a directory in the ATLAS-muon HDF5 layout (``hepattn_files.py``)."""
+"""Source of events: directories in the ATLAS-muon HDF5 layout (``hepattn_files.py``)."""
 
 import hashlib
 from collections import Counter
@@ -11,8 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.errors import DataError
-from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive, file_hash
+from headsweep.errors import DataError, UserError
+from headsweep.events.base import (
+    ORIGINS,
+    TRACK_COLUMNS,
+    Events,
+    check_events,
+    derive,
+    file_hash,
+)
 from headsweep.events.gate import NO_HITS, Limits, describe
 from headsweep.events.hepattn_files import (
     FILE_INDEX,
@@ -27,7 +34,7 @@ from headsweep.events.hepattn_files import (
     read_chunks,
 )
 
-SCALES = dict.fromkeys(HITS[:-1], 1.0) | {
+SCALES = dict.fromkeys((*HITS[:-1], "readOutSide"), 1.0) | {
     **{f"globEdge{end}{axis}": 1e-3 for end in ("High", "Low") for axis in "XYZ"},
     **{f"cov{axes}": 1e-6 for axes in ("XX", "XY", "YX", "YY")},
     "time": 1e-5,
@@ -37,8 +44,11 @@ SCALES = dict.fromkeys(HITS[:-1], 1.0) | {
 """Factor of each hit feature on reading. driftR stays in mm; positions become metres."""
 
 DERIVED = ("r", "s", "theta", "phi", "eta")
-FEATURES = (*SCALES, *DERIVED)
+FEATURES = (*HITS[:-1], *DERIVED)
 """The 23 features in memory, in their order; the derived ones are those of the Low edge."""
+
+POSITION = ("globEdgeLowX", "globEdgeLowY", "globEdgeLowZ")
+"""Columns from which the derived features are computed."""
 
 LIMITS = Limits(extent=(1.0, 50.0), abs_eta=4.0, pt=(0.1, 10_000.0))
 """Of a muon spectrometer of the size of ATLAS's; positions in m, pT in GeV."""
@@ -48,7 +58,22 @@ LARGEST_LINK = 2**24
 
 
 class Hepattn:
-    """A directory in the ATLAS-muon HDF5 layout as a source of events."""
+    """Directories in the ATLAS-muon HDF5 layout as a source of events.
+
+    Args:
+        path: The directory; with ``val``, that of the training events.
+        pt_edges: Quoted pT bins in GeV.
+        min_bin_tracks: A bin with fewer tracks never gets a verdict.
+        limits: What differs from ``LIMITS``, see ``gate.Limits``.
+        val: The directory of the events that are cut into val and dev; None for a split of one
+            directory.
+        test: The directory of the test events; None for none.
+        features: Hit features in their order, with or without ``spacePoint_``; None for
+            ``FEATURES``.
+
+    Attributes:
+        splits: Names of the splits that the directories give; None if there is only one directory.
+    """
 
     plane = "rz"
     not_modelled: Sequence[str] = ()
@@ -59,44 +84,80 @@ class Hepattn:
         pt_edges: Sequence[float],
         min_bin_tracks: int,
         limits: Mapping[str, Any],
+        val: str | None,
+        test: str | None,
+        features: Sequence[str] | None,
     ) -> None:
         self.limits = LIMITS.changed(limits)
         self.path = Path(path)
+        self.folders = [Path(folder) for folder in (path, val, test) if folder is not None]
+        self.splits = ORIGINS[: len(self.folders)] if len(self.folders) > 1 else None
+        self.features = FEATURES if features is None else known_features(features)
         self.pt_edges: Sequence[float] = tuple(pt_edges)
         self.min_bin_tracks = min_bin_tracks
 
     def key(self) -> str:
-        """Hash (16 hex) of the names and contents of all files of the directory that are read."""
+        """Hash (16 hex) of the contents of all files that are read, and of the features."""
         return self._key
 
     @cached_property
     def _key(self) -> str:
         digest = hashlib.sha256()
-        names = (self.path / name for name in (METADATA, FILE_INDEX, ROW_INDEX))
-        for path in (*names, *data_files(self.path)):
-            digest.update(f"{path.relative_to(self.path)} {file_hash(path)}\n".encode())
+        for split, folder in zip(ORIGINS, self.folders, strict=False):
+            if split != ORIGINS[0]:
+                digest.update(f"{split}\n".encode())
+            names = (folder / name for name in (METADATA, FILE_INDEX, ROW_INDEX))
+            for path in (*names, *data_files(folder)):
+                digest.update(f"{path.relative_to(folder)} {file_hash(path)}\n".encode())
+        if self.features != FEATURES:
+            digest.update(f"features {','.join(self.features)}\n".encode())
         return digest.hexdigest()[:16]
 
     def test_sample(self) -> None:
         """Return None: its test split is a part of the events."""
 
     def load(self, root: Path) -> Events:
-        """Read the directory; nothing is cached under ``root``.
+        """Read the directories; nothing is cached under ``root``.
 
         Raises:
             DataError: See ``read_hepattn``.
         """
-        return read_hepattn(self.path)
+        parts = [read_hepattn(folder, self.features) for folder in self.folders]
+        if len(parts) == 1:
+            return parts[0]
+        origin = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        return replace(_concatenate(parts), origin=origin.astype(np.int8))
 
 
-def read_hepattn(folder: Path) -> Events:
+def known_features(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of hit features without their prefix.
+
+    Raises:
+        UserError: A name is no hit feature of this layout, or stands twice, or there is none.
+    """
+    found = tuple(name.removeprefix(HIT_PREFIX) for name in names)
+    known = (*SCALES, *DERIVED)
+    for number, name in enumerate(found):
+        if name not in known or name in found[:number]:
+            said = "stands twice" if name in known else f"is none of {', '.join(known)}"
+            raise UserError(f"data.source.features: {names[number]!r} {said}")
+    if not found:
+        raise UserError("data.source.features=[]: name at least one hit feature")
+    return found
+
+
+def read_hepattn(folder: Path, features: tuple[str, ...] = FEATURES) -> Events:
     """Read all events of a directory, in the order of its index arrays.
 
     Events with a track row that no hit names are left out and counted: which row that is, the
     layout does not say.
 
+    Args:
+        folder: The directory.
+        features: Hit features in their order, out of ``SCALES`` and ``DERIVED``.
+
     Returns:
-        Events with the 23 ``FEATURES``; row k of an event's tracks is the particle with its k-th
+        Events with these features; row k of an event's tracks is the particle with its k-th
         smallest non-negative truthLink. Event numbers are those of the files, 0 without any.
 
     Raises:
@@ -104,8 +165,11 @@ def read_hepattn(folder: Path) -> Events:
             not finite, or a truthLink has no track row. Names file, event and column.
     """
     parts, positions = [], []
-    for path, position, chunk in read_chunks(folder):
-        part, complete = _to_events(chunk, path)
+    columns = [name for name in features if name in SCALES]
+    if set(features) & set(DERIVED):
+        columns += [name for name in POSITION if name not in columns]
+    for path, position, chunk in read_chunks(folder, (*columns, LINK)):
+        part, complete = _to_events(chunk, columns, features, path)
         parts.append(part)
         positions.append(position[complete])
     if not parts:
@@ -119,21 +183,33 @@ def read_hepattn(folder: Path) -> Events:
     return events
 
 
-def _to_events(chunk: Chunk, path: Path) -> tuple[Events, NDArray[np.int64]]:
+def _to_events(
+    chunk: Chunk, columns: Sequence[str], features: tuple[str, ...], path: Path
+) -> tuple[Events, NDArray[np.int64]]:
     """Scale a chunk, derive features, turn truthLinks into track rows, and check the result.
+
+    Args:
+        chunk: Events as they are in the file; its last hit column is the truthLink.
+        columns: The other hit columns.
+        features: The features to make of them.
+        path: The file, for messages.
 
     Returns:
         The complete events, and their places in the chunk.
     """
     link, complete, left_out = _track_rows(chunk, path)
-    scales = np.array(list(SCALES.values()), np.float32)
+    scales = np.array([SCALES[name] for name in columns], np.float32)
     with np.errstate(invalid="ignore"):  # what is not finite is reported below
-        values = chunk.hits[:, : len(SCALES)] * scales
-        x, y, z = (values[:, HITS.index(f"globEdgeLow{axis}")] for axis in "XYZ")
-        derived = np.stack([derive(name, x, y, z) for name in DERIVED], axis=1)
+        values = chunk.hits[:, : len(columns)] * scales
+        derived = [name for name in features if name in DERIVED]
+        if derived:
+            x, y, z = (values[:, columns.index(name)] for name in POSITION)
+            more = [derive(name, x, y, z) for name in derived]
+            values = np.concatenate([values, np.stack(more, axis=1)], axis=1)
+    names = [*columns, *derived]
     events = Events(
-        hits=np.concatenate([values, derived], axis=1),
-        features=FEATURES,
+        hits=values[:, [names.index(name) for name in features]],
+        features=features,
         hit_track=link,
         hit_offsets=chunk.hit_offsets,
         tracks=chunk.tracks[:, [TRACKS.index(name) for name in TRACK_COLUMNS]],
@@ -153,7 +229,7 @@ def _track_rows(
     Returns:
         The ranks, the places of the complete events, and the number of the others by the reason.
     """
-    links = chunk.hits[:, HITS.index(LINK)]
+    links = chunk.hits[:, -1]
     event = np.repeat(np.arange(len(chunk.numbers)), np.diff(chunk.hit_offsets))
     odd = ~(np.abs(links) <= LARGEST_LINK) | (links != np.round(links))
     if odd.any():
@@ -190,7 +266,7 @@ def _concatenate(parts: Sequence[Events]) -> Events:
 
     return Events(
         hits=np.concatenate([part.hits for part in parts]),
-        features=FEATURES,
+        features=parts[0].features,
         hit_track=np.concatenate([part.hit_track for part in parts]),
         hit_offsets=joined("hit_offsets"),
         tracks=np.concatenate([part.tracks for part in parts]),

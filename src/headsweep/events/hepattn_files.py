@@ -35,7 +35,7 @@ HITS = (
     "technology",
     LINK,
 )
-"""Columns of ``Chunk.hits``, without their prefix."""
+"""Columns that are written, without their prefix. hepattn itself has ``readOutSide`` besides."""
 TRACKS = ("pt", "eta", "phi", "q")
 """Columns of ``Chunk.tracks``, without their prefix."""
 
@@ -68,7 +68,7 @@ class Chunk:
     """Consecutive events in disk units (mm, mm^2, ns, GeV), one HDF5 file.
 
     Attributes:
-        hits: Columns ``HITS``, float32 [H, 19].
+        hits: Columns ``HITS``, or those that were asked for, float32 [H, C].
         hit_offsets: Hits of event e are rows ``hit_offsets[e]:hit_offsets[e + 1]``, int64 [E+1].
         tracks: Columns ``TRACKS``, float32 [T, 4].
         track_offsets: Tracks of event e, likewise, int64 [E+1].
@@ -137,8 +137,14 @@ def data_files(folder: Path) -> list[Path]:
     return _chunk_files(folder, _read_metadata(folder))
 
 
-def read_chunks(folder: Path) -> Iterator[tuple[Path, NDArray[np.int64], Chunk]]:
+def read_chunks(
+    folder: Path, columns: Sequence[str] = HITS
+) -> Iterator[tuple[Path, NDArray[np.int64], Chunk]]:
     """Read a directory, one HDF5 file at a time.
+
+    Args:
+        folder: The directory.
+        columns: Columns of ``Chunk.hits``, without their prefix; no other one need be there.
 
     Yields:
         The file, the positions of its events in the index arrays, and those events.
@@ -148,7 +154,7 @@ def read_chunks(folder: Path) -> Iterator[tuple[Path, NDArray[np.int64], Chunk]]
     """
     metadata = _read_metadata(folder)
     paths = _chunk_files(folder, metadata)
-    hits = _columns(folder, metadata, "hit_features", HIT_PREFIX, HITS)
+    hits = _columns(folder, metadata, "hit_features", HIT_PREFIX, columns)
     tracks = _columns(folder, metadata, "track_features", TRACK_PREFIX, TRACKS)
     files, rows = _read_index(folder / FILE_INDEX), _read_index(folder / ROW_INDEX)
     if len(files) != len(rows):

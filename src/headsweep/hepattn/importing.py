@@ -1,5 +1,6 @@
 """From hepattn's regression task to the overrides that train the same head here."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from headsweep.errors import UserError
+from headsweep.events.hepattn import FEATURES
+from headsweep.events.hepattn_files import HIT_PREFIX
 from headsweep.files import check_output, write_atomic
 from headsweep.hepattn.checkpoint import HeadState, read_head
 from headsweep.hepattn.configuration import Task, number, read_task
@@ -28,6 +31,9 @@ INERT = {
     "cost_weight": "queries are matched once, by their masks",
 }
 """Arguments without an equivalent that change nothing here, and why."""
+
+FOLDERS = {"train_dir": "path", "val_dir": "val", "test_dir": "test"}
+"""Folders of hepattn's data: the keys of ``data.source``."""
 
 TARGETS = {
     ("pt", "q"): ("plain", 1.0),
@@ -64,6 +70,18 @@ class ImportedHead:
         return [f"head={'dense' if self.head == 'dense' else 'conservative'}"] + [
             f"{key}={_text(value)}" for key, value in self.values.items()
         ]
+
+    def data_overrides(self) -> list[str]:
+        """Overrides that read the data folders of the configuration, if it has all three."""
+        given = [self.task.folders.get(key) for key in FOLDERS]
+        if None in given:
+            return []
+        found = ["data=hepattn"]
+        for key, folder in zip(FOLDERS.values(), given, strict=True):
+            found.append(f"data.source.{key}={_quoted(str(folder))}")
+        if tuple(name.removeprefix(HIT_PREFIX) for name in self.hit_fields) != FEATURES:
+            found.append(f"data.source.features=[{','.join(self.hit_fields)}]")
+        return found
 
     def yaml(self, source: str) -> str:
         """A file of the group ``head`` with all of them."""
@@ -163,6 +181,8 @@ def print_import(config: Path, checkpoint: Path | None, path: Path | None, force
     print(f"{len(found.hit_fields)} hit features: {', '.join(found.hit_fields)}")
     for note in found.notes:
         print(f"- {note}")
+    if data := found.data_overrides():
+        print(shlex.join(["headsweep", "data", "validate", *data]))
     if path is None:
         print(shlex.join(["headsweep", "train", *found.overrides()]))
         return
@@ -227,6 +247,14 @@ def _compare(found: HeadState, dim: int, features: int, where: str) -> None:
         raise UserError(
             f"{where} has projections of width {found.projected}, not {dim} or {dim // 2}"
         )
+
+
+def _quoted(text: str) -> str:
+    """A text as Hydra's overrides take it."""
+    if re.fullmatch(r"[\w./-]+", text):
+        return text
+    escaped = text.replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _text(value: Any) -> str:

@@ -104,6 +104,8 @@ def open_test(job_folder: Path, root: Path) -> tuple[str, str]:
         other_events.build_test(cache, source, SplitConfig(**split), make(config["backbone"]), root)
         return sample.key(), "a new sample of the simulation"
     cache.load("test")
+    if getattr(source, "splits", None) is not None:  # the same events under any data.split
+        return stable_hash([about["data_key"], "test"]), "the test events of these data"
     return stable_hash([about["data_key"], split]), "the split test of these data"
 
 
@@ -196,6 +198,8 @@ def _recorded_at(node: Mapping[str, Any], folder: Path) -> dict[str, str]:
 def _source_at(node: Mapping[str, Any], folder: Path, meta: features_cache.Meta) -> Source:
     """A job's source, reading another folder; a simulation is read in the layout it writes."""
     if "path" in node:
-        source: Source = make({"limits": {}, **node, "path": str(folder)})
+        own = {"val": None, "test": None} if "val" in node else {}
+        source: Source = make({"limits": {}, **node, "path": str(folder), **own})
         return source
-    return Hepattn(str(folder), meta.pt_edges, meta.min_bin_tracks, {})
+    edges, least = meta.pt_edges, meta.min_bin_tracks
+    return Hepattn(str(folder), edges, least, {}, val=None, test=None, features=None)

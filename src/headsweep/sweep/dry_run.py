@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from headsweep.config import FrozenConfig, TracksConfig
+from headsweep.config import FrozenConfig, HepattnConfig, TracksConfig
 from headsweep.errors import DataError
 from headsweep.events.frozen import feature_names
-from headsweep.events.hepattn import FEATURES
+from headsweep.events.hepattn import FEATURES, known_features
 from headsweep.features.bending import bending_features
 from headsweep.features.cache import FeatureSet
 from headsweep.identity import stable_hash
@@ -168,13 +168,12 @@ def _sizes(job: Job) -> tuple[int, int, int]:
     """Hit features, width of the transformer and outputs: F, D, O."""
     source = job.config.data.source
     bent = job.config.features.name == "bending"
-    if isinstance(source, TracksConfig | FrozenConfig):
-        names = (
-            (*source.features, *source.derived)
-            if isinstance(source, TracksConfig)
-            else feature_names(Path(source.path))
-        )
-        inputs = len(bending_features(source.plane, names) if bent else names)
-    else:
-        inputs = len(FEATURES)
+    plane, names = "rz", FEATURES
+    if isinstance(source, TracksConfig):
+        plane, names = source.plane, (*source.features, *source.derived)
+    elif isinstance(source, FrozenConfig):
+        plane, names = source.plane, feature_names(Path(source.path))
+    elif isinstance(source, HepattnConfig) and source.features is not None:
+        names = known_features(source.features)
+    inputs = len(bending_features(plane, names) if bent else names)
     return inputs, find_inputs(job).backbone.dim, Target.outputs_of(job.config.target)

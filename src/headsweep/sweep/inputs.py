@@ -113,13 +113,15 @@ def check_test(jobs: "Sequence[Job]", inputs: Sequence[Inputs]) -> None:
     Raises:
         UserError: A job's data have none; the message says how to set one aside.
     """
+    from headsweep.events.base import has_test
+
     for job, found in zip(jobs, inputs, strict=True):
-        split = job.config.data.split
-        if found.source.test_sample() is None and (split.folds is not None or split.test == 0):
+        if not has_test(found.source, job.config.data.split):
+            own = getattr(found.source, "splits", None) is not None
+            mend = "give data.source.test" if own else "search and confirm with data.split.test=0.2"
             raise UserError(
-                "data.split.test: these data have no test split to confirm on; search and confirm "
-                "with data.split.test=0.2, and without data.split.folds; claims can read dev, "
-                "design.split=dev"
+                f"data.split.test: these data have no test split to confirm on; {mend}, and "
+                "without data.split.folds; claims can read dev, design.split=dev"
             )
 
 
