@@ -1,14 +1,21 @@
 """Jobs of a sweep without a run folder, and those that are equal to others."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from headsweep.report.absent import absent_jobs, failed_folds, same_labels
+from headsweep.report.absent import absent_jobs, coinciding, failed_folds, same_labels
 from headsweep.report.build import build_report
+from headsweep.report.predictions import Sample
 from headsweep.report.render.tables import NOTHING, problems, tails_table
-from headsweep.store.labels import StoredJob, group_rows, read_jobs
+from headsweep.report.render.verdict_tables import answer
+from headsweep.stats.tracks import Tracks
+from headsweep.store.labels import Block, StoredJob, group_rows, read_jobs
 from headsweep.store.outcome import Outcome
+from headsweep.store.specification import claim_sweep
+from helpers.head_rows import make_head_row
 from helpers.toy_runs import toy_score, write_cache, write_toy_job
 
 SPEC = {
@@ -51,6 +58,39 @@ def test_a_configuration_that_lost_a_fold_is_objected_to(jobs: list[StoredJob]) 
 
 def test_equal_jobs_are_said_by_the_label_of_the_other(jobs: list[StoredJob]) -> None:
     assert same_labels(SPEC, group_rows(jobs)) == {"arm=a2 fold=0": "a0"}  # 5 is not there
+
+
+def test_arms_that_agree_to_the_last_bit_count_once(tmp_path: Path) -> None:
+    """Four arms are two samples, and there is one comparison; so says a plan, too."""
+    write_cache(tmp_path, "cache")
+    sweep = tmp_path / "sweeps/s"
+    widths = {seed: 0.1 + 0.001 * seed for seed in range(3)}
+    arms = [widths, {seed: 1.2 * width for seed, width in widths.items()}, widths, {0: 0.1}]
+    for number, own in enumerate(arms):
+        write_toy_job(sweep / f"jobs/{number}", own, labels={"arm": f"a{number}"}, seeds=3)
+    jobs = {f"{number} a{number}": {"arm": f"a{number}"} for number in range(4)}
+    claim_sweep(sweep, {"seeds": 3, "design": {"comparisons": None}, "jobs": jobs})
+    built = build_report(sweep, tmp_path, toy_score)
+    assert built.same == {"a2": "a0", "a3": "a0"}
+    assert [head.label for head in built.heads] == ["a0", "a1"]
+    (effect,) = built.effects
+    assert effect.verdict is not None
+    assert (effect.arm, effect.control, effect.verdict.comparisons) == ("a1", "a0", 1)
+    assert "a2 is equal to a0 and counts once." in answer(built)
+
+
+def test_one_other_bit_of_a_prediction_or_figure_is_another_configuration() -> None:
+    tracks = Tracks(*np.ones((10, 4)), np.zeros(4, dtype=bool))
+    sample = Sample(tracks, np.ones(4, dtype=bool), {"gap": 1.0}, Block(0, 0), seed=5)
+    first, same = (make_head_row(label, [sample]) for label in ("first", "same"))
+    turned = replace(tracks, kappa=np.nextafter(tracks.kappa, np.inf))
+    others = [
+        make_head_row(f"other {n}", [replace(sample, **change)])  # type: ignore[arg-type]
+        for n, change in enumerate(
+            ({"tracks": turned}, {"scalars": {"gap": 1.0 + 2**-52}}, {"seed": 6})
+        )
+    ]
+    assert coinciding([first, *others, same]) == {"same": "first"}
 
 
 def test_a_failed_configuration_shows_the_size_of_its_head(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Building a report: every kind of sweep, what it holds, and mistakes."""
 
+import shutil
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -11,6 +12,7 @@ from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
 from headsweep.report.build import build_report
 from headsweep.report.content import Report
+from headsweep.report.render.verdict_tables import answer
 from headsweep.store import specification
 from headsweep.store.outcome import Outcome
 from helpers.toy_runs import toy_score, write_cache, write_toy_job
@@ -85,6 +87,11 @@ def test_a_factorial_sweep_has_two_families(tmp_path: Path) -> None:
         assert effect.verdict.delta == pytest.approx(value, abs=0.005)
         assert effect.verdict.word == "worse"
     assert [e.verdict.comparisons for e in built.effects if e.verdict] == [2, 2, 1]
+    shutil.rmtree(sweep / "jobs/3")  # and now with the predictions of job 0
+    write_toy_job(sweep / "jobs/3", {0: 0.1}, overrides=overrides, config={"head": asdict(head)})
+    built = build_report(sweep, tmp_path, toy_score)
+    assert (len(built.same), len(built.heads), built.effects) == (1, 3, [])
+    assert answer(built).startswith("No verdict: a factorial design needs all")
 
 
 def test_references_of_different_data_have_rows_of_their_own(tmp_path: Path) -> None:

@@ -88,8 +88,9 @@ def test_the_verdict_follows_from_the_values_of_the_seeds(
 
 
 def test_events_are_resampled_together_for_both_arms(tmp_path: Path) -> None:
-    """Two arms with the same errors share what the sample of events does to them."""
-    effect = only(build(tmp_path, [CONTROL, CONTROL]))
+    """Two arms with the same errors, but for a factor, share what the sample of events does."""
+    scaled = {seed: 1.001 * width for seed, width in CONTROL.items() if width}
+    effect = only(build(tmp_path, [CONTROL, scaled]))
     assert effect.verdict is not None
     assert effect.verdict.se_events == pytest.approx(0, abs=1e-12)
     other = {seed + 100: width for seed, width in CONTROL.items()}

@@ -169,7 +169,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         {s: 0.100 + 0.001 * s for s in range(5)},
         {0: 0.08, 1: 0.081, 2: None, 3: None, 4: None},
         {0: 0.15, 1: 0.152, 2: 0.151},
-        {0: 0.15, 1: 0.152},
+        {0: 0.151, 1: 0.153},
     ]
     for number, widths in enumerate(arms):
         arm = {"labels": {"arm": f"arm{number}"}, "overrides": [f"arm=arm{number}"]}

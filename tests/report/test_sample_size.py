@@ -94,7 +94,8 @@ def test_seeds_follow_from_spread_and_margin(tmp_path: Path, margin: float | Non
 def test_effects_and_interactions_of_a_factorial_design_are_two_families(tmp_path: Path) -> None:
     """Of 2 x 2 cells with the same spread s: SE is s / sqrt(n) and 2 s / sqrt(n), df 4 (n - 1)."""
     cells = [{"pooling": p, "arm": a} for p in ("full", "half") for a in ("with", "without")]
-    sweep = write(tmp_path, *[ARM] * 4, cells=cells)
+    arms = [{seed: factor * width for seed, width in ARM.items()} for factor in (1, 2, 3, 4)]
+    sweep = write(tmp_path, *arms, cells=cells)
     specification.claim_sweep(sweep, {"seeds": 4, "design": {"kind": "factorial"}})
     found = plan(sweep, margin=0.02)
     assert [(one.arm, one.control, one.comparisons) for one in found.comparing] == [
@@ -153,7 +154,14 @@ def test_failed_members_do_not_count_and_one_is_no_spread(tmp_path: Path) -> Non
     sweep = write(tmp_path, {**CONTROL, 9: None}, ARM)
     assert len(plan(sweep).comparing) == 1
     with pytest.raises(UserError, match="arm1: 1 finished seeds have no spread; train two"):
-        plan(write(tmp_path / "b", CONTROL, {0: 0.1, 1: None}))
+        plan(write(tmp_path / "b", CONTROL, {0: 0.2, 1: None}))
+
+
+def test_arms_that_agree_to_the_last_bit_are_planned_once(tmp_path: Path) -> None:
+    sweep = write(tmp_path, CONTROL, ARM, ARM)
+    jobs = {f"{n} arm{n}": {"arm": f"arm{n}"} for n in range(3)}
+    specification.claim_sweep(sweep, {"seeds": 4, "jobs": jobs})
+    assert [(one.arm, one.comparisons) for one in plan(sweep).comparing] == [("arm1", 1)]
 
 
 def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
@@ -163,6 +171,11 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
         plan(write(tmp_path / "a", CONTROL))
     with pytest.raises(UserError, match="--metric gap: cannot be planned; one of qoverpt_r68"):
         plan(write(tmp_path / "b", CONTROL, ARM), metric="gap")
+    cells = [{"pooling": p, "arm": a} for p in ("full", "half") for a in ("with", "without")]
+    factorial = write(tmp_path / "d", CONTROL, ARM, CONTROL, ARM, cells=cells)
+    specification.claim_sweep(factorial, {"seeds": 4, "design": {"kind": "factorial"}})
+    with pytest.raises(UserError, match="some are equal: half with, half without"):
+        plan(factorial)
     folds = write(tmp_path / "c", CONTROL, ARM, split={"folds": 5})
     with pytest.raises(UserError, match="its precision comes from split seeds"):
         plan(folds)

@@ -1,11 +1,16 @@
 """Jobs of a sweep that are not in its report: not trained yet, failed, or equal to another one."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from headsweep.report.predictions import Row, Sample
+from headsweep.stats.tracks import Tracks
 from headsweep.store import paths
-from headsweep.store.labels import FOLD_KEYS, StoredJob
+from headsweep.store.labels import FOLD_KEYS, Block, StoredJob
 from headsweep.store.outcome import Outcome
 
 
@@ -56,3 +61,36 @@ def same_labels(
     """Label of each configuration that is equal to another, with the label of that one."""
     labels = {job.folder.name: label for label, jobs in groups.items() for job in jobs}
     return {name: labels[str(at)] for name, at in spec.get("same", {}).items() if str(at) in labels}
+
+
+def coinciding(rows: Sequence[Row]) -> dict[str, str]:
+    """Label of each configuration that trained what an earlier one did, with the label of that one.
+
+    All members that both have agree to the last bit, in their predictions and in all other figures:
+    what differs in the configurations has no effect, as with a batch larger than the sample. Two
+    trainings of one thing are no two samples, and as two arms they would count twice.
+
+    Args:
+        rows: The configurations, scored on one split.
+    """
+    members = [{(s.block, s.seed): _digest(s) for s in row.samples} for row in rows]
+    found: dict[str, str] = {}
+    for at, row in enumerate(rows):
+        for first, known in zip(rows[:at], members[:at], strict=True):
+            if first.label not in found and _agree(known, members[at]):
+                found[row.label] = first.label
+                break
+    return found
+
+
+def _agree(one: Mapping[tuple[Block, int], str], other: Mapping[tuple[Block, int], str]) -> bool:
+    both = one.keys() & other.keys()
+    return bool(both) and all(one[member] == other[member] for member in both)
+
+
+def _digest(sample: Sample) -> str:
+    """Hash of the predictions and figures of a member."""
+    digest = hashlib.sha256(json.dumps(sample.scalars, sort_keys=True, default=float).encode())
+    for field in fields(Tracks):
+        digest.update(getattr(sample.tracks, field.name).tobytes())
+    return digest.hexdigest()

@@ -17,7 +17,7 @@ from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report import confirmation as report_confirmation
 from headsweep.report import scoring
-from headsweep.report.absent import absent_jobs, failed_folds, same_labels
+from headsweep.report.absent import absent_jobs, coinciding, failed_folds, same_labels
 from headsweep.report.claims import find_claims
 from headsweep.report.comparisons import find_effects
 from headsweep.report.content import HeadSummary, ReferenceSummary, Report
@@ -54,8 +54,10 @@ class _Scored:
         root: The folder of all output.
         spec: Its ``spec.yaml``.
         jobs: Those that are shown, by number; of a search from the best trial.
-        groups: Label and jobs of each configuration, the control first.
+        groups: Label and jobs of each configuration, the control first, without those that coincide
+            with another.
         heads: The same, scored.
+        coincide: Label of each configuration that is left out, with that of the one it equals.
         caches: Frozen features by key.
         bins: Quoted pT bins, the same of all caches.
         readings: Who has read this test sample before; None on dev.
@@ -67,6 +69,7 @@ class _Scored:
     jobs: list[StoredJob]
     groups: Mapping[str, Sequence[StoredJob]]
     heads: list[HeadRow]
+    coincide: Mapping[str, str]
     caches: Mapping[str, ScoredCache]
     bins: Bins
     readings: Readings | None
@@ -143,13 +146,15 @@ def _with_effects(
     report: Report, scored: _Scored, objections: Mapping[str, str], looks: SweepLooks
 ) -> Report:
     """A grid: pairs against a control or along a path, or the effects of a factorial design."""
+    if scored.coincide and scored.design.kind == "factorial":
+        return report  # the answer says why
     effects = find_effects(
         scored.heads,
         scored.design,
         [own[0].choices for own in scored.groups.values()],
         objections,
         np.random.default_rng(0),
-        planned_configurations(scored.spec),
+        planned_configurations(scored.spec) - len(scored.coincide),
         looks.at,
     )
     return replace(report, effects=effects)
@@ -201,7 +206,10 @@ def _score(
         problems = "; ".join(line for row in heads for line in row.problems)
         raise UserError(f"{folder}: no finished member to report: {problems}")
     bins = Bins(tuple(float(edge) for edge in metas[0].pt_edges), metas[0].min_bin_tracks)
-    return _Scored(folder, root, spec, jobs, groups, heads, caches, bins, readings)
+    twice = coinciding(heads)
+    heads = [row for row in heads if row.label not in twice]
+    groups = {row.label: groups[row.label] for row in heads}
+    return _Scored(folder, root, spec, jobs, groups, heads, twice, caches, bins, readings)
 
 
 def _describe(scored: _Scored) -> Report:
@@ -234,5 +242,5 @@ def _describe(scored: _Scored) -> Report:
         split=split,
         readings=readings,
         absent=absent_jobs(scored.folder, scored.spec, scored.jobs),
-        same=same_labels(scored.spec, scored.groups),
+        same=same_labels(scored.spec, scored.groups) | {**scored.coincide},
     )

@@ -8,6 +8,8 @@ from headsweep.store.labels import FOLD_KEYS
 
 FOLDS = "data.split.folds"
 
+NEEDS_ALL = "a factorial design needs all its configurations, and of these some are equal"
+
 
 def pairs(labels: Sequence[str], kind: str) -> list[tuple[str, str]]:
     """Arm and control of each comparison of a design.

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report import scoring
-from headsweep.report.family import family_size, pairs, planned_configurations
+from headsweep.report.absent import coinciding
+from headsweep.report.family import NEEDS_ALL, family_size, pairs, planned_configurations
 from headsweep.report.looks import SweepLooks
 from headsweep.report.predictions import Row, Score, val_row
 from headsweep.report.resampling import event_means, values_of
@@ -155,11 +155,16 @@ def plan_seeds(
     metric = metric or design.metrics[0]
     comparison = _terms(metric, margin)
     groups = labels.group_rows(jobs)
-    family = list(_family(groups, design, spec))
-    if not family:
-        raise UserError(f"{folder} has one configuration: nothing to compare")
     split = "val" if design.split == "test" else design.split
     rows = [_read(label, own, split, score) for label, own in groups.items()]
+    twice = coinciding(rows)
+    rows = [row for row in rows if row.label not in twice]
+    groups = {row.label: groups[row.label] for row in rows}
+    if twice and design.kind == "factorial":
+        raise UserError(f"{folder}: {NEEDS_ALL}: {', '.join(twice)}")
+    family = list(_family(groups, design, planned_configurations(spec) - len(twice)))
+    if not family:
+        raise UserError(f"{folder} has one configuration: nothing to compare")
     pilots = _pilots(rows, [_seed_seconds(own) for own in groups.values()], metric)
     looks = SweepLooks.open(folder, groups, design)
     terms = []
@@ -200,7 +205,7 @@ def _terms(metric: str, margin: float | None) -> Comparison:
 
 
 def _family(
-    groups: Mapping[str, Sequence[StoredJob]], design: DesignConfig, spec: Mapping[str, Any]
+    groups: Mapping[str, Sequence[StoredJob]], design: DesignConfig, planned: int
 ) -> Iterator[tuple[Contrast, int]]:
     """Every comparison as weights of the configurations, with m of its family."""
     names = [*groups]
@@ -210,7 +215,7 @@ def _family(
         for contrast in found:
             yield contrast, family_size(design, len(names), orders[contrast.order])
         return
-    m = family_size(design, max(len(names), planned_configurations(spec)))
+    m = family_size(design, max(len(names), planned))
     for arm, control in pairs(names, design.kind):
         weights = np.zeros(len(names))
         weights[names.index(arm)], weights[names.index(control)] = 1, -1

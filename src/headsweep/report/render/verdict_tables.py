@@ -6,6 +6,7 @@ from collections import Counter
 from headsweep.report.comparisons import Effect
 from headsweep.report.content import Report
 from headsweep.report.fairness import Fairness
+from headsweep.report.family import NEEDS_ALL
 from headsweep.report.render import claim_tables, tables
 from headsweep.report.render.sequential_tables import look_cell, looks_of, looks_sentence
 from headsweep.report.render.tables import NOTHING, Table
@@ -28,6 +29,8 @@ def answer(report: Report) -> str:
 def _answer(report: Report) -> str:
     if report.search is not None:
         return "No verdict: these trials were chosen by the figures that they are shown with."
+    if not report.effects and len(report.heads) > 1:
+        return f"No verdict: {NEEDS_ALL}."
     if not report.effects:
         return "No verdict: one configuration, nothing to compare it with."
     if report.claims:
