@@ -1,6 +1,5 @@
 """A folder of frozen features is read as it was written, and refused where it is damaged."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from headsweep.errors import DataError, UserError
-from headsweep.events.frozen import FrozenFeatures, part_digest, read_recorded
+from headsweep.events.frozen import FrozenFeatures, read_recorded
 from headsweep.events.gate import read_events
-from helpers.frozen import write_folder
+from headsweep.files import read_sealed, write_sealed
+from helpers.frozen import checksums, write_folder
 
 
 def source(folder: Path, **changes: Any) -> FrozenFeatures:
@@ -51,8 +51,13 @@ def test_the_gate_leaves_the_numbers_and_the_splits_alone(tmp_path: Path) -> Non
 
 def rewrite(folder: Path, **changes: Any) -> None:
     """Change keys of ``metadata.json``."""
-    path = folder / "metadata.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    write_sealed(folder / "metadata.json", content(folder) | changes)
+
+
+def content(folder: Path) -> dict[str, Any]:
+    found = read_sealed(folder / "metadata.json")
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("name", ["part-0.safetensors", "part-1.parquet", "metadata.json"])
@@ -75,6 +80,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, name: str, damage: st
     [
         ({"format": 2}, "format 2; this version reads format 1"),
         ({"parts": {}}, "no part in it"),
+        ({"complete": False}, "its recording has not ended; start it again"),
         ({"dim": 9}, "do not fit together"),
         ({"features": ["r"]}, "do not fit together"),
     ],
@@ -104,8 +110,7 @@ def test_tracks_that_cannot_be_are_refused(
     place = table.column_names.index(column)
     new = pa.array(values + table[column].to_pylist()[1:])
     pq.write_table(table.set_column(place, column, new), folder / "part-1.parquet")
-    parts = json.loads((folder / "metadata.json").read_text())["parts"]
-    rewrite(folder, parts=parts | {"part-1": part_digest(folder, "part-1")})
+    rewrite(folder, parts=content(folder)["parts"] | {"part-1": checksums(folder, 1)})
     with pytest.raises(DataError, match=message):
         read_recorded(folder)
 
@@ -117,7 +122,6 @@ def test_a_p_that_is_none_is_refused(tmp_path: Path, value: float) -> None:
     arrays = load_file(folder / "part-0.safetensors")
     arrays["p"][0] = value
     save_file(arrays, folder / "part-0.safetensors")
-    parts = json.loads((folder / "metadata.json").read_text())["parts"]
-    rewrite(folder, parts=parts | {"part-0": part_digest(folder, "part-0")})
+    rewrite(folder, parts=content(folder)["parts"] | {"part-0": checksums(folder, 0)})
     with pytest.raises(DataError, match="p is not between 0 and 1"):
         read_recorded(folder)

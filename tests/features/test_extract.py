@@ -12,7 +12,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from headsweep.backbone.base import BackboneBatch, match, truth_masks
+from headsweep.backbone.base import BackboneBatch, truth_masks
+from headsweep.backbone.matching import match
 from headsweep.backbone.transformer import Architecture, HitTransformer
 from headsweep.backbone.truth import TruthBackbone
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig

@@ -1,6 +1,5 @@
 """Folders of frozen features with straight tracks, written without the package's writer."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
-from headsweep.events.base import derive
-from headsweep.events.frozen import part_digest
+from headsweep.events.base import derive, file_hash
+from headsweep.files import write_sealed
+
+
+def checksums(folder: Path, part: int) -> dict[str, str]:
+    """What ``metadata.json`` has of a part."""
+    kinds = ("safetensors", "parquet")
+    return {kind: file_hash(folder / f"part-{part}.{kind}") for kind in kinds}
+
 
 FEATURES = ["r", "s", "theta", "phi", "eta"]
 
@@ -53,10 +59,18 @@ def write_folder(
         arrays["offsets"] = np.cumsum([0, *map(len, hits["p"][part])])
         save_file(arrays, folder / f"part-{number}.safetensors")
         pq.write_table(pa.Table.from_pylist(rows[part]), folder / f"part-{number}.parquet")
-        parts[f"part-{number}"] = part_digest(folder, f"part-{number}")
+        parts[f"part-{number}"] = checksums(folder, number)
     about = {"format": 1, "features": FEATURES, "dim": dim, "lowest_p": lowest_p}
-    about |= {"model": {"checkpoint": "toy"}, "parts": parts}
-    (folder / "metadata.json").write_text(json.dumps(about))
+    counts = {
+        split: {
+            "events": len({row["event"] for row in rows if row["split"] == split}),
+            "tracks": sum(row["split"] == split for row in rows),
+            "unmatched": sum(row["split"] == split and not row["found"] for row in rows),
+        }
+        for split in ("train", "val", "test")
+    }
+    about |= {"model": {"checkpoint": "toy"}, "complete": True, "counts": counts, "parts": parts}
+    write_sealed(folder / "metadata.json", about)
     return {
         "event": np.array([row["event"] for row in rows]),
         "found": np.array([row["found"] for row in rows]),

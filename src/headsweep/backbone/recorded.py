@@ -9,13 +9,8 @@ from numpy.typing import NDArray
 from headsweep.backbone.base import Assignment
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import ORIGINS, Events, event_hashes, ragged_rows
-from headsweep.events.frozen import (
-    Recorded,
-    events_of,
-    feature_names,
-    read_metadata,
-    read_recorded,
-)
+from headsweep.events.frozen import Recorded, events_of, feature_names, read_recorded
+from headsweep.events.frozen_folder import read_metadata
 from headsweep.identity import stable_hash
 
 

@@ -13,7 +13,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-from headsweep.backbone.base import Backbone, Progress, assign, mask_cost, truth_masks
+from headsweep.backbone.base import Backbone, Progress, assign, truth_masks
+from headsweep.backbone.matching import mask_cost
 from headsweep.backbone.transformer import (
     Architecture,
     HitTransformer,

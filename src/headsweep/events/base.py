@@ -4,13 +4,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.config import SplitConfig
 from headsweep.errors import DataError, UserError
+
+if TYPE_CHECKING:  # what writes frozen features runs where Hydra need not be
+    from headsweep.config import SplitConfig
 
 Floats = NDArray[np.float64]
 
@@ -272,7 +274,7 @@ def _check_shapes(events: Events, where: str) -> None:
         raise DataError(f"{where}: a hit feature appears twice: {', '.join(events.features)}")
 
 
-def splits_of(events: Events, split: SplitConfig) -> dict[str, NDArray[np.int64]]:
+def splits_of(events: Events, split: "SplitConfig") -> dict[str, NDArray[np.int64]]:
     """Indices of the events of each split.
 
     Where the source says where an event comes from, its train trains and its test tests; the events
@@ -298,7 +300,7 @@ def splits_of(events: Events, split: SplitConfig) -> dict[str, NDArray[np.int64]
     return {name: np.sort(found[name]) for name in SPLITS}
 
 
-def has_test(source: Source, split: SplitConfig) -> bool:
+def has_test(source: Source, split: "SplitConfig") -> bool:
     """Whether there are events for a test: a new sample, or a split; reads no events."""
     if source.test_sample() is not None:
         return True

@@ -1,20 +1,7 @@
-"""Source of events: a folder of frozen features, written from a running model.
+"""Source of events: a folder of frozen features; ``frozen_folder.py`` has its layout."""
 
-A folder has ``metadata.json`` and one pair of files for each part:
-
-- ``part-0.safetensors``: ``raw`` [H, F], ``encoded`` [H, D], ``p`` [H], ``correct`` [H] (the hit
-  truly belongs to the track), ``offsets`` [T+1] and ``query`` [T, D], for T true tracks;
-- ``part-0.parquet``: ``event``, ``split`` (train, val or test), ``eta``, ``phi``, ``pt`` (GeV),
-  ``q`` and ``found`` of each track, those of an event adjacent.
-
-A track has its hits down to ``lowest_p`` and its true hits below; one that the model did not find
-has ``found`` false. ``split`` says where the event came from: ``train`` trained the model.
-"""
-
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +12,9 @@ from safetensors.numpy import load_file
 
 from headsweep.errors import DataError, reading
 from headsweep.events.base import ORIGINS, TRACK_COLUMNS, Events, check_events, file_hash
+from headsweep.events.frozen_folder import MEND, read_metadata
 from headsweep.events.gate import Limits
 from headsweep.identity import stable_hash
-
-METADATA, FORMAT = "metadata.json", 1
-HITS = ("raw", "encoded", "p", "correct")
-MEND = "write it again with headsweep.hepattn.writer"
 
 
 @dataclass(frozen=True)
@@ -61,22 +45,6 @@ class Recorded:
     origin: NDArray[np.int8]
 
 
-def read_metadata(folder: Path) -> dict[str, Any]:
-    """``metadata.json`` of a folder.
-
-    Raises:
-        DataError: It is missing, or is none of this version.
-    """
-    path = folder / METADATA
-    with reading(path, MEND, DataError):
-        found: dict[str, Any] = json.loads(path.read_bytes())
-        missing = {"format", "features", "dim", "lowest_p", "model", "parts"} - found.keys()
-    if missing or found["format"] != FORMAT:
-        said = f"it lacks {', '.join(sorted(missing))}" if missing else f"format {found['format']}"
-        raise DataError(f"{path}: {said}; this version reads format {FORMAT}; {MEND}")
-    return found
-
-
 def feature_names(folder: Path) -> tuple[str, ...]:
     """Names of the hit features of a folder, as headsweep has them."""
     return tuple(name.removeprefix("spacePoint_") for name in read_metadata(folder)["features"])
@@ -89,7 +57,7 @@ def read_recorded(folder: Path) -> Recorded:
         DataError: A file is missing or damaged, shapes disagree, or an event stands in two places.
     """
     about = read_metadata(folder)
-    parts = [_read_part(folder, name, digest, about) for name, digest in about["parts"].items()]
+    parts = [_read_part(folder, name, sums, about) for name, sums in about["parts"].items()]
     if not parts:
         raise DataError(f"{folder}: no part in it; {MEND}")
     arrays = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
@@ -117,12 +85,13 @@ def read_recorded(folder: Path) -> Recorded:
 
 
 def _read_part(
-    folder: Path, name: str, digest: str, about: Mapping[str, Any]
+    folder: Path, name: str, checksums: Mapping[str, str], about: Mapping[str, Any]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Arrays and the table of tracks of one part."""
     path = folder / f"{name}.safetensors"
-    if digest != part_digest(folder, name):
-        raise DataError(f"{path}: its content is not what was written; {MEND}")
+    for kind, checksum in checksums.items():
+        if file_hash(file := folder / f"{name}.{kind}") != checksum:
+            raise DataError(f"{file}: its content is not what was written; {MEND}")
     with reading(path, MEND, DataError):
         arrays = load_file(path)
         table = pq.read_table(folder / f"{name}.parquet")
@@ -154,13 +123,6 @@ def _read_part(
     return {**arrays, "counts": np.diff(offsets)}, columns
 
 
-def part_digest(folder: Path, name: str) -> str:
-    """Hash of both files of a part (16 hex)."""
-    return stable_hash(
-        [file_hash(folder / f"{name}.{kind}") for kind in ("safetensors", "parquet")]
-    )
-
-
 class FrozenFeatures:
     """A folder of frozen features as a source of events.
 
@@ -190,27 +152,13 @@ class FrozenFeatures:
         self.min_bin_tracks = min_bin_tracks
 
     def key(self) -> str:
-        """Hash (16 hex) of the content of the folder."""
-        return self._key
+        """Hash (16 hex) of the content of the folder, by the checksums of its parts."""
+        return stable_hash(read_metadata(self.path))
 
-    @cached_property
+    @property
     def splits(self) -> tuple[str, ...]:
         """Splits that its events come from."""
-        tables = [f"{name}.parquet" for name in read_metadata(self.path)["parts"]]
-        with reading(self.path, MEND, DataError):
-            found = {
-                split
-                for name in tables
-                for split in pq.read_table(self.path / name, columns=["split"])["split"]
-                .unique()
-                .to_pylist()
-            }
-        return tuple(name for name in ORIGINS if name in found)
-
-    @cached_property
-    def _key(self) -> str:
-        about = read_metadata(self.path)
-        return stable_hash([about, [part_digest(self.path, name) for name in about["parts"]]])
+        return tuple(name for name in ORIGINS if name in read_metadata(self.path)["counts"])
 
     def test_sample(self) -> None:
         """Return None: its test split is a part of the events."""
