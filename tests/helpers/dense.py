@@ -10,17 +10,17 @@ from headsweep.features.cache import Features
 F, D = 5, 4
 
 
-def ragged(lengths: list[int], seed: int = 0) -> Features:
+def ragged(lengths: list[int], seed: int = 0, inputs: int = F, dim: int = D) -> Features:
     """Random tracks with the given numbers of hits; their truth is zero."""
     rng = np.random.default_rng(seed)
     n, n_tracks = sum(lengths), len(lengths)
     nothing = np.zeros((n_tracks, 4), np.float32)
     return Features(
-        raw=rng.normal(size=(n, F)).astype(np.float32),
-        encoded=rng.normal(size=(n, D)).astype(np.float32),
+        raw=rng.normal(size=(n, inputs)).astype(np.float32),
+        encoded=rng.normal(size=(n, dim)).astype(np.float32),
         p=rng.uniform(0.1, 1, n).astype(np.float32),
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        query=rng.normal(size=(n_tracks, D)).astype(np.float32),
+        query=rng.normal(size=(n_tracks, dim)).astype(np.float32),
         truth=nothing,
         event=np.arange(n_tracks),
         axis=nothing[:, :2],

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from headsweep.config import PoolingConfig
+from headsweep.heads.dense import DenseHead
 from headsweep.heads.mlp import MLPHead
 from headsweep.training.loop import losses
 from headsweep.training.members import AdamW, Batches, Population, build_member, clip_rows
@@ -41,6 +42,7 @@ HEADS = {
     "mlp": lambda a, o: MLPHead(a, o, 144, 3, 0.1, True),
     "odd": lambda a, o: MLPHead(a, o, 37, 2, 0.3, True),
     "direct": lambda a, o: MLPHead(a, o, None, 1, 0.0, True),
+    "dense": lambda a, o: DenseHead(a, o, "swiglu"),
     "unstacked": lambda a, o: Unstacked(a, o, 11),
 }
 

@@ -60,6 +60,28 @@ def test_values_and_gradients_equal_the_dense_formulation(
                 torch.testing.assert_close(grad, value.grad, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_in_company_as_alone_bit_for_bit(config: PoolingConfig) -> None:
+    """At the sizes of a training: small products round alike in any shape."""
+    rng = np.random.default_rng(0)
+    hits = to_hits(ragged([int(n) for n in rng.poisson(20, 1000)], inputs=23, dim=32))
+    rows = torch.from_numpy(rng.integers(0, 1000, (3, 256)))
+
+    def member() -> Member:
+        return build_member(config, 23, 32, 1, lambda a, o: torch.nn.Linear(a, o))
+
+    def pooled(seeds: list[int], rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        population = Population(member, config, seeds)
+        values = pool(config, population.named(population.weights), hits, rows)
+        (grads,) = torch.autograd.grad(values.sin().sum(), population.weights)
+        return values, grads
+
+    together = pooled([5, 3, 8], rows)
+    for k, seed in enumerate([5, 3, 8]):
+        for all_of_them, alone in zip(together, pooled([seed], rows[k : k + 1]), strict=True):
+            assert torch.equal(all_of_them[k], alone[0])
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=12), st.integers(0, 2**16))
 def test_any_ragged_shape(lengths: list[int], seed: int) -> None:
@@ -88,14 +110,14 @@ def test_a_track_without_hits_gets_zeros() -> None:
 
 
 def test_compiled_and_padded_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The padded way is what other devices and MLP projections take."""
+    """The packed way is what other devices and MLP projections take."""
     from headsweep.training import pooling
 
     config, hits = PoolingConfig(), to_hits(ragged([4, 0, 9, 1]), dtype=torch.float64)
     population = stack(config, 2, torch.float64)
     rows = torch.tensor([[0, 1, 2, 3], [3, 2, 2, 0]])
     compiled = pool(config, population.named(population.weights), hits, rows)
-    monkeypatch.setattr(pooling, "_pool_compiled", pooling._pool_padded)
+    monkeypatch.setattr(pooling, "_pool_compiled", pooling._pool_packed)
     torch.testing.assert_close(
         pool(config, population.named(population.weights), hits, rows), compiled
     )

@@ -121,9 +121,10 @@ def pool(config: PoolingConfig, params: Mapping[str, Tensor], hits: Hits, rows: 
     for name, used in (("raw", config.raw), ("encoded", config.encoded)):
         if used:
             own = {key[len(name) + 1 :]: v for key, v in params.items() if key.startswith(name)}
-            compiled = config.projection == "linear" and rows.device.type == "cpu"
-            statistics = _pool_compiled if compiled else _pool_padded
-            pooled = statistics(config, name, own, hits, rows)
+            on_cpu = rows.device.type == "cpu"
+            linear = config.projection == "linear"
+            way = (_pool_compiled if linear else _pool_each) if on_cpu else _pool_packed
+            pooled = way(config, name, own, hits, rows)
             parts += [pooled[statistic] for statistic in config.statistics]
     return torch.cat(parts, dim=-1)
 
@@ -146,29 +147,54 @@ def _pool_compiled(
     return pooled
 
 
-def _pool_padded(
+def _pool_each(
     config: PoolingConfig, name: str, params: Mapping[str, Tensor], hits: Hits, rows: Tensor
 ) -> dict[str, Tensor]:
-    """Pool any projection on any device, with hits padded to the longest track."""
+    """Pool one member after the other, so that each rounds as it does alone.
+
+    A product of matrices rounds by its shape. Together, the shape is that of the member with the
+    most hits. On the CPU this is as fast.
+    """
+    members = [
+        _pool_packed(config, name, {n: v[k : k + 1] for n, v in params.items()}, hits, own)
+        for k, own in enumerate(torch.split(rows, 1))
+    ]
+    return {key: torch.cat([pooled[key] for pooled in members]) for key in members[0]}
+
+
+def _pool_packed(
+    config: PoolingConfig, name: str, params: Mapping[str, Tensor], hits: Hits, rows: Tensor
+) -> dict[str, Tensor]:
+    """Pool any projection on any device: the hits of a member's tracks stand one behind the other.
+
+    Members with fewer hits than the one with the most are filled up by a last track, which is
+    thrown away.
+    """
     members, batch = rows.shape
-    if len(hits.p) == 0:
+    first = hits.offsets[rows]
+    counts = hits.offsets[rows + 1] - first
+    total = counts.sum(1, keepdim=True)
+    longest = int(total.max())
+    if longest == 0:
         last_bias = params["bias" if config.projection == "linear" else "2.bias"]
         nothing = hits.p.new_zeros((members, batch, last_bias.shape[1]))
         return dict.fromkeys(config.statistics, nothing)
-    first, last = hits.offsets[rows], hits.offsets[rows + 1]
-    longest = max(int((last - first).max()), 1)
-    index = first.unsqueeze(-1) + torch.arange(longest, device=rows.device)
-    mask = (index < last.unsqueeze(-1)).unsqueeze(-1)
-    index = index.clamp_max(len(hits.p) - 1).view(members, -1)
-    x = getattr(hits, name)[index]
-    projected = _project(config, params, x).view(members, batch, longest, -1)
-    p = hits.p[index].view(members, batch, longest, 1) * mask
-    total = (p * projected).sum(2)
-    empty = (first == last).unsqueeze(-1)
-    highest = projected.masked_fill(~mask, -torch.inf).amax(2).masked_fill(empty, 0)
-    lowest = projected.masked_fill(~mask, torch.inf).amin(2).masked_fill(empty, 0)
-    average = total / p.sum(2).clamp_min(MIN_WEIGHT)
-    return {"avg": average, "sum": total, "max": highest, "min": lowest}
+    lengths = torch.cat([counts, longest - total], dim=1).view(-1)
+    starts = torch.cat([first, torch.zeros_like(total)], dim=1).view(-1)
+    shift = (starts - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
+    index = (shift + torch.arange(len(shift), device=rows.device)).clamp_max(len(hits.p) - 1)
+    x = getattr(hits, name)[index].view(members, longest, -1)
+    projected = _project(config, params, x).flatten(0, 1)
+
+    def reduce(values: Tensor, how: str) -> Tensor:
+        tracks = torch.segment_reduce(values, how, lengths=lengths, unsafe=True)
+        return tracks.view(members, batch + 1, -1)[:, :-1]
+
+    weighted = reduce(hits.p[index].unsqueeze(1) * projected, "sum")
+    average = weighted / hits.weight[rows].unsqueeze(-1).clamp_min(MIN_WEIGHT)
+    empty = (counts == 0).unsqueeze(-1)
+    highest, lowest = (reduce(projected, how).masked_fill(empty, 0) for how in ("max", "min"))
+    return {"avg": average, "sum": weighted, "max": highest, "min": lowest}
 
 
 def _project(config: PoolingConfig, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
