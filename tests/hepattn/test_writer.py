@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from headsweep.backbone.base import Assignment
 from headsweep.backbone.recorded import RecordedBackbone
@@ -22,6 +22,7 @@ from headsweep.features.extract import build
 from headsweep.hepattn.head_weights import from_hepattn
 from headsweep.hepattn.writer import FrozenWriter
 from helpers import toy_hepattn
+from helpers.replay import record_golden
 from helpers.toy_hepattn import (
     FIELDS,
     SPLITS,
@@ -31,7 +32,7 @@ from helpers.toy_hepattn import (
     source,
     started,
 )
-from helpers.upstream import NEEDS_UPSTREAM, SWIGLU, UPSTREAM, golden, group, population, run
+from helpers.upstream import NEEDS_UPSTREAM, SWIGLU, group, population, run
 
 
 def own_head(model: ToyMaskFormer) -> tuple[RegressionTask, dict[int, tuple[Tensor, Tensor]]]:
@@ -71,7 +72,7 @@ def compare(
     members = population(SWIGLU, *sizes)
     members.load([from_hepattn(state)])
     tracks = 0
-    for name in ("train", "val", "dev"):
+    for name in found.meta.n_tracks:
         features = found.load(name)
         own = {}
         for key in ("raw", "encoded", "query"):
@@ -203,62 +204,10 @@ def test_the_writer_needs_neither_hydra_nor_mlflow() -> None:
     assert not {"hydra", "omegaconf", "mlflow", "optuna", "pandas", "h5py"} & set(loaded)
 
 
-class Replay(nn.Module):
-    """Stands where the model does and gives the tensors that the real one gave.
-
-    Its tasks are called as often as the real ones; the first two calls get others.
-    """
-
-    def __init__(self, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        super().__init__()
-        mask, head = (nn.Module() for _ in range(2))
-        mask.name, mask.outputs = "track_hit_valid", ["track_hit_logit"]  # type: ignore[assignment]
-        head.name, head.outputs = "parameter_regression", ["track_regr"]  # type: ignore[assignment]
-        head.raw_hit_net, head.hit_fields = nn.Identity(), about["hit_fields"]
-        head.forward = lambda x: x["query_embed"]  # type: ignore[method-assign]
-        self.tasks, self.tensors = nn.ModuleList([mask, head]), tensors
-
-    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
-        rows = inputs["rows"]
-        seen = {key: value[rows] for key, value in group(self.tensors, "seen/").items()}
-        other = {key: value[rows] for key, value in group(self.tensors, "other/").items()}
-        for call in ("0", "1"):
-            self.tasks[1]({**inputs, **seen, **group(self.tensors, f"calls/{call}/")})
-        self.tasks[1](x={**inputs, **seen})
-        logits = {
-            "layer_0": other["layer_0_track_hit_logit"],
-            "layer_1": seen["track_hit_logit"],
-            "final": other["final_track_hit_logit"],
-        }
-        return {k: {"track_hit_valid": {"track_hit_logit": v}} for k, v in logits.items()}
-
-
-def write(folder: Path, lowest_p: float = 0.01) -> dict[str, Tensor]:
-    """All golden events in two batches."""
-    about, tensors = golden("frozen_events")
-    model = Replay(about, tensors).eval()
-    writer = FrozenWriter(
-        model, str(folder), str(UPSTREAM / "lightning.ckpt"), "2a2de1c", lowest_p=lowest_p
-    )
-    n = len(tensors["event_numbers"])
-    hits = tensors["seen/hit_fields"]
-    # The folder has no split of its own: the first events stand for those of train.
-    for split, rows in (("train", slice(0, 30)), ("val", slice(30, n))):
-        inputs: dict[str, Any] = {
-            f"hit_{name}": hits[rows, :, i] for i, name in enumerate(about["hit_fields"])
-        }
-        inputs |= {"rows": rows, "hit_valid": tensors["seen/hit_valid"][rows]}
-        model(inputs)
-        targets = {key: value[rows] for key, value in group(tensors, "targets/").items()}
-        writer.write(split, targets, list(range(n))[rows])
-    writer.close()
-    return tensors
-
-
 @NEEDS_UPSTREAM
 def test_pooled_features_are_those_of_the_real_task(tmp_path: Path) -> None:
     """Of every matched track: pooled here from the folder as there in the running model."""
-    tensors = write(tmp_path / "frozen")
+    tensors = record_golden(tmp_path / "frozen")
     found = cache(tmp_path / "frozen")
     assert found.meta.dim == 32
     assert found.meta.feature_names[0] == "globEdgeHighX"
@@ -274,7 +223,7 @@ def test_pooled_features_are_those_of_the_real_task(tmp_path: Path) -> None:
 
 @NEEDS_UPSTREAM
 def test_all_true_hits_are_kept(tmp_path: Path) -> None:
-    tensors = write(tmp_path / "frozen", lowest_p=0.3)
+    tensors = record_golden(tmp_path / "frozen", lowest_p=0.3)
     events = source(tmp_path / "frozen").load(tmp_path)
     valid = tensors["targets/particle_valid"]
     assert len(events.tracks) == int(valid.sum())
@@ -287,9 +236,10 @@ def test_all_true_hits_are_kept(tmp_path: Path) -> None:
 
 @NEEDS_UPSTREAM
 def test_events_that_trained_the_model_train_and_others_judge(tmp_path: Path) -> None:
-    write(tmp_path / "frozen")
+    record_golden(tmp_path / "frozen")
     events = source(tmp_path / "frozen").load(tmp_path)
     parts = splits_of(events, SplitConfig())
     assert parts["train"].tolist() == list(range(30))
-    assert set(parts["val"]) | set(parts["dev"]) == set(range(30, len(events)))
+    assert set(parts["val"]) | set(parts["dev"]) == set(range(30, 50))
+    assert parts["test"].tolist() == list(range(50, len(events)))
     assert not set(parts["val"]) & set(parts["dev"])
