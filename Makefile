@@ -11,6 +11,9 @@ CORES := $(shell getconf _NPROCESSORS_ONLN)
 WORKERS := $(shell expr $(CORES) + 1)
 PYTEST = $(BIN)/python tests/helpers/processor_time.py $(BIN)/pytest
 
+# Tests start hundreds of processes, of which each would compile the source again.
+test test-fast: export PYTHONDONTWRITEBYTECODE =
+
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 

@@ -58,3 +58,11 @@ def command(
 
     yield run
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def working_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands train in this process, without workers; see ``helpers.command.work_here``."""
+    from helpers.command import work_here
+
+    work_here(monkeypatch)

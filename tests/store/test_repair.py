@@ -64,6 +64,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("working_here")
 @pytest.mark.parametrize(
     ("file", "damage"),
     [*zip(FILES, cycle((delete, cut, flip, swap))), *zip(FILES[:6], cycle((swap, flip)))],

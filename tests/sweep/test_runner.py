@@ -11,6 +11,7 @@ from helpers.own_head import write_head
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.usefixtures("working_here")
 def test_a_search_grows_and_is_refused_to_another_specification(
     command: Command, tmp_path: Path
 ) -> None:
@@ -33,6 +34,7 @@ def test_a_search_grows_and_is_refused_to_another_specification(
         assert "name=mine-2" in err
 
 
+@pytest.mark.usefixtures("working_here")
 def test_the_command_that_goes_on_names_a_sweep_that_its_file_does_not(
     command: Command, tmp_path: Path
 ) -> None:
@@ -101,6 +103,7 @@ def test_a_head_from_one_file_and_one_yaml(
     assert [r["parameters"]["head"] for r in results] == [w * 289 + (w + 1) * 4 for w in (4, 8)]
 
 
+@pytest.mark.usefixtures("working_here")
 def test_a_search_without_a_finished_trial_says_so(command: Command) -> None:
     search = ["sweeps=search", "hydra.sweeper.n_trials=2", "optim.lr=1e38"]
     code, out, err = command("train", *SMALL, *search, "optim.steps=30")

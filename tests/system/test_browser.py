@@ -1,7 +1,6 @@
 """MLflow's pages over a real sweep of the four presets, as a user sees and clicks them."""
 
 import io
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from selenium.webdriver.common.by import By
 
 from headsweep.store import runs as store_runs
 from helpers.browser import PROGRAMS, Artifacts, Comparison, Runs, chromium
-from helpers.serving import BIN, ui
+from helpers.command import run_here
+from helpers.serving import ui
 
 pytestmark = [
     pytest.mark.slow,
@@ -56,8 +56,7 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("browser")
     (folder / "conf" / "sweeps").mkdir(parents=True)
     (folder / "conf" / "sweeps" / "small.yaml").write_text(SMALL.lstrip())
-    train = ["train", "--config-dir", "conf", "sweeps=small", "name=presets", "workers=1"]
-    subprocess.run([BIN / "headsweep", *train], cwd=folder, check=True, capture_output=True)
+    run_here(folder, "train", "--config-dir", "conf", "sweeps=small", "name=presets", "workers=1")
     return folder / "runs"
 
 
@@ -169,8 +168,7 @@ def test_the_four_presets_are_compared_in_parallel_coordinates(
 
 def test_the_report_opens_in_the_artifacts_of_the_sweeps_run(root: Path, runs: Runs) -> None:
     if not (root / "sweeps" / "presets" / "report").is_dir():
-        report = [BIN / "headsweep", "report", "presets", "--root", root]
-        subprocess.run(report, check=True, capture_output=True)
+        run_here(root.parent, "report", "presets", "--root", str(root))
     page = Artifacts(runs, "presets")
     page.browser.switch_to.frame(page.open("report", "report.html"))
     try:

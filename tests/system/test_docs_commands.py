@@ -1,34 +1,25 @@
 """Every command, Python block and error message of README and documentation runs, at smoke size."""
 
-import logging
 import re
 import shlex
 import shutil
-import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-from headsweep import cli
 from headsweep.events import spectrometer as events_spectrometer
 from headsweep.events.acts_csv import convert
 from headsweep.events.hepattn_files import write_hepattn
 from headsweep.events.simulation import simulate_chunks
 from headsweep.report.results import SweepResults
-from headsweep.sweep import worker
-from headsweep.sweep.worker_pool import WorkerPool
 from helpers import documents
+from helpers.command import Command, run_here, work_here
 from helpers.frozen import write_folder
 
 pytestmark = pytest.mark.slow
-
-Command = Callable[..., tuple[int, str, str]]
 
 SMALL = ["optim.steps=2", "optim.batch_size=16", "workers=1"]
 TINY = ["data=tiny", "data.source.events=60", "backbone=truth"]
@@ -116,35 +107,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of all prepared sweeps, by the documented commands at smoke size."""
     folder = tmp_path_factory.mktemp("trained")
     write_all_files(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("HYDRA_FULL_ERROR", "1")
-        for line, small in PREPARED.items():
-            patch.setattr(sys, "argv", ["headsweep", *line.split(), *small, *SMALL, *TINY])
-            with pytest.raises(SystemExit) as caught:
-                cli.main()
-            assert not caught.value.code
-    logging.disable(logging.NOTSET)
+    for line, small in PREPARED.items():
+        run_here(folder, *line.split(), *small, *SMALL, *TINY)
     return folder / "runs"
 
 
 @pytest.fixture
 def here(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs are trained in this process, without the seconds that a worker takes to start.
-
-    Those of ``trained`` have workers, as those of tests/sweep/test_runner.py.
-    """
-
-    def run(pool: WorkerPool) -> None:
-        hydra = GlobalHydra.instance()
-        command = hydra.hydra
-        hydra.clear()  # a process has one, and here it is the worker's for a while
-        try:
-            worker.work(pool.order, threading.Event())
-        finally:
-            hydra.hydra = command
-
-    monkeypatch.setattr(WorkerPool, "run", run)
+    """A folder with the files that the pages show, and commands that train in this process."""
+    work_here(monkeypatch)
     monkeypatch.setattr(events_spectrometer, "TEST_EVENTS", 100)
     write_all_files(tmp_path)
 
@@ -157,6 +128,7 @@ def smaller_training(words: list[str]) -> list[str]:
     search = "sweeps=search" in words or "n_trials=" in line
     given = ("optim.steps=", "hydra.sweeper.n_trials=")
     words = [w for w in words if not w.startswith(given)] + [*SMALL, "tracking=false"]
+    words = [re.sub(r"^([\w.]+=[\w.]+,[\w.]+),.*", r"\1", w) for w in words]  # two values of a key
     if "data=" not in line:
         # An arm without raw hits needs encoded ones.
         words += TINY[:2] if "sweeps=leave_one_out" in words else TINY
@@ -164,12 +136,28 @@ def smaller_training(words: list[str]) -> list[str]:
         words += ["data.split.folds=2", "data.repeats=1"] if "sweeps=" in line else []
     if "sweeps=arm_rates" in words:
         words.append("arm=baseline,no_layernorm")
+    if "sweeps=preset_rates" in words:
+        words.append("optim.lr=0.01,0.02")
     if search:
         return [*words, "hydra.sweeper.n_trials=2", "seeds=1"]
     return [*words, "seeds=2"] if "sweeps=" in line else words
 
 
-@pytest.mark.parametrize("line", sorted(set(lines()) - set(ELSEWHERE)))
+LARGER = ("seeds=", "seed=", "optim.steps=", "hydra.sweeper.n_trials=", "workers=", "name=")
+"""Words of a command that here make no other training of it."""
+
+
+def small(line: str) -> tuple[str, ...]:
+    """What is left of a command here."""
+    return tuple(word for word in line.split() if not word.startswith(LARGER))
+
+
+LINES = {line: pages for line, pages in sorted(lines().items()) if line not in ELSEWHERE}
+FIRST = {small(line): line for line in reversed(LINES)}
+"""Of the commands that are the same training here, the one that trains; others are composed."""
+
+
+@pytest.mark.parametrize("line", LINES)
 @pytest.mark.usefixtures("here")
 def test_a_command(
     line: str,
@@ -179,10 +167,10 @@ def test_a_command(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if line.startswith("PYTHONPATH="):
-        monkeypatch.syspath_prepend(tmp_path / "my_code")
-        line = line.partition(" ")[2]
-    words = [w.replace("CSV_FOLDER", str(folders / "csv")) for w in shlex.split(line)[1:]]
+    words = shlex.split(line)
+    if words[0] == "PYTHONPATH=my_code":
+        monkeypatch.syspath_prepend(tmp_path / words.pop(0).partition("=")[2])
+    words = [w.replace("CSV_FOLDER", str(folders / "csv")) for w in words[1:]]
     written = "simulate" in words or "convert-acts" in words
     tracks = "data=acts" in words or "data=mine" in words
     kind = "frozen" if "data=frozen" in words else "tracks" if tracks else "hepattn"
@@ -190,9 +178,10 @@ def test_a_command(
     words = [w.replace("FOLDER", str(data)) for w in words]
     words = [re.sub("=(TRAIN|VAL|TEST)$", rf"={folders}/\1", w) for w in words]
     again = PREPARED.get(" ".join(words))
+    composed = LINES[line] == {LOG} or FIRST[small(line)] != line
     match words[0]:
-        case "train" if lines().get(f"headsweep {' '.join(words)}") == {LOG}:
-            words = [*smaller_training(words), "--dry-run"]
+        case "train" if composed and again is None:
+            words = [*smaller_training(words), *({"--dry-run"} - {*words})]
         case "train" if again is not None:  # it has been run, and finds that all is done
             shutil.copytree(trained, tmp_path / "runs")
             words += [*again, *SMALL, *TINY]
@@ -206,9 +195,12 @@ def test_a_command(
         case "data" if "inspect" in words and "data=" not in line:
             words += TINY[:2]
         case "backbone":
-            words += ["--steps", "2"]
+            words = [w for w in words if not w.startswith("data.source.events=")]
+            words += ["--steps", "2", *([] if "data=" in line else TINY[:2])]
         case "list" | "clean" | "study" | "sync" | "report" | "predict" | "plan" | "export":
             shutil.copytree(trained, tmp_path / "runs")
+            if words[0] == "report" and "search" not in words:  # no copy of it, by a process
+                (tmp_path / "runs/mlflow.db").unlink()
     code, out, err = command(*words)
     assert code == 0, err
     if again is not None:

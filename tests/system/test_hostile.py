@@ -1,6 +1,5 @@
 """Hostile files run nothing, secrets are kept nowhere, and outputs may be full or closed."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from headsweep.errors import UserError
 from headsweep.files import write_sealed
 from headsweep.instantiate import BUILT
 from headsweep.store import paths, runs
-from helpers.command import SMALL, Command
+from helpers.command import SMALL, Command, run_here
 
 PWNED = "pwned"
 EVIL = {"_target_": "os.system", "command": f"touch {PWNED}"}
@@ -50,8 +49,7 @@ def test_no_code_of_a_file_of_the_users_runs(place: str, command: Command, tmp_p
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a small trained sweep ``g``."""
     folder = tmp_path_factory.mktemp("trained")
-    program = "import sys; from headsweep.cli import main; sys.exit(main())"
-    subprocess.run([sys.executable, "-c", program, "train", *TRAINED], check=True, cwd=folder)
+    run_here(folder, "train", *TRAINED)
     return folder / "runs"
 
 
@@ -117,14 +115,13 @@ SECRET = "s3cr3t-of-mine"
 
 
 @pytest.mark.slow
-def test_no_secret_is_in_any_byte_that_is_kept_or_printed(tmp_path: Path) -> None:
+def test_no_secret_is_in_any_byte_that_is_kept_or_printed(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A server that refuses, a local MLflow, a search in a database, and the environment."""
-    environment = {
-        **os.environ,
-        **dict.fromkeys(("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"), SECRET),
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "STORAGE": f"sqlite:///file:{tmp_path}/s.db?uri=true&password={SECRET}",
-    }
+    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("STORAGE", f"sqlite:///file:{tmp_path}/s.db?uri=true&password={SECRET}")
     address = f"tracking_uri=http://me:{SECRET}@127.0.0.1:9/?token={SECRET}"
     storage = "hydra.sweeper.storage=${oc.env:STORAGE}"
     for words in (
@@ -132,16 +129,9 @@ def test_no_secret_is_in_any_byte_that_is_kept_or_printed(tmp_path: Path) -> Non
         ["train", *SEARCHED, "tracking=true", storage, "name=kept"],
         ["report", "kept"],
     ):
-        program = "import sys; from headsweep.cli import main; sys.exit(main())"
-        done = subprocess.run(
-            [sys.executable, "-c", program, *words],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert SECRET.encode() not in done.stdout + done.stderr, (words, done.stderr)
+        code, out, err = command(*words)
+        assert code == 0, err
+        assert SECRET not in out + err, (words, err)
     assert (tmp_path / "runs/mlflow.db").is_file()
     found = [
         path
@@ -157,16 +147,22 @@ OUTPUTS = {">/dev/full": (2, FULL), ">&-": (0, ""), "<&- >/dev/null": (0, "")}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["list --root .", "params", "data inspect data=tiny"])
-def test_an_output_that_is_full_or_closed(verb: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("verb", "where"),
+    [
+        *(("list --root .", where) for where in OUTPUTS),
+        # Closed ones are opened again before any verb runs.
+        *((verb, ">/dev/full") for verb in ("params", "data inspect data=tiny")),
+    ],
+)
+def test_an_output_that_is_full_or_closed(verb: str, where: str, tmp_path: Path) -> None:
     program = f"{sys.executable} -c 'import sys; from headsweep.cli import main; sys.exit(main())'"
-    for where, expected in OUTPUTS.items():
-        done = subprocess.run(
-            ["sh", "-c", f"{program} {verb} {where}"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        said = done.stderr.rpartition("%\n")[2]  # behind the display
-        assert (done.returncode, said) == expected, (where, done.stderr)
+    done = subprocess.run(
+        ["sh", "-c", f"{program} {verb} {where}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stderr.rpartition("%\n")[2]  # behind the display
+    assert (done.returncode, said) == OUTPUTS[where], done.stderr

@@ -4,8 +4,6 @@ import ast
 import base64
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from headsweep.config import config_root
+from helpers.command import run_here
 
 pytestmark = pytest.mark.slow
 
@@ -61,12 +60,8 @@ def pictures(notebook: Any) -> list[bytes]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two grids and a search of two objectives, trained for real."""
     folder = tmp_path_factory.mktemp("trained")
-    command = Path(sys.executable).parent / "headsweep"
     for line in COMMANDS:
-        done = subprocess.run(
-            [command, "train", *line, *SMALL], cwd=folder, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+        run_here(folder, "train", *line, *SMALL)
     return folder / "runs"
 
 

@@ -26,6 +26,7 @@ from optuna.storages.journal._storage import JournalOperation
 from psycopg import sql
 
 from helpers import killing
+from helpers.command import Command, run_here
 from helpers.end_state import hashes
 from helpers.killing import kill
 from helpers.serving import BIN, free_port
@@ -93,8 +94,7 @@ def journal(root: Path) -> JournalStorage:
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of a search that nobody touched, with its trials in the journal file."""
     root = tmp_path_factory.mktemp("journal") / "runs"
-    command = start(["headsweep", "train", *SEARCH], root.parent, root.parent / "log")
-    assert command.wait(timeout=300) == 0, (root.parent / "log").read_text()
+    run_here(root.parent, "train", *SEARCH)
     return root
 
 
@@ -204,15 +204,14 @@ def test_postgresql_holds_the_same_search_after_a_kill(
     assert [path for path in files if PASSWORD.encode() in path.read_bytes()] == []
 
 
-def test_a_database_that_cannot_be_used_is_an_error(postgres: int, tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_used_is_an_error(postgres: int, command: Command) -> None:
     url = f"postgresql+psycopg://headsweep:wrong@127.0.0.1:{postgres}/postgres"
-    log = tmp_path / "log"
-    command = start(["headsweep", "train", *SMALL, f"hydra.sweeper.storage={url}"], tmp_path, log)
-    assert command.wait(timeout=120) == 2
-    last = log.read_text().splitlines()[-1]
+    code, out, err = command("train", *SMALL, f"hydra.sweeper.storage={url}")
+    last = err.splitlines()[-1]
+    assert code == 2
     assert last.startswith("error: hydra.sweeper.storage: ")
     assert 'password authentication failed for user "headsweep"' in last
-    assert "wrong" not in log.read_text()
+    assert "wrong" not in out + err
 
 
 def test_a_new_database_can_be_opened_by_four_at_once(postgres: int, tmp_path: Path) -> None:
