@@ -1,6 +1,8 @@
 """A place as in a container: all disks read-only but one folder, nobody's user, no environment."""
 
+import compileall
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,6 +21,21 @@ from headsweep.cli import main
 
 sys.exit(main())
 """
+
+SEVERAL = """
+import sys
+from headsweep.cli import main
+
+for line in sys.argv[1:]:
+    sys.argv = ["headsweep", *line.split()]
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    for stream in (sys.stdout, sys.stderr):
+        print(f"\\0{code}", file=stream, flush=True)
+"""
+"""Program that runs one command after the other, each with its exit code behind its outputs."""
 
 USER = "12345"
 """An identifier that no file of users has a name for."""
@@ -44,6 +61,7 @@ def install(folder: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     (packages,) = environment.glob("lib/*/site-packages")
     zipfile.ZipFile(wheel).extractall(packages)
+    assert compileall.compile_dir(packages, quiet=1)  # as pip does, here once for all processes
     others = [path for path in sys.path if path.endswith("site-packages")]
     (packages / "others.pth").write_text("\n".join(others) + "\n")
     command = environment / "bin" / "headsweep"
@@ -114,6 +132,17 @@ class Container:
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run ``headsweep`` there; see ``shell``."""
         return self.shell(f'"$H" {shlex.join(arguments)}', **environment)
+
+    def run_all(self, *lines: str, **environment: str) -> list[subprocess.CompletedProcess[str]]:
+        """Run commands in one process, which imports everything but once; see ``shell``."""
+        python = shlex.quote(str(self.command.with_name("python")))
+        done = self.shell(f"{python} -c {shlex.quote(SEVERAL)} {shlex.join(lines)}", **environment)
+        outs, errs = (re.split("\0([0-9]+)\n", text) for text in (done.stdout, done.stderr))
+        assert len(outs) == len(errs) == 2 * len(lines) + 1, done
+        return [
+            subprocess.CompletedProcess(line, int(code), out, err)
+            for line, out, code, err in zip(lines, outs[::2], outs[1::2], errs[::2], strict=False)
+        ]
 
     def _enter(self, folder: Path) -> list[str]:
         user = [] if ROOT else ["--user", "--preserve-credentials"]

@@ -56,7 +56,7 @@ def test_nothing_is_written_but_results_and_caches(place: Container) -> None:
 
 
 def test_every_verb_works_without_a_word_of_caches(place: Container) -> None:
-    for words in (
+    verbs = (
         "report g --root X",
         "list --root X",
         "plan g --root X",
@@ -64,14 +64,14 @@ def test_every_verb_works_without_a_word_of_caches(place: Container) -> None:
         "params",
         "clean --root X",
         "data inspect data=tiny data.source.events=60 root=X",
+        "data simulate new --events 20",
         "predict X/sweeps/g/jobs/0 new",
-    ):
-        if words.startswith("predict"):
-            assert place.run("data", "simulate", "new", "--events", "20").returncode == 0
-        done = place.run(*words.split(), **ASCII)
-        assert done.returncode == 0, (words, done.stderr)
-        assert done.stdout.isascii()
-        assert not any(word in done.stderr for word in NOISE), (words, done.stderr)
+    )
+    done = place.run_all(*verbs, **ASCII)
+    assert [one.returncode for one in done] == [0] * len(verbs), done
+    for one in done:
+        assert one.stdout.isascii()
+        assert not any(word in one.stderr for word in NOISE), one
 
 
 HOSTILE = "open('{mark}', 'a').write(__name__)\nraise SystemExit('hostile')\n"
@@ -117,12 +117,13 @@ def test_a_root_that_may_only_be_read(place: Container) -> None:
     place.manage("mkdir R && mount --bind X R && mount -o remount,bind,ro R")
     assert place.run("list", "--root", "R").returncode == 0
     task = f"train {' '.join(SMALL)} seed=9 root=R"
-    for words, code in (("report g --root R", 0), ("sync --root R", 2), (task, 2)):
-        done = place.run(*words.split(), TMPDIR="/nowhere")
-        assert done.returncode == code, (words, done.stdout, done.stderr)
-        said = [line for line in done.stderr.splitlines() if not line.endswith("%")]
-        assert len(said) == 1, done.stderr
-        assert "may only be read" in said[0] or "Read-only" in said[0], done.stderr
+    verbs = ("report g --root R", "sync --root R", task)
+    done = place.run_all(*verbs, TMPDIR="/nowhere")
+    assert [one.returncode for one in done] == [0, 2, 2], done
+    for one in done:
+        said = [line for line in one.stderr.splitlines() if not line.endswith("%")]
+        assert len(said) == 1, one
+        assert "may only be read" in said[0] or "Read-only" in said[0], one
 
 
 def test_nothing_can_be_written_but_the_root(place: Container) -> None:
