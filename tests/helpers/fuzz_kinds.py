@@ -1,15 +1,13 @@
 """Kinds of damaged input: the commands that read each, and what must hold if they take it."""
 
 import json
-import os
 import random
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +16,8 @@ import yaml
 from numpy.typing import NDArray
 
 from helpers import mutations
+from helpers.command import run_here
 
-BIN = Path(sys.executable).parent
 SMALL = ["data=tiny", "data.source.events=60", "workers=1", "optim.steps=6", "optim.batch_size=16"]
 QUICK = [*SMALL, "backbone=truth", "tracking=false"]
 
@@ -54,16 +52,7 @@ class Kind:
 def make_specimen(folder: Path) -> None:
     """Data, configurations and a root with a grid, a search and a single run, all undamaged."""
     folder.mkdir(parents=True, exist_ok=True)
-
-    def run(*arguments: str) -> str:
-        command = [str(BIN / "headsweep"), *arguments]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
+    run = partial(run_here, folder)
     grid = ["head=simpler,conservative", "seeds=2", "name=grid", "root=X"]
     run("train", "-m", *grid, *SMALL, "backbone=truth")
     run("train", "root=X", *SMALL, "backbone=truth")
@@ -81,11 +70,10 @@ def make_specimen(folder: Path) -> None:
     for name in ("mlflow.db", ".mlflow.lock"):
         (folder / "X" / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "X/mlartifacts")
-    (folder / "report.json").write_text(
-        run("report", _single(folder / "X"), "--root", "X", "--json")
-    )
-    for report in (folder / "X").glob("*/*/report"):
-        shutil.rmtree(report)
+    run("report", _single(folder / "X"), "--root", "X")
+    [report] = (folder / "X").glob("*/*/report")
+    (report / "report.json").rename(folder / "report.json")
+    shutil.rmtree(report)
 
 
 def _single(root: Path) -> str:

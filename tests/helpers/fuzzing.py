@@ -1,9 +1,9 @@
 """A thousand damaged inputs, each with the command it concerns: no traceback, no hang, no silence.
 
 ``make fuzz`` runs all of them, the suite a tenth. A process that has imported everything forks a
-child for each case; the child damages its own copy of a specimen, runs the command line, and says
-how that ended. A case is drawn from the seed, its kind and its number alone, so that
-``--only KIND:NUMBER`` repeats it.
+child for each case; the child damages its own copy of a specimen, runs the command line, with what
+its workers do, and says how that ended. A case is drawn from the seed, its kind and its number
+alone, so that ``--only KIND:NUMBER`` repeats it.
 """
 
 import argparse
@@ -25,7 +25,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 from headsweep.config import config_root
+from helpers.command import work_here
 from helpers.fuzz_kinds import KINDS, Kind, make_specimen
 
 HANG_SECONDS = 10.0
@@ -73,6 +76,28 @@ def warm_up() -> None:
         import_module(name)
     gc.collect()
     gc.freeze()
+
+
+def _fill(specimen: Path) -> None:
+    """Make the specimen in a forked process: its commands start threads, which no fork survives."""
+    with tempfile.TemporaryFile("w+") as output:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                for stream in (1, 2):
+                    os.dup2(output.fileno(), stream)
+                make_specimen(specimen)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        output.seek(0)
+        assert status == 0, output.read()
 
 
 def _child(kind: Kind, number: int, seed: int, place: Path, specimen: Path) -> None:
@@ -212,9 +237,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     since = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="headsweep-specimen-") as folder:
         specimen = options.specimen or Path(folder)
-        if not any(specimen.glob("*")):
-            make_specimen(specimen)
         warm_up()
+        if not any(specimen.glob("*")):
+            _fill(specimen)
+        work_here(pytest.MonkeyPatch())
         ends = []
         for end in run(draw(options.cases, options.only), options.seed, specimen, options.hang):
             ends.append(end)
