@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from headsweep.errors import DataError, UserError
-from headsweep.events.frozen import FrozenFeatures, read_recorded
+from headsweep.events import frozen
+from headsweep.events.frozen import FrozenFeatures, open_recorded
 from headsweep.events.gate import read_events
 from headsweep.files import read_sealed, write_sealed
 from helpers.frozen import checksums, write_folder
@@ -72,7 +73,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, name: str, damage: st
         content[len(content) // 2] ^= 0xFF
         path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
     with pytest.raises(UserError, match=name.partition(".")[0]):
-        read_recorded(tmp_path / "f")
+        open_recorded(tmp_path / "f")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_metadata_that_does_not_fit_is_refused(
     write_folder(tmp_path / "f", events=12)
     rewrite(tmp_path / "f", **changes)
     with pytest.raises(DataError, match=message):
-        read_recorded(tmp_path / "f")
+        open_recorded(tmp_path / "f")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_tracks_that_cannot_be_are_refused(
     pq.write_table(table.set_column(place, column, new), folder / "part-1.parquet")
     rewrite(folder, parts=content(folder)["parts"] | {"part-1": checksums(folder, 1)})
     with pytest.raises(DataError, match=message):
-        read_recorded(folder)
+        open_recorded(folder)
 
 
 @pytest.mark.parametrize("value", [1.5, np.nan])
@@ -124,4 +125,44 @@ def test_a_p_that_is_none_is_refused(tmp_path: Path, value: float) -> None:
     save_file(arrays, folder / "part-0.safetensors")
     rewrite(folder, parts=content(folder)["parts"] | {"part-0": checksums(folder, 0)})
     with pytest.raises(DataError, match="p is not between 0 and 1"):
-        read_recorded(folder)
+        open_recorded(folder)
+
+
+def test_a_folder_is_mapped_and_read_in_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of any part in any order; no array of hits is in memory as a whole."""
+    tables = write_folder(tmp_path / "f", events=12)
+    monkeypatch.setattr(frozen, "CHECKED_ROWS", 25)
+    found = open_recorded(tmp_path / "f")
+    assert len(found.parts) == 2
+    assert all(isinstance(array, np.memmap) for part in found.parts for array in part.values())
+    hits = sum(len(raw) for raw in tables["raw"])
+    rows = np.random.default_rng(0).permutation(hits)
+    for name in ("raw", "encoded", "p", "correct"):
+        np.testing.assert_array_equal(found.rows(name, rows), np.concatenate(tables[name])[rows])
+    query = np.array([len(tables["query"]) - 1, 0])
+    np.testing.assert_array_equal(found.rows("query", query), tables["query"][query])
+    blocks = list(found.blocks())
+    assert len(blocks) > 3
+    assert np.concatenate(blocks).tolist() == list(range(12))
+    whole = source(tmp_path / "f").load(tmp_path)
+    for block in blocks:
+        part, want = found.events(block, whole.features), whole.take(block)
+        for field in ("hits", "hit_track", "hit_offsets", "tracks", "track_offsets", "ids"):
+            np.testing.assert_array_equal(getattr(part, field), getattr(want, field))
+
+
+def test_a_part_without_hits_is_read(tmp_path: Path) -> None:
+    """As of tracks that the model did not find and that have no true hit."""
+    write_folder(tmp_path / "f", events=12)
+    folder = tmp_path / "f"
+    arrays = load_file(folder / "part-1.safetensors")
+    for name in ("raw", "encoded", "p", "correct"):
+        arrays[name] = arrays[name][:0]
+    arrays["offsets"][:] = 0
+    save_file(arrays, folder / "part-1.safetensors")
+    rewrite(folder, parts=content(folder)["parts"] | {"part-1": checksums(folder, 1)})
+    events = source(folder).load(tmp_path)
+    assert np.diff(events.hit_offsets)[-1] == 0
+    assert len(events) == 12

@@ -10,7 +10,7 @@ import pytest
 
 from headsweep.errors import DataError, UserError
 from headsweep.events import frozen_folder
-from headsweep.events.frozen import read_recorded
+from headsweep.events.frozen import open_recorded
 from headsweep.events.frozen_folder import (
     FolderWriter,
     RecordedTrack,
@@ -55,16 +55,16 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(folder: Path, events: int) -> None:
-    found = read_recorded(folder)
+    found = open_recorded(folder)
     assert sorted(found.ids) == list(range(events))
     for event, first in zip(found.ids, found.track_offsets, strict=False):
         for row, track in enumerate(tracks_of(int(event)), int(first)):
-            own = slice(found.hit_offsets[row], found.hit_offsets[row + 1])
-            np.testing.assert_array_equal(found.raw[own], track.raw)
-            np.testing.assert_array_equal(found.encoded[own], track.encoded)
-            np.testing.assert_array_equal(found.p[own], track.p)
-            np.testing.assert_array_equal(found.correct[own], track.correct)
-            np.testing.assert_array_equal(found.query[row], track.query)
+            own = np.arange(found.hit_offsets[row], found.hit_offsets[row + 1])
+            np.testing.assert_array_equal(found.rows("raw", own), track.raw)
+            np.testing.assert_array_equal(found.rows("encoded", own), track.encoded)
+            np.testing.assert_array_equal(found.rows("p", own), track.p)
+            np.testing.assert_array_equal(found.rows("correct", own), track.correct)
+            np.testing.assert_array_equal(found.rows("query", np.array([row]))[0], track.query)
             assert found.found[row] == track.found
             assert found.tracks[row, 2] == 10 + event
 
@@ -92,7 +92,7 @@ def test_an_early_end_is_refused_and_goes_on(tmp_path: Path) -> None:
     del writer
     gc.collect()  # a process that ends gives its lock back
     with pytest.raises(DataError, match="its recording has not ended; start it again"):
-        read_recorded(tmp_path / "f")
+        open_recorded(tmp_path / "f")
     again = FolderWriter(tmp_path / "f", ABOUT)
     assert 0 in again
     assert not all(event in again for event in range(14))
@@ -124,7 +124,7 @@ def test_an_end_while_a_file_is_written(
     del writer
     gc.collect()
     with pytest.raises(DataError, match="its recording has not ended"):
-        read_recorded(tmp_path / "f")
+        open_recorded(tmp_path / "f")
     again = FolderWriter(tmp_path / "f", ABOUT)
     fill(again, range(20))
     again.close()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from headsweep.backbone.base import Assignment
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import ORIGINS, Events, event_hashes, ragged_rows
-from headsweep.events.frozen import Recorded, events_of, feature_names, read_recorded
+from headsweep.events.frozen import feature_names, open_recorded
 from headsweep.events.frozen_folder import read_metadata
 from headsweep.identity import stable_hash
 
@@ -34,17 +34,13 @@ class RecordedBackbone:
         return stable_hash(["recorded", self._about["model"], self.dim])
 
     @cached_property
-    def _recorded(self) -> Recorded:
-        return read_recorded(self.path)
-
-    @cached_property
     def seen(self) -> NDArray[np.uint64]:
         """Hashes of the folder's events that trained the model."""
-        events = events_of(self._recorded, feature_names(self.path))
-        trained: NDArray[np.uint64] = event_hashes(events)[
-            self._recorded.origin == ORIGINS.index("train")
-        ]
-        return trained
+        own, features = open_recorded(self.path), feature_names(self.path)
+        trained = own.origin == ORIGINS.index("train")
+        return np.concatenate(
+            [event_hashes(own.events(rows[trained[rows]], features)) for rows in own.blocks()]
+        )
 
     def assigned(self, events: Events, threshold: float) -> Assignment:
         """The recorded hits of the found tracks of some of the folder's events.
@@ -63,7 +59,7 @@ class RecordedBackbone:
                 f"features.assignment_threshold={threshold}: {self.path} has hits from p = "
                 f"{lowest} on; write it with a lower lowest_p, or raise the threshold"
             )
-        own = self._recorded
+        own = open_recorded(self.path)
         order = np.argsort(own.ids)
         place = np.minimum(np.searchsorted(own.ids[order], events.ids), len(order) - 1)
         row = order[place]
@@ -71,23 +67,24 @@ class RecordedBackbone:
             raise DataError(f"{self.path}: it does not have all of these events")
         tracks, _ = ragged_rows(own.track_offsets, row)
         hits, offsets = ragged_rows(own.hit_offsets, tracks)
-        if len(hits) != len(events.hits) or not np.array_equal(own.raw[hits], events.hits):
+        if len(hits) != len(events.hits) or not np.array_equal(own.rows("raw", hits), events.hits):
             raise DataError(f"{self.path}: it has other hits in these events")
         found = np.flatnonzero(own.found[tracks])
         # Hits of an event stand in the order of the folder: a row here is a row of the events.
         kept, kept_offsets = ragged_rows(offsets, found)
-        counts = np.add.reduceat(
-            np.append(own.p[hits[kept]] >= threshold, False), kept_offsets[:-1]
-        ) * (np.diff(kept_offsets) > 0)
-        chosen = kept[own.p[hits[kept]] >= threshold]
+        p = own.rows("p", hits[kept])
+        counts = np.add.reduceat(np.append(p >= threshold, False), kept_offsets[:-1]) * (
+            np.diff(kept_offsets) > 0
+        )
+        chosen = kept[p >= threshold]
         event = np.repeat(np.arange(len(events)), np.diff(events.track_offsets))
         return Assignment(
             track=found,
             event=event[found],
-            query=own.query[tracks[found]],
+            query=own.rows("query", tracks[found]),
             offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             hit=chosen,
-            encoded=own.encoded[hits[chosen]],
-            p=own.p[hits[chosen]],
-            correct=own.correct[hits[chosen]],
+            encoded=own.rows("encoded", hits[chosen]),
+            p=p[p >= threshold],
+            correct=own.rows("correct", hits[chosen]),
         )

@@ -1,48 +1,96 @@
 """Source of events: a folder of frozen features; ``frozen_folder.py`` has its layout."""
 
-from collections.abc import Mapping, Sequence
+import json
+import mmap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from numpy.typing import ArrayLike, NDArray
 
 from headsweep.errors import DataError, reading
-from headsweep.events.base import ORIGINS, TRACK_COLUMNS, Events, check_events, file_hash
+from headsweep.events.base import (
+    ORIGINS,
+    TRACK_COLUMNS,
+    Events,
+    check_events,
+    file_hash,
+    ragged_rows,
+)
 from headsweep.events.frozen_folder import MEND, read_metadata
 from headsweep.events.gate import Limits
 from headsweep.identity import stable_hash
 
+CHECKED_ROWS = 2**20
+"""Rows of an array that are in memory at once while it is checked."""
+
+_TYPES = {"F32": np.float32, "I64": np.int64, "BOOL": np.bool_}
+"""Types of the arrays by their names in safetensors."""
+
 
 @dataclass(frozen=True)
 class Recorded:
-    """All parts of a folder: T tracks with H hits of E events.
+    """A folder, checked: T tracks with H hits of E events. Arrays of hits and queries are mapped.
 
     Attributes:
-        raw, encoded, p, correct: Of each hit, see the module.
+        parts: ``raw``, ``encoded``, ``p``, ``correct`` and ``query`` of each part.
+        hit_starts: First hit of each part, and H, int64 [P+1].
+        track_starts: First track of each part, and T, int64 [P+1].
         hit_offsets: Hits of track t are rows ``hit_offsets[t]:hit_offsets[t + 1]``, int64 [T+1].
-        query: Queries, float32 [T, D].
         tracks: True tracks, columns ``TRACK_COLUMNS``, float32 [T, 4].
         found: Whether the model found the track, bool [T].
         track_offsets: Tracks of event e, like ``hit_offsets``, int64 [E+1].
-        ids: Event numbers, rising, int64 [E].
+        ids: Event numbers, int64 [E].
         origin: Place of the event's split in ``ORIGINS``, int8 [E].
     """
 
-    raw: NDArray[np.float32]
-    encoded: NDArray[np.float32]
-    p: NDArray[np.float32]
-    correct: NDArray[np.bool_]
+    parts: Sequence[Mapping[str, NDArray[Any]]]
+    hit_starts: NDArray[np.int64]
+    track_starts: NDArray[np.int64]
     hit_offsets: NDArray[np.int64]
-    query: NDArray[np.float32]
     tracks: NDArray[np.float32]
     found: NDArray[np.bool_]
     track_offsets: NDArray[np.int64]
     ids: NDArray[np.int64]
     origin: NDArray[np.int8]
+
+    def rows(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Some rows of an array of hits, or of ``query``, in memory."""
+        starts = self.track_starts if name == "query" else self.hit_starts
+        place = np.searchsorted(starts, rows, side="right") - 1
+        first = self.parts[0][name]
+        result = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        for part in np.unique(place):
+            here = place == part
+            result[here] = self.parts[part][name][rows[here] - starts[part]]
+            _forget(self.parts[part][name])
+        return result
+
+    def events(self, rows: NDArray[np.int64], features: tuple[str, ...]) -> Events:
+        """Some events; a hit stands once for each track that has it."""
+        tracks, track_offsets = ragged_rows(self.track_offsets, rows)
+        hits, hit_offsets = ragged_rows(self.hit_offsets, tracks)
+        number = np.arange(len(tracks)) - np.repeat(track_offsets[:-1], np.diff(track_offsets))
+        own = np.repeat(number, np.diff(hit_offsets))
+        return Events(
+            hits=self.rows("raw", hits),
+            features=features,
+            hit_track=np.where(self.rows("correct", hits), own, -1).astype(np.int32),
+            hit_offsets=hit_offsets[track_offsets],
+            tracks=self.tracks[tracks],
+            track_offsets=track_offsets,
+            ids=self.ids[rows],
+            origin=self.origin[rows],
+        )
+
+    def blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Consecutive events of about ``CHECKED_ROWS`` hits."""
+        ends = self.hit_offsets[self.track_offsets[1:]]
+        yield from np.split(np.arange(len(ends)), np.flatnonzero(np.diff(ends // CHECKED_ROWS)) + 1)
 
 
 def feature_names(folder: Path) -> tuple[str, ...]:
@@ -50,17 +98,21 @@ def feature_names(folder: Path) -> tuple[str, ...]:
     return tuple(name.removeprefix("spacePoint_") for name in read_metadata(folder)["features"])
 
 
-def read_recorded(folder: Path) -> Recorded:
-    """Read all parts of a folder.
+def open_recorded(folder: Path) -> Recorded:
+    """Check a folder and map its arrays; once for one content, as all of it is read.
 
     Raises:
         DataError: A file is missing or damaged, shapes disagree, or an event stands in two places.
     """
-    about = read_metadata(folder)
-    parts = [_read_part(folder, name, sums, about) for name, sums in about["parts"].items()]
+    return _open(folder.resolve(), json.dumps(read_metadata(folder)))
+
+
+@lru_cache(maxsize=2)
+def _open(folder: Path, metadata: str) -> Recorded:
+    about = json.loads(metadata)
+    parts = [_open_part(folder, name, sums, about) for name, sums in about["parts"].items()]
     if not parts:
         raise DataError(f"{folder}: no part in it; {MEND}")
-    arrays = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
     tables = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
     starts = np.flatnonzero(np.diff(tables["event"], prepend=tables["event"][0] - 1))
     ids = tables["event"][starts]
@@ -71,11 +123,12 @@ def read_recorded(folder: Path) -> Recorded:
         )
     if (tables["split"] < 0).any():
         raise DataError(f"{folder}: a split is not one of {', '.join(ORIGINS)}; {MEND}")
-    counts = arrays.pop("counts")
     tracks = np.stack([tables[name] for name in TRACK_COLUMNS], axis=1).astype(np.float32)
     return Recorded(
-        **arrays,
-        hit_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        parts=[part[0] for part in parts],
+        hit_starts=_starts([len(part[0]["p"]) for part in parts]),
+        track_starts=_starts([len(part[0]["query"]) for part in parts]),
+        hit_offsets=_starts(tables["hits"]),
         tracks=tracks,
         found=tables["found"].astype(bool),
         track_offsets=np.append(starts, len(tracks)).astype(np.int64),
@@ -84,23 +137,27 @@ def read_recorded(folder: Path) -> Recorded:
     )
 
 
-def _read_part(
+def _starts(counts: ArrayLike) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _open_part(
     folder: Path, name: str, checksums: Mapping[str, str], about: Mapping[str, Any]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Arrays and the table of tracks of one part."""
+    """Mapped arrays of one part, and the table of its tracks with their numbers of ``hits``."""
     path = folder / f"{name}.safetensors"
     for kind, checksum in checksums.items():
         if file_hash(file := folder / f"{name}.{kind}") != checksum:
             raise DataError(f"{file}: its content is not what was written; {MEND}")
     with reading(path, MEND, DataError):
-        arrays = load_file(path)
+        arrays = _mapped(path)
         table = pq.read_table(folder / f"{name}.parquet")
         split = {origin: number for number, origin in enumerate(ORIGINS)}
         columns: dict[str, NDArray[Any]] = {
             column: table[column].to_numpy() for column in ("event", "found", *TRACK_COLUMNS)
         }
         columns["split"] = np.array([split.get(s, -1) for s in table["split"].to_pylist()])
-        offsets = arrays.pop("offsets")
+        offsets = np.array(arrays.pop("offsets"))
         hits, tracks = len(arrays["p"]), len(columns["event"])
     shapes = {
         "raw": (hits, len(about["features"])),
@@ -116,11 +173,44 @@ def _read_part(
         or (np.diff(offsets) < 0).any()
     ):
         raise DataError(f"{path}: its arrays do not fit together, {tracks} tracks and {hits} hits")
-    if not ((arrays["p"] >= 0) & (arrays["p"] <= 1)).all():
+    if not _all(arrays["p"], lambda p: (p >= 0) & (p <= 1)):
         raise DataError(f"{path}: p is not between 0 and 1")
-    if not all(np.isfinite(arrays[n]).all() for n in ("encoded", "query")):
+    if not all(_all(arrays[n], np.isfinite) for n in ("encoded", "query")):
         raise DataError(f"{path}: encoded or query is not finite")
-    return {**arrays, "counts": np.diff(offsets)}, columns
+    return arrays, {**columns, "hits": np.diff(offsets)}
+
+
+def _mapped(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a file of safetensors, mapped: eight bytes, a header in JSON, the arrays."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    header.pop("__metadata__", None)
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, about in header.items():
+        dtype, shape = _TYPES[about["dtype"]], tuple(about["shape"])
+        place = 8 + size + about["data_offsets"][0]
+        # Nothing cannot be mapped.
+        arrays[name] = (
+            np.zeros(shape, dtype) if 0 in shape else np.memmap(path, dtype, "r", place, shape)
+        )
+    return arrays
+
+
+def _all(array: NDArray[Any], right: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> bool:
+    """Whether all values of a mapped array are right."""
+    for start in range(0, len(array), CHECKED_ROWS):
+        if not right(array[start : start + CHECKED_ROWS]).all():
+            return False
+        _forget(array)
+    return True
+
+
+def _forget(array: NDArray[Any]) -> None:
+    """Free the memory of what was read of a mapped array."""
+    mapping = getattr(array, "_mmap", None)
+    if mapping is not None:
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class FrozenFeatures:
@@ -169,23 +259,5 @@ class FrozenFeatures:
         Raises:
             DataError: It cannot be used.
         """
-        events = events_of(read_recorded(self.path), feature_names(self.path))
-        return check_events(events, str(self.path))
-
-
-def events_of(found: Recorded, features: tuple[str, ...]) -> Events:
-    """The events of a folder; a hit stands once for each track that has it."""
-    number = np.arange(len(found.tracks)) - np.repeat(
-        found.track_offsets[:-1], np.diff(found.track_offsets)
-    )
-    own = np.repeat(number, np.diff(found.hit_offsets))
-    return Events(
-        hits=found.raw,
-        features=features,
-        hit_track=np.where(found.correct, own, -1).astype(np.int32),
-        hit_offsets=found.hit_offsets[found.track_offsets],
-        tracks=found.tracks,
-        track_offsets=found.track_offsets,
-        ids=found.ids,
-        origin=found.origin,
-    )
+        found, features = open_recorded(self.path), feature_names(self.path)
+        return check_events(found.events(np.arange(len(found.ids)), features), str(self.path))
