@@ -12,7 +12,6 @@ from headsweep.store import paths
 from headsweep.store.paths import DEFAULT_ROOT
 
 if TYPE_CHECKING:
-    from headsweep.events.base import Events
     from headsweep.sweep.compose import Job
 
 app = typer.Typer(
@@ -40,6 +39,15 @@ Overrides = Annotated[
 ]
 ConfigDir = Annotated[
     str | None, typer.Option("--config-dir", "-cd", help="One more folder of configuration.")
+]
+StoredConfig = Annotated[
+    Path | None,
+    typer.Option(
+        *("--config-dir", "-cd"),
+        exists=True,
+        file_okay=False,
+        help="As for train; nothing of it is read, as a sweep keeps its configuration.",
+    ),
 ]
 OwnRoot = Annotated[
     str | None, typer.Option("--root", help="The folder of all output, as root=FOLDER.")
@@ -98,10 +106,10 @@ def inspect(
 ) -> None:
     """Read a source and print what is in it."""
     from headsweep.features.truth_check import summarise
-    from headsweep.sweep.inputs import find_source
+    from headsweep.sweep.inputs import find_source, read_events
 
     job = _compose(overrides, config_dir, root)
-    events = _read(job)
+    events = read_events(job)
     print("\n".join(summarise(events, find_source(job).plane)))
 
 
@@ -111,10 +119,10 @@ def validate(
 ) -> None:
     """Read a source as a training would; an error names file, event and column."""
     from headsweep.features.extract import split_parts
-    from headsweep.sweep.inputs import find_source
+    from headsweep.sweep.inputs import find_source, read_events
 
     job = _compose(overrides, config_dir, root)
-    events, used = _read(job), job.config
+    events, used = read_events(job), job.config
     plane = find_source(job).plane
     parts = split_parts(events, plane, used.data.split, used.features, used.data.selection)[0]
     shares = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
@@ -252,7 +260,7 @@ def predict(
 
 
 @app.command()
-def study(name: Name, root: Root = DEFAULT_ROOT) -> None:
+def study(name: Name, root: Root = DEFAULT_ROOT, config_dir: StoredConfig = None) -> None:
     """Show how far a search is, its best trials, what failed and why, and how to go on."""
     from headsweep.sweep.search.status import print_study
 
@@ -271,6 +279,7 @@ def plan(
     ] = None,
     workers: Annotated[int, typer.Option(help="How many train side by side.", min=1)] = 2,
     root: Root = DEFAULT_ROOT,
+    config_dir: StoredConfig = None,
     as_json: Json = False,
     allow: Allow = None,
 ) -> None:
@@ -375,21 +384,6 @@ def _compose(overrides: list[str] | None, config_dir: str | None, root: str | No
 
     own = [] if root is None else [as_override("root", root)]
     return make_plan([*(overrides or []), *own], multirun=False, config_dir=config_dir).jobs[0]
-
-
-def _read(job: "Job") -> "Events":
-    """The events of a configuration's source, as a training reads them."""
-    from headsweep.events.gate import describe
-    from headsweep.features.truth_check import load_events
-    from headsweep.sweep.inputs import find_source
-    from headsweep.terminal import console, preparing
-
-    with preparing(console(stderr=True)) as report:
-        report("events: simulated where they are not cached, checked", 0.0)
-        events = load_events(find_source(job), Path(job.config.root))
-    if events.left_out:
-        print(f"left out: {describe(events.left_out)}")
-    return events
 
 
 def _print_use(made: Path, *words: str) -> None:

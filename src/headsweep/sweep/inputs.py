@@ -17,7 +17,7 @@ from headsweep.instantiate import code_digests, make, own_code, own_targets
 
 if TYPE_CHECKING:
     from headsweep.backbone.base import Backbone, Progress
-    from headsweep.events.base import Source
+    from headsweep.events.base import Events, Source
     from headsweep.features.cache import FeatureSet
     from headsweep.sweep.compose import Job
 
@@ -75,6 +75,24 @@ def find_source(job: "Job") -> "Source":
     """The source of a job's events."""
     source: Source = _make(json.dumps(job.resolved["data"]["source"]))
     return source
+
+
+def read_events(job: "Job") -> "Events":
+    """The events of a job's source, as a training reads them; says which are left out.
+
+    Raises:
+        DataError: They cannot be used.
+    """
+    from headsweep.events.gate import describe
+    from headsweep.features.truth_check import load_events
+    from headsweep.terminal import console, preparing
+
+    with preparing(console(stderr=True)) as report:
+        report("events: simulated where they are not cached, checked", 0.0)
+        events = load_events(find_source(job), Path(job.config.root))
+    if events.left_out:
+        print(f"left out: {describe(events.left_out)}")
+    return events
 
 
 @lru_cache(maxsize=8)
