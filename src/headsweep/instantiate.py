@@ -18,10 +18,10 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from headsweep.config import SCHEMAS
+from headsweep.config.stored import check_type
 from headsweep.errors import UserError, reason
 
 OFFERED = frozenset(schema._target_ for _, _, schema in SCHEMAS)
@@ -116,20 +116,8 @@ def check_node(key: str, node: Any, leading: int = 0) -> None:
         if name not in given:
             if parameter.default is parameter.empty:
                 raise UserError(f"{key}.{name} is missing: {target.__qualname__} needs it")
-        elif not _fits(given[name], hint):
-            must = getattr(hint, "__name__", hint)
-            raise UserError(f"{key}.{name}={given[name]!r}: must be {must}")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """True if a value fits an annotation; every value fits an annotation that is no plain type."""
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, choice) for choice in get_args(hint))
-    if hint is None or hint is type(None):
-        return value is None
-    if hint in (int, float):
-        return isinstance(value, int | hint) and not isinstance(value, bool)
-    return isinstance(value, hint) if hint in (bool, str, list, dict) else True
+        else:
+            check_type(f"{key}.{name}", given[name], hint)
 
 
 def locate(target: str, key: str = "_target_") -> Any:

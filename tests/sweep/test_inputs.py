@@ -63,6 +63,6 @@ def test_data_that_are_no_simulation_need_a_test_split(overrides: list[str], ok:
 
 def test_a_device_that_torch_does_not_know_is_refused() -> None:
     check_device("cpu")
-    for name in ("abacus", "gpu", "cuda:x"):
+    for name in ("abacus", "gpu", "cuda:x", "meta", "mkldnn", "hpu", "privateuseone", ""):
         with pytest.raises(UserError, match=f"device={name}: no such device; a GPU is cuda,"):
             check_device(name)

@@ -80,7 +80,7 @@ def test_no_code_of_a_run_folder_runs(
 ) -> None:
     assert command("data", "simulate", "new", "--events", "20")[0] == 0
     change_config(foreign, place, EVIL)
-    named = EVIL["_target_"] if place in BUILT else f"config.yaml: {place} has other keys than"
+    named = EVIL["_target_"] if place in BUILT else f"config.yaml: {place}._target_: no such key"
     for words in (["predict", "g/jobs/0", "new"], ["report", "g"], ["export", "g/jobs/0", "out"]):
         code, _, err = command(*words)
         assert "Traceback" not in err, (words, err)
@@ -90,6 +90,18 @@ def test_no_code_of_a_run_folder_runs(
     with pytest.raises(UserError, match=re.escape(named)):
         open_sweep("g", foreign).verdicts()
     assert not (tmp_path / PWNED).exists()
+
+
+@pytest.mark.slow
+def test_a_wrong_value_in_a_run_folder_is_one_line_whoever_sealed_it(
+    foreign: Path, command: Command
+) -> None:
+    for place, value in (("optim.steps", "many"), ("pooling.width", 3), ("data.split", [1])):
+        change_config(foreign, place, value)
+        for words in (["report", "g"], ["predict", "g/jobs/0", "new"], ["list"], ["plan", "g"]):
+            code, _, err = command(*words)
+            assert (code, "this is a fault" in err) == (2, False), (words, err)
+            assert f"config.yaml: {place}=" in err, (words, err)
 
 
 SEARCHED = [*SMALL, "-m", "head.dropout=interval(0,0.3)", "hydra.sweeper.n_trials=1", "seeds=1"]

@@ -43,6 +43,7 @@ def check_each(group: str, node: Any) -> None:
 
 def _check_within(key: str, value: float, interval: str) -> None:
     """Check a number; without an upper limit it must be finite."""
+    check(not isinstance(value, int) or value < 2**63, key, value, "below 2^63, as files have it")
     low, high = (float(end) for end in interval[1:-1].split(", "))
     above = low < value or (interval[0] == "[" and low == value)
     below = value < high or (interval[-1] == "]" and value == high)

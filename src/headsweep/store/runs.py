@@ -11,12 +11,11 @@ import math
 import secrets
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headsweep.config import FeaturesConfig, OptimConfig, PoolingConfig, TargetConfig
+from headsweep.config.stored import check_stored
 from headsweep.errors import DamagedError, UserError, reading, without_secrets
 from headsweep.files import (
     MEND,
@@ -38,14 +37,6 @@ if TYPE_CHECKING:
 
 RUN_SCHEMA = 3
 """Version of ``job.json`` and ``result.json``; raised when their meaning changes."""
-
-TABLES_OF_OURS = {
-    "features": FeaturesConfig,
-    "pooling": PoolingConfig,
-    "target": TargetConfig,
-    "optim": OptimConfig,
-}
-"""Parts of a configuration whose keys are ours alone. A checksum does not say who wrote them."""
 
 
 def write_job(folder: Path, config: Mapping[str, Any], job: Mapping[str, Any]) -> None:
@@ -219,12 +210,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = read_sealed(folder / paths.CONFIG, bound=about.get("job_key", ""))
     if config is None:
         raise DamagedError(f"{folder / paths.CONFIG}: missing; {MEND}")
-    for table, schema in TABLES_OF_OURS.items():
-        keys, known = config.get(table, {}), [field.name for field in fields(schema)]
-        if not isinstance(keys, dict) or not keys.keys() <= {*known}:
-            raise DamagedError(
-                f"{folder / paths.CONFIG}: {table} has other keys than {', '.join(known)}; {MEND}"
-            )
+    try:
+        check_stored(config)  # a checksum does not say who wrote it
+    except UserError as error:
+        raise DamagedError(f"{folder / paths.CONFIG}: {error}; {MEND}") from None
     return config
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from headsweep.sweep.compose import Job
 
 
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""Kinds of devices on which torch trains; others, such as ``meta``, it knows for other ends."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Source and backbone of a job, and the keys that identify them.
@@ -112,16 +116,18 @@ def check_device(name: str) -> None:
     import torch
 
     try:
-        torch.device(name)
-    except RuntimeError as error:  # its message is a list of twenty
+        known = name.partition(":")[0] in DEVICES and bool(torch.device(name))
+    except RuntimeError:  # its message is a list of twenty
+        known = False
+    if not known:
         raise UserError(
             f"device={name}: no such device; a GPU is cuda, the second one cuda:1, and cpu works "
             "everywhere"
-        ) from error
+        )
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0]
         raise UserError(f"device={name}: {reason}; device=cpu works everywhere") from error
 
 

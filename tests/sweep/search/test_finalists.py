@@ -126,6 +126,30 @@ def test_mistakes(root: Path, overrides: Sequence[str], message: str) -> None:
         confirm(root, *overrides)
 
 
+def test_a_folder_never_has_the_environment_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever gave the folder would find the variable in what the confirmation writes."""
+    monkeypatch.setenv("PLACE", "hunter2")
+    job = root / "sweeps/search/jobs/1"
+    about, config = runs.read_job(job), runs.read_config(job)
+    assert about is not None
+    for override in ("tracking_uri=http://${oc.env:PLACE}", "optim.lr=${oc.env:PLACE}"):
+        content = {k: v for k, v in about.items() if k != "schema"}
+        runs.write_job(job, config, {**content, "overrides": [*about["overrides"], override]})
+        with pytest.raises(
+            UserError, match=r"trial 1 of search: .*PLACE\} is not resolved"
+        ) as error:
+            confirm(root, "study=search", "top=1")
+        assert "hunter2" not in str(error.value)
+    plan = confirm(root, "study=search", "top=1", "optim.lr=0.08")  # as the search had it
+    assert plan.jobs[-1].config.optim.lr == 0.08
+    own = [*about["overrides"], "head.dropout=${pooling.raw}"]  # other keys are no secrets
+    runs.write_job(job, config, {**content, "overrides": own})
+    with pytest.raises(UserError, match=r"head\.dropout"):
+        confirm(root, "study=search", "top=1")
+
+
 def test_a_search_must_be_finished(root: Path) -> None:
     write_search(root, 8)
     message = r" 5 of 8 trials .* headsweep train sweeps=search"

@@ -3,6 +3,7 @@
 They are chosen once, when the confirmation begins, and stand in its specification.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ PRESET = ("head", "arm", "optim.lr")
 """Keys of a preset that the fixed overrides of the search do not replace."""
 
 SEEDS = ("seed", "seeds")
+
+_RESOLVER = re.compile(r"\$\{[^{}$]*:")
+"""An interpolation that asks a function, such as ``${oc.env:NAME}``, and not another key."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,19 @@ class Finalists:
         Args:
             presets: Overrides of each preset.
             own: Overrides that all jobs of the command line share, which come last.
+
+        Raises:
+            UserError: An override of the search's folder would read the environment. Whoever gave
+                the folder could have what stands there written into the results.
         """
+        for finalist in self.best:
+            for override in _merged(finalist.overrides, own):
+                if override not in own and _RESOLVER.search(override):
+                    key = override_key(override)
+                    raise UserError(
+                        f"trial {finalist.number} of {self.study}: {override} is not resolved from "
+                        f"a folder; add {key}=VALUE, or the same again, to this command"
+                    )
         first = self.best[0]
         fixed = [o for o in first.overrides if override_key(o) not in first.searched]
         common = [o for o in fixed if not override_key(o).startswith(PRESET)]
