@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import ResultDefault
 from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, Container, OmegaConf
 
 from headsweep.config import GROUPS, RUNTIME_KEYS, Config, MLPHeadConfig
 from headsweep.errors import UserError
@@ -198,28 +199,45 @@ def _check_shadow(name: str, having: Sequence[ConfigSource]) -> None:
 
 def _read(source: ConfigSource, default: ResultDefault) -> ConfigFile:
     name, package = default.config_path or "", default.package or ""
-    loaded = source.load_config(name)
-    own = loaded.path.partition("://")[2]  # of an arm in a sweep's file that file
-    path: Path | None = Path(own if own.endswith(".yaml") else f"{source.path}/{name}.yaml")
-    path = None if source.scheme() == "structured" else path
-    if path is not None:
-        check_text(path)
-    content = OmegaConf.to_container(loaded.config, resolve=False)
-    assert isinstance(content, dict)
+    file = Path(source.path) / f"{name}.yaml"
+    path: Path | None = file
+    if source.scheme() == "file" and file.is_file():
+        content = _read_once(file, file.stat().st_mtime_ns)
+    else:
+        loaded = source.load_config(name)
+        own = loaded.path.partition("://")[2]  # of an arm in a sweep's file that file
+        path = Path(own) if own.endswith(".yaml") else file
+        path = None if source.scheme() == "structured" else path
+        if path is not None:
+            check_text(path)
+        content = _plain(loaded.config)
     values = {
         f"{package}.{key}" if package else key: value
-        for key, value in flat({str(key): value for key, value in content.items()}).items()
+        for key, value in flat(content).items()
         if value != MISSING and key.partition(".")[0] != "defaults"
     }
     return ConfigFile(name, package, default.parent or "", path, values)
 
 
+@lru_cache(maxsize=200)
+def _read_once(path: Path, changed: int) -> dict[str, Any]:
+    """Content of a file, read once for each time it was ``changed`` (ns): each job asks again."""
+    check_text(path)
+    return _plain(OmegaConf.load(path))
+
+
+def _plain(config: Container) -> dict[str, Any]:
+    content = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
 def _usual(loader: ConfigLoader) -> set[str]:
     """Files that the shipped ``config.yaml`` chooses, and it itself."""
     source = next(source for source in loader.get_sources() if source.is_config("config"))
-    content = OmegaConf.to_container(source.load_config("config").config)
-    assert isinstance(content, dict)
-    entries = [entry for entry in content["defaults"] if isinstance(entry, dict)]
+    path = Path(source.path) / "config.yaml"
+    defaults = _read_once(path, path.stat().st_mtime_ns)["defaults"]
+    entries = [entry for entry in defaults if isinstance(entry, dict)]
     chosen = [(str(group), name) for entry in entries for group, name in entry.items()]
     return {f"{group}/{name}" for group, name in chosen} | {"config"}
 
