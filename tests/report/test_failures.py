@@ -188,17 +188,17 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 def test_headline_and_tables_say_what_failed_and_what_is_missing(report: Report) -> None:
     answer = verdict_tables.answer(report)
     for part in (
-        "no verdict: arm1",
+        "no verdict: arm1, arm3, arm4",
         "3 of 5 seeds of arm1 failed.",
         "2 of 5 seeds of arm2 not trained yet.",
         "3 of 5 seeds of arm3 failed.",
-        "No figures of failed jobs: 4 arm4.",
+        "5 of 5 seeds of arm4 failed.",
         "1 job not trained yet.",
         "arm9 is equal to arm2 and counts once.",
     ):
         assert part in answer
-    assert [line[1] for line in tables.main_table(report).rows[:4]] == [
-        *("5", "2 of 5", "3 of 5", "2 of 5")
+    assert [line[1] for line in tables.main_table(report).rows[:5]] == [
+        *("5", "2 of 5", "3 of 5", "2 of 5", "0 of 5")
     ]
     verdicts = verdict_tables.verdict_table(report)
     column = verdicts.columns.index("verdict")
@@ -208,7 +208,8 @@ def test_headline_and_tables_say_what_failed_and_what_is_missing(report: Report)
     assert "arm3: n = 2 of 5; seeds 2, 3, 4: its worker was killed 3 times" in tables.problems(
         report
     )
-    assert "job 4 arm4: out of memory" in tables.problems(report)
+    assert "arm4: n = 0 of 5; out of memory" in tables.problems(report)
+    assert cells["arm4"] == "none (5 of 5 seeds of arm4 failed)"
     (line,) = [x for x in verdict_tables.open_questions(report) if x.startswith("arm1")]
     assert "(seeds 2, 3, 4), and what they would have given decides" in line
 

@@ -3,11 +3,11 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from headsweep.report.predictions import Row, Sample
+from headsweep.report.predictions import CONSTANT, HeadRow, Row, Sample, ScoredCache
 from headsweep.stats.tracks import Tracks
 from headsweep.store import paths
 from headsweep.store.labels import FOLD_KEYS, Block, StoredJob
@@ -28,6 +28,43 @@ def absent_jobs(folder: Path, spec: Mapping[str, Any], jobs: Sequence[StoredJob]
     for name in absent:
         outcome = Outcome.read(paths.job_folder(folder, name.partition(" ")[0]))
         found[name] = "" if outcome is None else str(outcome.reason)
+    return found
+
+
+def lost_rows(
+    spec: Mapping[str, Any], absent: Mapping[str, str], control: HeadRow, cache: ScoredCache
+) -> dict[str, HeadRow]:
+    """Number and row of each configuration of which nothing was written but why it failed.
+
+    All its seeds count as failed. A lost fold is no configuration, see ``failed_folds``.
+
+    Args:
+        spec: Of the sweep.
+        absent: See ``absent_jobs``.
+        control: The first configuration.
+        cache: Its scored features.
+    """
+    first, planned = int(spec.get("seed", 0)), int(spec.get("seeds", 1))
+    blind = cache.references[CONSTANT]
+    found = {}
+    for name, reason in absent.items():
+        if control.folds or not reason:
+            continue
+        number, _, overrides = name.partition(" ")
+        seeds = range(first, first + planned)
+        found[number] = replace(
+            control,
+            label=overrides or f"job {number}",
+            samples=[],
+            parameters=0,
+            planned=planned,
+            failed=tuple(Sample(blind, cache.common, {}, Block(0, 0), seed) for seed in seeds),
+            problems=(reason,),
+            flops=0.0,
+            seconds=0.0,
+            inputs="",
+            curves=(),
+        )
     return found
 
 

@@ -17,7 +17,7 @@ from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report import confirmation as report_confirmation
 from headsweep.report import scoring
-from headsweep.report.absent import absent_jobs, coinciding, failed_folds, same_labels
+from headsweep.report.absent import absent_jobs, coinciding, failed_folds, lost_rows, same_labels
 from headsweep.report.claims import find_claims
 from headsweep.report.comparisons import find_effects
 from headsweep.report.content import HeadSummary, ReferenceSummary, Report
@@ -58,6 +58,8 @@ class _Scored:
             with another.
         heads: The same, scored.
         coincide: Label of each configuration that is left out, with that of the one it equals.
+        absent: Jobs without a folder, see ``absent_jobs``.
+        lost: Those of them that failed as configurations, see ``lost_rows``.
         caches: Frozen features by key.
         bins: Quoted pT bins, the same of all caches.
         readings: Who has read this test sample before; None on dev.
@@ -70,6 +72,8 @@ class _Scored:
     groups: Mapping[str, Sequence[StoredJob]]
     heads: list[HeadRow]
     coincide: Mapping[str, str]
+    absent: Mapping[str, str]
+    lost: Mapping[str, HeadRow]
     caches: Mapping[str, ScoredCache]
     bins: Bins
     readings: Readings | None
@@ -78,6 +82,13 @@ class _Scored:
     def design(self) -> DesignConfig:
         """The comparisons that the sweep asks for."""
         return DesignConfig(**self.spec.get("design", {}))
+
+    @property
+    def everyone(self) -> dict[str, HeadRow]:
+        """All configurations by the number of their first job, in its order, the lost ones too."""
+        numbers = [self.groups[row.label][0].folder.name for row in self.heads]
+        found = {**dict(zip(numbers, self.heads, strict=True)), **self.lost}
+        return {n: found[n] for n in sorted(found, key=int)} if self.lost else found
 
 
 def build_report(folder: Path, root: Path, score: Score = scoring.score) -> Report:
@@ -129,7 +140,7 @@ def _confirmation_report(folder: Path, root: Path, spec: Mapping[str, Any], scor
 def _comparison_report(scored: _Scored) -> Report:
     """Configurations compared as the design says; a single one has nothing to compare with."""
     report = _describe(scored)
-    if len(scored.heads) < 2:
+    if len(scored.everyone) < 2:
         return report
     fairness = check_fairness(scored.groups, scored.root)
     objections = {found.label: found.objection for found in fairness if found.objection}
@@ -148,8 +159,9 @@ def _with_effects(
     """A grid: pairs against a control or along a path, or the effects of a factorial design."""
     if scored.coincide and scored.design.kind == "factorial":
         return report  # the answer says why
+    pairs = scored.design.kind != "factorial"
     effects = find_effects(
-        scored.heads,
+        [*scored.everyone.values()] if pairs else scored.heads,
         scored.design,
         [own[0].choices for own in scored.groups.values()],
         objections,
@@ -209,7 +221,11 @@ def _score(
     twice = coinciding(heads)
     heads = [row for row in heads if row.label not in twice]
     groups = {row.label: groups[row.label] for row in heads}
-    return _Scored(folder, root, spec, jobs, groups, heads, twice, caches, bins, readings)
+    absent = absent_jobs(folder, spec, jobs)
+    lost = lost_rows(spec, absent, heads[0], next(iter(caches.values())))
+    return _Scored(
+        folder, root, spec, jobs, groups, heads, twice, absent, lost, caches, bins, readings
+    )
 
 
 def _describe(scored: _Scored) -> Report:
@@ -222,8 +238,8 @@ def _describe(scored: _Scored) -> Report:
     return Report(
         name=scored.folder.name,
         heads=[
-            HeadSummary.of(row, [job.folder.name for job in scored.groups[row.label]])
-            for row in scored.heads
+            HeadSummary.of(row, [job.folder.name for job in scored.groups.get(row.label, [])])
+            for row in scored.everyone.values()
         ],
         references=[ReferenceSummary(r.label, r.reference, r.usable) for r in references],
         values=[value for row in rows for value in row_values(row, edges)],
@@ -241,6 +257,10 @@ def _describe(scored: _Scored) -> Report:
         origin=find_origin(scored.folder, scored.root, scored.jobs, metas),
         split=split,
         readings=readings,
-        absent=absent_jobs(scored.folder, scored.spec, scored.jobs),
+        absent={
+            name: reason
+            for name, reason in scored.absent.items()
+            if name.partition(" ")[0] not in scored.lost
+        },
         same=same_labels(scored.spec, scored.groups) | {**scored.coincide},
     )
