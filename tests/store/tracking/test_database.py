@@ -75,12 +75,19 @@ def test_artifacts_are_found_where_the_root_is_now(
 ORDERS = {
     "tag": "DELETE FROM tags WHERE key = 'headsweep.content'",
     "metrics": "DELETE FROM metrics WHERE rowid % 2",
+    "all metrics": "DELETE FROM metrics",
     "latest metrics": "DELETE FROM latest_metrics",
     "parameters": "DELETE FROM params WHERE rowid % 3",
     "bin": "UPDATE experiments SET lifecycle_stage = 'deleted' WHERE name = 'headsweep'",
     "status": "UPDATE runs SET status = 'RUNNING'",
 }
 """Rows that are lost or wrong in a sound database: ``sync`` writes the runs again."""
+
+HISTORIES = (
+    "SELECT key, step, count(DISTINCT run_uuid) FROM metrics JOIN runs USING (run_uuid) "
+    "WHERE lifecycle_stage = 'active' GROUP BY key, step"
+)
+"""Every point of a curve that MLflow shows, with the number of runs that have it."""
 
 BROKEN = {
     "metrics table": "DROP TABLE metrics",
@@ -101,10 +108,10 @@ def _execute(root: Path, order: str) -> None:
 
 @pytest.mark.parametrize("what", ORDERS)
 def test_lost_rows_are_written_again(what: str, root: Path) -> None:
-    before = _content(root)
+    before, histories = _content(root), rows(root, HISTORIES)
     _execute(root, ORDERS[what])
     sync_all(root)
-    assert _content(root) == before
+    assert (_content(root), rows(root, HISTORIES)) == (before, histories)
     assert not list(root.glob("mlflow-damaged-*"))
     kept = dump(root)
     sync_all(root)

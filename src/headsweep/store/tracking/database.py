@@ -191,8 +191,8 @@ def verify(root: Path) -> dict[str, int]:
         if lost:
             raise DamagedError(f"{lost} runs have lost their tags")
         query = (
-            "SELECT runs.run_uuid, count(metrics.key) FROM runs LEFT JOIN metrics "
-            "ON runs.run_uuid = metrics.run_uuid "
+            "SELECT runs.run_uuid, count(DISTINCT metrics.key || ' ' || metrics.step) "
+            "FROM runs LEFT JOIN metrics ON runs.run_uuid = metrics.run_uuid "
             + "".join(f"AND metrics.key NOT GLOB '{name}*' " for name in REPORTED)
             + "GROUP BY runs.run_uuid"
         )

@@ -182,7 +182,9 @@ class Experiment:
             if known.tags.get("headsweep.content") != content:
                 self._drop_verdicts(record.folder, known.tags)
                 self.add(run_id, tags, metrics)
-            elif any(known.metrics.get(name) != value for name, value in metrics.items()):
+            elif any(
+                known.metrics.get(name) != value for name, value in metrics.items()
+            ) or self.rows.get(run_id, len(metrics)) < len(metrics):
                 self.add(run_id, {}, metrics)
             elif runs[0].info.status == record.status:
                 return run_id
