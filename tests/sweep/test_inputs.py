@@ -8,8 +8,10 @@ import pytest
 from headsweep.backbone.transformer import SHIPPED, Architecture, HitTransformer, load, save
 from headsweep.errors import UserError
 from headsweep.events.hepattn import FEATURES
+from headsweep.identity import member_key
+from headsweep.store import runs
 from headsweep.sweep.compose import Job
-from headsweep.sweep.inputs import check_device, check_test, find_inputs, find_source
+from headsweep.sweep.inputs import check_device, check_fresh, check_test, find_inputs, find_source
 from headsweep.sweep.plan import make_plan
 from helpers.toy_events import ToySource, toy_events
 
@@ -66,3 +68,16 @@ def test_a_device_that_torch_does_not_know_is_refused() -> None:
     for name in ("abacus", "gpu", "cuda:x", "meta", "mkldnn", "hpu", "privateuseone", ""):
         with pytest.raises(UserError, match=f"device={name}: no such device; a GPU is cuda,"):
             check_device(name)
+
+
+def test_seeds_that_any_run_has_used_are_refused(tmp_path: Path) -> None:
+    keys = ["key of conservative", "key of simpler"]
+    own = tmp_path / "sweeps" / "confirm"
+    check_fresh(own, tmp_path, keys, range(1000, 1010))
+    for place in (own / "jobs" / "0", tmp_path / "runs" / "key of conservative"):
+        runs.write_job(place, {}, {"job_key": keys[0]})
+        member = {"status": "finished", "member_key": member_key(keys[0], 1003)}
+        runs.write_member(place / "seed_1003", member)
+    check_fresh(own, tmp_path, keys, range(1004, 1014))
+    with pytest.raises(UserError, match=r"runs/key of .* seed 1003; .* seed=1010"):
+        check_fresh(own, tmp_path, keys, range(1000, 1010))

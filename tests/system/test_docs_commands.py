@@ -32,6 +32,9 @@ ELSEWHERE = {
 }
 """Commands that are not run here, and where they are."""
 
+DEFEND = "docs/how-to/defend.md"
+"""Its commands need those before them: tests/system/test_docs_defend.py."""
+
 LOG = "docs/log.md"
 """Its commands are composed and checked, but train nothing."""
 

@@ -14,6 +14,7 @@ from headsweep.errors import UserError, without_secrets
 from headsweep.files import cache_folder
 from headsweep.identity import run_key
 from headsweep.instantiate import code_digests, make, own_code, own_targets
+from headsweep.store import runs
 
 if TYPE_CHECKING:
     from headsweep.backbone.base import Backbone, Progress
@@ -146,6 +147,28 @@ def check_test(jobs: "Sequence[Job]", inputs: Sequence[Inputs]) -> None:
             raise UserError(
                 f"data.split.test: these data have no test split to confirm on; {mend}, and "
                 "without data.split.folds; claims can read dev, design.split=dev"
+            )
+
+
+def check_fresh(folder: Path, root: Path, keys: Sequence[str], seeds: range) -> None:
+    """Refuse seeds that any run has used for these jobs: a confirmation takes others.
+
+    Args:
+        folder: Of the confirmation, whose own runs do not count.
+        root: The folder of all output.
+        keys: Of all jobs.
+        seeds: Those of the confirmation.
+
+    Raises:
+        UserError: The message says which.
+    """
+    for job in runs.find_jobs(root):
+        about = {} if job.is_relative_to(folder) else runs.read_job(job) or {}
+        known = about.get("job_key") in keys
+        if known and (used := sorted({*seeds} & runs.read_results(job).keys())):
+            raise UserError(
+                f"seed={seeds[0]}: {job} has trained one of these configurations with seed "
+                f"{used[0]}; a confirmation needs fresh ones, such as seed={seeds[-1] + 1}"
             )
 
 

@@ -148,7 +148,7 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
         batches.sort(key=lambda batch: "arm=baseline" not in batch)  # the first is the control
     jobs = [sweep.compose(batch) for batch in batches]
     config = jobs[0].config
-    _check_design(jobs, confirms=finalists is not None)
+    _check_design(jobs)
     design = asdict(config.design)
     spec = {"seed": config.seed, "seeds": config.seeds, "design": design}
     if finalists is not None:
@@ -247,13 +247,11 @@ def _plan_search(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
     return Plan(jobs, _folder(sweep), trials=search.n_trials, spec=spec, search=search)
 
 
-def _check_design(jobs: Sequence[Job], confirms: bool) -> None:
+def _check_design(jobs: Sequence[Job]) -> None:
     design = jobs[0].config.design
     _check_metrics(design.metrics, design.split)
     if design.kind == "claims":
         find_roles([job.resolved for job in jobs])
-    elif design.split == "test" and not confirms:
-        raise UserError("study is missing: give study=NAME, a search that is to be confirmed")
 
 
 def _check_metrics(names: Sequence[str], split: str) -> None:

@@ -16,6 +16,7 @@ from headsweep.sweep.inputs import (
     Inputs,
     build_features,
     check_device,
+    check_fresh,
     check_test,
     feature_folder,
     find_inputs,
@@ -52,12 +53,13 @@ def prepare(plan: Plan, report: Progress) -> list[Inputs]:
     for device in {job.config.device for job in plan.jobs}:
         check_device(device)
     inputs = [find_inputs(job) for job in plan.jobs]
+    keys = [found.job_key for found in inputs]
     if plan.finalists is not None:
-        assert plan.folder is not None
-        keys = [found.job_key for found in inputs]
-        plan.finalists.check_fresh(plan.folder, root, keys, plan.jobs[0].seeds)
+        plan.finalists.check_data(keys)
     if config.design.split == "test":
         check_test(plan.jobs, inputs)
+        if config.design.kind != "claims" and plan.folder is not None:
+            check_fresh(plan.folder, root, keys, plan.jobs[0].seeds)
     _build_caches(plan, inputs, report)
     if config.tracking and config.tracking_uri is None:
         from headsweep.store.tracking import mlflow_client

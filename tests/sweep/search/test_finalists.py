@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from headsweep.errors import UserError
-from headsweep.identity import member_key
 from headsweep.store import runs, specification
 from headsweep.store.outcome import Outcome
 from headsweep.sweep.plan import Plan, make_plan
@@ -163,29 +162,15 @@ def test_nothing_else_takes_a_study(root: Path, words: list[str]) -> None:
         make_plan([*words, f"root={root}"], multirun="sweeps=search" in words)
 
 
-def test_other_sweeps_do_not_read_test() -> None:
-    with pytest.raises(UserError, match="study=NAME"):
-        make_plan(["sweeps=presets", "design.split=test"], multirun=True)
+def test_a_confirmation_needs_a_search(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="study=search: there is no such sweep"):
+        make_plan(["sweeps=confirm", f"root={tmp_path}"], multirun=True)
     assert make_plan(["sweeps=presets"], multirun=True).spec["design"]["split"] == "dev"
-
-
-def test_seeds_that_any_run_has_used_are_refused(root: Path) -> None:
-    found = choose(root, "search", 1)
-    keys = ["key of conservative", found.best[0].job_key]
-    own = root / "sweeps" / "confirm"
-    found.check_fresh(own, root, keys, range(1000, 1010))
-    for place in (own / "jobs" / "0", root / "runs" / "key of conservative"):
-        runs.write_job(place, {}, {"job_key": keys[0]})
-        member = {"status": "finished", "member_key": member_key(keys[0], 1003)}
-        runs.write_member(place / "seed_1003", member)
-    found.check_fresh(own, root, keys, range(1004, 1014))
-    with pytest.raises(UserError, match=r"runs/key of .* seed 1003; .* seed=1010"):
-        found.check_fresh(own, root, keys, range(1000, 1010))
 
 
 def test_other_data_than_the_search_had_are_refused(root: Path) -> None:
     found = choose(root, "search", 1)
     with pytest.raises(UserError, match=r"trial 1 of search .* data"):
-        found.check_fresh(root / "x", root, ["a", "b"], range(1000, 1010))
+        found.check_data(["a", "b"])
     other = replace(found.best[0], job_key="b")
-    replace(found, best=[other]).check_fresh(root / "x", root, ["a", "b"], range(1000, 1010))
+    replace(found, best=[other]).check_data(["a", "b"])

@@ -130,14 +130,8 @@ class Finalists:
                     f"{'; '.join(differences)}. Give what its search had in the command line"
                 )
 
-    def check_fresh(self, folder: Path, root: Path, keys: Sequence[str], seeds: range) -> None:
-        """Refuse other data than the search's, and seeds that any run has used for these jobs.
-
-        Args:
-            folder: Of the confirmation, whose own runs do not count.
-            root: The folder of all output.
-            keys: Of all jobs; those of the trials come last.
-            seeds: Those of the confirmation.
+    def check_data(self, keys: Sequence[str]) -> None:
+        """Refuse other data than the search's, given the keys of all jobs, the trials' last.
 
         Raises:
             UserError: The message says which.
@@ -147,14 +141,6 @@ class Finalists:
                 raise UserError(
                     f"trial {finalist.number} of {self.study} was trained on other data, with "
                     "another checkpoint or by another version of headsweep; search again"
-                )
-        for job in runs.find_jobs(root):
-            about = {} if job.is_relative_to(folder) else runs.read_job(job) or {}
-            known = about.get("job_key") in keys
-            if known and (used := sorted({*seeds} & runs.read_results(job).keys())):
-                raise UserError(
-                    f"seed={seeds[0]}: {job} has trained one of these configurations with seed "
-                    f"{used[0]}; a confirmation needs fresh ones, such as seed={seeds[-1] + 1}"
                 )
 
 
