@@ -16,6 +16,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
 from hydra_plugins.hydra_optuna_sweeper import _impl
 from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
 from hypothesis import given
@@ -30,6 +33,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from headsweep.sweep.compose import open_loader
 from headsweep.sweep.internals import FileConfigSource, argument_parser, grid, search_space
 
 
@@ -60,6 +64,34 @@ def test_hydras_source_of_files_has_what_ours_builds_upon(tmp_path: Path) -> Non
     assert source.list("group", ObjectType.CONFIG) == ["name"]
     found = source.load_config("group/name")
     assert (found.config, found.header) == ({"key": 1}, {"package": "_global_"})
+
+
+def test_files_that_are_kept_are_copied_and_another_search_path_has_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    load = FileConfigSource.load_config
+
+    def counted(source: FileConfigSource, config_path: str) -> ConfigResult:
+        read.append(config_path)
+        return load(source, config_path)
+
+    monkeypatch.setattr(FileConfigSource, "load_config", counted)
+    with open_loader(None) as loader:
+        loader.load_configuration("config", [], RunMode.RUN)
+        once = sorted(read)
+        for dropout in (0.2, 0.3):
+            words = [f"head.dropout={dropout}"]
+            cfg = loader.load_configuration("config", words, RunMode.RUN)
+            assert cfg.head.dropout == dropout
+        assert loader.load_configuration("config", [], RunMode.RUN).head.dropout == 0.1
+        assert sorted(read) == once == sorted({*once})
+        (tmp_path / "head").mkdir()
+        (tmp_path / "head/own.yaml").write_text("defaults: [schema_mlp]\ndropout: 0.4\n")
+        words = [f"hydra.searchpath=[file://{tmp_path}]", "head=own"]
+        assert loader.load_configuration("config", words, RunMode.RUN).head.dropout == 0.4
+        with pytest.raises(ConfigCompositionException):
+            loader.load_configuration("config", ["head=own"], RunMode.RUN)
 
 
 def parse(overrides: Sequence[str]) -> list[Any]:

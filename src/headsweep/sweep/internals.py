@@ -5,16 +5,22 @@ syntax of the official Optuna sweeper, are the reference that ours must agree wi
 not written again. Its errors do not name the file that is read.
 """
 
+import copy
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as FileConfigSource
 from hydra.core.override_parser.types import Override
 
 if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.plugins.config_source import ConfigResult
     from omegaconf import DictConfig
     from optuna.distributions import BaseDistribution
 
@@ -34,10 +40,37 @@ def grid(overrides: list[Override]) -> list[list[str]]:
     return [list(job) for job in batch]
 
 
+class KeptFiles(CachingConfigRepository):
+    """Hydra's files of configuration, each read once for all jobs, and copied for each.
+
+    Hydra reads them twice for every job, once for the defaults lists and once to merge them: a
+    third of the time that composing takes.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "KeptFiles":
+        """What Hydra makes for a job, which may change its search path."""
+        found = KeptFiles(self.delegate)
+        found.cache = self.cache
+        return found
+
+    def initialize_sources(self, config_search_path: "ConfigSearchPath") -> None:
+        """Take another search path, where other files may have these names."""
+        self.cache = {}
+        super().initialize_sources(config_search_path)
+
+    def load_config(self, config_path: str) -> "ConfigResult | None":
+        """A copy of a file's content, which Hydra merges others into."""
+        return copy.deepcopy(super().load_config(config_path))
+
+
+def keep_files(loader: "ConfigLoader") -> None:
+    """Let a loader read each file once."""
+    assert isinstance(loader, ConfigLoaderImpl)
+    loader.repository = KeptFiles(loader.repository)  # type: ignore[assignment]
+
+
 def set_values(config: "DictConfig", overrides: list[Override]) -> None:
     """Change values of a composed configuration, which is the last that composing does."""
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-
     ConfigLoaderImpl._apply_overrides_to_config(overrides, config)
 
 
