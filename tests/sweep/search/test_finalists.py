@@ -106,7 +106,6 @@ def test_the_trials_are_frozen_when_it_begins(root: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "study=NAME"),
         (["study=absent"], r"study=absent: .*: search$"),
         (["study=presets"], "study=presets: "),
         (["study=../search"], r"study=\.\./search: "),
