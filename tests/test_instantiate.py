@@ -1,5 +1,7 @@
 """Objects from configuration: imports, and keys against real signatures."""
 
+import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import getcwd  # noqa: F401 (a name that configurations try to reach)
@@ -109,10 +111,25 @@ def test_an_error_says_what_to_add_to_the_command() -> None:
         locate("not_allowed.heads.Head")
 
 
-@pytest.mark.parametrize("modules", ["os", "headsweep", "a b", "a..b", "", [3], {"a": 1}, 5])
+@pytest.mark.parametrize(
+    "modules",
+    ["os", "torch", "torch.hub", "torch.nnx", "headsweep", "a b", "a..b", "", [3], {"a": 1}, 5],
+)
 def test_only_modules_of_the_users_own_can_be_allowed(modules: object) -> None:
     with pytest.raises(UserError, match="allow="):
         allow(modules)
+
+
+def test_what_headsweep_is_installed_with_is_no_code_of_a_user() -> None:
+    """All of it is in one of both lists; of torch the building blocks may be a head."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    named = {re.split(r"[^\w-]", line)[0] for line in project["project"]["dependencies"]}
+    modules = {"pyyaml": "yaml", "hydra-core": "hydra", "hydra-optuna-sweeper": "hydra_plugins"}
+    needed = {modules.get(name, name) for name in named}
+    assert needed == instantiate.LIBRARIES | {"hydra", "hydra_plugins", "omegaconf"}
+    allow("torch.nn")
+    assert locate("torch.nn.Linear").__name__ == "Linear"
+    assert own_code("torch.nn.Linear") == {}
 
 
 def test_allowing_holds_until_the_next_command() -> None:

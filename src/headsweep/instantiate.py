@@ -33,6 +33,14 @@ BUILT = ("data.source", "backbone", "head")
 _NEVER = {*sys.stdlib_module_names, "headsweep", "hydra", "hydra_plugins", "omegaconf"}
 """Packages that hold no head, source or backbone of a user."""
 
+LIBRARIES = {
+    *("torch", "numpy", "numba", "scipy", "pandas", "optuna", "mlflow", "psutil", "typer", "rich"),
+    *("safetensors", "h5py", "pyarrow", "orjson", "yaml", "filelock", "matplotlib", "plotly"),
+    *("jinja2", "markupsafe"),
+}
+"""Packages that headsweep is installed with: some of what they hold runs whatever it is given, as
+``torch.hub.load``. Of them ``torch.nn`` alone has what a head is built of."""
+
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 _allowed: set[str] = set()
@@ -53,8 +61,9 @@ def allow(modules: object) -> None:
     for name in names:
         if not isinstance(name, str) or not _MODULE.fullmatch(name):
             raise UserError(f"allow={name}: must be the name of a module, such as my_heads")
-        if name.partition(".")[0] in _NEVER:
-            raise UserError(f"allow={name}: is for modules of your own")
+        of_library = name.partition(".")[0] in LIBRARIES and not f"{name}.".startswith("torch.nn.")
+        if name.partition(".")[0] in _NEVER or of_library:
+            raise UserError(f"allow={name}: is for modules of your own, or torch.nn")
     _allowed.clear()
     _allowed.update(names)
 
@@ -203,7 +212,7 @@ def own_code(*targets: str) -> dict[str, str]:
         file = None if name in found else _file(name)
         if file is None or file.suffix != ".py":
             continue
-        own = {target.partition(".")[0] for target in targets}
+        own = {target.partition(".")[0] for target in targets} - LIBRARIES
         if name.partition(".")[0] in own or not _is_installed(file):
             found[name] = file.read_text(encoding="utf-8")
             package = name if file.stem == "__init__" else name.rpartition(".")[0]

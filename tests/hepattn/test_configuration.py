@@ -32,6 +32,14 @@ def test_the_task_is_found_anywhere(tmp_path: Path, content: object, place: str 
     assert found.arguments == {"dim": 8}
 
 
+def test_aliases_that_repeat_or_never_end_are_looked_at_once(tmp_path: Path) -> None:
+    lines = ["k0: &k0 [1, 1]", *(f"k{n}: &k{n} [*k{n - 1}, *k{n - 1}]" for n in range(1, 60))]
+    for text in ("a: &a {b: *a}", "a: &a [*a, {c: *a}]", "\n".join(lines)):
+        (tmp_path / "model.yaml").write_text(text)
+        with pytest.raises(UserError, match="no regression task"):
+            read_task(tmp_path / "model.yaml")
+
+
 def test_two_tasks_are_one_too_many(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(yaml.safe_dump({"tasks": [TASK, TASK]}))

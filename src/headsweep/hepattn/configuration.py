@@ -45,7 +45,7 @@ def read_task(path: Path) -> Task:
     """
     with reading(path, MEND):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    tasks = list(_tasks(content, ""))
+    tasks = list(_tasks(content, "", set()))
     found = [task for task in tasks if task[0] in POOLED]
     if not found:
         plain = [f"{kind} (at {place})" for kind, place, _ in tasks]
@@ -65,8 +65,11 @@ def read_task(path: Path) -> Task:
     return Task(kind, place, arguments, {key: str(folders[key]) for key in known if key in folders})
 
 
-def _tasks(node: Any, place: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Every regression task below a node: class, place and arguments."""
+def _tasks(node: Any, place: str, seen: set[int]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Every regression task below a node: class, place and arguments.
+
+    What YAML's aliases repeat, perhaps without end, is looked at once: the nodes ``seen``.
+    """
     if isinstance(node, dict):
         kind = str(node.get("class_path", "")).rpartition(".")[2]
         if kind in (*POOLED, *OTHERS):
@@ -77,8 +80,11 @@ def _tasks(node: Any, place: str) -> Iterator[tuple[str, str, Mapping[str, Any]]
         children = enumerate(node)
     else:
         return
+    if id(node) in seen:
+        return
+    seen.add(id(node))
     for key, child in children:
-        yield from _tasks(child, f"{place}.{key}".lstrip("."))
+        yield from _tasks(child, f"{place}.{key}".lstrip("."), seen)
 
 
 def number(value: Any, key: str) -> float:
