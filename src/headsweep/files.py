@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import math
+import mmap
 import os
 import re
 import secrets
@@ -79,7 +80,7 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
     """
     temporary = _temporary(path)
     try:
-        with _writing(path):
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "xb") as file:
                 file.write(data)
@@ -109,7 +110,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     """
     temporary = _temporary(path)
     try:
-        with _writing(path):
+        with writing(path):
             temporary.mkdir(parents=True)
             yield temporary
             for item in (temporary, *temporary.rglob("*")):
@@ -165,7 +166,7 @@ def _digest(path: Path) -> str:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turn what the disk refuses into an error with the path, the reason and what to do."""
     try:
         yield
@@ -181,6 +182,14 @@ def _is_full(path: Path, error: OSError) -> bool:
     return error.errno is None and shutil.disk_usage(place).free < LITTLE_SPACE
 
 
+def forget(*arrays: object) -> None:
+    """Free the memory of what was read of mapped arrays; it is read from their files again."""
+    for array in arrays:
+        mapping = getattr(array, "_mmap", None)  # of ``numpy.memmap``; others have none
+        if mapping is not None:
+            mapping.madvise(mmap.MADV_DONTNEED)
+
+
 @contextmanager
 def locked(path: Path, poll_interval: float = 0.05) -> Iterator[None]:
     """Hold a lock that one process can have at a time; the kernel frees it when its holder ends.
@@ -194,7 +203,7 @@ def locked(path: Path, poll_interval: float = 0.05) -> Iterator[None]:
     Raises:
         UserError: The file cannot be made.
     """
-    with _writing(path):
+    with writing(path):
         lock = _acquire(path, poll_interval, math.inf)
     try:
         yield

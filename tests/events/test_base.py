@@ -1,37 +1,37 @@
-"""The promises of every source, the checks of its events, and the splits."""
+"""The promises of every source, ragged events in blocks, and the splits."""
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
+from headsweep.events import base
 from headsweep.events.base import (
     TRACK_COLUMNS,
     Events,
     Source,
-    check_events,
+    cut,
     derive,
     event_hashes,
     file_hash,
     ragged_rows,
     split_events,
 )
+from headsweep.events.checks import check_events
 from headsweep.events.hepattn import Hepattn
 from headsweep.events.hepattn_files import write_hepattn
 from headsweep.events.simulation import simulate_chunks
 from headsweep.events.spectrometer import Spectrometer
 from helpers.acts import ACTS, NEEDS_ACTS, parquet_source
-from helpers.toy_events import FEATURES, toy_events
+from helpers.toy_events import toy_events
 
 
 def spectrometer(folder: Path) -> Source:
@@ -161,9 +161,12 @@ def test_any_other_number_is_another_event() -> None:
     hashes, row = event_hashes(events), events.hit_offsets[4]
     swapped = events.hits.copy()
     swapped[[row, row + 1], 0] = swapped[[row + 1, row], 0]
+    more, neutral = events.hits.copy(), events.tracks.copy()
+    more[row, 2] = np.nextafter(more[row, 2], np.float32(99))
+    neutral[events.track_offsets[4], 3] = 0
     for other in (
-        put(events, "hits", (row, 2), np.nextafter(events.hits[row, 2], np.float32(99))),
-        put(events, "tracks", (events.track_offsets[4], 3), 0.0),
+        replace(events, hits=more),
+        replace(events, tracks=neutral),
         replace(events, hits=swapped),
     ):
         assert (event_hashes(other) != hashes).tolist() == [e == 4 for e in range(6)]
@@ -183,64 +186,6 @@ def test_derived_features_are_those_of_polar_coordinates(r: float, phi: float, e
 def test_an_unknown_feature_is_refused() -> None:
     with pytest.raises(UserError, match="'rapidity'"):
         derive("rapidity", *np.zeros((3, 1), np.float32))
-
-
-def put(events: Events, name: str, where: tuple[int, ...] | int, value: float) -> Events:
-    """The same events with one other number."""
-    array = getattr(events, name).copy()
-    array[where] = value
-    return replace(events, **{name: array})
-
-
-@pytest.mark.parametrize(
-    ("name", "column", "value", "said"),
-    [
-        ("hits", FEATURES.index("t"), np.nan, ["hit column 't'", "nan"]),
-        ("tracks", 1, np.inf, ["track column 'phi'", "inf"]),
-        ("tracks", 2, 0.0, ["track column 'pt'", "0.0"]),
-        ("tracks", 3, 2.0, ["track column 'q'", "2.0"]),
-        ("hit_track", None, 9, ["a hit belongs to track 9"]),
-        ("hit_track", None, -2, ["a hit belongs to track -2"]),
-    ],
-)
-def test_a_bad_value_is_named_with_its_event(
-    name: str, column: int | None, value: float, said: list[str]
-) -> None:
-    events = toy_events(6)
-    row = events.track_offsets[4] if name == "tracks" else events.hit_offsets[4]
-    spoilt = put(events, name, row if column is None else (row, column), value)
-    with pytest.raises(DataError) as caught:
-        check_events(spoilt, "somewhere")
-    for text in ("somewhere", f"event {events.ids[4]}", *said):
-        assert text in str(caught.value)
-
-
-def test_no_events_are_refused() -> None:
-    with pytest.raises(DataError, match="no events"):
-        check_events(toy_events(6).take(np.zeros(0, np.int64)), "somewhere")
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "said"),
-    [
-        ("hits", lambda a: a[:, :-1], "hits is float32"),
-        ("hits", lambda a: a.astype(str), "hits is <U"),
-        ("hit_track", lambda a: a[:-1], "hit_track is int32"),
-        ("hit_track", lambda a: a.astype(float), "hit_track is float64"),
-        ("tracks", lambda a: a[:, :3], "tracks is float32"),
-        ("ids", lambda a: a[:-1], "hit_offsets is int64"),
-        ("hit_offsets", lambda a: a[::-1], "offsets of the hits must rise"),
-        ("hit_offsets", lambda a: a + 1, "offsets of the hits must rise"),
-        ("track_offsets", lambda a: a - a[3], "offsets of the tracks must rise"),
-    ],
-)
-def test_arrays_that_do_not_fit_together_are_refused(
-    name: str, change: Callable[[NDArray[Any]], NDArray[Any]], said: str
-) -> None:
-    """A source of a user's own may give anything."""
-    events = toy_events(6)
-    with pytest.raises(DataError, match=f"somewhere: .*{said}"):
-        check_events(replace(events, **{name: change(getattr(events, name))}), "somewhere")
 
 
 def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
@@ -270,3 +215,32 @@ def test_every_event_is_held_out_once() -> None:
 def test_an_empty_split_is_refused() -> None:
     with pytest.raises(UserError, match="'dev'"):
         split_events(4, val=0.25, dev=0.05, test=0.0, seed=0)
+
+
+@given(st.lists(st.integers(0, 40), max_size=60), st.integers(1, 200), st.integers(1, 9))
+def test_blocks_are_all_events_and_fit(n_hits: list[int], hits: int, step: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "BLOCK_HITS", hits)
+        patch.setattr(base, "BLOCK_STEP", step)
+        found = list(cut(np.array(n_hits, np.int64)))
+    rows = [row for block in found for row in range(block.start, block.stop)]
+    assert rows == list(range(len(n_hits)))
+    for block in found:
+        assert block.start % step == 0
+        more = block.stop - block.start > step
+        assert not more or sum(n_hits[block]) <= hits
+
+
+def test_blocks_are_slices_of_the_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "BLOCK_HITS", 60)
+    monkeypatch.setattr(base, "BLOCK_STEP", 4)
+    events = toy_events(30)
+    parts = list(events.blocks())
+    assert len(parts) > 2
+    for rows, part in parts:
+        want = events.take(np.arange(rows.start, rows.stop))
+        for field in ("hits", "hit_track", "hit_offsets", "tracks", "track_offsets", "ids"):
+            np.testing.assert_array_equal(getattr(part, field), getattr(want, field))
+    whole = event_hashes(events)
+    monkeypatch.setattr(base, "BLOCK_HITS", 2**20)
+    np.testing.assert_array_equal(event_hashes(events), whole)

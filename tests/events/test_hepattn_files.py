@@ -159,7 +159,7 @@ BAD: dict[str, tuple[Damage, str]] = {
     ),
     "no such row": (
         index(ROW_INDEX, put(12, 20)),
-        r"row_indices\.npy: events_001\.h5: entry 8 is 12, but there are 12 rows",
+        r"row_indices\.npy: entry 20 is 12, but events_001\.h5 has 12 rows",
     ),
     "negative row": (index(ROW_INDEX, put(-1, 20)), "entry 20 is -1, must be 0 at least"),
     "event indexed twice": (

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from headsweep.errors import UserError
 from headsweep.events.base import Events, ragged_rows
 from headsweep.events.spectrometer import Spectrometer
-from headsweep.features.analytic import FEWEST_TRACKS, Estimator, circle, sagitta
+from headsweep.features import analytic
+from headsweep.features.analytic import (
+    FEWEST_TRACKS,
+    Estimator,
+    Measured,
+    circle,
+    measure,
+    sagitta,
+)
 from headsweep.features.bending import TrackHits
 from helpers.acts import ACTS, NEEDS_ACTS, parquet_source
 
@@ -80,9 +88,11 @@ def test_xy_estimate_learns_the_field() -> None:
     truth = np.stack(draw(2 * FEWEST_TRACKS, rng), 1)
     track_hits = helices(*truth.T)
     train, rest = np.arange(FEWEST_TRACKS), np.arange(FEWEST_TRACKS, 2 * FEWEST_TRACKS)
-    estimator = Estimator("xy").fit(pick(track_hits, train), truth[train].astype(np.float32))
+    estimator = Estimator("xy").fit(
+        circle(pick(track_hits, train)), truth[train].astype(np.float32)
+    )
     np.testing.assert_allclose(
-        estimator.predict(pick(track_hits, rest)), truth[rest], rtol=1e-3, atol=1e-3
+        estimator.predict(circle(pick(track_hits, rest))), truth[rest], rtol=1e-3, atol=1e-3
     )
 
 
@@ -90,23 +100,39 @@ def test_unusable_tracks_are_rows_of_nan() -> None:
     rng = np.random.default_rng(1)
     truth = np.stack(draw(FEWEST_TRACKS + 4, rng), 1).astype(np.float32)
     full = helices(*truth.T)
-    estimator = Estimator("xy").fit(full, truth)
+    estimator = Estimator("xy").fit(circle(full), truth)
     counts = np.array([0, 1, 2, 3])
     hits = np.concatenate([full.hits[8 * t : 8 * t + n] for t, n in enumerate(counts)])
     short = TrackHits(hits, XYZ, np.concatenate([[0], np.cumsum(counts)]))
-    estimate = estimator.predict(short)
+    estimate = estimator.predict(circle(short))
     assert np.isnan(estimate[:3]).all()
     assert np.isfinite(estimate[3]).all()
     nothing = TrackHits(np.empty((0, 3), np.float32), XYZ, np.zeros(1, np.int64))
-    assert estimator.predict(nothing).shape == (0, 4)
+    assert estimator.predict(circle(nothing)).shape == (0, 4)
 
 
 def test_too_few_training_tracks_leave_every_track_unusable() -> None:
     truth = np.stack(draw(FEWEST_TRACKS - 1, np.random.default_rng(2)), 1).astype(np.float32)
     track_hits = helices(*truth.T)
-    assert np.isnan(Estimator("xy").fit(track_hits, truth).predict(track_hits)).all()
+    measured = circle(track_hits)
+    assert np.isnan(Estimator("xy").fit(measured, truth).predict(measured)).all()
     with pytest.raises(UserError, match="'technology'"):
-        Estimator("rz").fit(track_hits, truth)
+        sagitta(track_hits)
+    assert measure("rz", track_hits) is None
+    assert Measured.joined([measured, None]) is None
+    twice = Measured.joined([measured, measured])
+    assert twice is not None
+    np.testing.assert_array_equal(twice.stations, np.tile(measured.stations, (2, 1)))
+
+
+def test_of_many_tracks_every_nth_is_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = np.stack(draw(3 * FEWEST_TRACKS, np.random.default_rng(3)), 1).astype(np.float32)
+    measured = circle(helices(*truth.T))
+    monkeypatch.setattr(analytic, "MOST_TRACKS", FEWEST_TRACKS)
+    own = Estimator("xy").fit(measured, truth).predict(measured)
+    third = circle(helices(*truth[::3].T))
+    want = Estimator("xy").fit(third, truth[::3]).predict(measured)
+    np.testing.assert_array_equal(own, want)
 
 
 @pytest.mark.parametrize("direction", [-0.9, -0.2, 0.5])
@@ -145,8 +171,8 @@ def test_classical_reference_of_the_simulation(spectrometer: tuple[TrackHits, np
     track_hits, truth = spectrometer
     cut = int(0.7 * len(truth))
     rest = np.arange(cut, len(truth))
-    estimator = Estimator("rz").fit(pick(track_hits, np.arange(cut)), truth[:cut])
-    estimate = estimator.predict(pick(track_hits, rest))
+    estimator = Estimator("rz").fit(sagitta(pick(track_hits, np.arange(cut))), truth[:cut])
+    estimate = estimator.predict(sagitta(pick(track_hits, rest)))
     truth = truth[rest]
     quoted = (truth[:, 2] >= 5) & (truth[:, 2] < 200)
     assert np.isfinite(estimate[quoted]).all(1).mean() > 0.85
@@ -164,10 +190,12 @@ def test_a_track_does_not_depend_on_its_neighbours(
     spectrometer: tuple[TrackHits, np.ndarray],
 ) -> None:
     track_hits, truth = spectrometer
-    estimator = Estimator("rz").fit(track_hits, truth)
+    estimator = Estimator("rz").fit(sagitta(track_hits), truth)
     some = np.random.default_rng(0).permutation(len(truth))[:300]
     np.testing.assert_allclose(
-        estimator.predict(pick(track_hits, some)), estimator.predict(track_hits)[some], rtol=1e-4
+        estimator.predict(sagitta(pick(track_hits, some))),
+        estimator.predict(sagitta(track_hits))[some],
+        rtol=1e-4,
     )
 
 
@@ -175,8 +203,8 @@ def test_a_track_does_not_depend_on_its_neighbours(
 def test_circle_reference_of_acts_muons() -> None:
     track_hits, truth = true_hits(parquet_source(ACTS).load(ACTS))
     half = np.arange(len(truth)) % 2 == 0
-    estimator = Estimator("xy").fit(pick(track_hits, np.flatnonzero(half)), truth[half])
-    estimate = estimator.predict(pick(track_hits, np.flatnonzero(~half)))
+    estimator = Estimator("xy").fit(circle(pick(track_hits, np.flatnonzero(half))), truth[half])
+    estimate = estimator.predict(circle(pick(track_hits, np.flatnonzero(~half))))
     assert np.isfinite(estimate).all()
     assert core(relative(estimate, truth[~half])) < 0.02
     assert (estimate[:, 3] == truth[~half, 3]).all()

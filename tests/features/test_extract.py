@@ -20,7 +20,7 @@ from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, split_events
 from headsweep.events.gate import Limits
-from headsweep.features.analytic import Estimator
+from headsweep.features.analytic import Estimator, circle
 from headsweep.features.bending import TrackHits, bending_hits
 from headsweep.features.cache import ColumnScale, Features, FeatureSet
 from headsweep.features.extract import build, cache_key
@@ -258,14 +258,14 @@ def test_references_are_calibrated_on_training_tracks(tmp_path: Path) -> None:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         return TrackHits(events.hits[np.concatenate(rows)], FEATURES, offsets)
 
-    estimator = Estimator("xy").fit(true_hits("train"), built.load("train").truth)
+    estimator = Estimator("xy").fit(circle(true_hits("train")), built.load("train").truth)
     dev = built.load("dev")
-    np.testing.assert_array_equal(dev.classical, estimator.predict(true_hits("dev")))
+    np.testing.assert_array_equal(dev.classical, estimator.predict(circle(true_hits("dev"))))
     usable = np.isfinite(dev.classical).all(1)
     assert usable.mean() > 0.5
     assert (dev.classical[usable, 3] == dev.truth[usable, 3]).mean() > 0.9
     hits = undo(built.meta.scales["raw"], dev.raw).astype(np.float32)
-    assigned = estimator.predict(TrackHits(hits, FEATURES, dev.offsets))
+    assigned = estimator.predict(circle(TrackHits(hits, FEATURES, dev.offsets)))
     np.testing.assert_allclose(dev.analytic, assigned, rtol=1e-2, atol=1e-4)
     assert (dev.classical[usable] != dev.analytic[usable]).any()
 

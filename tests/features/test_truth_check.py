@@ -13,6 +13,7 @@ from headsweep.events.base import TRACK_COLUMNS, Events, derive
 from headsweep.events.gate import Limits
 from headsweep.events.hepattn import Hepattn
 from headsweep.events.spectrometer import Spectrometer
+from headsweep.features.analytic import circle
 from headsweep.features.bending import hits_of_tracks
 from headsweep.features.truth_check import (
     Bending,
@@ -247,7 +248,7 @@ def test_the_field_that_the_hits_show_is_that_of_the_simulation() -> None:
         events = solenoid(200, abs(tesla), pt=(2.0, 20.0))
         truth = dict(zip(TRACK_COLUMNS, events.tracks.T.astype(np.float64), strict=True))
         truth["q"] *= np.sign(tesla)
-        found = measure_bending("xy", hits_of_tracks(events, np.arange(200)), truth)
+        found = measure_bending("xy", circle(hits_of_tracks(events, np.arange(200))), truth)
         assert isinstance(found, Bending)
         assert found.tracks == 200
         assert found.field == pytest.approx(tesla, rel=0.02)

@@ -1,15 +1,16 @@
-"""Events in memory: the columnar ragged form that every data source gives."""
+"""Events in columnar ragged form, as every data source gives them, in memory or in files."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
+from headsweep.files import forget
 
 if TYPE_CHECKING:  # what writes frozen features runs where Hydra need not be
     from headsweep.config import SplitConfig
@@ -26,9 +27,19 @@ ORIGINS = ("train", "val", "test")
 ``Events.origin``."""
 
 
+BLOCK_HITS = 2**20
+"""Hits that are in memory at once, about; 100 MB of 23 features."""
+
+BLOCK_STEP = 1024
+"""Blocks begin at multiples of so many events, as do the batches of a backbone."""
+
+
 @dataclass(frozen=True)
 class Events:
     """Hits and true tracks of E events; hits and tracks of one event are adjacent.
+
+    Of more than ``BLOCK_HITS`` events ``hits`` and ``hit_track`` may be mapped from files
+    (``spool.py``). Whatever reads all hits takes them by ``blocks``.
 
     Attributes:
         hits: Hit features after the source's scales, float32 [H, F].
@@ -42,6 +53,7 @@ class Events:
         left_out: Number of events that were left out, by the reason (``events/gate.py``).
         origin: Place in ``ORIGINS`` of the split that an event comes from, where the source says
             it, int8 [E]; else None.
+        scratch: Folder of the files that ``hits`` is mapped from; None for hits in memory.
     """
 
     hits: NDArray[np.float32]
@@ -53,6 +65,7 @@ class Events:
     ids: NDArray[np.int64]
     left_out: Mapping[str, int] = field(default_factory=dict)
     origin: NDArray[np.int8] | None = None
+    scratch: Path | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,11 +74,33 @@ class Events:
         """One hit feature by name, float32 [H]."""
         return self.hits[:, self.features.index(name)]
 
+    def blocks(self) -> Iterator[tuple[slice, "Events"]]:
+        """Consecutive events of about ``BLOCK_HITS`` hits, in memory, and their places."""
+        for rows in cut(np.diff(self.hit_offsets)):
+            hits, tracks = (
+                slice(offsets[rows.start], offsets[rows.stop])
+                for offsets in (self.hit_offsets, self.track_offsets)
+            )
+            part = Events(
+                hits=self.hits[hits],
+                features=self.features,
+                hit_track=self.hit_track[hits],
+                hit_offsets=self.hit_offsets[rows.start : rows.stop + 1] - hits.start,
+                tracks=self.tracks[tracks],
+                track_offsets=self.track_offsets[rows.start : rows.stop + 1] - tracks.start,
+                ids=self.ids[rows],
+                origin=None if self.origin is None else self.origin[rows],
+            )
+            if self.scratch is not None:
+                part = replace(part, hits=np.array(part.hits), hit_track=np.array(part.hit_track))
+                forget(self.hits, self.hit_track)
+            yield rows, part
+
     def take(self, events: NDArray[np.int64]) -> "Events":
-        """The given events (indices into 0..E-1), in the given order."""
+        """The given events (indices into 0..E-1), in the given order, in memory."""
         hit_rows, hit_offsets = ragged_rows(self.hit_offsets, events)
         track_rows, track_offsets = ragged_rows(self.track_offsets, events)
-        return Events(
+        found = Events(
             hits=self.hits[hit_rows],
             features=self.features,
             hit_track=self.hit_track[hit_rows],
@@ -75,6 +110,26 @@ class Events:
             ids=self.ids[events],
             origin=None if self.origin is None else self.origin[events],
         )
+        forget(self.hits, self.hit_track)
+        return found
+
+
+def cut(n_hits: NDArray[np.int64]) -> Iterator[slice]:
+    """Cut events with so many hits each into blocks: ``BLOCK_STEP`` events, or more while they fit.
+
+    Yields:
+        Slices of consecutive events; one, if there are no events.
+    """
+    ends = np.concatenate([[0], np.cumsum(n_hits)])
+    start = 0
+    while start < len(n_hits) or start == 0:
+        fit = int(np.searchsorted(ends, ends[start] + BLOCK_HITS, side="right")) - 1 - start
+        step = max(fit // BLOCK_STEP, 1) * BLOCK_STEP
+        if fit + start == len(n_hits):
+            step = max(fit, 1)
+        stop = min(start + step, len(n_hits))
+        yield slice(start, stop)
+        start = max(stop, 1)
 
 
 class Source(Protocol):
@@ -145,8 +200,10 @@ def event_hashes(events: Events) -> NDArray[np.uint64]:
     Equal for the same hits and true tracks in any order, under any numbering of events and
     particles and with the columns in any order; different otherwise, but for chance (2^-64 a pair).
     """
-    result = _hash_rows(events.hits, events.features, events.hit_offsets)
-    result += _hash_rows(events.tracks, TRACK_COLUMNS, events.track_offsets)
+    result = np.zeros(len(events), np.uint64)
+    for rows, part in events.blocks():
+        result[rows] = _hash_rows(part.hits, part.features, part.hit_offsets)
+        result[rows] += _hash_rows(part.tracks, TRACK_COLUMNS, part.track_offsets)
     return result
 
 
@@ -190,88 +247,6 @@ def derive(
     if name not in values:
         raise UserError(f"unknown derived feature {name!r}; known: {', '.join(values)}")
     return values[name]().astype(np.float32)
-
-
-def name_event(events: Events, row: int, offsets: NDArray[np.int64]) -> str:
-    """The event of a row of hits or tracks, in words; with its place where numbers repeat."""
-    place = int(np.searchsorted(offsets, row, side="right")) - 1
-    number = events.ids[place]
-    unique = np.count_nonzero(events.ids == number) == 1
-    return f"event {number}" if unique else f"event {number} (number {place} from 0 in the files)"
-
-
-def check_events(events: Events, where: str) -> Events:
-    """Check events and return them unchanged.
-
-    Args:
-        events: The events that a source read.
-        where: The file or folder, for the message.
-
-    Raises:
-        DataError: Arrays whose shapes disagree, a NaN or infinity, a hit that points to no track,
-            a charge other than +-1, or a pT that is not positive. Names event and column.
-    """
-    _check_shapes(events, where)
-    if len(events) == 0:
-        raise DataError(f"{where}: no events")
-    for values, names, offsets, kind in (
-        (events.hits, events.features, events.hit_offsets, "hit"),
-        (events.tracks, TRACK_COLUMNS, events.track_offsets, "track"),
-    ):
-        bad = np.argwhere(~np.isfinite(values))
-        if len(bad):
-            row, column = (int(v) for v in bad[0])
-            raise DataError(
-                f"{where}: {name_event(events, row, offsets)}, {kind} column {names[column]!r}: "
-                f"{values[row, column]} is not finite ({len(bad)} such values)"
-            )
-    n_tracks = np.diff(events.track_offsets)
-    limit = np.repeat(n_tracks, np.diff(events.hit_offsets))
-    bad_link = (events.hit_track < -1) | (events.hit_track >= limit)
-    bad_link &= limit > 0  # events without tracks are left out as a whole
-    if bad_link.any():
-        row = int(np.argmax(bad_link))
-        raise DataError(
-            f"{where}: {name_event(events, row, events.hit_offsets)}: a hit belongs to track "
-            f"{events.hit_track[row]}, but the event has {limit[row]} track rows"
-        )
-    for column, name, wrong in (
-        (2, "pt", events.tracks[:, 2] <= 0),
-        (3, "q", np.abs(events.tracks[:, 3]) != 1),
-    ):
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise DataError(
-                f"{where}: {name_event(events, row, events.track_offsets)}, track column {name!r}: "
-                f"{events.tracks[row, column]} is not allowed"
-            )
-    return events
-
-
-def _check_shapes(events: Events, where: str) -> None:
-    """Refuse arrays that do not fit together, as a source of a user's own may give."""
-    counts = {"hits": len(events.hits), "tracks": len(events.tracks)}
-    shapes: dict[str, tuple[NDArray[Any], tuple[int, ...], str]] = {
-        "hits": (events.hits, (counts["hits"], len(events.features)), "f"),
-        "hit_track": (events.hit_track, (counts["hits"],), "i"),
-        "tracks": (events.tracks, (counts["tracks"], len(TRACK_COLUMNS)), "f"),
-        "hit_offsets": (events.hit_offsets, (len(events) + 1,), "i"),
-        "track_offsets": (events.track_offsets, (len(events) + 1,), "i"),
-        "ids": (events.ids, (len(events),), "i"),
-    }
-    for name, (array, shape, kind) in shapes.items():
-        if array.shape != shape or array.dtype.kind != kind:
-            raise DataError(
-                f"{where}: {name} is {array.dtype} {array.shape}, but must be "
-                f"{'float' if kind == 'f' else 'int'} {shape}"
-            )
-    for name, offsets in (("hits", events.hit_offsets), ("tracks", events.track_offsets)):
-        if offsets[0] != 0 or offsets[-1] != counts[name] or (np.diff(offsets) < 0).any():
-            raise DataError(
-                f"{where}: the offsets of the {name} must rise from 0 to {counts[name]}"
-            )
-    if len(set(events.features)) < len(events.features):
-        raise DataError(f"{where}: a hit feature appears twice: {', '.join(events.features)}")
 
 
 def splits_of(events: Events, split: "SplitConfig") -> dict[str, NDArray[np.int64]]:

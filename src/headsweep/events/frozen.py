@@ -13,14 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from headsweep.errors import DataError, reading
-from headsweep.events.base import (
-    ORIGINS,
-    TRACK_COLUMNS,
-    Events,
-    check_events,
-    file_hash,
-    ragged_rows,
-)
+from headsweep.events.base import ORIGINS, TRACK_COLUMNS, Events, file_hash, ragged_rows
+from headsweep.events.checks import check_events
 from headsweep.events.frozen_folder import MEND, read_metadata
 from headsweep.events.gate import Limits
 from headsweep.identity import stable_hash

@@ -9,22 +9,23 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import (
+    BLOCK_HITS,
     ORIGINS,
     TRACK_COLUMNS,
     Events,
     Floats,
     Source,
-    check_events,
     event_hashes,
-    name_event,
 )
+from headsweep.events.checks import check_events, name_event
+from headsweep.events.spool import taken
 
 NO_TRACKS = "without a true track"
 NO_HITS = "with a track row without hits"
@@ -140,9 +141,16 @@ def _only(events: Events, kept: NDArray[np.bool_], reason: str) -> Events:
     """The events of a mask; the others are counted under a reason."""
     if kept.all():
         return events
-    left_out = {**events.left_out}
-    left_out[reason] = left_out.get(reason, 0) + int(np.count_nonzero(~kept))
-    return replace(events.take(np.flatnonzero(kept)), left_out=left_out)
+    left_out = _counted(events, kept, reason)
+    return replace(taken(events, np.flatnonzero(kept)), left_out=left_out)
+
+
+def _counted(events: Events, kept: NDArray[np.bool_], reason: str) -> dict[str, int]:
+    """``Events.left_out`` with those that are not kept; without them, if all are."""
+    if kept.all():
+        return {**events.left_out}
+    found = events.left_out.get(reason, 0) + int(np.count_nonzero(~kept))
+    return {**events.left_out, reason: found}
 
 
 def _wrapped(events: Events) -> Events:
@@ -167,8 +175,8 @@ def _in_order(events: Events, where: str) -> Events:
     first = np.zeros(len(events), bool)
     first[order[np.unique(hashes[order], return_index=True)[1]]] = True
     if not first.all() or (np.diff(order) < 0).any():
-        left_out = _only(events, first, COPIES).left_out
-        events = replace(events.take(order[first[order]]), left_out=left_out)
+        left_out = _counted(events, first, COPIES)
+        events = replace(taken(events, order[first[order]]), left_out=left_out)
     if len(np.unique(events.ids)) < len(events):
         events = replace(events, ids=np.arange(len(events)))
     return events
@@ -198,32 +206,51 @@ def _check_ranges(events: Events, limits: Limits, where: str) -> None:
         ("eta", -limits.abs_eta, limits.abs_eta, ""),
         ("pt", *limits.pt, _momentum_unit(truth["pt"], limits.pt)),
     ):
-        _refuse(events, truth[name], low, high, f"track column {name!r}", where, hint)
-    _check_positions(events, limits.extent, where)
-    for column, name in enumerate(events.features):
-        size = np.abs(events.hits[:, column])
-        usual = float(np.median(size[size > 0])) if size.any() else 0.0
-        high = WILD * usual
-        if size.max(initial=0) > high:
-            hint = f"the median of its size is {usual:.3g}"
-            values = events.hits[:, column]
-            _refuse(events, values, -high, high, f"hit column {name!r}", where, hint)
-
-
-def _check_positions(events: Events, extent: tuple[float, float], where: str) -> None:
-    """Refuse hits outside of the detector, and a detector that is far too small."""
+        if ((truth[name] < low) | (truth[name] > high)).any():
+            said = _outside(events, "track", name, low, high)
+            raise DataError(f"{where}: {said}{hint and '; ' + hint}")
     if not len(events.hits):
         raise DataError(f"{where}: no event has a hit; do both files number events alike?")
+    sizes, largest = _sizes(events)
+    _check_positions(events, sizes, largest, limits.extent, where)
+    for column, name in enumerate(events.features):
+        size = sizes[:, column]
+        usual = float(np.median(size[size > 0])) if size.any() else 0.0
+        high = WILD * usual
+        if largest[column] > high:
+            said = _outside(events, "hit", name, -high, high)
+            raise DataError(f"{where}: {said}; the median of its size is {usual:.3g}")
+
+
+def _sizes(events: Events) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Sizes of the hit features of at most ``BLOCK_HITS`` hits, [H, F], and the largest, [F]."""
+    step = -(-len(events.hits) // BLOCK_HITS)
+    sizes, largest = [], np.zeros(len(events.features), np.float32)
+    for rows, part in events.blocks():
+        size = np.abs(part.hits)
+        largest = np.maximum(largest, size.max(axis=0, initial=0))
+        sizes.append(size[-events.hit_offsets[rows.start] % step :: step])
+    return np.concatenate(sizes), largest
+
+
+def _check_positions(
+    events: Events,
+    sizes: NDArray[np.float32],
+    largest: NDArray[np.float32],
+    extent: tuple[float, float],
+    where: str,
+) -> None:
+    """Refuse hits outside of the detector, and a detector that is far too small."""
     low, high = extent
     names = [name for columns in position_columns(events.features) for name in columns]
-    farthest = 0.0
-    for name in names:
-        values = events.column(name)
-        hint = f"hits lie within {high:g} m of the origin, see data.source.limits.extent"
-        if np.quantile(np.abs(values), 0.5) > high:
-            hint = f"positions look like mm where m are expected; {hint}"
-        _refuse(events, values, -high, high, f"hit column {name!r}", where, hint)
-        farthest = max(farthest, float(np.abs(values).max()))
+    columns = [events.features.index(name) for name in names]
+    for name, column in zip(names, columns, strict=True):
+        if largest[column] > high:
+            hint = f"hits lie within {high:g} m of the origin, see data.source.limits.extent"
+            if np.quantile(sizes[:, column], 0.5) > high:
+                hint = f"positions look like mm where m are expected; {hint}"
+            raise DataError(f"{where}: {_outside(events, 'hit', name, -high, high)}; {hint}")
+    farthest = float(largest[columns].max(initial=0))
     if 0 < farthest < low:
         raise DataError(
             f"{where}: hit columns {', '.join(names[:3])}: no hit is farther than "
@@ -233,25 +260,25 @@ def _check_positions(events: Events, extent: tuple[float, float], where: str) ->
         )
 
 
-def _refuse(
-    events: Events,
-    values: NDArray[Any],
-    low: float,
-    high: float,
-    column: str,
-    where: str,
-    hint: str,
-) -> None:
-    wrong = (values < low) | (values > high)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        offsets = events.hit_offsets if column.startswith("hit") else events.track_offsets
-        event = name_event(events, row, offsets)
-        unit = {"'pt'": " GeV", "'phi'": " rad"}.get(column.split()[-1], "")
-        raise DataError(
-            f"{where}: {event}, {column}: {values[row]:g} is outside of {low:.4g} to {high:.4g}"
-            f"{unit} ({np.count_nonzero(wrong)} such values){hint and '; ' + hint}"
-        )
+def _outside(
+    events: Events, kind: Literal["hit", "track"], name: str, low: float, high: float
+) -> str:
+    """The first value of a column outside of a range, and how many there are, in words."""
+    first, count = "", 0
+    for rows, part in events.blocks():
+        table, names, offsets = {
+            "hit": (part.hits, part.features, part.hit_offsets),
+            "track": (part.tracks, TRACK_COLUMNS, part.track_offsets),
+        }[kind]
+        values = table[:, names.index(name)].astype(np.float64)
+        wrong = (values < low) | (values > high)
+        if wrong.any() and not first:
+            row = int(np.argmax(wrong))
+            event = name_event(part, row, offsets, rows.start)
+            first = f"{event}, {kind} column {name!r}: {values[row]:g}"
+        count += int(np.count_nonzero(wrong))
+    unit = {"pt": " GeV", "phi": " rad"}.get(name, "") if kind == "track" else ""
+    return f"{first} is outside of {low:.4g} to {high:.4g}{unit} ({count} such values)"
 
 
 def _degrees(phi: Floats) -> str:

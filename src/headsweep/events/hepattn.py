@@ -6,20 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
-from headsweep.events.base import (
-    ORIGINS,
-    TRACK_COLUMNS,
-    Events,
-    check_events,
-    derive,
-    file_hash,
-)
+from headsweep.events.base import ORIGINS, TRACK_COLUMNS, Events, derive, file_hash
+from headsweep.events.checks import check_events
 from headsweep.events.gate import NO_HITS, Limits, describe
 from headsweep.events.hepattn_files import (
     FILE_INDEX,
@@ -33,6 +28,8 @@ from headsweep.events.hepattn_files import (
     data_files,
     read_chunks,
 )
+from headsweep.events.spool import Spool, taken
+from headsweep.files import cache_folder
 
 SCALES = dict.fromkeys((*HITS[:-1], "readOutSide"), 1.0) | {
     **{f"globEdge{end}{axis}": 1e-3 for end in ("High", "Low") for axis in "XYZ"},
@@ -117,16 +114,21 @@ class Hepattn:
         """Return None: its test split is a part of the events."""
 
     def load(self, root: Path) -> Events:
-        """Read the directories; nothing is cached under ``root``.
+        """Read the directories; many events have files in ``root/cache/data`` until they are used.
 
         Raises:
             DataError: See ``read_hepattn``.
         """
-        parts = [read_hepattn(folder, self.features) for folder in self.folders]
-        if len(parts) == 1:
-            return parts[0]
-        origin = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        return replace(_concatenate(parts), origin=origin.astype(np.int8))
+        scratch = cache_folder(root, "data")
+        if self.splits is None:
+            return read_hepattn(self.path, self.features, scratch)
+        spool, left_out = Spool(scratch), Counter[str]()
+        for number, folder in enumerate(self.folders):
+            events = read_hepattn(folder, self.features, scratch)
+            left_out.update(events.left_out)
+            for _, part in events.blocks():
+                spool.add(replace(part, origin=np.full(len(part), number, np.int8)))
+        return replace(spool.events(), left_out=dict(left_out))
 
 
 def known_features(names: Sequence[str]) -> tuple[str, ...]:
@@ -146,7 +148,9 @@ def known_features(names: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
-def read_hepattn(folder: Path, features: tuple[str, ...] = FEATURES) -> Events:
+def read_hepattn(
+    folder: Path, features: tuple[str, ...] = FEATURES, scratch: Path | None = None
+) -> Events:
     """Read all events of a directory, in the order of its index arrays.
 
     Events with a track row that no hit names are left out and counted: which row that is, the
@@ -155,6 +159,7 @@ def read_hepattn(folder: Path, features: tuple[str, ...] = FEATURES) -> Events:
     Args:
         folder: The directory.
         features: Hit features in their order, out of ``SCALES`` and ``DERIVED``.
+        scratch: Folder of the files from which many events are mapped; None for the system's.
 
     Returns:
         Events with these features; row k of an event's tracks is the particle with its k-th
@@ -164,27 +169,28 @@ def read_hepattn(folder: Path, features: tuple[str, ...] = FEATURES) -> Events:
         DataError: A file or column is missing or damaged, shapes or indices disagree, a value is
             not finite, or a truthLink has no track row. Names file, event and column.
     """
-    parts, positions = [], []
+    spool, places, left_out = Spool(scratch or Path(gettempdir())), [], Counter[str]()
     columns = [name for name in features if name in SCALES]
     if set(features) & set(DERIVED):
         columns += [name for name in POSITION if name not in columns]
     for path, position, chunk in read_chunks(folder, (*columns, LINK)):
-        part, complete = _to_events(chunk, columns, features, path)
-        parts.append(part)
-        positions.append(position[complete])
-    if not parts:
+        part, complete = _to_events(chunk, columns, features, path, int(position[0]))
+        spool.add(part)
+        left_out.update(part.left_out)
+        places.append(position[complete])
+    if not places:
         raise DataError(f"{folder}: no events")
-    events = _concatenate(parts)
+    events = replace(spool.events(), left_out=dict(left_out))
     if len(events) == 0:
         raise DataError(f"{folder}: no event is complete: {describe(events.left_out)}")
-    order = np.argsort(np.concatenate(positions))
+    order = np.argsort(np.concatenate(places))
     if (np.diff(order) < 0).any():
-        events = replace(events.take(order), left_out=events.left_out)
+        events = replace(taken(events, order), left_out=events.left_out)
     return events
 
 
 def _to_events(
-    chunk: Chunk, columns: Sequence[str], features: tuple[str, ...], path: Path
+    chunk: Chunk, columns: Sequence[str], features: tuple[str, ...], path: Path, first: int
 ) -> tuple[Events, NDArray[np.int64]]:
     """Scale a chunk, derive features, turn truthLinks into track rows, and check the result.
 
@@ -193,6 +199,7 @@ def _to_events(
         columns: The other hit columns.
         features: The features to make of them.
         path: The file, for messages.
+        first: Place of the first event in the index arrays.
 
     Returns:
         The complete events, and their places in the chunk.
@@ -218,7 +225,7 @@ def _to_events(
     )
     if left_out:
         events = replace(events.take(complete), left_out=left_out)
-    return check_events(events, str(path)) if len(complete) else events, complete
+    return check_events(events, str(path), first) if len(complete) else events, complete
 
 
 def _track_rows(
@@ -257,20 +264,3 @@ def _track_rows(
         )
     left_out = {NO_HITS: int(lonely.sum())} if lonely.any() else {}
     return result, np.flatnonzero(~lonely), left_out
-
-
-def _concatenate(parts: Sequence[Events]) -> Events:
-    def joined(name: str) -> NDArray[np.int64]:
-        counts = np.concatenate([np.diff(getattr(part, name)) for part in parts])
-        return np.concatenate([[0], np.cumsum(counts)])
-
-    return Events(
-        hits=np.concatenate([part.hits for part in parts]),
-        features=parts[0].features,
-        hit_track=np.concatenate([part.hit_track for part in parts]),
-        hit_offsets=joined("hit_offsets"),
-        tracks=np.concatenate([part.tracks for part in parts]),
-        track_offsets=joined("track_offsets"),
-        ids=np.concatenate([part.ids for part in parts]),
-        left_out=dict(sum((Counter(part.left_out) for part in parts), Counter[str]())),
-    )

@@ -7,6 +7,7 @@ leaves units and meaning alone; ``hepattn.py`` makes events.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ MOST_ROWS = 2**40
 PACKED: dict[str, Any] = {"compression": "lzf", "shuffle": True, "fletcher32": True}
 SLAB = 128
 """Events that HDF5 packs together."""
+READ_BYTES = 2**26
+"""Padded hits that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -140,14 +143,15 @@ def data_files(folder: Path) -> list[Path]:
 def read_chunks(
     folder: Path, columns: Sequence[str] = HITS
 ) -> Iterator[tuple[Path, NDArray[np.int64], Chunk]]:
-    """Read a directory, one HDF5 file at a time.
+    """Read a directory, some ``READ_BYTES`` of an HDF5 file at a time.
 
     Args:
         folder: The directory.
         columns: Columns of ``Chunk.hits``, without their prefix; no other one need be there.
 
     Yields:
-        The file, the positions of its events in the index arrays, and those events.
+        The file, positions of events in the index arrays, and those events; in the order of files
+        and rows.
 
     Raises:
         DataError: A file or column is missing or damaged, or shapes or indices disagree.
@@ -174,7 +178,9 @@ def read_chunks(
         )
     for index in np.unique(files):
         positions = np.flatnonzero(files == index)
-        yield paths[index], positions, _read_chunk(paths[index], rows[positions], hits, tracks)
+        positions = positions[np.argsort(rows[positions], kind="stable")]
+        for part, chunk in _read_file(paths[index], rows[positions], positions, hits, tracks):
+            yield paths[index], positions[part], chunk
 
 
 def _read_metadata(folder: Path) -> dict[str, Any]:
@@ -251,82 +257,110 @@ def _check_range(values: NDArray[np.int64], limit: int, where: str, what: str) -
         raise DataError(f"{where}: entry {entry} is {values[entry]}, but there are {limit} {what}")
 
 
-def _read_chunk(path: Path, rows: NDArray[np.int64], hits: _Columns, tracks: _Columns) -> Chunk:
-    """Read the given rows of one HDF5 file."""
-    arrays = _read_arrays(path)
-    numbers = arrays["event_numbers"]
-    for kind, columns in (("hits", hits), ("tracks", tracks)):
-        _check_padded(path, kind, arrays[kind], arrays[f"num_{kind}"], len(numbers), columns.names)
-    _check_range(rows, len(numbers), f"{path.parent / ROW_INDEX}: {path.name}", "rows")
-    flat_hits, hit_offsets = _ragged(arrays["hits"], arrays["num_hits"], rows, hits.kept)
-    flat_tracks, track_offsets = _ragged(arrays["tracks"], arrays["num_tracks"], rows, tracks.kept)
-    return Chunk(flat_hits, hit_offsets, flat_tracks, track_offsets, numbers[rows].astype(np.int64))
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read all ``DATASETS`` of a file; what they declare is checked before memory is taken."""
+def _read_file(
+    path: Path,
+    rows: NDArray[np.int64],
+    entries: NDArray[np.int64],
+    hits: _Columns,
+    tracks: _Columns,
+) -> Iterator[tuple[slice, Chunk]]:
+    """Read the given rising rows of one HDF5 file; yields which of them, and their events."""
     if not path.is_file():
         raise DataError(f"{path}: missing, but {METADATA} names it")
     mend = "truncated or damaged: write it again"
-    with reading(path, mend, DataError), h5py.File(path, "r") as file:
-        found = {name: file[name] for name in DATASETS if name in file}
-        for name, (ndim, kinds) in DATASETS.items():
-            if name not in found:
-                if name in OPTIONAL:
-                    continue
-                raise DataError(f"{path}: dataset {name!r} is missing")
-            array = found[name]
-            if not isinstance(array, h5py.Dataset):
-                raise DataError(f"{path}: {name!r} must be a dataset")
-            if array.ndim != ndim or array.dtype.kind not in kinds:
-                raise DataError(
-                    f"{path}: dataset {name!r} must have {ndim} dimensions and "
-                    f"{'numbers' if 'f' in kinds else 'integers'}, but is {array.dtype} "
-                    f"{array.shape}"
-                )
-            if array.nbytes > DENSEST * array.id.get_storage_size() + 2**20:
-                raise DataError(
-                    f"{path}: dataset {name!r} declares the shape {array.shape}, but only "
-                    f"{array.id.get_storage_size():,} bytes are stored; {mend}"
-                )
-        arrays = {name: np.asarray(array[()]) for name, array in found.items()}
-    arrays.setdefault("event_numbers", np.zeros(len(arrays["num_hits"]), np.int64))
-    return arrays
+    with reading(path, mend, DataError):
+        file = h5py.File(path, "r")
+    with file:
+        with reading(path, mend, DataError):
+            found = _check_datasets(file, path, mend)
+            counts = {kind: found[f"num_{kind}"][()] for kind in ("hits", "tracks")}
+            numbers = np.zeros(len(counts["hits"]), np.int64)
+            if "event_numbers" in found:
+                numbers = found["event_numbers"][()].astype(np.int64)
+        for kind, columns in (("hits", hits), ("tracks", tracks)):
+            shape = found[kind].shape
+            _check_padded(path, kind, shape, counts[kind], len(numbers), columns.names)
+        if rows[-1] >= len(numbers):
+            raise DataError(
+                f"{path.parent / ROW_INDEX}: entry {entries[-1]} is {rows[-1]}, but {path.name} "
+                f"has {len(numbers)} rows"
+            )
+        per_event = max(found["hits"].nbytes // max(len(numbers), 1), 1)
+        most = max(READ_BYTES // per_event // SLAB, 1) * SLAB
+        for part in _spans(rows, most):
+            own = rows[part]
+            flat = {}
+            for kind, columns in (("hits", hits), ("tracks", tracks)):
+                with reading(path, mend, DataError):
+                    padded = found[kind][own[0] : own[-1] + 1]
+                flat[kind] = _ragged(padded, own - own[0], counts[kind][own], columns.kept)
+            yield part, Chunk(*flat["hits"], *flat["tracks"], numbers[own])
+
+
+def _spans(rows: NDArray[np.int64], most: int) -> Iterator[slice]:
+    """Cut rising rows where the file does at multiples of ``most``."""
+    places = np.flatnonzero(np.diff(rows // most, prepend=-1))
+    for start, stop in pairwise([*places.tolist(), len(rows)]):
+        yield slice(start, stop)
+
+
+def _check_datasets(file: h5py.File, path: Path, mend: str) -> dict[str, h5py.Dataset]:
+    """The ``DATASETS`` of a file; what they declare is checked before memory is taken."""
+    found = {name: file[name] for name in DATASETS if name in file}
+    for name, (ndim, kinds) in DATASETS.items():
+        if name not in found:
+            if name in OPTIONAL:
+                continue
+            raise DataError(f"{path}: dataset {name!r} is missing")
+        array = found[name]
+        if not isinstance(array, h5py.Dataset):
+            raise DataError(f"{path}: {name!r} must be a dataset")
+        if array.ndim != ndim or array.dtype.kind not in kinds:
+            raise DataError(
+                f"{path}: dataset {name!r} must have {ndim} dimensions and "
+                f"{'numbers' if 'f' in kinds else 'integers'}, but is {array.dtype} "
+                f"{array.shape}"
+            )
+        if array.nbytes > DENSEST * array.id.get_storage_size() + 2**20:
+            raise DataError(
+                f"{path}: dataset {name!r} declares the shape {array.shape}, but only "
+                f"{array.id.get_storage_size():,} bytes are stored; {mend}"
+            )
+    return found
 
 
 def _check_padded(
     path: Path,
     kind: str,
-    values: NDArray[Any],
+    shape: tuple[int, ...],
     counts: NDArray[Any],
     n_events: int,
     names: Sequence[str],
 ) -> None:
     """Check that a padded dataset [E, M, F], its counts [E] and its F names agree."""
-    if not n_events == len(values) == len(counts):
+    if not n_events == shape[0] == len(counts):
         raise DataError(
-            f"{path}: {n_events} events, but {len(values)} rows in {kind!r} and "
+            f"{path}: {n_events} events, but {shape[0]} rows in {kind!r} and "
             f"{len(counts)} in 'num_{kind}'"
         )
-    if values.shape[2] != len(names):
+    if shape[2] != len(names):
         raise DataError(
-            f"{path}: dataset {kind!r} has {values.shape[2]} columns, but {METADATA} names "
+            f"{path}: dataset {kind!r} has {shape[2]} columns, but {METADATA} names "
             f"{len(names)}: {', '.join(names)}"
         )
-    wrong = (counts < 0) | (counts > values.shape[1])
+    wrong = (counts < 0) | (counts > shape[1])
     if wrong.any():
         row = int(np.argmax(wrong))
         raise DataError(
-            f"{path}: row {row}: num_{kind} is {counts[row]}, but {kind!r} has room for "
-            f"{values.shape[1]}"
+            f"{path}: row {row}: num_{kind} is {counts[row]}, but {kind!r} has room for {shape[1]}"
         )
 
 
 def _ragged(
-    padded: NDArray[Any], counts: NDArray[Any], rows: NDArray[np.int64], columns: Sequence[int]
+    padded: NDArray[Any], rows: NDArray[np.int64], counts: NDArray[Any], columns: Sequence[int]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Take the valid entries of the given rows, float32 [sum of counts, F], and their offsets."""
-    counts = counts[rows].astype(np.int64)
+    counts = counts.astype(np.int64)
     event, slot = np.nonzero(np.arange(padded.shape[1]) < counts[:, None])
     with np.errstate(over="ignore"):  # an infinity is reported with its event and column later
         flat = padded[rows[event], slot][:, columns].astype(np.float32, copy=False)

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError, reading
-from headsweep.events.base import TRACK_COLUMNS, Events, check_events, derive, file_hash
+from headsweep.events.base import TRACK_COLUMNS, Events, derive, file_hash
+from headsweep.events.checks import check_events
 from headsweep.events.gate import Limits
 from headsweep.identity import stable_hash
 

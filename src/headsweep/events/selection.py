@@ -28,6 +28,11 @@ def selected(events: Events, cuts: SelectionConfig) -> NDArray[np.bool_]:
     Raises:
         UserError: Stations are asked for, but the hits have none.
     """
+    return np.concatenate([_selected(part, cuts) for _, part in events.blocks()])
+
+
+def _selected(events: Events, cuts: SelectionConfig) -> NDArray[np.bool_]:
+    """The same for events in memory."""
     eta, pt = np.abs(events.tracks[:, 0]), events.tracks[:, 2]
     passed = (eta >= cuts.min_abs_eta) & (pt >= cuts.min_pt)
     if cuts.max_abs_eta is not None:

@@ -75,7 +75,7 @@ class Spectrometer:
 
     def _read(self, folder: Path) -> Events:
         check_seal(folder)
-        events = read_hepattn(folder)
+        events = read_hepattn(folder, scratch=folder.parent)
         wanted = event_numbers(self.events, self.seed)
         if not np.array_equal(events.ids, wanted):
             raise DataError(

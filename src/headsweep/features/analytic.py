@@ -4,17 +4,22 @@ From the true hits this is the classical reference, from the assigned hits the a
 It is a reference, not a floor: a head may use the prior, which a formula does not know.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headsweep.errors import UserError
 from headsweep.events.base import Floats
 from headsweep.features.bending import TrackHits, segments
 from headsweep.stats.widths import CENTRAL
 
 FEWEST_TRACKS = 100
 """Training tracks below which a combination of stations is not calibrated, hence unusable."""
+
+MOST_TRACKS = 2**16
+"""Training tracks of a combination of stations that its response is learned from, at most."""
 
 TRACKS_PER_NODE, MOST_NODES = 50, 20
 """Nodes in |eta| of a toroid's response: one for so many training tracks, at most so many."""
@@ -48,6 +53,18 @@ class Measured:
     phi: Floats
     bend: Floats
     stations: Floats
+
+    def __len__(self) -> int:
+        return len(self.eta)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Measured | None"]) -> "Measured | None":
+        """The tracks of all parts; None if the hits of any have no formula."""
+        found = [part for part in parts if part is not None]
+        if len(found) < len(parts):
+            return None
+        names = [f.name for f in fields(cls)]
+        return cls(**{n: np.concatenate([getattr(part, n) for part in found]) for n in names})
 
 
 def circle(track_hits: TrackHits) -> Measured:
@@ -139,6 +156,14 @@ def sagitta(track_hits: TrackHits) -> Measured:
 MEASURE = {"rz": sagitta, "xy": circle}
 
 
+def measure(plane: str, track_hits: TrackHits) -> Measured | None:
+    """The formula of a bending plane; None for hits that lack a column that it needs."""
+    try:
+        return MEASURE[plane](track_hits)
+    except UserError:
+        return None
+
+
 @dataclass(frozen=True)
 class _Response:
     """pt |bend| of one combination of stations, a linear function of ``Estimator._terms``."""
@@ -158,8 +183,8 @@ class Estimator:
     detector is taken to be symmetric in z. Fitted by least squares of the relative deviation,
     where outliers are cut.
 
-    Track hits hold the source's own columns, not those of ``bending_hits``; ``fit`` and
-    ``predict`` raise UserError where one that the plane needs is missing.
+    Tracks are measured by ``MEASURE`` on hits with the source's own columns, not those of
+    ``bending_hits``.
 
     Args:
         plane: ``"rz"`` or ``"xy"``, the source's bending plane.
@@ -169,28 +194,28 @@ class Estimator:
         self.plane = plane
         self._responses: dict[tuple[float, ...], _Response] = {}
 
-    def fit(self, track_hits: TrackHits, truth: NDArray[np.float32]) -> "Estimator":
+    def fit(self, measured: Measured, truth: NDArray[np.float32]) -> "Estimator":
         """Learn the response from training tracks; returns itself.
 
-        A combination of stations with fewer than ``FEWEST_TRACKS`` tracks is left out.
+        A combination of stations with fewer than ``FEWEST_TRACKS`` tracks is left out; of one with
+        more than ``MOST_TRACKS``, every n-th track counts.
 
         Args:
-            track_hits: Hits of T training tracks.
+            measured: T training tracks.
             truth: eta, phi, pt, q of the same tracks, [T, 4].
         """
-        measured = MEASURE[self.plane](track_hits)
         usable = np.isfinite(measured.bend) & np.isfinite(measured.phi)
         self._responses = {}
         for combination in np.unique(measured.stations[usable], axis=0):
             rows = np.flatnonzero(usable & (measured.stations == combination).all(1))
             if len(rows) >= FEWEST_TRACKS:
+                rows = rows[:: -(-len(rows) // MOST_TRACKS)]
                 self._responses[tuple(combination)] = self._respond(measured, rows, truth)
         return self
 
-    def predict(self, track_hits: TrackHits) -> NDArray[np.float32]:
+    def predict(self, measured: Measured) -> NDArray[np.float32]:
         """Estimate eta, phi, pt (GeV) and q (+-1), float32 [T, 4]; rows of NaN where unusable."""
-        measured = MEASURE[self.plane](track_hits)
-        result = np.full((len(track_hits), 4), np.nan)
+        result = np.full((len(measured), 4), np.nan)
         for combination, response in self._responses.items():
             rows = np.flatnonzero((measured.stations == combination).all(1))
             bend = measured.bend[rows]

@@ -7,16 +7,22 @@ checksums of them all. It is made by ``extract.py``. A simulated test sample is 
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import IO, Any, Literal
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from headsweep.config import SelectionConfig
 from headsweep.errors import DataError, UserError
-from headsweep.files import cache_folder, check_seal, seal, write_atomic
+from headsweep.events.base import Floats
+from headsweep.files import cache_folder, check_seal, forget, seal, write_atomic
+
+ROWS = 2**17
+"""Rows of a mapped array that are in memory at once."""
 
 REBUILD = "run the training command again: it rebuilds the cache and keeps finished members"
 """Advice for a cache that is gone or damaged."""
@@ -24,7 +30,7 @@ REBUILD = "run the training command again: it rebuilds the cache and keeps finis
 
 @dataclass(frozen=True)
 class Features:
-    """One split: T tracks with H assigned hits in all; memory-mapped and read-only if loaded.
+    """One split: T tracks with H assigned hits in all; memory-mapped if loaded.
 
     Attributes:
         raw: Hit features, standardised, float32 [H, F].
@@ -71,8 +77,8 @@ class ColumnScale:
     @classmethod
     def of(cls, values: NDArray[np.float32]) -> "ColumnScale":
         """Compute the statistics over the rows of ``values`` [n, C], n at least 1."""
-        mean = values.mean(axis=0, dtype=np.float64)
-        std = values.std(axis=0, dtype=np.float64)
+        mean = _total(values, np.zeros(values.shape[1]), power=1) / len(values)
+        std = np.sqrt(_total(values, mean, power=2) / len(values))
         std[std <= 1e-6 * np.abs(mean)] = 0.0  # all that rounding leaves of a constant column
         return cls(mean.tolist(), std.tolist())
 
@@ -82,6 +88,33 @@ class ColumnScale:
         inverse = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
         scaled: NDArray[np.float32] = ((values - np.array(self.mean)) * inverse).astype(np.float32)
         return scaled
+
+
+def _total(values: NDArray[np.float32], mean: NDArray[np.float64], power: int) -> Floats:
+    """Sum over rows of powers of their distance to a mean, row by row; ``ROWS`` in memory."""
+    total = np.zeros(values.shape[1])
+    for rows in chunks(len(values)):
+        part = (values[rows] - mean) ** power
+        part[0] += total
+        total = part.sum(axis=0)
+        forget(values)
+    return total
+
+
+def chunks(n_rows: int) -> Iterator[slice]:
+    """Slices of ``ROWS`` rows."""
+    for start in range(0, n_rows, ROWS):
+        yield slice(start, min(start + ROWS, n_rows))
+
+
+STANDARDISED = ("raw", "encoded", "query")
+"""Arrays of a split that have a ``ColumnScale``."""
+
+
+def standardised(features: Features, scales: Mapping[str, ColumnScale]) -> Features:
+    """The same with raw, encoded and query standardised."""
+    raw, encoded, query = (scales[n].apply(getattr(features, n)) for n in STANDARDISED)
+    return replace(features, raw=raw, encoded=encoded, query=query)
 
 
 @dataclass(frozen=True)
@@ -187,12 +220,7 @@ class FeatureSet:
                 f"{self.folder} has no split {split!r}, only {', '.join(self.meta.n_tracks)}; "
                 "data.split says which are made"
             )
-        return Features(
-            **{
-                f.name: np.load(cache.folder / split / f"{f.name}.npy", mmap_mode="r")
-                for f in fields(Features)
-            }
-        )
+        return mapped(cache.folder / split)
 
 
 def open_cache(root: Path, key: str) -> FeatureSet:
@@ -204,11 +232,71 @@ def open_cache(root: Path, key: str) -> FeatureSet:
     return FeatureSet(cache_folder(root, "features") / key)
 
 
+def mapped(folder: Path, mode: Literal["r+", "c"] = "c") -> Features:
+    """The features of one split's folder, mapped.
+
+    Args:
+        folder: The folder.
+        mode: ``c`` keeps changes in memory, ``r+`` writes them to the files.
+    """
+    return Features(
+        **{f.name: np.load(folder / f"{f.name}.npy", mmap_mode=mode) for f in fields(Features)}
+    )
+
+
+class FeatureWriter:
+    """Writes the features of a split, one block of tracks after another; a context manager.
+
+    Args:
+        folder: The folder of the split, which is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._files = {f.name: (folder / f"{f.name}.npy").open("wb") for f in fields(Features)}
+        self._like: dict[str, NDArray[Any]] = {}
+        self._rows = dict.fromkeys(self._files, 0)
+        self._hits = 0
+
+    def add(self, block: Features) -> None:
+        """Write tracks behind those that are there."""
+        for name, file in self._files.items():
+            values = np.ascontiguousarray(getattr(block, name))
+            if name == "offsets":
+                values = values[1 if self._rows[name] else 0 :] + self._hits
+            if name not in self._like:
+                self._like[name] = values[:0]
+                _write_header(file, values[:0], 0)
+            values.tofile(file)
+            self._rows[name] += len(values)
+        self._hits += len(block.p)
+
+    def __enter__(self) -> "FeatureWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for name, file in self._files.items():
+            with file:
+                if name in self._like:
+                    file.seek(0)
+                    _write_header(file, self._like[name], self._rows[name])
+
+
+def _write_header(file: IO[bytes], like: NDArray[Any], rows: int) -> None:
+    """Header of a ``.npy`` file, whose length is the same for any number of rows."""
+    header = npy.header_data_from_array_1_0(like)
+    npy.write_array_header_1_0(file, {**header, "shape": (rows, *like.shape[1:])})
+
+
 def save(folder: Path, splits: Mapping[str, Features], meta: Meta) -> None:
     """Fill an empty folder with the arrays of each split, ``meta.json`` and the checksums."""
     for name, split in splits.items():
-        (folder / name).mkdir()
-        for f in fields(split):
-            np.save(folder / name / f"{f.name}.npy", getattr(split, f.name), allow_pickle=False)
+        with FeatureWriter(folder / name) as writer:
+            writer.add(split)
+    finish(folder, meta)
+
+
+def finish(folder: Path, meta: Meta) -> None:
+    """Write ``meta.json`` and the checksums beside the splits."""
     write_atomic(folder / "meta.json", json.dumps(asdict(meta), indent=1).encode())
     seal(folder)

@@ -2,39 +2,42 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.backbone.base import (
-    Assignment,
-    Backbone,
-    Progress,
-    Recorder,
-    assign,
-    join,
-    refuse_seen,
-)
+from headsweep.backbone.base import Assignment, Backbone, Progress, refuse_seen
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
-from headsweep.errors import DataError, UserError
-from headsweep.events.base import Events, Source, ragged_rows, splits_of
+from headsweep.errors import DataError
+from headsweep.events.base import Events, Source, splits_of
 from headsweep.events.gate import describe, place
-from headsweep.events.selection import selected, true_hits, words
-from headsweep.features.analytic import Estimator
+from headsweep.events.selection import true_hits
+from headsweep.events.spool import taken
+from headsweep.features.analytic import Estimator, Measured, measure
 from headsweep.features.bending import TrackHits, bending_features, bending_hits, hits_of_tracks
 from headsweep.features.cache import (
+    STANDARDISED,
     ColumnScale,
     Features,
     FeatureSet,
+    FeatureWriter,
     Meta,
-    save,
+    chunks,
+    finish,
+    mapped,
+)
+from headsweep.features.found_tracks import (
+    count_by_abs_eta,
+    count_events,
+    find_tracks,
+    refuse_empty,
+    select_tracks,
 )
 from headsweep.features.truth_check import load_events
-from headsweep.files import atomic_dir, cache_folder, locked
+from headsweep.files import atomic_dir, cache_folder, forget, locked
 from headsweep.identity import NUMERICS, stable_hash
-from headsweep.stats.bins import ABS_ETA
 
 CACHE_VERSION = 4
 """Raised when the layout or the content of the cache changes; part of its key."""
@@ -42,8 +45,8 @@ CACHE_VERSION = 4
 ALL_TRACKS = SelectionConfig()
 """The selection that every true track passes."""
 
-TrackFormula = Callable[[TrackHits], NDArray[np.float32]]
-"""Formula for eta, phi, pt and q from the hits of T tracks, float32 [T, 4]; NaN where unusable."""
+TrackFormula = Callable[[Measured], NDArray[np.float32]]
+"""Formula for eta, phi, pt and q of T measured tracks, float32 [T, 4]; NaN where unusable."""
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +118,24 @@ def build(
         return FeatureSet(folder)
 
 
+@dataclass
+class _Found:
+    """What is known of a split beside the arrays that are written.
+
+    Attributes:
+        assigned, true: Measurements of the found tracks on assigned and on true hits, by block;
+            None where the formula lacks a column.
+        hits, correct: Number of assigned hits, and of those that truly belong to their track.
+        true_hits: Number of hits of the true tracks that count.
+    """
+
+    assigned: list[Measured | None] = field(default_factory=list)
+    true: list[Measured | None] = field(default_factory=list)
+    hits: int = 0
+    correct: int = 0
+    true_hits: int = 0
+
+
 def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     """Fill an empty folder with the arrays of every split and ``meta.json``."""
     source, backbone, features = recipe.source, recipe.backbone, recipe.features
@@ -122,22 +143,32 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     events = load_events(source, root)
     if events.left_out:
         log.warning("%s: left out %s", place(source), describe(events.left_out))
+    names, left_out = events.features, dict(events.left_out)
     parts, counted = split_parts(events, source.plane, recipe.split, features, recipe.selection)
+    del events  # many events have files, and the splits now have their own
     refuse_seen(backbone, parts)
-    found = find_tracks(parts, counted, backbone, features.assignment_threshold, report)
-    bent = features.name == "bending"
+    total, found = sum(len(part) for part in parts.values()), {}
+    done = 0
+    for name, part in parts.items():
+
+        def at(n_events: int, done: int = done) -> None:
+            report("hits through the backbone", (done + n_events) / total)
+
+        found[name] = _write_split(folder / name, recipe, part, counted[name], at)
+        _check_found(folder / name, name, counted[name], features.assignment_threshold)
+        done += len(part)
     report("features of the tracks", 1.0)
-    scales, splits = _content(parts, found, source.plane, bent)
+    scales = _standardise(folder, found, source.plane)
+    splits = {name: mapped(folder / name) for name in parts}
     n_tracks = {name: len(split) for name, split in splits.items()}
-    correct = int(found["val"].correct.sum())
-    n_true_hits = int(counted["val"][true_hits(parts["val"])[1]].sum())
-    names = bending_features(source.plane, events.features) if bent else events.features
+    val = found["val"]
+    bent = features.name == "bending"
     meta = Meta(
         key=recipe.key(),
         data_key=source.key(),
         backbone_key=backbone.key(),
         features=features.name,
-        feature_names=list(names),
+        feature_names=list(bending_features(source.plane, names) if bent else names),
         threshold=features.assignment_threshold,
         dim=backbone.dim,
         plane=source.plane,
@@ -146,7 +177,7 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
         not_modelled=list(source.not_modelled),
         selection=recipe.selection,
         selected={name: float(tracks.mean()) for name, tracks in counted.items()},
-        left_out=dict(events.left_out),
+        left_out=left_out,
         n_events={name: count_events(part, counted[name]) for name, part in parts.items()},
         n_tracks=n_tracks,
         efficiency={name: n / int(counted[name].sum()) for name, n in n_tracks.items()},
@@ -154,12 +185,77 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
             name: count_by_abs_eta(splits[name], part.tracks[counted[name]])
             for name, part in parts.items()
         },
-        hit_purity=correct / max(len(found["val"].correct), 1),
-        hit_efficiency=correct / n_true_hits,
+        hit_purity=val.correct / max(val.hits, 1),
+        hit_efficiency=val.correct / val.true_hits,
         bytes_per_track=sum(split.size for split in splits.values()) / sum(n_tracks.values()),
         scales=scales,
     )
-    save(folder, splits, meta)
+    finish(folder, meta)
+
+
+def _write_split(
+    folder: Path,
+    recipe: _Recipe,
+    events: Events,
+    counted: NDArray[np.bool_],
+    report: Callable[[int], None],
+) -> _Found:
+    """Write the features of one split, neither standardised nor with estimates, block by block."""
+    plane, found = recipe.source.plane, _Found()
+    threshold = recipe.features.assignment_threshold
+    with FeatureWriter(folder) as writer:
+        for rows, part in events.blocks():
+            tracks = counted[events.track_offsets[rows.start] : events.track_offsets[rows.stop]]
+
+            def at(n_events: int, start: int = rows.start) -> None:
+                report(start + n_events)
+
+            tracks_found = find_tracks(part, tracks, recipe.backbone, threshold, at)
+            hits = TrackHits(part.hits[tracks_found.hit], part.features, tracks_found.offsets)
+            bent = recipe.features.name == "bending"
+            raw = bending_hits(plane, hits) if bent else hits.hits
+            none = np.full((len(hits), 4), np.nan, np.float32)
+            writer.add(frozen_features(part, tracks_found, hits, raw, none, none))
+            found.assigned.append(measure(plane, hits))
+            found.true.append(measure(plane, hits_of_tracks(part, tracks_found.track)))
+            found.hits += len(tracks_found.hit)
+            found.correct += int(tracks_found.correct.sum())
+            found.true_hits += int(tracks[true_hits(part)[1]].sum())
+    return found
+
+
+def _check_found(folder: Path, name: str, counted: NDArray[np.bool_], threshold: float) -> None:
+    """Refuse a split without a found track."""
+    found = mapped(folder)
+    # Other splits may be small; the training split is where hits are standardised.
+    if len(found) == 0 or (name == "train" and len(found.p) == 0):
+        refuse_empty(name, len(found), len(found.p), counted, threshold)
+
+
+def _standardise(folder: Path, found: Mapping[str, _Found], plane: str) -> dict[str, ColumnScale]:
+    """Standardise what is written with the training split, and write the estimates.
+
+    Returns:
+        The scales.
+    """
+    train = mapped(folder / "train")
+    scales = {name: ColumnScale.of(getattr(train, name)) for name in STANDARDISED}
+    formula = calibrate(plane, Measured.joined(found["train"].true), train.truth)
+    del train
+    for split, own in found.items():
+        written = mapped(folder / split, "r+")
+        for name in STANDARDISED:
+            values = getattr(written, name)
+            for rows in chunks(len(values)):
+                values[rows] = scales[name].apply(values[rows])
+                forget(values)
+        for name, blocks in (("analytic", own.assigned), ("classical", own.true)):
+            values, start = getattr(written, name), 0
+            for block in blocks:
+                if block is not None:
+                    values[start : start + len(block)] = formula(block)
+                    start += len(block)
+    return scales
 
 
 def split_parts(
@@ -179,148 +275,30 @@ def split_parts(
     """
     if features.name == "bending":
         none = np.zeros(0, np.int64)
-        bending_hits(plane, hits_of_tracks(events, none))  # names a column that is missing
+        bending_hits(
+            plane, hits_of_tracks(events.take(none), none)
+        )  # names a column that is missing
     parts = {
-        name: events.take(rows) for name, rows in splits_of(events, split).items() if len(rows)
+        name: taken(events, rows) for name, rows in splits_of(events, split).items() if len(rows)
     }
     return parts, select_tracks(parts, selection)
 
 
-def select_tracks(
-    parts: Mapping[str, Events], selection: SelectionConfig
-) -> dict[str, NDArray[np.bool_]]:
-    """Masks of the true tracks of each split that pass the cuts, bool [T].
-
-    Raises:
-        UserError: A split has no such track.
-    """
-    counted = {name: selected(part, selection) for name, part in parts.items()}
-    for name, tracks in counted.items():
-        if not tracks.any():
-            raise UserError(
-                f"data.selection: none of the {len(tracks)} true tracks of split {name!r} passes "
-                f"({words(selection)}); loosen it, or use more events"
-            )
-    return counted
-
-
-def count_events(events: Events, tracks: NDArray[np.bool_]) -> int:
-    """Number of events with a track of a mask over ``Events.tracks``."""
-    before = np.concatenate([[0], np.cumsum(tracks)])
-    return int(np.count_nonzero(np.diff(before[events.track_offsets])))
-
-
-def count_by_abs_eta(found: Features, true: NDArray[np.float32]) -> list[list[int]]:
-    """Count found and all true tracks [T, 4] in each bin of ``ABS_ETA``."""
-    counts = (np.histogram(np.abs(t[:, 0]), ABS_ETA.edges)[0] for t in (found.truth, true))
-    return [[int(n), int(total)] for n, total in zip(*counts, strict=True)]
-
-
-def find_tracks(
-    parts: Mapping[str, Events],
-    counted: Mapping[str, NDArray[np.bool_]],
-    backbone: Backbone,
-    threshold: float,
-    report: Progress,
-) -> dict[str, Assignment]:
-    """Pass all events through the backbone once, and keep the found tracks of the masks.
-
-    Args:
-        parts: Events of each split.
-        counted: True tracks of each split that pass the cuts, bool [T].
-        backbone: The backbone that assigns hits to tracks.
-        threshold: Least p of an assigned hit.
-        report: Called with what is being done and the share that is done.
-
-    Raises:
-        DataError: A split has no found track, or the training split no assigned hit.
-    """
-    total, done = sum(len(part) for part in parts.values()), 0
-    found = {}
-    for name, part in parts.items():
-        batches = []
-        if isinstance(backbone, Recorder):
-            recorded = backbone.assigned(part, threshold)
-            found[name] = _checked(_only(recorded, counted[name]), name, counted[name], threshold)
-            done += len(part)
-            continue
-        for batch in backbone.run(part):
-            # Matched among all tracks, so that none takes the query of one that does not count.
-            batches.append(_only(assign(part, batch, threshold), counted[name]))
-            report("hits through the backbone", (done + batch.events.stop) / total)
-        found[name] = _checked(join(batches), name, counted[name], threshold)
-        done += len(part)
-    return found
-
-
-def _checked(
-    found: Assignment, name: str, counted: NDArray[np.bool_], threshold: float
-) -> Assignment:
-    """Refuse a split without a found track."""
-    # Other splits may be small; the training split is where hits are standardised.
-    if len(found.track) == 0 or (name == "train" and len(found.hit) == 0):
-        raise DataError(
-            f"split {name!r}: the backbone found {len(found.track)} of {counted.sum()} tracks and "
-            f"assigned {len(found.hit)} hits to them at features.assignment_threshold={threshold}; "
-            "lower it, or train a backbone on these data with `headsweep backbone`"
-        )
-    return found
-
-
-def _only(found: Assignment, counted: NDArray[np.bool_]) -> Assignment:
-    """Keep the found tracks of a mask over all true tracks, with their hits."""
-    tracks = np.flatnonzero(counted[found.track])
-    hits, offsets = ragged_rows(found.offsets, tracks)
-    return Assignment(
-        track=found.track[tracks],
-        event=found.event[tracks],
-        query=found.query[tracks],
-        offsets=offsets,
-        hit=found.hit[hits],
-        encoded=found.encoded[hits],
-        p=found.p[hits],
-        correct=found.correct[hits],
-    )
-
-
-def _content(
-    parts: Mapping[str, Events], found: Mapping[str, Assignment], plane: str, bent: bool
-) -> tuple[dict[str, ColumnScale], dict[str, Features]]:
-    """Features of each split, and the scales from training that standardise them."""
-    assigned = {
-        name: TrackHits(part.hits[found[name].hit], part.features, found[name].offsets)
-        for name, part in parts.items()
-    }
-    true = {name: hits_of_tracks(part, found[name].track) for name, part in parts.items()}
-    truth = parts["train"].tracks[found["train"].track]
-    formula = calibrate(plane, true["train"], truth)
-    raw = {n: bending_hits(plane, hits) if bent else hits.hits for n, hits in assigned.items()}
-    train = {"raw": raw["train"], "encoded": found["train"].encoded, "query": found["train"].query}
-    scales = {name: ColumnScale.of(values) for name, values in train.items()}
-    return scales, {
-        n: standardised(
-            part, found[n], assigned[n], raw[n], scales, formula(assigned[n]), formula(true[n])
-        )
-        for n, part in parts.items()
-    }
-
-
-def standardised(
+def frozen_features(
     events: Events,
     found: Assignment,
     assigned: TrackHits,
     raw: NDArray[np.float32],
-    scales: Mapping[str, ColumnScale],
     analytic: NDArray[np.float32],
     classical: NDArray[np.float32],
 ) -> Features:
-    """Frozen features of the found tracks, standardised with the given scales."""
+    """Frozen features of the found tracks, not standardised."""
     return Features(
-        raw=scales["raw"].apply(raw),
-        encoded=scales["encoded"].apply(found.encoded),
+        raw=raw,
+        encoded=found.encoded,
         p=found.p,
         offsets=found.offsets,
-        query=scales["query"].apply(found.query),
+        query=found.query,
         truth=events.tracks[found.track],
         event=events.ids[found.event],
         axis=_axis(assigned, found.p),
@@ -329,19 +307,18 @@ def standardised(
     )
 
 
-def calibrate(plane: str, train: TrackHits, truth: NDArray[np.float32]) -> TrackFormula:
+def calibrate(plane: str, train: Measured | None, truth: NDArray[np.float32]) -> TrackFormula:
     """Calibrate the formula of a bending plane on true hits and truth of training tracks."""
-    try:
-        return Estimator(plane).fit(train, truth).predict
-    except UserError as error:
+    if train is None:
         # The heads need no reference; only its rows of the report stay empty.
-        log.warning("no reference estimate: %s", error)
+        log.warning("no reference estimate: the hits lack a column that its formula needs")
         return no_estimate
+    return Estimator(plane).fit(train, truth).predict
 
 
-def no_estimate(hits: TrackHits) -> NDArray[np.float32]:
+def no_estimate(measured: Measured) -> NDArray[np.float32]:
     """Rows of NaN, for tracks without a calibrated formula, float32 [T, 4]."""
-    return np.full((len(hits), 4), np.nan, np.float32)
+    return np.full((len(measured), 4), np.nan, np.float32)
 
 
 def _axis(track_hits: TrackHits, p: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """Frozen features of events that a cache does not hold: a new test sample, or a user's events."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,17 +19,30 @@ from headsweep.backbone.base import (
 from headsweep.config import SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import TRACK_COLUMNS, Events, Source, splits_of
+from headsweep.events.spool import taken
+from headsweep.features.analytic import measure
 from headsweep.features.bending import TrackHits, bending_features, bending_hits, hits_of_tracks
-from headsweep.features.cache import Features, FeatureSet, Meta, save
+from headsweep.features.cache import (
+    Features,
+    FeatureSet,
+    FeatureWriter,
+    Meta,
+    finish,
+    mapped,
+    standardised,
+)
 from headsweep.features.extract import (
     TrackFormula,
     calibrate,
+    frozen_features,
+    no_estimate,
+)
+from headsweep.features.found_tracks import (
     count_by_abs_eta,
     count_events,
     find_tracks,
-    no_estimate,
+    refuse_empty,
     select_tracks,
-    standardised,
 )
 from headsweep.features.truth_check import load_events
 from headsweep.files import atomic_dir, locked
@@ -68,13 +82,20 @@ def build_test(
             except DataError as error:
                 log.warning("building the test sample again: %s", error)
         events = load_events(source, root)
-        train = events.take(splits_of(events, split)["train"])
+        train = taken(events, splits_of(events, split)["train"])
         rows, truth = _rows(train, cache.load("train")), cache.load("train").truth
-        formula = calibrate(cache.meta.plane, hits_of_tracks(train, rows), truth)
+        measured = measure(cache.meta.plane, hits_of_tracks(train, rows))
+        formula = calibrate(cache.meta.plane, measured, truth)
         fresh = load_events(sample, root)
         refuse_seen(backbone, {"test": fresh})
-        counted, frozen = _apply(cache.meta, backbone, fresh, formula)
+        counted = select_tracks({"test": fresh}, cache.meta.selection)["test"]
         with atomic_dir(folder) as temporary:
+            with FeatureWriter(temporary / "test") as writer:
+                for block in _with_truth(cache.meta, backbone, fresh, counted, formula):
+                    writer.add(block)
+            frozen = mapped(temporary / "test")
+            if not len(frozen):
+                refuse_empty("test", 0, 0, counted, cache.meta.threshold)
             meta = replace(
                 cache.meta,
                 key=folder.name,
@@ -86,12 +107,12 @@ def build_test(
                 efficiency={"test": len(frozen) / int(counted.sum())},
                 by_abs_eta={"test": count_by_abs_eta(frozen, fresh.tracks[counted])},
             )
-            save(temporary, {"test": frozen}, meta)
+            finish(temporary, meta)
         return FeatureSet(folder)
 
 
-def features_of_events(meta: Meta, backbone: Backbone, events: Events) -> Features:
-    """Frozen features of a user's events, standardised with the scales of a cache.
+def features_of_events(meta: Meta, backbone: Backbone, events: Events) -> Iterator[Features]:
+    """Frozen features of a user's events, standardised with the scales of a cache, block by block.
 
     The references of these tracks are NaN: they are calibrated on a cache's training split. Tracks
     that the cache's selection cuts are left out. Of events without truth the tracks are those that
@@ -102,47 +123,73 @@ def features_of_events(meta: Meta, backbone: Backbone, events: Events) -> Featur
         backbone: The backbone that made it.
         events: The events to apply the head to.
 
+    Yields:
+        Features of some tracks, none of them empty.
+
     Raises:
         UserError: The backbone or the hit features are others than the cache's, or no track passes
             its selection.
         DataError: The backbone finds nothing in the events.
     """
     if not len(events.tracks):  # which the backbone has not seen: it was trained on true tracks
-        return _without_truth(meta, backbone, events)
-    refuse_seen(backbone, {"the given data": events})
-    return _apply(meta, backbone, events, no_estimate)[1]
-
-
-def _without_truth(meta: Meta, backbone: Backbone, events: Events) -> Features:
-    """Features of the tracks that the backbone finds itself."""
-    _check_fit(meta, backbone, events)
-    batches = backbone.run(events)
-    found = join([assign_valid(events, batch, meta.threshold) for batch in batches])
-    if not len(found.track):
+        counted = np.zeros(0, bool)
+        blocks = _without_truth(meta, backbone, events)
+    else:
+        refuse_seen(backbone, {"the given data": events})
+        counted = select_tracks({"other": events}, meta.selection)["other"]
+        blocks = _with_truth(meta, backbone, events, counted, no_estimate)
+    found = 0
+    for block in blocks:
+        found += len(block)
+        if len(block):
+            yield block
+    if not found and len(counted):
+        refuse_empty("other", 0, 0, counted, meta.threshold)
+    elif not found:
         raise DataError(
             f"the events have no true track, and the backbone finds none in {len(events):,} events "
             f"(a query valid with p of at least {VALID}); backbone=truth finds none without truth"
         )
-    truth = np.full((len(found.track), len(TRACK_COLUMNS)), np.nan, np.float32)
-    unknown = replace(events, tracks=truth)
-    found = replace(found, track=np.arange(len(truth)))
-    assigned, raw = _hits(meta, unknown, found)
-    no = no_estimate(assigned)
-    return standardised(unknown, found, assigned, raw, meta.scales, no, no)
 
 
-def _apply(
-    meta: Meta, backbone: Backbone, events: Events, formula: TrackFormula
-) -> tuple[NDArray[np.bool_], Features]:
-    """Mask of the true tracks that pass the cuts, and the features of those that are found."""
+def _without_truth(meta: Meta, backbone: Backbone, events: Events) -> Iterator[Features]:
+    """Features of the tracks that the backbone finds itself."""
     _check_fit(meta, backbone, events)
-    parts = {"other": events}
-    counted = select_tracks(parts, meta.selection)
-    found = find_tracks(parts, counted, backbone, meta.threshold, lambda what, share: None)["other"]
-    assigned, raw = _hits(meta, events, found)
-    analytic, classical = formula(assigned), formula(hits_of_tracks(events, found.track))
-    frozen = standardised(events, found, assigned, raw, meta.scales, analytic, classical)
-    return counted["other"], frozen
+    for _, part in events.blocks():
+        batches = backbone.run(part)
+        found = join([assign_valid(part, batch, meta.threshold) for batch in batches])
+        truth = np.full((len(found.track), len(TRACK_COLUMNS)), np.nan, np.float32)
+        found = replace(found, track=np.arange(len(truth)))
+        assigned, raw = _hits(meta, part, found)
+        frozen = frozen_features(replace(part, tracks=truth), found, assigned, raw, truth, truth)
+        yield standardised(frozen, meta.scales)
+
+
+def _with_truth(
+    meta: Meta,
+    backbone: Backbone,
+    events: Events,
+    counted: NDArray[np.bool_],
+    formula: TrackFormula,
+) -> Iterator[Features]:
+    """Features of the true tracks of a mask that the backbone finds."""
+    _check_fit(meta, backbone, events)
+    for rows, part in events.blocks():
+        own = counted[events.track_offsets[rows.start] : events.track_offsets[rows.stop]]
+        found = find_tracks(part, own, backbone, meta.threshold)
+        assigned, raw = _hits(meta, part, found)
+        estimates = [
+            _estimated(formula, meta.plane, hits)
+            for hits in (assigned, hits_of_tracks(part, found.track))
+        ]
+        yield standardised(frozen_features(part, found, assigned, raw, *estimates), meta.scales)
+
+
+def _estimated(formula: TrackFormula, plane: str, hits: TrackHits) -> NDArray[np.float32]:
+    """Estimates of a formula; rows of NaN, where the hits lack a column of it."""
+    measured = measure(plane, hits)
+    nothing = np.full((len(hits), len(TRACK_COLUMNS)), np.nan, np.float32)
+    return nothing if measured is None else formula(measured)
 
 
 def _hits(meta: Meta, events: Events, found: Assignment) -> tuple[TrackHits, NDArray[np.float32]]:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.errors import DataError, UserError
+from headsweep.errors import DataError
 from headsweep.events.base import TRACK_COLUMNS, Events, Floats, Source
 from headsweep.events.gate import Limits, place, position_columns, read_events
-from headsweep.features.analytic import MEASURE
+from headsweep.features.analytic import Measured, measure
 from headsweep.features.bending import TrackHits, hits_of_tracks
 
 FEWEST_TRACKS = 20
@@ -100,15 +100,27 @@ def check_truth(events: Events, source: Source) -> None:
         DataError: eta, phi, pT or charge do not agree with the hits; says what they look like.
     """
     limits, where = Limits.of(source), place(source)
-    hits = hits_of_tracks(events, np.arange(len(events.tracks)))
-    truth = dict(zip(TRACK_COLUMNS, events.tracks.T.astype(np.float64), strict=True))
-    direction = hit_directions(source.plane, hits)
-    if not limits.compare or direction is None:
+    if not limits.compare or not position_columns(events.features):
         return
+    truth = dict(zip(TRACK_COLUMNS, events.tracks.T.astype(np.float64), strict=True))
+    direction, bending = _seen_by_hits(events, source.plane)
     seen = np.isfinite(direction[0])
     if np.count_nonzero(seen) >= FEWEST_TRACKS:
         _check_directions(direction[:, seen], truth["eta"][seen], truth["phi"][seen], where)
-    _check_bending(source.plane, hits, truth, limits, where)
+    _check_bending(
+        source.plane, measure_bending(source.plane, bending, truth), truth, limits, where
+    )
+
+
+def _seen_by_hits(events: Events, plane: str) -> tuple[Floats, Measured | None]:
+    """``hit_directions`` and the bending of every track, a block of events at a time."""
+    directions, bendings = [], []
+    for _, part in events.blocks():
+        hits = hits_of_tracks(part, np.arange(len(part.tracks)))
+        found = hit_directions(plane, hits)
+        directions.append(np.full((2, len(hits)), np.nan) if found is None else found)
+        bendings.append(measure(plane, hits))
+    return np.concatenate(directions, axis=1), Measured.joined(bendings)
 
 
 def hit_directions(plane: str, hits: TrackHits) -> Floats | None:
@@ -142,12 +154,12 @@ def hit_directions(plane: str, hits: TrackHits) -> Floats | None:
     return result
 
 
-def measure_bending(plane: str, hits: TrackHits, truth: Mapping[str, Floats]) -> Bending | None:
+def measure_bending(
+    plane: str, found: Measured | None, truth: Mapping[str, Floats]
+) -> Bending | None:
     """Compare pT and charge with the curvature of the hits; None if too few have one."""
-    try:
-        found = MEASURE[plane](hits)
-    except UserError:
-        return None  # no formula for these hit columns
+    if found is None:
+        return None
     use = np.isfinite(found.bend) & np.isfinite(found.phi) & (found.bend != 0)
     if np.count_nonzero(use) < FEWEST_TRACKS:
         return None
@@ -188,18 +200,18 @@ def _slope(x: Floats, y: Floats) -> tuple[float, float]:
 def summarise(events: Events, plane: str) -> list[str]:
     """What is in a source, and what its hits show of the field; in lines."""
     truth = dict(zip(TRACK_COLUMNS, events.tracks.T.astype(np.float64), strict=True))
-    found = measure_bending(plane, hits_of_tracks(events, np.arange(len(events.tracks))), truth)
+    found = measure_bending(plane, _seen_by_hits(events, plane)[1], truth)
     bending = "not measured by a formula, so pT and charge are not compared with the hits"
     if found is not None and abs(found.side) > MEASURED:
         turns = "right" if found.side > 0 else "left"
         bending = f"as in a field of {found.field:.2g} T, positive charge turns {turns}"
-    on_track = events.hit_track >= 0
+    true = sum(int(np.count_nonzero(part.hit_track >= 0)) for _, part in events.blocks())
     low, middle, high = np.quantile(truth["pt"], (0, 0.5, 1))
     positive = np.mean(truth["q"] > 0)
     return [
         f"{len(events):,} events, {len(events.tracks):,} tracks, {len(events.hits):,} hits",
-        f"{on_track.sum() / len(events.tracks):.1f} true hits a track, "
-        f"{np.mean(~on_track):.1%} noise hits",
+        f"{true / len(events.tracks):.1f} true hits a track, "
+        f"{1 - true / len(events.hits):.1%} noise hits",
         f"pT {low:.3g} to {high:.3g} GeV, median {middle:.3g}; positive {positive:.1%}",
         f"hit features ({len(events.features)}): {', '.join(events.features)}",
         f"bending: {bending}",
@@ -297,9 +309,8 @@ def _looks_like(
 
 
 def _check_bending(
-    plane: str, hits: TrackHits, truth: Mapping[str, Floats], limits: Limits, where: str
+    plane: str, found: Bending | None, truth: Mapping[str, Floats], limits: Limits, where: str
 ) -> None:
-    found = measure_bending(plane, hits, truth)
     if found is None:
         return
     pt = f"{where}: track column 'pt'"

@@ -17,7 +17,7 @@ from headsweep.features import other_events
 from headsweep.features.truth_check import load_events
 from headsweep.identity import SHORT_NAMES, stable_hash
 from headsweep.instantiate import code_digests, make, own_code, own_targets
-from headsweep.stats.tracks import Tracks
+from headsweep.stats.tracks import Tracks, concatenate
 from headsweep.store import paths
 from headsweep.store.labels import TargetKey
 from headsweep.store.runs import load_weights, read_config, read_job, read_results
@@ -139,11 +139,14 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
     source = _source_at(config["data"]["source"], data, cache.meta)
     events = load_events(source, root, truth=False)
     backbone = make({**config["backbone"], **_recorded_at(config["backbone"], data)})
-    frozen = other_events.features_of_events(cache.meta, backbone, events)
-    split = Split.of(frozen, target)
-    population = _trained(job_folder, config, seeds, split, target, "head")
-    outputs = population.predict(split.hits, torch.arange(len(split)))
-    return {s: split.tracks(target, own) for s, own in zip(seeds, outputs, strict=True)}
+    found: dict[int, list[Tracks]] = {seed: [] for seed in seeds}
+    for frozen in other_events.features_of_events(cache.meta, backbone, events):
+        split = Split.of(frozen, target)
+        population = _trained(job_folder, config, seeds, split, target, "head")
+        outputs = population.predict(split.hits, torch.arange(len(split)))
+        for seed, own in zip(seeds, outputs, strict=True):
+            found[seed].append(split.tracks(target, own))
+    return {seed: concatenate(parts) for seed, parts in found.items()}
 
 
 def _stored(job_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

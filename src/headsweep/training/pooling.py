@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headsweep.config import PoolingConfig
-from headsweep.features.cache import Features
+from headsweep.features.cache import Features, chunks
+from headsweep.files import forget
 from headsweep.heads.dense import DenseHead, SwiGLU, run_stacked
 
 MIN_WEIGHT = 1e-8
@@ -54,27 +55,35 @@ class Hits:
 
 
 def to_hits(split: Features, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Hits:
-    """Copy one split of frozen features to a device and sum its weighted hits once."""
-    track = np.repeat(np.arange(len(split.query)), np.diff(split.offsets))
-    p = np.asarray(split.p, dtype=np.float64)
+    """Bring one split of frozen features to a device and sum its weighted hits once.
 
-    def sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        total = np.zeros((len(split.query), values.shape[1]))
-        np.add.at(total, track, values)
-        return total
+    On the CPU the hits stay where they are, in memory or in the files that they are mapped from.
+    """
 
     def tensor(values: NDArray[Any]) -> Tensor:
-        return torch.tensor(np.ascontiguousarray(values), dtype=dtype, device=device)
+        return torch.as_tensor(np.ascontiguousarray(values), dtype=dtype, device=device)
+
+    def sums(values: NDArray[Any]) -> Tensor:
+        total = torch.zeros((len(split.query), values.shape[1]), dtype=dtype)
+        for tracks in chunks(len(split.query)):
+            offsets = split.offsets[tracks.start : tracks.stop + 1]
+            hits = slice(offsets[0], offsets[-1])
+            own = np.zeros((tracks.stop - tracks.start, values.shape[1]))
+            track = np.repeat(np.arange(len(own)), np.diff(offsets))
+            np.add.at(own, track, split.p[hits, None].astype(np.float64) * values[hits])
+            total[tracks] = torch.from_numpy(own).to(dtype)
+            forget(split.p, values)
+        return total.to(device)
 
     return Hits(
         raw=tensor(split.raw),
         encoded=tensor(split.encoded),
         p=tensor(split.p),
-        offsets=torch.tensor(np.asarray(split.offsets), dtype=torch.int64, device=device),
+        offsets=torch.as_tensor(np.asarray(split.offsets), dtype=torch.int64, device=device),
         query=tensor(split.query),
-        weight=tensor(np.bincount(track, weights=p, minlength=len(split.query))),
-        raw_sum=tensor(sums(p[:, None] * split.raw)),
-        encoded_sum=tensor(sums(p[:, None] * split.encoded)),
+        weight=sums(np.ones((len(split.p), 1), np.float32))[:, 0],
+        raw_sum=sums(split.raw),
+        encoded_sum=sums(split.encoded),
     )
 
 
