@@ -8,6 +8,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -21,7 +22,8 @@ from headsweep.backbone.truth import TruthBackbone
 from headsweep.config import FeaturesConfig, SplitConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import split_events
-from headsweep.features.cache import Features, FeatureSet
+from headsweep.features import cache as features_cache
+from headsweep.features.cache import ColumnScale, Features, FeatureSet, FeatureWriter
 from headsweep.features.extract import build
 from headsweep.files import SEAL
 from helpers.toy_backbones import RandomBackbone
@@ -214,3 +216,35 @@ def test_no_flipped_bit_of_any_file_is_read(data: st.DataObject) -> None:
             FeatureSet(folder)
     finally:
         path.write_bytes(good)
+
+
+def test_features_in_blocks_are_the_files_of_numpy(tmp_path: Path) -> None:
+    whole = load_toy(tmp_path)
+    with FeatureWriter(tmp_path / "blocks") as writer:
+        for start, stop in pairwise([0, 1, 7, 7, len(whole)]):
+            hits = slice(*whole.offsets[[start, stop]])
+            rows = {f.name: getattr(whole, f.name)[start:stop] for f in fields(whole)}
+            rows |= {n: getattr(whole, n)[hits] for n in ("raw", "encoded", "p")}
+            rows["offsets"] = whole.offsets[start : stop + 1] - hits.start
+            writer.add(replace(whole, **rows))
+    for f in fields(whole):
+        np.save(tmp_path / "one.npy", getattr(whole, f.name))
+        assert (tmp_path / "blocks" / f"{f.name}.npy").read_bytes() == (
+            tmp_path / "one.npy"
+        ).read_bytes()
+
+
+def load_toy(folder: Path) -> Features:
+    return build(ToySource(toy_events(60)), TRUTH, SplitConfig(), DOCUMENT, folder).load("val")
+
+
+def test_scales_are_those_of_numpy_in_any_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    values = (rng.normal(size=(1000, 5)) * [1, 1e3, 1e-4, 0, 7] + 3).astype(np.float32)
+    for rows in (2**17, 64, 1):
+        monkeypatch.setattr(features_cache, "ROWS", rows)
+        found = ColumnScale.of(values)
+        assert found.mean == values.mean(axis=0, dtype=np.float64).tolist()
+        std = values.std(axis=0, dtype=np.float64)
+        std[3] = 0
+        assert found.std == std.tolist()

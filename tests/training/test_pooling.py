@@ -1,6 +1,7 @@
 """Pooling against a dense padded formulation written from the document's formulas."""
 
 import errno
+from itertools import pairwise
 
 import hypothesis.strategies as st
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given, settings
 
 from headsweep.config import PoolingConfig
+from headsweep.features import cache as features_cache
 from headsweep.heads.mlp import MLPHead
 from headsweep.training import pooling
 from headsweep.training.members import Member, Population, build_member
@@ -184,3 +186,20 @@ def test_a_kernel_that_cannot_be_kept_on_disk_is_compiled_all_the_same(
     monkeypatch.setattr(kernel.__wrapped__._cache, "save_overload", full)
     kernel(x)
     np.testing.assert_array_equal(x, 1)
+
+
+def test_hits_stay_where_they_are_and_are_summed_in_any_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    split = ragged([3, 0, 5, 1, 0, 2, 4])
+    whole = to_hits(split)
+    assert np.shares_memory(whole.raw.numpy(), split.raw)
+    assert np.shares_memory(whole.encoded.numpy(), split.encoded)
+    monkeypatch.setattr(features_cache, "ROWS", 2)
+    pieces = to_hits(split)
+    for name in ("weight", "raw_sum", "encoded_sum"):
+        assert torch.equal(getattr(whole, name), getattr(pieces, name))
+    p = split.p.astype(np.float64)
+    sums = [(p[a:b, None] * split.raw[a:b]).sum(0) for a, b in pairwise(split.offsets)]
+    np.testing.assert_allclose(whole.raw_sum, np.array(sums), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(whole.weight, [p[a:b].sum() for a, b in pairwise(split.offsets)])
