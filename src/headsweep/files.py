@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 import math
-import mmap
 import os
 import re
 import secrets
@@ -180,14 +179,6 @@ def _is_full(path: Path, error: OSError) -> bool:
     """True if a write failed for want of space, which numpy and HDF5 do not say by number."""
     place = next(place for place in path.absolute().parents if place.exists())
     return error.errno is None and shutil.disk_usage(place).free < LITTLE_SPACE
-
-
-def forget(*arrays: object) -> None:
-    """Free the memory of what was read of mapped arrays; it is read from their files again."""
-    for array in arrays:
-        mapping = getattr(array, "_mmap", None)  # of ``numpy.memmap``; others have none
-        if mapping is not None:
-            mapping.madvise(mmap.MADV_DONTNEED)
 
 
 @contextmanager

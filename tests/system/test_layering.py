@@ -11,8 +11,8 @@ from headsweep.config import config_root
 
 SOURCE = config_root() / "src"
 
-GROUND = {"errors", "files", "config", "identity", "instantiate", "terminal"}
-"""What every package may import: five modules of the root, and the schema."""
+GROUND = {"errors", "files", "mapped", "config", "identity", "instantiate", "terminal"}
+"""What every package may import: six modules of the root, and the schema."""
 
 PACKAGES = {
     "config": {"errors"},
@@ -32,6 +32,7 @@ PACKAGES["report"] = {*PACKAGES["sweep"], "sweep"}
 ROOT = {
     "errors": set(),
     "files": {"errors"},
+    "mapped": set(),
     "identity": {"config", "errors", "files"},
     "instantiate": {"config", "errors"},
     "terminal": {"errors"},

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
-from headsweep.files import forget
+from headsweep.mapped import forget
 
 if TYPE_CHECKING:  # what writes frozen features runs where Hydra need not be
     from headsweep.config import SplitConfig

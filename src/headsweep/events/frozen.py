@@ -1,7 +1,6 @@
 """Source of events: a folder of frozen features; ``frozen_folder.py`` has its layout."""
 
 import json
-import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +16,10 @@ from headsweep.events.base import ORIGINS, TRACK_COLUMNS, Events, file_hash, rag
 from headsweep.events.checks import check_events
 from headsweep.events.frozen_folder import MEND, read_metadata
 from headsweep.events.gate import Limits
+from headsweep.events.spool import Spool
+from headsweep.files import cache_folder
 from headsweep.identity import stable_hash
+from headsweep.mapped import forget
 
 CHECKED_ROWS = 2**20
 """Rows of an array that are in memory at once while it is checked."""
@@ -61,7 +63,7 @@ class Recorded:
         for part in np.unique(place):
             here = place == part
             result[here] = self.parts[part][name][rows[here] - starts[part]]
-            _forget(self.parts[part][name])
+            forget(self.parts[part][name])
         return result
 
     def events(self, rows: NDArray[np.int64], features: tuple[str, ...]) -> Events:
@@ -196,15 +198,8 @@ def _all(array: NDArray[Any], right: Callable[[NDArray[Any]], NDArray[np.bool_]]
     for start in range(0, len(array), CHECKED_ROWS):
         if not right(array[start : start + CHECKED_ROWS]).all():
             return False
-        _forget(array)
+        forget(array)
     return True
-
-
-def _forget(array: NDArray[Any]) -> None:
-    """Free the memory of what was read of a mapped array."""
-    mapping = getattr(array, "_mmap", None)
-    if mapping is not None:
-        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class FrozenFeatures:
@@ -248,10 +243,13 @@ class FrozenFeatures:
         """Return None: its test split is a part of the events."""
 
     def load(self, root: Path) -> Events:
-        """Read the folder; ``root`` is not used.
+        """Read the folder; many events have files in ``root/cache/data`` until they are used.
 
         Raises:
             DataError: It cannot be used.
         """
         found, features = open_recorded(self.path), feature_names(self.path)
-        return check_events(found.events(np.arange(len(found.ids)), features), str(self.path))
+        spool = Spool(cache_folder(root, "data"))
+        for rows in found.blocks():
+            spool.add(found.events(rows, features))
+        return check_events(spool.events(), str(self.path))

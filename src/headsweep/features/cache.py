@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from headsweep.config import SelectionConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Floats
-from headsweep.files import cache_folder, check_seal, forget, seal, write_atomic
+from headsweep.files import cache_folder, check_seal, seal, write_atomic
+from headsweep.mapped import forget
 
 ROWS = 2**17
 """Rows of a mapped array that are in memory at once."""

@@ -36,8 +36,9 @@ from headsweep.features.found_tracks import (
     select_tracks,
 )
 from headsweep.features.truth_check import load_events
-from headsweep.files import atomic_dir, cache_folder, forget, locked
+from headsweep.files import atomic_dir, cache_folder, locked
 from headsweep.identity import NUMERICS, stable_hash
+from headsweep.mapped import forget
 
 CACHE_VERSION = 4
 """Raised when the layout or the content of the cache changes; part of its key."""
