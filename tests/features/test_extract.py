@@ -1,12 +1,10 @@
 """The pass through the backbone against a loop over events, tracks and hits; cuts on tracks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,13 +18,8 @@ from headsweep.backbone.transformer import Architecture, HitTransformer
 from headsweep.backbone.truth import TruthBackbone
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
 from headsweep.errors import DataError, UserError
-from headsweep.events import base, hepattn_files
 from headsweep.events.base import Events, split_events
 from headsweep.events.gate import Limits
-from headsweep.events.hepattn import Hepattn
-from headsweep.events.hepattn_files import read_chunks, write_hepattn
-from headsweep.events.simulation import simulate_chunks
-from headsweep.features import cache as features_cache
 from headsweep.features.analytic import Estimator, circle
 from headsweep.features.bending import TrackHits, bending_hits
 from headsweep.features.cache import ColumnScale, Features, FeatureSet
@@ -404,34 +397,3 @@ def test_a_split_whose_selected_tracks_are_not_found_is_refused(tmp_path: Path) 
     source = ToySource(events, limits=Limits(compare=False))
     with pytest.raises(DataError, match=rf"split 'train': the backbone found 0 of {n_high} tracks"):
         build(source, OneQuery(), SPLIT, DOCUMENT, tmp_path, selection=cuts)
-
-
-@pytest.mark.parametrize("name", ["document", "bending"])
-def test_blocks_change_nothing(
-    name: Literal["document", "bending"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Hits that are read, mapped, selected, written and standardised in many pieces."""
-    (tmp_path / "data").mkdir()
-    write_hepattn(tmp_path / "data", (c for seed in (1, 2) for c in simulate_chunks(40, seed)))
-    source = Hepattn(str(tmp_path / "data"), [5.0, 20.0], 50, {}, None, None, None)
-    backbone, split = TruthBackbone(0.7, 0.9, 0, 4), SplitConfig(test=0.2)
-    make = partial(build, source, backbone, split, FeaturesConfig(name, 0.1))
-    whole = make(tmp_path / "whole")
-    assert source.load(tmp_path).scratch is None
-    for module, key, value in (
-        (base, "BLOCK_HITS", 700),
-        (base, "BLOCK_STEP", 4),
-        (hepattn_files, "SLAB", 3),
-        (hepattn_files, "READ_BYTES", 30_000),
-        (features_cache, "ROWS", 50),
-    ):
-        monkeypatch.setattr(module, key, value)
-    assert source.load(tmp_path).scratch == tmp_path / "cache/data"
-    assert len(list(read_chunks(tmp_path / "data"))) > 10
-    pieces = make(tmp_path / "pieces")
-    assert pieces.meta == whole.meta
-    for part in whole.meta.n_tracks:
-        one, other = whole.load(part), pieces.load(part)
-        for field in fields(one):
-            np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
-    assert not list((tmp_path / "cache/data").iterdir())

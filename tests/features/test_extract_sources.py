@@ -1,13 +1,20 @@
 """What a source may leave out, and what the gate leaves out of it, in the cache of its features."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from headsweep.backbone.truth import TruthBackbone
 from headsweep.config import FeaturesConfig, SplitConfig
+from headsweep.events import base, hepattn_files
+from headsweep.events.hepattn import Hepattn
+from headsweep.events.hepattn_files import read_chunks, write_hepattn
+from headsweep.events.simulation import simulate_chunks
+from headsweep.features import cache as features_cache
 from headsweep.features.extract import build
 from helpers.toy_events import FEATURES, ToySource, toy_events
 
@@ -50,3 +57,34 @@ def test_bending_needs_no_column_to_replace(tmp_path: Path) -> None:
     assert bent.meta.feature_names == [*events.features, "residual"]
     np.testing.assert_array_equal(bent.load("dev").raw[:, :-1], plain.load("dev").raw)
     assert bent.load("dev").raw[:, -1].std() > 0.1
+
+
+@pytest.mark.parametrize("name", ["document", "bending"])
+def test_blocks_change_nothing(
+    name: Literal["document", "bending"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hits that are read, mapped, selected, written and standardised in many pieces."""
+    (tmp_path / "data").mkdir()
+    write_hepattn(tmp_path / "data", (c for seed in (1, 2) for c in simulate_chunks(40, seed)))
+    source = Hepattn(str(tmp_path / "data"), [5.0, 20.0], 50, {}, None, None, None)
+    backbone, split = TruthBackbone(0.7, 0.9, 0, 4), SplitConfig(test=0.2)
+    make = partial(build, source, backbone, split, FeaturesConfig(name, 0.1))
+    whole = make(tmp_path / "whole")
+    assert source.load(tmp_path).scratch is None
+    for module, key, value in (
+        (base, "BLOCK_HITS", 700),
+        (base, "BLOCK_STEP", 4),
+        (hepattn_files, "SLAB", 3),
+        (hepattn_files, "READ_BYTES", 30_000),
+        (features_cache, "ROWS", 50),
+    ):
+        monkeypatch.setattr(module, key, value)
+    assert source.load(tmp_path).scratch == tmp_path / "cache/data"
+    assert len(list(read_chunks(tmp_path / "data"))) > 10
+    pieces = make(tmp_path / "pieces")
+    assert pieces.meta == whole.meta
+    for part in whole.meta.n_tracks:
+        one, other = whole.load(part), pieces.load(part)
+        for field in fields(one):
+            np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+    assert not list((tmp_path / "cache/data").iterdir())
