@@ -41,6 +41,7 @@ def chromium(profile: Path) -> Iterator[Chrome]:
         options.add_argument(flag)
     browser = Chrome(options, Service(driver))
     try:
+        browser.set_script_timeout(SECONDS)
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", LAPTOP)
         yield browser
     finally:
