@@ -1,5 +1,6 @@
 """The gate: each event once and whole, in an order that no file decides, and values in range."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError
+from headsweep.events import base, gate
 from headsweep.events.base import Events, event_hashes, split_events
 from headsweep.events.gate import COPIES, NO_TRACKS, Limits, describe, place, read_events
 from headsweep.events.hepattn import Hepattn
@@ -176,3 +178,20 @@ def test_limits_are_the_sources_own_or_those_of_any_detector() -> None:
     narrow = Limits().changed({"extent": [1, 2], "field": -0.5})
     assert narrow == Limits(extent=(1, 2), field=-0.5)
     assert place(Hepattn("some/where", [1.0], 9, {}, None, None, None)) == "some/where"
+
+
+def test_sizes_of_many_hits_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of the hits is kept, not the blocks that it is from."""
+    events = toy_events(2000)
+    monkeypatch.setattr(base, "BLOCK_HITS", len(events.hits) // 40)
+    monkeypatch.setattr(base, "BLOCK_STEP", 4)
+    monkeypatch.setattr(gate, "BLOCK_HITS", len(events.hits) // 40)
+    tracemalloc.start()
+    try:
+        sizes, largest = gate._sizes(events)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(sizes) <= len(events.hits) // 40 + 1
+    np.testing.assert_array_equal(largest, np.abs(events.hits).max(axis=0))
+    assert peak < events.hits.nbytes / 4

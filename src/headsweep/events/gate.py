@@ -229,7 +229,8 @@ def _sizes(events: Events) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     for rows, part in events.blocks():
         size = np.abs(part.hits)
         largest = np.maximum(largest, size.max(axis=0, initial=0))
-        sizes.append(size[-events.hit_offsets[rows.start] % step :: step])
+        # A view would keep the whole block.
+        sizes.append(size[-events.hit_offsets[rows.start] % step :: step].copy())
     return np.concatenate(sizes), largest
 
 
