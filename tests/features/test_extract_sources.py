@@ -1,5 +1,6 @@
 """What a source may leave out, and what the gate leaves out of it, in the cache of its features."""
 
+import tracemalloc
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 
 from headsweep.backbone.truth import TruthBackbone
 from headsweep.config import FeaturesConfig, SplitConfig
-from headsweep.events import base, hepattn_files
+from headsweep.events import base, gate, hepattn_files
 from headsweep.events.hepattn import Hepattn
 from headsweep.events.hepattn_files import read_chunks, write_hepattn
 from headsweep.events.simulation import simulate_chunks
 from headsweep.features import cache as features_cache
 from headsweep.features.extract import build
+from headsweep.features.truth_check import load_events
 from helpers.toy_events import FEATURES, ToySource, toy_events
 
 TRUTH = TruthBackbone(purity=1.0, efficiency=1.0, seed=0, dim=4)
@@ -88,3 +90,25 @@ def test_blocks_change_nothing(
         for field in fields(one):
             np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
     assert not list((tmp_path / "cache/data").iterdir())
+
+
+def test_no_check_holds_all_hits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    write_hepattn(tmp_path / "data", simulate_chunks(1000, 1))
+    source = Hepattn(str(tmp_path / "data"), [5.0, 20.0], 50, {}, None, None, None)
+    for module, key, value in (
+        (base, "BLOCK_HITS", 5000),
+        (gate, "BLOCK_HITS", 5000),
+        (base, "BLOCK_STEP", 8),
+        (hepattn_files, "SLAB", 8),
+        (hepattn_files, "READ_BYTES", 100_000),
+    ):
+        monkeypatch.setattr(module, key, value)
+    tracemalloc.start(1)
+    try:
+        events = load_events(source, tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert events.scratch is not None
+    assert peak < events.hits.nbytes / 2
