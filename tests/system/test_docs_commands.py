@@ -155,7 +155,11 @@ def small(line: str) -> tuple[str, ...]:
     return tuple(word for word in line.split() if not word.startswith(LARGER))
 
 
-LINES = {line: pages for line, pages in sorted(lines().items()) if line not in ELSEWHERE}
+LINES = {
+    line: pages
+    for line, pages in sorted(lines().items())
+    if line not in ELSEWHERE and pages != {DEFEND}
+}
 FIRST = {small(line): line for line in reversed(LINES)}
 """Of the commands that are the same training here, the one that trains; others are composed."""
 

@@ -47,6 +47,7 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     }
 
 
+@pytest.mark.usefixtures("working_here")
 def test_the_ten_commands(
     inputs: dict[str, Path], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,7 +62,7 @@ def test_the_ten_commands(
         assert code == 0, f"{line}\n{err}"
         if training and ("-m" in words or any(w.startswith("sweeps=") for w in words)):
             assert re.search(r"(\d+) of \1 \w+ are done", out), line
-    assert len([line for line in lines if not line.startswith("headsweep report")]) == 8
+    assert len([line for line in lines if not line.startswith("headsweep report")]) == 9
     [theirs] = (tmp_path / "runs/sweeps/confirmed").glob("jobs/0/job.json")
     assert '"regression_num_layers": 4' in theirs.read_text()
     assert (tmp_path / "runs/test_ledger.jsonl").is_file()
