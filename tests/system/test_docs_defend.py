@@ -63,7 +63,7 @@ def test_the_ten_commands(
         if training and ("-m" in words or any(w.startswith("sweeps=") for w in words)):
             assert re.search(r"(\d+) of \1 \w+ are done", out), line
     assert len([line for line in lines if not line.startswith("headsweep report")]) == 9
-    [theirs] = (tmp_path / "runs/sweeps/confirmed").glob("jobs/0/job.json")
-    assert '"regression_num_layers": 4' in theirs.read_text()
+    [theirs] = (tmp_path / "runs/sweeps/confirmed").glob("jobs/0/config.yaml")
+    assert "regression_num_layers: 4\n" in theirs.read_text()
     assert (tmp_path / "runs/test_ledger.jsonl").is_file()
     assert (tmp_path / "exported/head.safetensors").is_file()
