@@ -102,10 +102,11 @@ def _total(values: NDArray[np.float32], mean: NDArray[np.float64], power: int) -
     return total
 
 
-def chunks(n_rows: int) -> Iterator[slice]:
-    """Slices of ``ROWS`` rows."""
-    for start in range(0, n_rows, ROWS):
-        yield slice(start, min(start + ROWS, n_rows))
+def chunks(n_rows: int, share: int = 1) -> Iterator[slice]:
+    """Slices of ``ROWS`` rows, or of a share of them where a row stands for so many."""
+    step = max(ROWS // share, 1)
+    for start in range(0, n_rows, step):
+        yield slice(start, min(start + step, n_rows))
 
 
 STANDARDISED = ("raw", "encoded", "query")

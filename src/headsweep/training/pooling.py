@@ -65,7 +65,7 @@ def to_hits(split: Features, device: str = "cpu", dtype: torch.dtype = torch.flo
 
     def sums(values: NDArray[Any]) -> Tensor:
         total = torch.zeros((len(split.query), values.shape[1]), dtype=dtype)
-        for tracks in chunks(len(split.query)):
+        for tracks in chunks(len(split.query), share=32):  # a track has some 20 hits
             offsets = split.offsets[tracks.start : tracks.stop + 1]
             hits = slice(offsets[0], offsets[-1])
             own = np.zeros((tracks.stop - tracks.start, values.shape[1]))
