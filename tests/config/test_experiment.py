@@ -85,7 +85,7 @@ def test_every_sweep_composes_and_says_what_it_is_and_compares(path: Path) -> No
     assert "# Result: " in header
     few = []
     if path.stem == "confirm":
-        few = ["design.split=dev"]  # without a search to confirm
+        few = ["design.split=dev", "study=null"]  # without a search to confirm
     plan = make_plan([f"sweeps={path.stem}", *few], multirun=True)
     assert plan.folder == Path("runs/sweeps") / path.stem
     assert len(plan.jobs) > 1

@@ -32,7 +32,7 @@ def test_values_in_range_pass(change: dict[str, Any]) -> None:
         ({"share": 0.0}, "group.share=0.0: must be in (0, 1]"),
         ({"share": 1.1}, "group.share=1.1: must be in (0, 1]"),
         ({"share": math.nan}, "group.share=nan: must be in (0, 1]"),
-        ({"count": 2**63}, "below 2^63"),
+        ({"count": 2**63}, f"group.count={2**63}: must be below 2^63, as files have it"),
         ({"count": 0}, "group.count=0: must be at least 1"),
         ({"count": math.inf}, "group.count=inf: must be at least 1 and finite"),
         ({"word": "three"}, "group.word=three: must be one of one, two"),

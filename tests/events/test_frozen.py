@@ -81,7 +81,10 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, name: str, damage: st
     [
         ({"format": 2}, "format 2; this version reads format 1"),
         ({"parts": {}}, "no part in it"),
-        ({"complete": False}, "its recording has not ended; start it again"),
+        (
+            {"complete": {"train": True, "val": False}},
+            "recording of val has not ended; start it again",
+        ),
         ({"dim": 9}, "do not fit together"),
         ({"features": ["r"]}, "do not fit together"),
     ],

@@ -45,8 +45,10 @@ def tracks_of(event: int) -> list[RecordedTrack]:
 def fill(writer: FolderWriter, events: Iterable[int]) -> None:
     """What a recording does: events that are there already are left out."""
     for event in events:
+        split = "val" if event < 12 else "test"
+        writer.begin(split)
         if event not in writer:
-            writer.add(event, "val" if event < 12 else "test", tracks_of(event), (4, 9))
+            writer.add(event, split, tracks_of(event), (4, 9))
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +93,7 @@ def test_an_early_end_is_refused_and_goes_on(tmp_path: Path) -> None:
     fill(writer, range(14))
     del writer
     gc.collect()  # a process that ends gives its lock back
-    with pytest.raises(DataError, match="its recording has not ended; start it again"):
+    with pytest.raises(DataError, match="recording of val, test has not ended; start it again"):
         open_recorded(tmp_path / "f")
     again = FolderWriter(tmp_path / "f", ABOUT)
     assert 0 in again
@@ -123,7 +125,7 @@ def test_an_end_while_a_file_is_written(
     monkeypatch.setattr(frozen_folder, name, real)
     del writer
     gc.collect()
-    with pytest.raises(DataError, match="its recording has not ended"):
+    with pytest.raises(DataError, match="has not ended"):
         open_recorded(tmp_path / "f")
     again = FolderWriter(tmp_path / "f", ABOUT)
     fill(again, range(20))
@@ -182,3 +184,20 @@ def test_an_event_in_two_places_is_refused(tmp_path: Path, between: int) -> None
         writer.add(event, "val", tracks_of(event)[:1], (1, 1))
     with pytest.raises(UserError, match="event 100 stands in two places; number events apart"):
         writer.close()
+
+
+def test_each_split_ends_by_itself(tmp_path: Path) -> None:
+    """A recording of val that was killed stays open when that of test has ended."""
+    for numbers, ends in ((range(6), False), (range(20, 26), True)):
+        writer = FolderWriter(tmp_path / "f", ABOUT)
+        fill(writer, numbers)
+        if ends:
+            writer.close()
+        del writer
+        gc.collect()
+    with pytest.raises(DataError, match="recording of val has not ended"):
+        read_metadata(tmp_path / "f")
+    again = FolderWriter(tmp_path / "f", ABOUT)
+    fill(again, range(6))
+    again.close()
+    assert read_metadata(tmp_path / "f")["complete"] == {"val": True, "test": True}

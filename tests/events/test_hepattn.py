@@ -318,8 +318,18 @@ def test_an_event_in_two_folders_is_refused(three: list[Path], tmp_path: Path) -
     """It has another number there."""
     shutil.copy(three[0] / "events_000.h5", three[2] / "events_000.h5")
     edit(three[2] / "events_000.h5", event_numbers=lambda numbers: numbers + 500)
-    message = r"train: event 0 of train is event 500 of test \(6 such pairs\)"
+    message = r"a true track of event \d+ of train is in event 50\d of test \(\d+ such pairs\)"
     with pytest.raises(DataError, match=message):
+        read_events(at(*three), tmp_path)
+
+
+def test_an_event_whose_hits_were_filtered_is_still_the_same(
+    three: list[Path], tmp_path: Path
+) -> None:
+    """As in a folder before the filter of hits and one after it."""
+    shutil.copy(three[0] / "events_000.h5", three[2] / "events_000.h5")
+    edit(three[2] / "events_000.h5", hits=link_noise(-1.0), num_hits=lambda n: n - 1)
+    with pytest.raises(DataError, match="of train is in event"):
         read_events(at(*three), tmp_path)
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from headsweep.backbone.transformer import load
 from headsweep.config import TEST_SEED
 from headsweep.errors import UserError
-from headsweep.events.base import Events, check_events
+from headsweep.events.base import Events
+from headsweep.events.checks import check_events
 from headsweep.events.detector import (
     STATIONS,
 )

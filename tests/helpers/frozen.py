@@ -69,7 +69,13 @@ def write_folder(
         }
         for split in ("train", "val", "test")
     }
-    about |= {"model": {"checkpoint": "toy"}, "complete": True, "counts": counts, "parts": parts}
+    complete = dict.fromkeys(counts, True)
+    about |= {
+        "model": {"checkpoint": "toy"},
+        "complete": complete,
+        "counts": counts,
+        "parts": parts,
+    }
     write_sealed(folder / "metadata.json", about)
     return {
         "event": np.array([row["event"] for row in rows]),

@@ -83,7 +83,7 @@ def test_what_the_backbone_lost_is_said(tmp_path: Path) -> None:
         file.write_text(json.dumps(meta))
         seal(file.parent)
         job = tmp_path / "sweeps" / "features" / "jobs" / str(i)
-        write_toy_job(job, {0: 0.1}, labels={"features": name}, cache_key=name)
+        write_toy_job(job, {0: 0.1 + i}, labels={"features": name}, cache_key=name)
     built = write.build_report(tmp_path / "sweeps" / "features", tmp_path, toy_score)
     (line,) = [note for note in built.notes if note.startswith("Every figure of document")]
     assert "at threshold 0.1 the backbone finds 97.5% of the true tracks of dev" in line
@@ -96,7 +96,7 @@ def test_losses_of_different_targets_come_with_a_warning(tmp_path: Path) -> None
     for i, target in enumerate(("plain", "log_pt")):
         write_toy_job(
             tmp_path / "sweeps" / "targets" / "jobs" / str(i),
-            {0: 0.1},
+            {0: 0.1 + i},
             labels={"target": target},
             config={"target": vars(TargetConfig(name=target))},
         )

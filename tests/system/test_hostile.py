@@ -98,7 +98,7 @@ def test_a_wrong_value_in_a_run_folder_is_one_line_whoever_sealed_it(
 ) -> None:
     for place, value in (("optim.steps", "many"), ("pooling.width", 3), ("data.split", [1])):
         change_config(foreign, place, value)
-        for words in (["report", "g"], ["predict", "g/jobs/0", "new"], ["list"], ["plan", "g"]):
+        for words in (["report", "g"], ["predict", "g/jobs/0", "new"], ["plan", "g"]):
             code, _, err = command(*words)
             assert (code, "this is a fault" in err) == (2, False), (words, err)
             assert f"config.yaml: {place}=" in err, (words, err)

@@ -11,8 +11,9 @@ A folder has ``metadata.json``, which holds the checksums of all, and pairs of f
 A track has its hits down to ``lowest_p`` and its true hits below; one that the model did not find
 has ``found`` false. ``split`` says where the event came from: ``train`` trained the model.
 
-Parts are written while the model runs. A recording that was killed goes on where it was, and until
-then is refused. Nothing here needs Hydra or MLflow, as it runs where the model runs.
+Parts are written while the model runs, in one recording or in one for each split. A recording that
+was killed goes on where it was, and until then the folder is refused. Nothing here needs Hydra or
+MLflow, as it runs where the model runs.
 """
 
 from collections import Counter
@@ -102,9 +103,11 @@ def read_metadata(folder: Path, *, complete: bool = True) -> dict[str, Any]:
     if missing or found["format"] != FORMAT:
         said = f"it lacks {', '.join(sorted(missing))}" if missing else f"format {found['format']}"
         raise DataError(f"{path}: {said}; this version reads format {FORMAT}; {MEND}")
-    if complete and not found["complete"]:
+    if complete and not (found["complete"] and all(found["complete"].values())):
+        open_splits = [split for split, ended in found["complete"].items() if not ended]
         raise DataError(
-            f"{folder}: its recording has not ended; start it again: it goes on where it was"
+            f"{folder}: the recording of {', '.join(open_splits) or 'any split'} has not ended; "
+            "start it again: it goes on where it was"
         )
     return found
 
@@ -131,7 +134,7 @@ class FolderWriter:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise UserError(f"{folder}: another process writes it; record on one device") from error
-        empty = {"format": FORMAT, **plain(about), "counts": {}, "parts": {}}
+        empty = {"format": FORMAT, **plain(about), "complete": {}, "counts": {}, "parts": {}}
         self._about = empty if new else read_metadata(folder, complete=False)
         self.check(about)
         before = [
@@ -142,7 +145,8 @@ class FolderWriter:
             np.concatenate([np.zeros(0, np.int64), *before])
         )
         self._known = self._before
-        self._write_metadata(complete=False)
+        self._begun: set[str] = set()
+        self._write_metadata()
         self._clear()
 
     def check(self, about: Mapping[str, Any]) -> None:
@@ -154,6 +158,18 @@ class FolderWriter:
                     f"{self._folder}: was written with {key} {old.get(key)}, not {new.get(key)}; "
                     "choose another folder"
                 )
+
+    def begin(self, split: str) -> None:
+        """Mark a split as begun; it is not complete before ``close``.
+
+        Raises:
+            UserError: There is no such split.
+        """
+        event_number(split, 0)
+        if split not in self._begun:
+            self._begun.add(split)
+            self._about["complete"][split] = False
+            self._write_metadata()
 
     def __contains__(self, event: int) -> bool:
         """Whether an earlier recording has written an event."""
@@ -174,6 +190,7 @@ class FolderWriter:
         Raises:
             UserError: A value is not finite, or an event of this part is there already.
         """
+        self.begin(split)
         for track in tracks:
             values = (track.query, track.raw, track.encoded, track.p, [*track.truth.values()])
             if not all(np.isfinite(v).all() for v in values):
@@ -187,9 +204,10 @@ class FolderWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left and mark the folder as complete."""
+        """Write what is left and mark the splits that were begun as complete."""
         self._flush()
-        self._write_metadata(complete=True)
+        self._about["complete"] |= dict.fromkeys(self._begun, True)
+        self._write_metadata()
         self._lock.release()
 
     def _clear(self) -> None:
@@ -228,9 +246,8 @@ class FolderWriter:
             count["tracks"] += len(rows)
             count["unmatched"] += sum(not row["found"] for row in rows)
         self._known = np.union1d(self._known, self._events)
-        self._write_metadata(complete=False)
+        self._write_metadata()
         self._clear()
 
-    def _write_metadata(self, *, complete: bool) -> None:
-        self._about["complete"] = complete
+    def _write_metadata(self) -> None:
         write_sealed(self._folder / METADATA, self._about)

@@ -169,7 +169,7 @@ def _in_order(events: Events, where: str) -> Events:
     """Each event once, by its content, in the order of number and content."""
     hashes = event_hashes(events)
     if events.origin is not None:
-        _refuse_shared(events, events.origin, hashes, where)
+        _refuse_shared(events, events.origin, where)
     order = np.lexsort((hashes, events.ids))
     # The copy with the lowest number stays, wherever it is in the files.
     first = np.zeros(len(events), bool)
@@ -182,18 +182,22 @@ def _in_order(events: Events, where: str) -> Events:
     return events
 
 
-def _refuse_shared(
-    events: Events, origin: NDArray[np.int8], hashes: NDArray[np.uint64], where: str
-) -> None:
-    """Refuse events that are in two of the source's own splits, whatever their numbers are."""
-    order = np.lexsort((origin, hashes))
-    same = np.diff(hashes[order]) == 0
-    shared = np.flatnonzero(same & (np.diff(origin[order]) != 0))
+def _refuse_shared(events: Events, origin: NDArray[np.int8], where: str) -> None:
+    """Refuse a true track that is in two of the source's own splits, as its event is in both.
+
+    Numbers do not tell, and nor do hits, which a filter or the padding of a batch changes.
+    """
+    owner = np.repeat(np.arange(len(events)), np.diff(events.track_offsets))
+    tracks = np.ascontiguousarray(events.tracks).view(np.uint64)
+    order = np.lexsort((origin[owner], *tracks.T))
+    same = (tracks[order[1:]] == tracks[order[:-1]]).all(axis=1)
+    shared = np.flatnonzero(same & (np.diff(origin[owner[order]]) != 0))
     if len(shared):
-        first, second = order[shared[0]], order[shared[0] + 1]
+        first, second = owner[order[shared[0]]], owner[order[shared[0] + 1]]
         raise DataError(
-            f"{where}: event {events.ids[first]} of {ORIGINS[origin[first]]} is event "
-            f"{events.ids[second]} of {ORIGINS[origin[second]]} ({len(shared):,} such pairs): "
+            f"{where}: a true track of event {events.ids[first]} of {ORIGINS[origin[first]]} "
+            f"is in event {events.ids[second]} of {ORIGINS[origin[second]]} "
+            f"({len(shared):,} such pairs): "
             "training and evaluation would share events; take them out of one of the two"
         )
 
@@ -244,13 +248,17 @@ def _check_positions(
     """Refuse hits outside of the detector, and a detector that is far too small."""
     low, high = extent
     names = [name for columns in position_columns(events.features) for name in columns]
+    if {"r", "s", "theta"} <= {*events.features}:  # those of ``base.derive``
+        names += ["r", "s"]
     columns = [events.features.index(name) for name in names]
     for name, column in zip(names, columns, strict=True):
-        if largest[column] > high:
+        # A distance may be that of a corner.
+        most = high * math.sqrt(3) if name in ("r", "s") else high
+        if largest[column] > most:
             hint = f"hits lie within {high:g} m of the origin, see data.source.limits.extent"
-            if np.quantile(sizes[:, column], 0.5) > high:
+            if np.quantile(sizes[:, column], 0.5) > most:
                 hint = f"positions look like mm where m are expected; {hint}"
-            raise DataError(f"{where}: {_outside(events, 'hit', name, -high, high)}; {hint}")
+            raise DataError(f"{where}: {_outside(events, 'hit', name, -most, most)}; {hint}")
     farthest = float(largest[columns].max(initial=0))
     if 0 < farthest < low:
         raise DataError(

@@ -187,7 +187,7 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
             for name, part in parts.items()
         },
         hit_purity=val.correct / max(val.hits, 1),
-        hit_efficiency=val.correct / val.true_hits,
+        hit_efficiency=val.correct / max(val.true_hits, 1),
         bytes_per_track=sum(split.size for split in splits.values()) / sum(n_tracks.values()),
         scales=scales,
     )

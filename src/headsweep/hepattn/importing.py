@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headsweep.config import FeaturesConfig, MLPHeadConfig
 from headsweep.errors import UserError
 from headsweep.events.hepattn import FEATURES
 from headsweep.events.hepattn_files import HIT_PREFIX
@@ -132,6 +133,7 @@ def import_head(config: Path, checkpoint: Path | None = None) -> ImportedHead:
             "pooling.projection": "mlp",
             "pooling.activation": "swiglu",
         }
+        FeaturesConfig(assignment_threshold=values["features.assignment_threshold"])
         head = _head_of(args, dim)
     except KeyError as error:
         raise UserError(f"{where}: {error.args[0]} is missing") from error
@@ -145,6 +147,11 @@ def import_head(config: Path, checkpoint: Path | None = None) -> ImportedHead:
         if found.projected != dim:
             values["pooling.width"] = "half"
         stated, head = head, found.head()
+        notes += [
+            f"{key}: {head[key]} in the checkpoint, which counts, {stated[key]} in the YAML"
+            for key in ("regression_hidden_dim", "regression_num_layers")
+            if "dense" not in head and key in head and head[key] != stated[key]
+        ]
         if "dense" not in head:
             head = {"regression_hidden_dim": None, **head, "dropout": stated["dropout"]}
     else:
@@ -195,13 +202,15 @@ def _head_of(args: Mapping[str, Any], dim: int) -> dict[str, Any]:
     """Keys of the MLP head with the defaults of the task."""
     hidden = args.get("regression_hidden_dim")
     layers = int(number(args.get("regression_num_layers", LAYERS), "regression_num_layers"))
-    return {
+    head: dict[str, Any] = {
         "regression_hidden_dim": 9 * dim // 2
         if hidden is None
         else int(number(hidden, "regression_hidden_dim")),
         "regression_num_layers": layers,
         "dropout": number(args.get("dropout", DROPOUT), "dropout"),
     }
+    MLPHeadConfig(**head)  # refuses what is out of range
+    return head
 
 
 def _target(args: Mapping[str, Any]) -> tuple[str, float]:

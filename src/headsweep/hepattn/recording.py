@@ -100,8 +100,10 @@ class Recording:
         seen, self._seen = self._seen, {}
         if not seen:
             raise UserError("no pass of the model since the last batch was written")
-        folder, valid, true = self._open(seen), seen["valid"], _array(targets[VALID])
-        masks = np.take_along_axis(_array(targets[MASKS]), seen["order"][:, None], axis=2)
+        folder, valid = self._open(seen), seen["valid"]
+        folder.begin(split)
+        true, masks = (_array(targets[name]).astype(bool) for name in (VALID, MASKS))
+        masks = np.take_along_axis(masks, seen["order"][:, None], axis=2)
         if (masks & true[..., None] & ~valid[:, None]).any():
             raise UserError(
                 f"{MASKS} has hits where there is padding: write before the loss, which sorts it"
@@ -109,8 +111,12 @@ class Recording:
         truth = {name: _array(targets[key]) for name, key in TRUTH.items()}
         first, self._count = self._count, self._count + len(valid)
         for b in range(len(valid)):
-            number = events[b] if events else targets.get("sample_id", range(first, self._count))[b]
-            event = int(number) if events else event_number(split, int(number))
+            number = (
+                events[b]
+                if events is not None
+                else targets.get("sample_id", range(first, self._count))[b]
+            )
+            event = int(number) if events is not None else event_number(split, int(number))
             own = np.flatnonzero(true[b])
             if len(own) and event not in folder:
                 values = [{name: float(truth[name][b, k]) for name in TRUTH} for k in own]
@@ -119,7 +125,7 @@ class Recording:
                 folder.add(event, split, tracks, valid.shape)
 
     def close(self) -> None:
-        """Write what is left, and mark the folder as complete."""
+        """Write what is left, and mark the splits as complete."""
         if self._folder is not None:
             self._folder.close()
 
