@@ -195,3 +195,16 @@ def test_sizes_of_many_hits_take_little_memory(monkeypatch: pytest.MonkeyPatch) 
     assert len(sizes) <= len(events.hits) // 40 + 1
     np.testing.assert_array_equal(largest, np.abs(events.hits).max(axis=0))
     assert peak < events.hits.nbytes / 4
+
+
+def test_distances_in_mm_are_refused_where_there_are_no_positions() -> None:
+    """As in hepattn's shortest list of hit features."""
+    events = toy_events(20)
+    r, theta, phi, eta = (events.hits[:, FEATURES.index(c)] for c in ("r", "theta", "phi", "eta"))
+    s = r / np.sin(theta)
+    names = ("r", "s", "theta", "phi", "eta")
+    metres = replace(events, hits=np.stack([r, s, theta, phi, eta], axis=1), features=names)
+    read(metres)
+    size = np.array([1000, 1000, 1, 1, 1], np.float32)
+    with pytest.raises(DataError, match=r"hit column 'r'.*look like mm where m are expected"):
+        read(replace(metres, hits=metres.hits * size))

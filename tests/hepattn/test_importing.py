@@ -112,8 +112,24 @@ def test_the_shapes_of_a_checkpoint_win_over_the_text(tmp_path: Path) -> None:
     assert found.values["head.regression_num_layers"] == 3
     assert found.values["head.dropout"] == 0.15  # no shape says it
     assert found.values["pooling.activation"] == "swiglu"
+    assert "regression_num_layers: 3 in the checkpoint, which counts, 4 in the YAML" in found.notes
     with pytest.raises(UserError, match="hit_fields 23, and the configuration 22"):
         import_head(CONFIGS / "features_22.yaml", UPSTREAM / "lightning.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"regression_num_layers": -1}, "regression_num_layers=-1: must be"),
+        ({"assignment_threshold": 1.7}, "assignment_threshold=1.7: must be"),
+        ({"dropout": 1.0}, "dropout=1.0: must be"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        import_head(write(tmp_path, **change))
 
 
 @pytest.mark.parametrize(
