@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from headsweep.errors import UserError
+from headsweep.identity import member_key
+from headsweep.store import runs
 from headsweep.sweep.plan import make_plan
-from headsweep.sweep.prepare import prepare
+from headsweep.sweep.prepare import find_all_inputs, prepare
 from helpers.command import SMALL
 
 
@@ -47,6 +49,20 @@ def test_jobs_that_learn_from_the_same_share_a_cache(
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
     prepared(tmp_path, *overrides)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == before
+
+
+def test_what_is_judged_on_test_needs_seeds_that_no_run_has_used(tmp_path: Path) -> None:
+    """Also of a dry run, which asks for the same inputs."""
+    words = [*SMALL, f"root={tmp_path}", "head=simpler,direct_projection", "design.split=test"]
+    plan = make_plan(words, multirun=True)
+    key = find_all_inputs(plan)[1].job_key
+    run = tmp_path / "runs" / key
+    runs.write_job(run, {}, {"job_key": key})
+    member = {"status": "finished", "member_key": member_key(key, 0)}
+    runs.write_member(run / "seed_0", member)
+    with pytest.raises(UserError, match="seed 0; a confirmation needs fresh ones"):
+        find_all_inputs(plan)
+    assert find_all_inputs(make_plan([*words, "seed=1"], multirun=True))
 
 
 @pytest.mark.parametrize("name", ["a%20b", "what?"])

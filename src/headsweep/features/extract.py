@@ -140,7 +140,7 @@ class _Found:
 def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     """Fill an empty folder with the arrays of every split and ``meta.json``."""
     source, backbone, features = recipe.source, recipe.backbone, recipe.features
-    report(f"events of {place(source)}: simulated where they are not cached, checked", 0.0)
+    report(f"events of {place(source)} are read and checked", 0.0)
     events = load_events(source, root)
     if events.left_out:
         log.warning("%s: left out %s", place(source), describe(events.left_out))

@@ -23,6 +23,7 @@ from headsweep.sweep.compose import Job
 from headsweep.sweep.equal_jobs import merge_equal
 from headsweep.sweep.inputs import Inputs, feature_folder, find_inputs
 from headsweep.sweep.plan import Plan, distinct, make_plan
+from headsweep.sweep.prepare import find_all_inputs
 from headsweep.terminal import console, duration, preparing, print_table
 from headsweep.training.builder import member_builder, population_builder
 from headsweep.training.size import parameter_counts
@@ -76,7 +77,7 @@ def dry_run(plan: Plan) -> int:
     lines: list[str] = []
     with preparing(console()) as report:
         report("looking at what is there", 0.0)
-        inputs = [find_inputs(job) for job in plan.jobs]
+        inputs = find_all_inputs(plan)
         if plan.batches:  # of a grid
             plan, inputs, lines = merge_equal(plan, inputs)
         report("timing a few steps", 0.5)

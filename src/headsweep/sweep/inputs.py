@@ -93,7 +93,7 @@ def read_events(job: "Job") -> "Events":
     from headsweep.terminal import console, preparing
 
     with preparing(console(stderr=True)) as report:
-        report("events: simulated where they are not cached, checked", 0.0)
+        report("events are read and checked", 0.0)
         events = load_events(find_source(job), Path(job.config.root))
     if events.left_out:
         print(f"left out: {describe(events.left_out)}")
@@ -228,7 +228,7 @@ def train_backbone(job: "Job", checkpoint: Path, *, steps: int, seed: int, comma
     threshold = job.config.features.assignment_threshold
     source = find_source(job)
     with preparing(console()) as progress:
-        progress("events: simulated where they are not cached, checked", 0.0)
+        progress("events are read and checked", 0.0)
         model = train_checkpoint(
             load_events(source, Path(job.config.root)),
             source.key(),

@@ -26,6 +26,24 @@ from headsweep.sweep.plan import Plan
 log = logging.getLogger(__name__)
 
 
+def find_all_inputs(plan: Plan) -> list[Inputs]:
+    """The inputs of each job, which a confirmation may use.
+
+    Raises:
+        UserError: The data or the seeds cannot be used.
+    """
+    config = plan.jobs[0].config
+    inputs = [find_inputs(job) for job in plan.jobs]
+    keys = [found.job_key for found in inputs]
+    if plan.finalists is not None:
+        plan.finalists.check_data(keys)
+    if config.design.split == "test":
+        check_test(plan.jobs, inputs)
+        if config.design.kind != "claims" and plan.folder is not None:
+            check_fresh(plan.folder, Path(config.root), keys, plan.jobs[0].seeds)
+    return inputs
+
+
 def prepare(plan: Plan, report: Progress) -> list[Inputs]:
     """Make everything that jobs share, before any of them starts.
 
@@ -52,14 +70,7 @@ def prepare(plan: Plan, report: Progress) -> list[Inputs]:
         open_database(plan.search.storage, root)  # a wrong one is found now
     for device in {job.config.device for job in plan.jobs}:
         check_device(device)
-    inputs = [find_inputs(job) for job in plan.jobs]
-    keys = [found.job_key for found in inputs]
-    if plan.finalists is not None:
-        plan.finalists.check_data(keys)
-    if config.design.split == "test":
-        check_test(plan.jobs, inputs)
-        if config.design.kind != "claims" and plan.folder is not None:
-            check_fresh(plan.folder, root, keys, plan.jobs[0].seeds)
+    inputs = find_all_inputs(plan)
     _build_caches(plan, inputs, report)
     if config.tracking and config.tracking_uri is None:
         from headsweep.store.tracking import mlflow_client
