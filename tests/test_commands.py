@@ -17,6 +17,8 @@ from headsweep.sweep.overrides import as_override, as_texts
 from headsweep.sweep.plan import make_plan
 from helpers.run_folders import make_job
 
+pytestmark = pytest.mark.slow
+
 
 def test_help_names_every_verb(command: Command) -> None:
     code, out, _ = command("--help")

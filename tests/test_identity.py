@@ -10,6 +10,8 @@ from headsweep.identity import identity, member_key, run_key, without_effect
 from headsweep.sweep.compose import Job
 from headsweep.sweep.plan import make_plan
 
+pytestmark = pytest.mark.slow
+
 
 def compose(*overrides: str) -> Job:
     return make_plan(overrides, multirun=False).jobs[0]

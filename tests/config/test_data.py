@@ -5,6 +5,8 @@ import pytest
 from headsweep.errors import UserError
 from headsweep.sweep.plan import make_plan
 
+pytestmark = pytest.mark.slow
+
 OTHER = {
     "hepattn": ["data.source.path=x"],
     "tracks": ["data.source.path=x", "data.source.features=[x,y,z]", "data.source.pt_edges=[1,2]"],

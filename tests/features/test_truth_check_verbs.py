@@ -12,6 +12,8 @@ from conftest import Command
 from headsweep.events.hepattn_files import TRACKS, Chunk, write_hepattn
 from headsweep.events.simulation import simulate_chunks
 
+pytestmark = pytest.mark.slow
+
 Frame = pd.DataFrame
 TRAIN = ["backbone=truth", "optim.steps=2", "optim.batch_size=16", "seeds=1", "tracking=false"]
 PARQUET = ["data=tracks", "data.source.path=data", "data.source.pt_edges=[1,5]"]

@@ -17,6 +17,8 @@ from headsweep.store import specification
 from headsweep.store.outcome import Outcome
 from helpers.toy_runs import toy_score, write_cache, write_toy_job
 
+pytestmark = pytest.mark.slow
+
 
 def test_heads_and_references_are_told_apart(built: Report) -> None:
     assert [(row.label, row.kind) for row in built.rows] == [

@@ -54,6 +54,7 @@ def level(root: Path, arm: str = "h1") -> float:
     return found.alpha
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_extended_after_a_report_uses_the_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

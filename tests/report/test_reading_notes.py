@@ -12,6 +12,8 @@ from headsweep.report.render import write
 from headsweep.report.render.markdown import markdown
 from helpers.toy_runs import toy_score, write_cache, write_toy_job
 
+pytestmark = pytest.mark.slow
+
 CUTS = SelectionConfig(min_hits=9, min_pt=5.0)
 SAID = "tracks with at least 9 hits, pT ≥ 5 GeV were kept"
 

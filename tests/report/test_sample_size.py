@@ -26,6 +26,8 @@ from headsweep.store.labels import group_rows, read_jobs
 from headsweep.terminal import duration
 from helpers.toy_runs import smear, toy_score, write_cache, write_toy_job
 
+pytestmark = pytest.mark.slow
+
 CONTROL = {s: 0.10 + 0.002 * s for s in range(4)}
 ARM = {s: 0.15 + 0.006 * s for s in range(4)}
 

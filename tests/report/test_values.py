@@ -79,6 +79,7 @@ def test_learning_curves_are_means_and_ranges(built: Report) -> None:
     assert curve["val_loss_high"].item() == pytest.approx(1.1 * 0.12)
 
 
+@pytest.mark.slow
 def test_cross_validation_pools_folds_and_uses_nadeau_bengio(tmp_path: Path) -> None:
     values, pooled = [], []
     for seed in range(3):

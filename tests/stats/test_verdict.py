@@ -89,6 +89,7 @@ def test_error_rate_of_a_family(spread: tuple[float, float], n: int) -> None:
     assert (one.sim_low, one.sim_high) == pytest.approx(alone)
 
 
+@pytest.mark.slow
 def test_both_layers_cover_the_truth_on_all_events() -> None:
     """Arms share their events; only with V_ev does the interval hold the value on all events."""
     rng = np.random.default_rng(5)

@@ -8,6 +8,8 @@ from headsweep.errors import UserError
 from headsweep.sweep.claim_roles import find_roles
 from headsweep.sweep.plan import make_plan
 
+pytestmark = pytest.mark.slow
+
 DIRECT = ["head.regression_num_layers=1"]
 HALF = ["pooling.width=half"]
 

@@ -2,9 +2,12 @@
 
 import pytest
 
+from headsweep.config import OptimConfig
 from headsweep.errors import UserError
-from headsweep.sweep.compose import loaded_sweep
+from headsweep.sweep.compose import loaded_sweep, tuned_rate
 from headsweep.sweep.plan import make_plan
+
+pytestmark = pytest.mark.slow
 
 SMALL = ["data=tiny", "backbone=truth"]
 JOBS = [
@@ -43,3 +46,18 @@ def test_so_many_seeds_that_no_range_holds_them_are_refused() -> None:
     for seeds, said in ((2**63 - 1, r"must be in \[1, 1e6\]"), (2**63, r"must be below 2\^63")):
         with pytest.raises(UserError, match=rf"seeds={seeds}: {said}"):
             make_plan([f"seeds={seeds}"], multirun=False)
+
+
+def test_rates_come_from_the_table_unless_they_are_given() -> None:
+    table = {"default": {"head": {"h": 1.0}, "arm": {"a": 2.0}}, "acts": {"head": {"h": 3.0}}}
+    for data, arm, head, rate in (
+        ("spectrometer", "a", "h", 2.0),
+        ("spectrometer", "b", "h", 1.0),
+        ("acts", "a", "h", 3.0),
+        ("acts", "a", "other", OptimConfig.lr),
+    ):
+        assert tuned_rate(table, {"data": data, "arm": arm, "head": head}) == rate
+    rates = [job.config.optim.lr for job in make_plan(["sweeps=path"], multirun=True).jobs]
+    assert len(set(rates)) > 1
+    given = make_plan(["sweeps=path", "optim.lr=0.3"], multirun=True).jobs
+    assert {job.config.optim.lr for job in given} == {0.3}

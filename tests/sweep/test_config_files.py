@@ -13,6 +13,8 @@ from headsweep.sweep.config_files import HEADER, check_files
 from headsweep.sweep.plan import Plan, make_plan
 from helpers.command import Command
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["data=tiny", "backbone=truth"]
 SWEEP = "seeds: 2\nhydra: {sweeper: {params: {head: 'conservative,simpler'}}}\n"
 

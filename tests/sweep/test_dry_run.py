@@ -9,6 +9,8 @@ import pytest
 from headsweep.sweep.dry_run import preset_parameters
 from helpers.command import SMALL, Command
 
+pytestmark = pytest.mark.slow
+
 
 def dense(sizes: list[int]) -> int:
     """Parameters of dense layers, of which each but the last has a layer norm."""

@@ -11,6 +11,8 @@ from headsweep.sweep.hydra_keys import STANDARD, check_hydra, check_override
 from headsweep.sweep.overrides import as_written
 from helpers.command import SMALL, Command
 
+pytestmark = pytest.mark.slow
+
 REFUSED = {
     "hydra.job.chdir=true": "relative to the folder where the command is started",
     "hydra.sweep.dir=x": "root=FOLDER",

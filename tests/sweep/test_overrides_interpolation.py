@@ -11,6 +11,8 @@ from headsweep.config import TABLES
 from headsweep.errors import UserError
 from headsweep.sweep.plan import Plan, make_plan
 
+pytestmark = pytest.mark.slow
+
 HYDRA = """
 import json
 import hydra

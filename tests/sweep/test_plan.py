@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from headsweep.config import TABLES, OptimConfig, config_root
+from headsweep.config import TABLES, config_root
 from headsweep.errors import UserError
 from headsweep.identity import identity
-from headsweep.sweep.compose import Job, loaded_sweep, tuned_rate
+from headsweep.sweep.compose import Job, loaded_sweep
 from headsweep.sweep.equal_jobs import merge_equal
 from headsweep.sweep.inputs import find_inputs
 from headsweep.sweep.overrides import sweep_name
 from headsweep.sweep.plan import Plan, distinct, make_plan
 from helpers.own_head import write_head
+
+pytestmark = pytest.mark.slow
 
 
 def sweep(*overrides: str) -> Plan:
@@ -383,18 +385,3 @@ def test_the_pattern_of_arms_has_the_baseline_as_control() -> None:
     assert jobs[0].labels["arm"] == "baseline"
     assert len(jobs) == 4 * len({job.labels["arm"] for job in jobs})
     assert {"threshold_0.3", "encoded_only"}.isdisjoint(job.labels["arm"] for job in jobs)
-
-
-def test_rates_come_from_the_table_unless_they_are_given() -> None:
-    table = {"default": {"head": {"h": 1.0}, "arm": {"a": 2.0}}, "acts": {"head": {"h": 3.0}}}
-    for data, arm, head, rate in (
-        ("spectrometer", "a", "h", 2.0),
-        ("spectrometer", "b", "h", 1.0),
-        ("acts", "a", "h", 3.0),
-        ("acts", "a", "other", OptimConfig.lr),
-    ):
-        assert tuned_rate(table, {"data": data, "arm": arm, "head": head}) == rate
-    rates = [job.config.optim.lr for job in sweep("sweeps=path").jobs]
-    assert len(set(rates)) > 1
-    given = sweep("sweeps=path", "optim.lr=0.3").jobs
-    assert {job.config.optim.lr for job in given} == {0.3}

@@ -16,6 +16,8 @@ from headsweep.store.tracking.sync import mending, sync_all, sync_job
 from helpers.mlflow_runs import artifacts, dump, rows, runs
 from helpers.run_folders import make_job
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def synced(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -25,6 +25,8 @@ from headsweep.sweep.search.storage import Storage
 from helpers.killable import World, world
 from helpers.toy_search import Worker, in_folders, make_search, run, stored, uninterrupted
 
+pytestmark = pytest.mark.slow
+
 SEARCH = make_search(n_trials=6)
 EXPECTED = uninterrupted(2, TPESampler)[:6]
 

@@ -100,6 +100,7 @@ class Interleaving:
                 assert other.hand.leases.worker.host == "elsewhere"
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS, lag=st.integers(0, 4), tpe=st.booleans())
 def test_kills_anywhere_change_nothing(
