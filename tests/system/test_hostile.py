@@ -93,15 +93,17 @@ def test_no_code_of_a_run_folder_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("place", "value"), [("optim.steps", "many"), ("pooling.width", 3), ("data.split", [1])]
+)
 def test_a_wrong_value_in_a_run_folder_is_one_line_whoever_sealed_it(
-    foreign: Path, command: Command
+    foreign: Path, command: Command, place: str, value: object
 ) -> None:
-    for place, value in (("optim.steps", "many"), ("pooling.width", 3), ("data.split", [1])):
-        change_config(foreign, place, value)
-        for words in (["report", "g"], ["predict", "g/jobs/0", "new"], ["plan", "g"]):
-            code, _, err = command(*words)
-            assert (code, "this is a fault" in err) == (2, False), (words, err)
-            assert f"config.yaml: {place}=" in err, (words, err)
+    change_config(foreign, place, value)
+    for words in (["report", "g"], ["predict", "g/jobs/0", "new"], ["plan", "g"]):
+        code, _, err = command(*words)
+        assert (code, "this is a fault" in err) == (2, False), (words, err)
+        assert f"config.yaml: {place}" in err, (words, err)
 
 
 SEARCHED = [*SMALL, "-m", "head.dropout=interval(0,0.3)", "hydra.sweeper.n_trials=1", "seeds=1"]
