@@ -248,8 +248,8 @@ def _check_positions(
     """Refuse hits outside of the detector, and a detector that is far too small."""
     low, high = extent
     names = [name for columns in position_columns(events.features) for name in columns]
-    if {"r", "s", "theta"} <= {*events.features}:  # those of ``base.derive``
-        names += ["r", "s"]
+    if not names and {"r", "s", "theta"} <= {*events.features}:  # those of ``base.derive``
+        names = ["r", "s"]
     columns = [events.features.index(name) for name in names]
     for name, column in zip(names, columns, strict=True):
         # A distance may be that of a corner.
