@@ -71,11 +71,6 @@ def test_every_verb_with_output_takes_the_root_in_both_ways(
         answers = [command(*verb, *root) for root in (["root=my root"], ["--root", "my root"])]
         assert answers[0] == answers[1]
         assert not verb[1:] or "my root" in answers[0][2]
-    for verb in (["study", "x"], ["plan", "x"]):
-        assert command(*verb, "--config-dir", "my root") == command(*verb)
-        code, _, err = command(*verb, "--config-dir", "nowhere")
-        assert code == 2
-        assert "'nowhere' does not exist" in err
     for verb in (["data", "validate"], ["data", "inspect"], ["backbone", "file"]):
         for root in (["root=my root"], ["--root", "my root"]):
             code, _, err = command(*verb, *root, "data=hepattn", "data.source.path=nowhere")

@@ -40,15 +40,6 @@ Overrides = Annotated[
 ConfigDir = Annotated[
     str | None, typer.Option("--config-dir", "-cd", help="One more folder of configuration.")
 ]
-StoredConfig = Annotated[
-    Path | None,
-    typer.Option(
-        *("--config-dir", "-cd"),
-        exists=True,
-        file_okay=False,
-        help="As for train; nothing of it is read, as a sweep keeps its configuration.",
-    ),
-]
 OwnRoot = Annotated[
     str | None, typer.Option("--root", help="The folder of all output, as root=FOLDER.")
 ]
@@ -260,7 +251,7 @@ def predict(
 
 
 @app.command()
-def study(name: Name, root: Root = DEFAULT_ROOT, config_dir: StoredConfig = None) -> None:
+def study(name: Name, root: Root = DEFAULT_ROOT) -> None:
     """Show how far a search is, its best trials, what failed and why, and how to go on."""
     from headsweep.sweep.search.status import print_study
 
@@ -279,7 +270,6 @@ def plan(
     ] = None,
     workers: Annotated[int, typer.Option(help="How many train side by side.", min=1)] = 2,
     root: Root = DEFAULT_ROOT,
-    config_dir: StoredConfig = None,
     as_json: Json = False,
     allow: Allow = None,
 ) -> None:

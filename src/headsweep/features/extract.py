@@ -276,9 +276,8 @@ def split_parts(
     """
     if features.name == "bending":
         none = np.zeros(0, np.int64)
-        bending_hits(
-            plane, hits_of_tracks(events.take(none), none)
-        )  # names a column that is missing
+        # Names a column that is missing.
+        bending_hits(plane, hits_of_tracks(events.take(none), none))
     parts = {
         name: taken(events, rows) for name, rows in splits_of(events, split).items() if len(rows)
     }
