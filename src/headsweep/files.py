@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -130,7 +130,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
 def seal(folder: Path) -> None:
     """Write the checksums of all files of a folder into it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
-    sums = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
+    sums = {path.relative_to(folder).as_posix(): digest(path) for path in files}
     write_atomic(folder / SEAL, json.dumps(sums, indent=1).encode())
 
 
@@ -145,21 +145,20 @@ def check_seal(folder: Path) -> None:
         raise DataError(f"{folder / SEAL} is missing or damaged")
     for name, wanted in sums.items():
         path = folder / name
-        try:
-            found = path.stat()
-            right = _digest_once(path, found.st_mtime_ns, found.st_size, found.st_ino) == wanted
-        except (OSError, ValueError):
-            right = False
-        if not right:
-            raise DataError(f"{path} is missing or not what was written")
+        with suppress(OSError, ValueError):
+            if digest(path) == wanted:
+                continue
+        raise DataError(f"{path} is missing or not what was written")
 
 
-@lru_cache(maxsize=1024)
-def _digest_once(path: Path, modified: int, size: int, inode: int) -> str:
-    return _digest(path)
+def digest(path: Path) -> str:
+    """SHA-256 of a file; of one whose date, size and inode are as before, read once a process."""
+    found = path.stat()
+    return _digest(path, found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def _digest(path: Path) -> str:
+@lru_cache(maxsize=2**16)
+def _digest(path: Path, modified: int, size: int, inode: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

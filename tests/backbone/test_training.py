@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from headsweep.backbone import transformer
 from headsweep.backbone.base import refuse_seen
 from headsweep.backbone.training import assignment_quality, fit_backbone, train_checkpoint
 from headsweep.backbone.transformer import load
 from headsweep.config import SplitConfig
 from headsweep.errors import UserError
+from headsweep.events import base
 from headsweep.events.base import Events, event_hashes, split_events
+from headsweep.events.spool import Spool
 from helpers.toy_events import FEATURES, ToySource, toy_events
 
 
@@ -51,6 +54,22 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
     keys = [fit_backbone(events, steps=2, seed=s, queries=2).key() for s in (0, 0, 1)]
     assert keys[0] == keys[1] != keys[2]
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_mapped_events_give_the_same_weights_and_quality(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = toy_events(60)
+    model = fit_backbone(events, steps=2, seed=0, queries=2)
+    quality = assignment_quality(model, events, 0.1)
+    monkeypatch.setattr(base, "BLOCK_HITS", 60)
+    monkeypatch.setattr(base, "BLOCK_STEP", 4)
+    monkeypatch.setattr(transformer, "BLOCK_HITS", 7)
+    spool = Spool(tmp_path)
+    spool.add(events)
+    mapped = spool.events()
+    assert fit_backbone(mapped, steps=2, seed=0, queries=2).key() == model.key()
+    assert assignment_quality(model, mapped, 0.1) == pytest.approx(quality, rel=1e-6)
 
 
 def test_train_checkpoint_measures_on_validation_and_writes_facts(tmp_path: Path) -> None:

@@ -192,6 +192,8 @@ def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"hits" * 1000)
     assert file_hash(file) == hashlib.sha256(b"hits" * 1000).hexdigest()
+    file.write_bytes(b"HITS" * 1000)
+    assert file_hash(file) == hashlib.sha256(b"HITS" * 1000).hexdigest()
     with pytest.raises(DataError, match="absent: cannot be read"):
         file_hash(tmp_path / "absent")
 

@@ -10,7 +10,7 @@ import pytest
 from headsweep.errors import UserError
 from headsweep.events import base
 from headsweep.events.base import Events
-from headsweep.events.spool import Spool, concatenate, taken
+from headsweep.events.spool import Spool, concatenate, mapped, taken
 from helpers.toy_events import toy_events
 
 FIELDS = ("hits", "hit_track", "hit_offsets", "tracks", "track_offsets", "ids", "origin")
@@ -72,3 +72,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file: cannot be written"):
         spooled([toy_events(50)], tmp_path / "file")
+
+
+def test_blocks_are_joined_in_a_file(tmp_path: Path) -> None:
+    rows = np.arange(30, dtype=np.float32).reshape(10, 3)
+    found = mapped(iter([rows[:4], rows[4:4], rows[4:]]), tmp_path)
+    np.testing.assert_array_equal(found, rows)
+    assert list(tmp_path.iterdir()) == []

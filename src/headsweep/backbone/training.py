@@ -26,6 +26,7 @@ from headsweep.backbone.transformer import (
 from headsweep.config import SplitConfig
 from headsweep.errors import UserError
 from headsweep.events.base import Events, event_hashes, splits_of
+from headsweep.events.spool import mapped, taken
 
 BATCH = 64
 RATE = 3e-3
@@ -70,7 +71,10 @@ def fit_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = HitTransformer(Architecture(events.features, queries))
-    inputs = model.prepare(events)
+    if events.scratch is None:
+        inputs = model.prepare(events)
+    else:
+        inputs = mapped((model.prepare(part) for _, part in events.blocks()), events.scratch)
     model.set_scale(inputs)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / steps))
@@ -108,10 +112,11 @@ def assignment_quality(backbone: Backbone, events: Events, threshold: float) -> 
         hits of all true tracks that are assigned to it; tracks that are not found count.
     """
     assigned = correct = 0
-    for batch in backbone.run(events):
-        found = assign(events, batch, threshold)
-        assigned += len(found.correct)
-        correct += int(found.correct.sum())
+    for _, part in events.blocks():
+        for batch in backbone.run(part):
+            found = assign(part, batch, threshold)
+            assigned += len(found.correct)
+            correct += int(found.correct.sum())
     return correct / max(assigned, 1), correct / max(int((events.hit_track >= 0).sum()), 1)
 
 
@@ -144,7 +149,7 @@ def train_checkpoint(
         UserError: The hit features lack a position, or the training diverges.
     """
     indices = splits_of(events, split)
-    train, val = events.take(indices["train"]), events.take(indices["val"])
+    train, val = taken(events, indices["train"]), taken(events, indices["val"])
     queries = int(np.diff(events.track_offsets).max())
     model = fit_backbone(train, steps=steps, seed=seed, queries=queries, progress=progress)
     purity, efficiency = assignment_quality(model, val, threshold)

@@ -7,7 +7,7 @@ few learned queries look only at the hits that they claimed one layer before.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from headsweep.backbone import drift_tubes
 from headsweep.backbone.base import BackboneBatch, event_slices
 from headsweep.backbone.checkpoint import TRAIN, Checkpoint, read, write
 from headsweep.errors import UserError, reason
-from headsweep.events.base import Events, ragged_rows
+from headsweep.events.base import BLOCK_HITS, Events, Floats, ragged_rows
 
 SHIPPED = Path(__file__).with_name("spectrometer.safetensors")
 POSITION = ("r", "theta", "phi")
@@ -205,7 +205,8 @@ class HitTransformer(nn.Module):
 
     def set_scale(self, inputs: NDArray[np.float32]) -> None:
         """Set the standardisation from the prepared inputs of the training hits."""
-        mean, std = (f(inputs, axis=0, dtype=np.float64) for f in (np.mean, np.std))
+        mean = _column_sums(inputs, lambda x: x) / len(inputs)
+        std = np.sqrt(_column_sums(inputs, lambda x: (x - mean) ** 2) / len(inputs))
         self.mean.copy_(torch.from_numpy(mean))
         self.std.copy_(torch.from_numpy(np.where(std > 1e-6 * np.abs(mean), std, 1.0)))
 
@@ -293,6 +294,15 @@ class HitTransformer(nn.Module):
         logits = self.mask_net(normed) @ encoded.transpose(-1, -2) / self.dim**0.5
         assignment = logits.masked_fill(~present[:, None, :], -1e4)
         return Output(query, assignment, self.validity_net(normed).squeeze(-1))
+
+
+def _column_sums(inputs: NDArray[np.float32], of: Callable[[Floats], Floats]) -> Floats:
+    """Sums over the rows of a function of them, in numpy's order; a part in memory at a time."""
+    total = np.zeros(inputs.shape[1])
+    for start in range(0, len(inputs), BLOCK_HITS):
+        part = of(inputs[start : start + BLOCK_HITS].astype(np.float64))
+        total = np.add.reduce(np.concatenate([total[None], part]), axis=0)
+    return total
 
 
 def pad(

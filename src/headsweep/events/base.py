@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
+from headsweep.files import digest
 from headsweep.mapped import forget
 
 if TYPE_CHECKING:  # what writes frozen features runs where Hydra need not be
@@ -172,14 +173,13 @@ class Source(Protocol):
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content.
+    """SHA-256 of a file's content, see ``files.digest``.
 
     Raises:
         DataError: The file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 

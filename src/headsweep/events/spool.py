@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -71,6 +71,21 @@ class Spool:
     def _mapped(self, name: str, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
         with self._files[name] as file:
             return np.memmap(file, dtype, "r", shape=shape)
+
+
+def mapped(blocks: Iterable[NDArray[np.float32]], folder: Path) -> NDArray[np.float32]:
+    """Join blocks of rows, at least one, in a file without a name, and map it.
+
+    Raises:
+        UserError: The folder cannot be written, or the disk is full.
+    """
+    rows = 0
+    with writing(folder), tempfile.TemporaryFile(dir=folder) as file:
+        for block in blocks:
+            block.tofile(file)
+            rows += len(block)
+        file.flush()
+        return np.memmap(file, np.float32, "r", shape=(rows, block.shape[1]))
 
 
 def concatenate(parts: Sequence[Events]) -> Events:
