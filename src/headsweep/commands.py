@@ -109,13 +109,14 @@ def validate(
     overrides: Overrides = None, config_dir: ConfigDir = None, root: OwnRoot = None
 ) -> None:
     """Read a source as a training would; an error names file, event and column."""
-    from headsweep.features.extract import split_parts
-    from headsweep.sweep.inputs import find_source, read_events
+    from headsweep.features.extract import check_recorded, split_parts
+    from headsweep.sweep.inputs import find_backbone, find_source, read_events
 
     job = _compose(overrides, config_dir, root)
     events, used = read_events(job), job.config
-    plane = find_source(job).plane
-    parts = split_parts(events, plane, used.data.split, used.features, used.data.selection)[0]
+    cuts, plane = used.data.selection, find_source(job).plane
+    parts, counted = split_parts(events, plane, used.data.split, used.features, cuts)
+    check_recorded(find_backbone(job), parts, counted, used.features.assignment_threshold)
     shares = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
     print(f"valid: {len(events):,} events ({shares})")
 

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from headsweep.errors import DataError
 from headsweep.events import base, gate
 from headsweep.events.base import Events, event_hashes, split_events
-from headsweep.events.gate import COPIES, NO_TRACKS, Limits, describe, place, read_events
+from headsweep.events.gate import (
+    COPIES,
+    NO_HITS,
+    NO_TRACKS,
+    TWICE,
+    Limits,
+    describe,
+    place,
+    read_events,
+)
 from headsweep.events.hepattn import Hepattn
 from headsweep.events.hepattn_files import FILE_INDEX, METADATA, ROW_INDEX, write_hepattn
 from headsweep.events.simulation import simulate_chunks
@@ -110,6 +119,47 @@ def test_events_without_a_track_are_left_out_and_counted() -> None:
     only = without_tracks(events.take(np.array([4])), 0)
     with pytest.raises(DataError, match="ToySource: no event is complete: 1 without a true track"):
         read(only)
+
+
+def test_events_with_a_track_without_hits_are_left_out_and_counted() -> None:
+    """Which no reader of a source has to know; that of HDF5 does, as its rows have no names."""
+    events = toy_events(30)
+    second = int(np.flatnonzero(np.diff(events.track_offsets) == 2)[3])
+    hits = slice(*events.hit_offsets[second : second + 2])
+    link = events.hit_track.copy()
+    link[hits][link[hits] == 1] = -1
+    found = read(replace(events, hit_track=link))
+    assert found.left_out == {NO_HITS: 1}
+    np.testing.assert_array_equal(found.ids, np.delete(events.ids, second))
+    with pytest.raises(DataError, match=r"30 with a track row without hits; a true track needs a"):
+        read(replace(events, hit_track=np.full_like(link, -1)))
+
+
+@pytest.mark.parametrize("of", ["one track", "noise", "two tracks", "a track and noise"])
+def test_events_that_list_a_hit_twice_for_one_track_are_left_out(of: str) -> None:
+    """A hit of two tracks may stand once for each of them."""
+    events = toy_events(30)
+    event = int(np.flatnonzero(np.diff(events.track_offsets) == 2)[0])
+    links = {"one track": (1, 1), "noise": (-1, -1), "two tracks": (0, 1)}
+    first, again = links.get(of, (1, -1))
+    start, stop = events.hit_offsets[event : event + 2]
+    row = start + int(np.flatnonzero(events.hit_track[start:stop] == first)[0])
+    offsets = events.hit_offsets.copy()
+    offsets[event + 1 :] += 1
+    more = replace(
+        events,
+        hits=np.insert(events.hits, stop, events.hits[row], axis=0),
+        hit_track=np.insert(events.hit_track, stop, np.int32(again)),
+        hit_offsets=offsets,
+    )
+    assert read(more).left_out == ({TWICE: 1} if first == again else {})
+
+
+def test_hits_without_a_position_may_be_equal() -> None:
+    """As channels of wires are, or a hit of which only some columns are read."""
+    events = toy_events(30)
+    wires = replace(events, hits=np.round(events.hits[:, 3:4]), features=("t",))
+    assert read(wires).left_out == {}
 
 
 def test_events_of_which_none_has_a_track_pass_where_no_truth_is_needed() -> None:

@@ -11,6 +11,7 @@ import pytest
 from conftest import Command
 from headsweep.events.hepattn_files import TRACKS, Chunk, write_hepattn
 from headsweep.events.simulation import simulate_chunks
+from helpers.frozen import write_folder
 
 pytestmark = pytest.mark.slow
 
@@ -139,3 +140,30 @@ def test_what_the_configuration_asks_of_the_data_is_checked_alike(
         lines.append([line for line in err.splitlines() if says in line and "error" in line])
     assert len(lines[0]) == 1
     assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize(
+    ("found", "threshold", "says"),
+    [
+        (0.9, 0.01, "features.assignment_threshold=0.01: data has hits from p = 0.05 on"),
+        (0.0, 0.1, "split 'train': the backbone found 0 of "),
+        (0.9, 0.9999999, "assigned 0 hits to them at features.assignment_threshold=0.9999999"),
+    ],
+)
+def test_what_a_recording_lacks_is_checked_alike(
+    found: float, threshold: float, says: str, command: Command
+) -> None:
+    write_folder(Path("data"), events=24, found=found)
+    use = ["data=frozen", "data.source.path=data", "features=document", "target.relative=false"]
+    train = ["train", *TRAIN[1:]]
+    assert (command("data", "validate", *use)[0] == 0) == (found > 0)
+    lines = []
+    for verb in (["data", "validate"], train):
+        code, _, err = command(*verb, *use, f"features.assignment_threshold={threshold}")
+        assert code != 0
+        lines.append([line for line in err.splitlines() if says in line and "error" in line])
+    assert len(lines[0]) == 1
+    assert lines[0] == lines[1]
+    if found:
+        code, _, err = command(*train, *use)
+        assert code == 0, err

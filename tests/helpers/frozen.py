@@ -22,9 +22,16 @@ FEATURES = ["r", "s", "theta", "phi", "eta"]
 
 
 def write_folder(
-    folder: Path, events: int, dim: int = 4, lowest_p: float = 0.05, seed: int = 0
+    folder: Path,
+    events: int,
+    dim: int = 4,
+    lowest_p: float = 0.05,
+    seed: int = 0,
+    found: float = 0.9,
 ) -> dict[str, Any]:
     """Half of the events are of train, a third of val, the rest of test; two parts.
+
+    ``found`` is the share of tracks that the model found.
 
     Returns:
         ``event`` [T], and ``raw``, ``p`` and ``correct`` of each track, a list of T arrays.
@@ -48,7 +55,7 @@ def write_folder(
             hits["correct"].append(rng.random(n) < 0.9)
             pt = float(np.exp(rng.uniform(1, 5)))
             track = {"eta": eta, "phi": phi, "pt": pt, "q": float(rng.choice([-1, 1]))}
-            rows.append({"event": event, "split": split, "found": rng.random() < 0.9, **track})
+            rows.append({"event": event, "split": split, "found": rng.random() < found, **track})
     query = rng.normal(size=(len(rows), dim)).astype(np.float32)
     parts = {}
     # Both parts have whole events.

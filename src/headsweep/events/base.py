@@ -138,7 +138,8 @@ class Source(Protocol):
 
     It may have ``limits`` besides, the units and ranges of its values (``gate.Limits``); without,
     those for any detector hold. Where its events have an ``origin``, it has ``splits``, the names
-    of ``ORIGINS`` that occur. Events are read through ``gate.read_events``, which checks them.
+    of ``ORIGINS`` that occur. Where a hit stands once for each track that has it, its
+    ``hits_by_track`` is true. Events are read through ``gate.read_events``, which checks them.
 
     Attributes:
         plane: Bending plane: ``"rz"`` (toroid) or ``"xy"`` (solenoid).
@@ -211,6 +212,14 @@ def _hash_rows(
     values: NDArray[np.float32], names: Sequence[str], offsets: NDArray[np.int64]
 ) -> NDArray[np.uint64]:
     """Sum over the rows of each group of a hash of the row; numpy's integers wrap around."""
+    total = np.zeros(len(values) + 1, np.uint64)
+    np.cumsum(row_hashes(values, names), out=total[1:])
+    sums: NDArray[np.uint64] = total[offsets[1:]] - total[offsets[:-1]]
+    return sums
+
+
+def row_hashes(values: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.uint64]:
+    """Hash of each row of a table with named columns, in any order of the columns, uint64 [R]."""
     row = np.zeros(len(values), np.uint64)
     for column, name in enumerate(names):
         digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
@@ -220,11 +229,7 @@ def _hash_rows(
     # The finaliser of splitmix64: without it, a sum over rows would be one over columns as well.
     for shift, multiplier in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         row = (row ^ (row >> np.uint64(shift))) * np.uint64(multiplier)
-    row ^= row >> np.uint64(31)
-    total = np.zeros(len(row) + 1, np.uint64)
-    np.cumsum(row, out=total[1:])
-    sums: NDArray[np.uint64] = total[offsets[1:]] - total[offsets[:-1]]
-    return sums
+    return row ^ (row >> np.uint64(31))
 
 
 def derive(

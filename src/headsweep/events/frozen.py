@@ -216,6 +216,7 @@ class FrozenFeatures:
     """
 
     not_modelled: Sequence[str] = ()
+    hits_by_track = True
 
     def __init__(
         self,

@@ -23,14 +23,26 @@ from headsweep.events.base import (
     Floats,
     Source,
     event_hashes,
+    row_hashes,
 )
 from headsweep.events.checks import check_events, name_event
 from headsweep.events.spool import taken
 
 NO_TRACKS = "without a true track"
 NO_HITS = "with a track row without hits"
+TWICE = "with one hit listed twice"
 COPIES = "copies of other events"
 """Why events are left out, the keys of ``Events.left_out``."""
+
+NONE = "no event is complete"
+MENDS = {
+    NO_TRACKS: "training and metrics need true tracks (particles.parquet, num_tracks), only "
+    "`headsweep predict` does not",
+    NO_HITS: "a true track needs a hit that names it (column 'particle', truthLink); take the "
+    "rows of other particles out of particles.parquet",
+    TWICE: "write each hit once",
+}
+"""What to do where every event is left out, by the reason."""
 
 WILD = 1e6
 """A value so many times the median of its column (zeros aside) is a fault, not a measurement."""
@@ -118,13 +130,47 @@ def read_events(source: Source, root: Path, *, truth: bool = True) -> Events:
     events = check_events(replace(events, hits=hits, tracks=tracks), where)
     if truth or len(events.tracks):
         events = _only(events, np.diff(events.track_offsets) > 0, NO_TRACKS)
+        events = _only(events, _all_tracks_have_hits(events), NO_HITS)
+    if position_columns(events.features) and not getattr(source, "hits_by_track", False):
+        events = _only(events, _all_hits_differ(events), TWICE)
     if len(events) == 0:
-        raise DataError(
-            f"{where}: no event is complete: {describe(events.left_out)}; training and metrics "
-            "need true tracks (particles.parquet, num_tracks), only `headsweep predict` does not"
-        )
+        mends = [mend for reason, mend in MENDS.items() if events.left_out.get(reason)]
+        raise DataError("; ".join([f"{where}: {NONE}: {describe(events.left_out)}", *mends]))
     _check_ranges(events, Limits.of(source), where)
     return _in_order(_wrapped(events), where)
+
+
+def _all_tracks_have_hits(events: Events) -> NDArray[np.bool_]:
+    """Whether a hit belongs to each true track of an event, bool [E]; each has one at least."""
+    found = np.ones(len(events), bool)
+    for rows, part in events.blocks():
+        true = part.hit_track >= 0
+        track = part.track_offsets[_event_of_hits(part)[true]] + part.hit_track[true]
+        seen = np.bincount(track, minlength=len(part.tracks)) > 0
+        if len(part):
+            found[rows] = np.logical_and.reduceat(seen, part.track_offsets[:-1])
+    return found
+
+
+def _all_hits_differ(events: Events) -> NDArray[np.bool_]:
+    """Whether no hit stands twice for one track, or as noise, in all its columns, bool [E].
+
+    Without a position nothing is asked: two hits may then be equal in the columns that are read.
+    """
+    found = np.ones(len(events), bool)
+    for rows, part in events.blocks():
+        event = _event_of_hits(part)
+        order = np.lexsort((row_hashes(part.hits, part.features), part.hit_track, event))
+        hits, track, event = part.hits[order], part.hit_track[order], event[order]
+        same = (event[1:] == event[:-1]) & (track[1:] == track[:-1])
+        same &= (hits[1:] == hits[:-1]).all(axis=1)
+        found[rows.start + event[1:][same]] = False
+    return found
+
+
+def _event_of_hits(events: Events) -> NDArray[np.int64]:
+    """Place of the event of each hit, int64 [H]."""
+    return np.repeat(np.arange(len(events)), np.diff(events.hit_offsets))
 
 
 def place(source: Source) -> str:

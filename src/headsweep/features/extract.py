@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.backbone.base import Assignment, Backbone, Progress, refuse_seen
+from headsweep.backbone.base import Assignment, Backbone, Progress, Recorder, refuse_seen
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
 from headsweep.errors import DataError
 from headsweep.events.base import Events, Source, splits_of
@@ -156,7 +156,9 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
             report("hits through the backbone", (done + n_events) / total)
 
         found[name] = _write_split(folder / name, recipe, part, counted[name], at)
-        _check_found(folder / name, name, counted[name], features.assignment_threshold)
+        written = mapped(folder / name)
+        counts = (len(written), len(written.p))
+        _check_found(name, *counts, counted[name], features.assignment_threshold)
         done += len(part)
     report("features of the tracks", 1.0)
     scales = _standardise(folder, found, source.plane)
@@ -225,12 +227,45 @@ def _write_split(
     return found
 
 
-def _check_found(folder: Path, name: str, counted: NDArray[np.bool_], threshold: float) -> None:
+def check_recorded(
+    backbone: Backbone,
+    parts: Mapping[str, Events],
+    counted: Mapping[str, NDArray[np.bool_]],
+    threshold: float,
+) -> None:
+    """Refuse what ``build`` would refuse of a recorded backbone, before anything is written.
+
+    Of one that is not recorded only the events that it knows are: the rest shows when it runs.
+
+    Args:
+        backbone: Of the configuration.
+        parts: Events of each split.
+        counted: Masks of their true tracks that pass the cuts.
+        threshold: Least p of an assigned hit.
+
+    Raises:
+        UserError: Events that trained it would judge it, or no hit was recorded at the threshold.
+        DataError: A split has no found track, or the one that trains no hit.
+    """
+    refuse_seen(backbone, parts)
+    if not isinstance(backbone, Recorder):
+        return
+    for name, events in parts.items():
+        tracks = hits = 0
+        for rows, part in events.blocks():
+            own = counted[name][events.track_offsets[rows.start] : events.track_offsets[rows.stop]]
+            found = find_tracks(part, own, backbone, threshold)
+            tracks, hits = tracks + len(found.track), hits + len(found.hit)
+        _check_found(name, tracks, hits, counted[name], threshold)
+
+
+def _check_found(
+    name: str, tracks: int, hits: int, counted: NDArray[np.bool_], threshold: float
+) -> None:
     """Refuse a split without a found track."""
-    found = mapped(folder)
     # Other splits may be small; the training split is where hits are standardised.
-    if len(found) == 0 or (name == "train" and len(found.p) == 0):
-        refuse_empty(name, len(found), len(found.p), counted, threshold)
+    if tracks == 0 or (name == "train" and hits == 0):
+        refuse_empty(name, tracks, hits, counted, threshold)
 
 
 def _standardise(folder: Path, found: Mapping[str, _Found], plane: str) -> dict[str, ColumnScale]:

@@ -94,5 +94,6 @@ def refuse_empty(
     raise DataError(
         f"split {name!r}: the backbone found {tracks} of {counted.sum()} tracks and "
         f"assigned {hits} hits to them at features.assignment_threshold={threshold}; "
-        "lower it, or train a backbone on these data with `headsweep backbone`"
+        "lower it, or train a backbone on these data with `headsweep backbone`, of data=frozen "
+        "record a model that finds tracks"
     )

@@ -56,7 +56,7 @@ def find_inputs(job: "Job") -> Inputs:
             the backbone was trained on events of another split of the same data.
     """
     source = find_source(job)
-    backbone: Backbone = _make(json.dumps(job.resolved["backbone"]))
+    backbone = find_backbone(job)
     data_key, checkpoint = source.key(), backbone.key()
     facts = getattr(backbone, "facts", {})  # a backbone of a user's own may know none
     if facts.get("data_key") == data_key and facts.get("split") != asdict(job.config.data.split):
@@ -80,6 +80,12 @@ def find_source(job: "Job") -> "Source":
     """The source of a job's events."""
     source: Source = _make(json.dumps(job.resolved["data"]["source"]))
     return source
+
+
+def find_backbone(job: "Job") -> "Backbone":
+    """The backbone of a job."""
+    backbone: Backbone = _make(json.dumps(job.resolved["backbone"]))
+    return backbone
 
 
 def read_events(job: "Job") -> "Events":
