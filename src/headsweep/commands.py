@@ -116,7 +116,8 @@ def validate(
     events, used = read_events(job), job.config
     cuts, plane = used.data.selection, find_source(job).plane
     parts, counted = split_parts(events, plane, used.data.split, used.features, cuts)
-    check_recorded(find_backbone(job), parts, counted, used.features.assignment_threshold)
+    threshold, folder = used.features.assignment_threshold, Path(used.root)
+    check_recorded(find_backbone(job), parts, counted, threshold, folder)
     shares = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
     print(f"valid: {len(events):,} events ({shares})")
 

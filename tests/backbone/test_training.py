@@ -1,5 +1,6 @@
 """Training of the transformer: it learns, repeats bit for bit, and writes its facts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from headsweep.backbone.transformer import load
 from headsweep.config import SplitConfig
 from headsweep.errors import UserError
 from headsweep.events import base
-from headsweep.events.base import Events, event_hashes, split_events
+from headsweep.events.base import Events, split_events, track_hashes
 from headsweep.events.spool import Spool
 from helpers.toy_events import FEATURES, ToySource, toy_events
 
@@ -89,7 +90,12 @@ def test_train_checkpoint_measures_on_validation_and_writes_facts(tmp_path: Path
     assert loaded.key() == model.key()
     assert loaded.shape.queries == 3
     parts = split_events(60, val=0.3, dev=0.1, test=0, seed=0)
-    np.testing.assert_array_equal(loaded.seen, event_hashes(source.events.take(parts["train"])))
+    train = source.events.take(parts["train"])
+    np.testing.assert_array_equal(loaded.seen, track_hashes(train.tracks))
+    # A filter that takes hits away does not hide an event that it knows.
+    filtered = replace(train, hits=train.hits * np.float32(0.5))
+    with pytest.raises(UserError, match="36 of 36 events of dev"):
+        refuse_seen(loaded, {"dev": filtered})
     refuse_seen(loaded, {name: source.events.take(rows) for name, rows in parts.items()})
     val = source.events.take(parts["val"])
     purity, efficiency = assignment_quality(model, val, 0.2)

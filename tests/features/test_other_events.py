@@ -67,7 +67,7 @@ def test_other_events_are_selected_as_the_cache_was(
 ) -> None:
     source = ToySource(WITH_STATIONS)
     built = build(source, backbone, SPLIT, FeaturesConfig(), tmp_path, selection=EVERY_CUT)
-    [other] = features_of_events(built.meta, backbone, WITH_STATIONS)
+    [other] = features_of_events(built.meta, backbone, WITH_STATIONS, tmp_path)
     assert len(other) == sum(built.meta.n_tracks.values())
     for split in built.meta.n_tracks:
         part, own = built.load(split), rows(other)
@@ -82,7 +82,7 @@ def test_other_events_without_a_selected_track_are_refused(tmp_path: Path) -> No
     built = build(ToySource(EVENTS), TRUTH, SPLIT, FeaturesConfig(), tmp_path, selection=CUTS)
     events = replace(EVENTS, tracks=EVENTS.tracks * np.float32([1, 1, 0.1, 1]))
     with pytest.raises(UserError, match=r"data\.selection: none of the \d+ true tracks"):
-        list(features_of_events(built.meta, TRUTH, events))
+        list(features_of_events(built.meta, TRUTH, events, tmp_path))
 
 
 def test_events_that_the_backbone_was_trained_on_are_refused(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_events_that_the_backbone_was_trained_on_are_refused(tmp_path: Path) -> 
     with pytest.raises(UserError, match="7 of 100 events of test"):
         build_test(built, source, SPLIT, backbone, tmp_path)
     with pytest.raises(UserError, match="7 of 7 events of the given data"):
-        list(features_of_events(built.meta, backbone, known))
+        list(features_of_events(built.meta, backbone, known, tmp_path))
     backbone = replace(backbone, seen=event_hashes(EVENTS.take(DEV)))
     with pytest.raises(UserError, match="80 of 80 events of dev"):
         build(source, backbone, SPLIT, FeaturesConfig(), tmp_path / "other")

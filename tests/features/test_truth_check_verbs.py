@@ -167,3 +167,23 @@ def test_what_a_recording_lacks_is_checked_alike(
     if found:
         code, _, err = command(*train, *use)
         assert code == 0, err
+
+
+def test_what_trained_a_model_judges_it_in_no_other_recording(command: Command) -> None:
+    """By `validate`, a training and `predict`, where the first recording was trained on."""
+    write_folder(Path("first"), events=24)
+    write_folder(Path("second"), events=24, first_trained=6, dropped=2)
+    use = ["data=frozen", "features=document", "target.relative=false"]
+    verbs = {name: [*use, f"data.source.path={name}"] for name in ("first", "second")}
+    train = ["train", *TRAIN[1:], "name=own", "-m", "optim.lr=0.01"]
+    assert command("data", "validate", *verbs["second"])[0] == 0
+    assert command(*train, *verbs["first"])[0] == 0
+    for verb in (["data", "validate"], ["train", *TRAIN[1:]]):
+        code, _, err = command(*verb, *verbs["second"])
+        assert code != 0
+        assert "backbone: it was trained on " in err
+        assert "4 of 4 events of test, which would judge it" in err
+    code, _, err = command("predict", "runs/sweeps/own/jobs/0", "second")
+    assert code != 0
+    assert "trained on " in err
+    assert "of 24 events of the given data, which would judge it" in err

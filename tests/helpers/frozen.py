@@ -28,10 +28,14 @@ def write_folder(
     lowest_p: float = 0.05,
     seed: int = 0,
     found: float = 0.9,
+    first_trained: int = 0,
+    dropped: int = 0,
 ) -> dict[str, Any]:
     """Half of the events are of train, a third of val, the rest of test; two parts.
 
-    ``found`` is the share of tracks that the model found.
+    ``found`` is the share of tracks that the model found. With ``first_trained`` the events that
+    trained begin there and go round, so that of one seed another recording says something else;
+    ``dropped`` hits are missing in each track.
 
     Returns:
         ``event`` [T], and ``raw``, ``p`` and ``correct`` of each track, a list of T arrays.
@@ -41,7 +45,8 @@ def write_folder(
     rows: list[dict[str, Any]] = []
     hits: dict[str, list[Any]] = {name: [] for name in ("raw", "encoded", "p", "correct")}
     for event in range(events):
-        split = "train" if event < events // 2 else "val" if event < events * 5 // 6 else "test"
+        place = (event - first_trained) % events
+        split = "train" if place < events // 2 else "val" if place < events * 5 // 6 else "test"
         for _ in range(1 + event % 2):
             eta, phi = rng.uniform(-2, 2), rng.uniform(-3, 3)
             n = int(rng.integers(6, 12))
@@ -53,6 +58,9 @@ def write_folder(
             hits["encoded"].append(rng.normal(size=(n, dim)).astype(np.float32))
             hits["p"].append(rng.uniform(lowest_p, 1, n).astype(np.float32))
             hits["correct"].append(rng.random(n) < 0.9)
+            if dropped:
+                for values in hits.values():
+                    values[-1] = values[-1][dropped:]
             pt = float(np.exp(rng.uniform(1, 5)))
             track = {"eta": eta, "phi": phi, "pt": pt, "q": float(rng.choice([-1, 1]))}
             rows.append({"event": event, "split": split, "found": rng.random() < found, **track})

@@ -80,4 +80,4 @@ def test_another_checkpoint_is_refused(trained, tmp_path):
     inputs = find_inputs(other)
     events = inputs.source.load(tmp_path)
     with pytest.raises(UserError, match="not the one that the head was trained on"):
-        list(other_events.features_of_events(meta, inputs.backbone, events))
+        list(other_events.features_of_events(meta, inputs.backbone, events, tmp_path))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headsweep.backbone.matching import MATCH_THRESHOLD, match
 from headsweep.errors import UserError
-from headsweep.events.base import Events, event_hashes, ragged_rows
+from headsweep.events.base import Events, event_hashes, ragged_rows, track_hashes
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,10 @@ class BackboneBatch:
 class Backbone(Protocol):
     """A frozen hit transformer, or a stand-in for one.
 
-    It should have an attribute ``seen`` as well: the ``event_hashes`` of the events that it was
-    trained on, by which ``refuse_seen`` keeps them out of its test. Without it a warning is given.
+    It should have an attribute ``seen`` as well: the ``track_hashes`` of the true tracks that it
+    was trained on, or the ``event_hashes`` of the events, by which ``refuse_seen`` keeps them out
+    of its test. Only tracks tell events whose hits a filter has changed. Without it a warning is
+    given.
 
     Attributes:
         dim: D, the width of queries and encoded hits.
@@ -72,12 +74,15 @@ class Recorder(Protocol):
         ...
 
 
-def refuse_seen(backbone: Backbone, parts: Mapping[str, Events]) -> None:
+def refuse_seen(
+    backbone: Backbone, parts: Mapping[str, Events], also: NDArray[np.uint64] | None = None
+) -> None:
     """Refuse events that the backbone was trained on wherever it is judged.
 
     Args:
         backbone: The backbone.
         parts: Events by split; ``train`` may have events that it knows.
+        also: Hashes of true tracks beside those that the backbone names.
 
     Raises:
         UserError: It knows some of them; the message has their number in each split.
@@ -90,16 +95,26 @@ def refuse_seen(backbone: Backbone, parts: Mapping[str, Events]) -> None:
             type(backbone).__name__,
         )
         return
+    if also is not None:
+        seen = np.concatenate([seen, also])
     known = {
         name: f"{count:,} of {len(part):,} events of {name}"
         for name, part in parts.items()
-        if name != "train" and (count := int(np.isin(event_hashes(part), seen).sum()))
+        if name != "train" and (count := _count_known(part, seen))
     }
     if known:
         raise UserError(
             f"backbone: it was trained on {', '.join(known.values())}, which would judge it; use "
             "other events, or train one with `headsweep backbone` on these data and this data.split"
         )
+
+
+def _count_known(events: Events, seen: NDArray[np.uint64]) -> int:
+    """Number of events with a hash among some, be it their own or that of a true track."""
+    known = np.isin(event_hashes(events), seen)
+    owner = np.repeat(np.arange(len(events)), np.diff(events.track_offsets))
+    known[owner[np.isin(track_hashes(events.tracks), seen)]] = True
+    return int(np.count_nonzero(known))
 
 
 @dataclass(frozen=True)

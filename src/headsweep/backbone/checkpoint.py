@@ -46,8 +46,8 @@ class Checkpoint:
         architecture: Arguments of ``transformer.Architecture``.
         facts: Facts about the training.
         weights: Weights and standardisation by name.
-        seen: Hashes of the events of the training, ``events.base.event_hashes``, uint64 [E]; None
-            if they are not known.
+        seen: Hashes of the training's true tracks or events, see ``base.Backbone``, uint64 [N];
+            None if they are not known.
     """
 
     architecture: dict[str, Any]

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from headsweep.backbone.base import Assignment
 from headsweep.errors import DataError, UserError
-from headsweep.events.base import ORIGINS, Events, event_hashes, ragged_rows
-from headsweep.events.frozen import feature_names, open_recorded
+from headsweep.events.base import ORIGINS, Events, ragged_rows, track_hashes
+from headsweep.events.frozen import open_recorded
 from headsweep.events.frozen_folder import read_metadata
 from headsweep.identity import stable_hash
 
@@ -35,12 +35,10 @@ class RecordedBackbone:
 
     @cached_property
     def seen(self) -> NDArray[np.uint64]:
-        """Hashes of the folder's events that trained the model."""
-        own, features = open_recorded(self.path), feature_names(self.path)
-        trained = own.origin == ORIGINS.index("train")
-        return np.concatenate(
-            [event_hashes(own.events(rows[trained[rows]], features)) for rows in own.blocks()]
-        )
+        """Hashes of the true tracks of the folder's events that trained the model."""
+        own = open_recorded(self.path)
+        origin = np.repeat(own.origin, np.diff(own.track_offsets))
+        return track_hashes(own.tracks[origin == ORIGINS.index("train")])
 
     def assigned(self, events: Events, threshold: float) -> Assignment:
         """The recorded hits of the found tracks of some of the folder's events.

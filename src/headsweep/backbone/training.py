@@ -25,7 +25,7 @@ from headsweep.backbone.transformer import (
 )
 from headsweep.config import SplitConfig
 from headsweep.errors import UserError
-from headsweep.events.base import Events, event_hashes, splits_of
+from headsweep.events.base import Events, splits_of, track_hashes
 from headsweep.events.spool import mapped, taken
 
 BATCH = 64
@@ -153,7 +153,7 @@ def train_checkpoint(
     queries = int(np.diff(events.track_offsets).max())
     model = fit_backbone(train, steps=steps, seed=seed, queries=queries, progress=progress)
     purity, efficiency = assignment_quality(model, val, threshold)
-    model.seen = event_hashes(train)
+    model.seen = track_hashes(train.tracks)
     model.facts = {
         "command": command,
         "data_key": data_key,

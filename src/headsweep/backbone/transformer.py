@@ -145,7 +145,7 @@ class HitTransformer(nn.Module):
     Attributes:
         shape: The architecture.
         facts: Facts about its training that the checkpoint holds.
-        seen: Hashes of the events that it was trained on, uint64 [E]; None if not known.
+        seen: Hashes of what it was trained on, see ``base.Backbone``, uint64 [N]; None if unknown.
         dim: D.
     """
 

@@ -208,6 +208,26 @@ def event_hashes(events: Events) -> NDArray[np.uint64]:
     return result
 
 
+def track_hashes(tracks: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """Hash of each true track [T, 4], uint64 [T]: by them two recordings of one event are one.
+
+    Hits do not tell, as a filter or the padding of a batch changes them, and nor do numbers.
+    """
+    return row_hashes(with_phi_in_turn(tracks), TRACK_COLUMNS)
+
+
+def with_phi_in_turn(tracks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same tracks with phi in [-pi, pi]; values that lie there already keep their bits."""
+    column = TRACK_COLUMNS.index("phi")
+    beyond = np.abs(tracks[:, column]) > np.float32(np.pi)
+    if not beyond.any():
+        return tracks
+    turned = tracks[beyond, column].astype(np.float64)
+    tracks = tracks.copy()
+    tracks[beyond, column] = np.arctan2(np.sin(turned), np.cos(turned))
+    return tracks
+
+
 def _hash_rows(
     values: NDArray[np.float32], names: Sequence[str], offsets: NDArray[np.int64]
 ) -> NDArray[np.uint64]:

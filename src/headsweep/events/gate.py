@@ -24,6 +24,8 @@ from headsweep.events.base import (
     Source,
     event_hashes,
     row_hashes,
+    track_hashes,
+    with_phi_in_turn,
 )
 from headsweep.events.checks import check_events, name_event
 from headsweep.events.spool import taken
@@ -137,7 +139,7 @@ def read_events(source: Source, root: Path, *, truth: bool = True) -> Events:
         mends = [mend for reason, mend in MENDS.items() if events.left_out.get(reason)]
         raise DataError("; ".join([f"{where}: {NONE}: {describe(events.left_out)}", *mends]))
     _check_ranges(events, Limits.of(source), where)
-    return _in_order(_wrapped(events), where)
+    return _in_order(replace(events, tracks=with_phi_in_turn(events.tracks)), where)
 
 
 def _all_tracks_have_hits(events: Events) -> NDArray[np.bool_]:
@@ -199,18 +201,6 @@ def _counted(events: Events, kept: NDArray[np.bool_], reason: str) -> dict[str, 
     return {**events.left_out, reason: found}
 
 
-def _wrapped(events: Events) -> Events:
-    """The same with phi in [-pi, pi]; values that lie there already keep their bits."""
-    phi = events.tracks[:, TRACK_COLUMNS.index("phi")]
-    beyond = np.abs(phi) > np.float32(math.pi)
-    if not beyond.any():
-        return events
-    tracks = events.tracks.copy()
-    turned = phi[beyond].astype(np.float64)
-    tracks[beyond, TRACK_COLUMNS.index("phi")] = np.arctan2(np.sin(turned), np.cos(turned))
-    return replace(events, tracks=tracks)
-
-
 def _in_order(events: Events, where: str) -> Events:
     """Each event once, by its content, in the order of number and content."""
     hashes = event_hashes(events)
@@ -229,14 +219,11 @@ def _in_order(events: Events, where: str) -> Events:
 
 
 def _refuse_shared(events: Events, origin: NDArray[np.int8], where: str) -> None:
-    """Refuse a true track that is in two of the source's own splits, as its event is in both.
-
-    Numbers do not tell, and nor do hits, which a filter or the padding of a batch changes.
-    """
+    """Refuse a true track that is in two of the source's own splits, as its event is in both."""
     owner = np.repeat(np.arange(len(events)), np.diff(events.track_offsets))
-    tracks = np.ascontiguousarray(events.tracks).view(np.uint64)
-    order = np.lexsort((origin[owner], *tracks.T))
-    same = (tracks[order[1:]] == tracks[order[:-1]]).all(axis=1)
+    tracks = track_hashes(events.tracks)
+    order = np.lexsort((origin[owner], tracks))
+    same = tracks[order[1:]] == tracks[order[:-1]]
     shared = np.flatnonzero(same & (np.diff(origin[owner[order]]) != 0))
     if len(shared):
         first, second = owner[order[shared[0]]], owner[order[shared[0] + 1]]

@@ -8,6 +8,7 @@ checksums of them all. It is made by ``extract.py``. A simulated test sample is 
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from headsweep.backbone.base import Backbone, Recorder
 from headsweep.config import SelectionConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Floats
@@ -24,6 +26,9 @@ from headsweep.mapped import forget
 
 ROWS = 2**17
 """Rows of a mapped array that are in memory at once."""
+
+SEEN = "seen.npy"
+"""What a recorded backbone has seen, ``base.Backbone.seen``, beside the splits."""
 
 REBUILD = "run the training command again: it rebuilds the cache and keeps finished members"
 """Advice for a cache that is gone or damaged."""
@@ -232,6 +237,25 @@ def open_cache(root: Path, key: str) -> FeatureSet:
         DataError: It is gone, incomplete or damaged.
     """
     return FeatureSet(cache_folder(root, "features") / key)
+
+
+def trained_elsewhere(root: Path, backbone: Backbone) -> NDArray[np.uint64] | None:
+    """Hashes of the true tracks that trained a recorded backbone, of all caches below a root.
+
+    Another recording of the same model may say something else of an event.
+
+    Args:
+        root: The folder of all output.
+        backbone: The backbone; of one that is not recorded the result is None.
+    """
+    if not isinstance(backbone, Recorder):
+        return None
+    found, key = [np.zeros(0, np.uint64)], backbone.key()
+    for path in cache_folder(root, "features").glob("*/meta.json"):
+        with suppress(OSError, ValueError, KeyError):  # a damaged one is made anew by its own job
+            if json.loads(path.read_bytes())["backbone_key"] == key:
+                found.append(np.load(path.parent / SEEN))
+    return np.concatenate(found)
 
 
 def mapped(folder: Path, mode: Literal["r+", "c"] = "c") -> Features:

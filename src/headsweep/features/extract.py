@@ -18,6 +18,7 @@ from headsweep.events.spool import taken
 from headsweep.features.analytic import Estimator, Measured, measure
 from headsweep.features.bending import TrackHits, bending_features, bending_hits, hits_of_tracks
 from headsweep.features.cache import (
+    SEEN,
     STANDARDISED,
     ColumnScale,
     Features,
@@ -27,6 +28,7 @@ from headsweep.features.cache import (
     chunks,
     finish,
     mapped,
+    trained_elsewhere,
 )
 from headsweep.features.found_tracks import (
     count_by_abs_eta,
@@ -147,7 +149,7 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     names, left_out = events.features, dict(events.left_out)
     parts, counted = split_parts(events, source.plane, recipe.split, features, recipe.selection)
     del events  # many events have files, and the splits now have their own
-    refuse_seen(backbone, parts)
+    refuse_seen(backbone, parts, trained_elsewhere(root, backbone))
     total, found = sum(len(part) for part in parts.values()), {}
     done = 0
     for name, part in parts.items():
@@ -193,6 +195,8 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
         bytes_per_track=sum(split.size for split in splits.values()) / sum(n_tracks.values()),
         scales=scales,
     )
+    if isinstance(backbone, Recorder):
+        np.save(folder / SEEN, getattr(backbone, "seen", np.zeros(0, np.uint64)))
     finish(folder, meta)
 
 
@@ -232,6 +236,7 @@ def check_recorded(
     parts: Mapping[str, Events],
     counted: Mapping[str, NDArray[np.bool_]],
     threshold: float,
+    root: Path,
 ) -> None:
     """Refuse what ``build`` would refuse of a recorded backbone, before anything is written.
 
@@ -242,12 +247,13 @@ def check_recorded(
         parts: Events of each split.
         counted: Masks of their true tracks that pass the cuts.
         threshold: Least p of an assigned hit.
+        root: The folder of all output.
 
     Raises:
         UserError: Events that trained it would judge it, or no hit was recorded at the threshold.
         DataError: A split has no found track, or the one that trains no hit.
     """
-    refuse_seen(backbone, parts)
+    refuse_seen(backbone, parts, trained_elsewhere(root, backbone))
     if not isinstance(backbone, Recorder):
         return
     for name, events in parts.items():

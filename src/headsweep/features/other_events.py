@@ -30,6 +30,7 @@ from headsweep.features.cache import (
     finish,
     mapped,
     standardised,
+    trained_elsewhere,
 )
 from headsweep.features.extract import (
     TrackFormula,
@@ -111,7 +112,9 @@ def build_test(
         return FeatureSet(folder)
 
 
-def features_of_events(meta: Meta, backbone: Backbone, events: Events) -> Iterator[Features]:
+def features_of_events(
+    meta: Meta, backbone: Backbone, events: Events, root: Path
+) -> Iterator[Features]:
     """Frozen features of a user's events, standardised with the scales of a cache, block by block.
 
     The references of these tracks are NaN: they are calibrated on a cache's training split. Tracks
@@ -122,6 +125,7 @@ def features_of_events(meta: Meta, backbone: Backbone, events: Events) -> Iterat
         meta: Facts about the cache that a head was trained on.
         backbone: The backbone that made it.
         events: The events to apply the head to.
+        root: The folder of all output.
 
     Yields:
         Features of some tracks, none of them empty.
@@ -135,7 +139,7 @@ def features_of_events(meta: Meta, backbone: Backbone, events: Events) -> Iterat
         counted = np.zeros(0, bool)
         blocks = _without_truth(meta, backbone, events)
     else:
-        refuse_seen(backbone, {"the given data": events})
+        refuse_seen(backbone, {"the given data": events}, trained_elsewhere(root, backbone))
         counted = select_tracks({"other": events}, meta.selection)["other"]
         blocks = _with_truth(meta, backbone, events, counted, no_estimate)
     found = 0

@@ -140,7 +140,7 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
     events = load_events(source, root, truth=False)
     backbone = make({**config["backbone"], **_recorded_at(config["backbone"], data)})
     found: dict[int, list[Tracks]] = {seed: [] for seed in seeds}
-    for frozen in other_events.features_of_events(cache.meta, backbone, events):
+    for frozen in other_events.features_of_events(cache.meta, backbone, events, root):
         split = Split.of(frozen, target)
         population = _trained(job_folder, config, seeds, split, target, "head")
         outputs = population.predict(split.hits, torch.arange(len(split)))
