@@ -27,6 +27,9 @@ app.add_typer(data, name="data")
 Name = Annotated[
     str, typer.Argument(help="Name of a sweep, key of a single run, or the path of its folder.")
 ]
+Run = Annotated[
+    str, typer.Argument(help="Folder of a job, such as a sweep's jobs/0; or key of a run.")
+]
 Root = Annotated[Path, typer.Option(help="The folder of all output.")]
 TrackingUri = Annotated[
     str | None, typer.Option(help="Of an MLflow server; else the database below the root.")
@@ -174,7 +177,7 @@ def import_(
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(help="Folder of a job, or key of a single run.")],
+    run: Run,
     out: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
     seed: Annotated[int | None, typer.Option(help="Which seed; else the first.")] = None,
     root: Root = DEFAULT_ROOT,
@@ -229,9 +232,7 @@ def report(
 
 @app.command()
 def predict(
-    run: Annotated[
-        str, typer.Argument(help="Folder of a job, such as a sweep's jobs/0; or key of a run.")
-    ],
+    run: Run,
     data: Annotated[
         Path, typer.Argument(help="Events, with truth or without, in the layout of the training.")
     ],
@@ -276,26 +277,17 @@ def plan(
     allow: Allow = None,
 ) -> None:
     """Say how many seeds a verdict takes, and how long, from the spread of a pilot."""
-    from dataclasses import asdict
+    from headsweep.report.plan import print_plan
 
-    from headsweep.errors import UserError
-    from headsweep.instantiate import allow as allow_modules
-    from headsweep.terminal import console, preparing, print_table
+    print_plan(root, name, metric, margin, workers, as_json, allow)
 
-    if margin is not None and not 0 < margin < 1:
-        raise UserError(f"--margin {margin}: must be between 0 and 1")
-    allow_modules(allow or [])
-    with preparing(console(stderr=True)) as progress:
-        progress("scoring the pilot", 0.0)
-        from headsweep.report.sample_size import plan_seeds, plan_table
 
-        found = plan_seeds(paths.sweep_folder(*paths.locate(root, name)), metric, margin)
-    if as_json:
-        print(json.dumps(asdict(found), indent=1))
-        return
-    print(found.words())
-    print_table(*plan_table(found, workers))
-    print("\n".join([*found.totals(workers), *found.limits(), found.note()]))
+@app.command()
+def diff(first: Run, second: Run, root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+    """Show two jobs side by side: the settings and the figures on val that differ."""
+    from headsweep.report.diff import print_differences
+
+    print_differences(root, first, second, as_json)
 
 
 @app.command("list")

@@ -198,3 +198,31 @@ def toy_score(
     loss = result["width"] if weights == "head" else {"train": 0.2}.get(split, 0.3)
     assert weights == "head" or len(tracks) == 600
     return tracks, loss
+
+
+def write_pilot(
+    root: Path,
+    *arms: Mapping[int, float | None],
+    cells: Sequence[Mapping[str, str]] = (),
+    **more: object,
+) -> Path:
+    """A sweep with predictions whose rho is normal, of the seed's width: 600 of dev, 400 of val."""
+    rng, n = np.random.default_rng(0), 400
+    write_cache(root, "cache")
+    pt, q = np.exp(rng.uniform(1, 5, n)), np.where(np.arange(n) % 2, 1.0, -1.0)
+    truth = np.stack([rng.uniform(-2, 2, n), rng.uniform(-3, 3, n), pt, q], axis=1)
+    sweep = root / "sweeps" / "pilot"
+    for number, widths in enumerate(arms):
+        tracks = {
+            seed: Tracks.from_estimate(np.arange(n) // 2, truth, smear(truth, width, seed))
+            for seed, width in widths.items()
+            if width is not None
+        }
+        write_toy_job(
+            sweep / "jobs" / str(number),
+            widths,
+            labels=cells[number] if cells else {"arm": f"arm{number}"},
+            predictions={seed: pd.DataFrame(vars(found)) for seed, found in tracks.items()},
+            **more,  # type: ignore[arg-type]
+        )
+    return sweep

@@ -1,18 +1,13 @@
 """How many seeds a verdict takes, from pilots whose spread is known."""
 
-import json
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
-from typer.testing import CliRunner
 
-from headsweep.commands import app
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report.comparisons import find_effects
@@ -20,11 +15,10 @@ from headsweep.report.looks import SweepLooks
 from headsweep.report.predictions import ScoredCache, head_row
 from headsweep.report.sample_size import SeedPlan, plan_seeds, plan_table
 from headsweep.stats.power import MOST
-from headsweep.stats.tracks import Tracks
 from headsweep.store import specification
 from headsweep.store.labels import group_rows, read_jobs
 from headsweep.terminal import duration
-from helpers.toy_runs import smear, toy_score, write_cache, write_toy_job
+from helpers.toy_runs import toy_score, write_pilot
 
 pytestmark = pytest.mark.slow
 
@@ -34,34 +28,6 @@ ARM = {s: 0.15 + 0.006 * s for s in range(4)}
 
 def plan(sweep: Path, **terms: Any) -> SeedPlan:
     return plan_seeds(sweep, score=toy_score, **terms)
-
-
-def write(
-    root: Path,
-    *arms: Mapping[int, float | None],
-    cells: Sequence[Mapping[str, str]] = (),
-    **more: object,
-) -> Path:
-    """A sweep with predictions whose rho is normal, of the seed's width: 600 of dev, 400 of val."""
-    rng, n = np.random.default_rng(0), 400
-    write_cache(root, "cache")
-    pt, q = np.exp(rng.uniform(1, 5, n)), np.where(np.arange(n) % 2, 1.0, -1.0)
-    truth = np.stack([rng.uniform(-2, 2, n), rng.uniform(-3, 3, n), pt, q], axis=1)
-    sweep = root / "sweeps" / "pilot"
-    for number, widths in enumerate(arms):
-        tracks = {
-            seed: Tracks.from_estimate(np.arange(n) // 2, truth, smear(truth, width, seed))
-            for seed, width in widths.items()
-            if width is not None
-        }
-        write_toy_job(
-            sweep / "jobs" / str(number),
-            widths,
-            labels=cells[number] if cells else {"arm": f"arm{number}"},
-            predictions={seed: pd.DataFrame(vars(found)) for seed, found in tracks.items()},
-            **more,  # type: ignore[arg-type]
-        )
-    return sweep
 
 
 def smallest(sd_arm: float, sd_control: float, eps: float, m: int) -> int:
@@ -77,7 +43,7 @@ def smallest(sd_arm: float, sd_control: float, eps: float, m: int) -> int:
 
 @pytest.mark.parametrize(("margin", "m"), [(None, 1), (0.02, 1), (0.02, 6)])
 def test_seeds_follow_from_spread_and_margin(tmp_path: Path, margin: float | None, m: int) -> None:
-    sweep = write(tmp_path, CONTROL, ARM)
+    sweep = write_pilot(tmp_path, CONTROL, ARM)
     specification.claim_sweep(sweep, {"seeds": 4, "design": {"comparisons": m}})
     found = plan(sweep, margin=margin)
     (one,) = found.comparing
@@ -97,7 +63,7 @@ def test_effects_and_interactions_of_a_factorial_design_are_two_families(tmp_pat
     """Of 2 x 2 cells with the same spread s: SE is s / sqrt(n) and 2 s / sqrt(n), df 4 (n - 1)."""
     cells = [{"pooling": p, "arm": a} for p in ("full", "half") for a in ("with", "without")]
     arms = [{seed: factor * width for seed, width in ARM.items()} for factor in (1, 2, 3, 4)]
-    sweep = write(tmp_path, *arms, cells=cells)
+    sweep = write_pilot(tmp_path, *arms, cells=cells)
     specification.claim_sweep(sweep, {"seeds": 4, "design": {"kind": "factorial"}})
     found = plan(sweep, margin=0.02)
     assert [(one.arm, one.control, one.comparisons) for one in found.comparing] == [
@@ -135,14 +101,14 @@ def test_what_was_found_does_not_matter(tmp_path: Path) -> None:
     plans = []
     for number, factor in enumerate((1.1, 1.5)):
         arm = {s: w * factor for s, w in CONTROL.items()}
-        (one,) = plan(write(tmp_path / str(number), CONTROL, arm)).comparing
+        (one,) = plan(write_pilot(tmp_path / str(number), CONTROL, arm)).comparing
         plans.append((one.needed.difference, one.needed.equivalence))
     assert plans[0] == plans[1]
 
 
 def test_events_may_be_what_is_missing(tmp_path: Path) -> None:
     arm = {10 + s: w for s, w in CONTROL.items()}
-    found = plan(write(tmp_path, CONTROL, arm), margin=0.01)
+    found = plan(write_pilot(tmp_path, CONTROL, arm), margin=0.01)
     (one,) = found.comparing
     assert one.events > 0.01
     assert one.needed.difference.n is None
@@ -153,14 +119,14 @@ def test_events_may_be_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_failed_members_do_not_count_and_one_is_no_spread(tmp_path: Path) -> None:
-    sweep = write(tmp_path, {**CONTROL, 9: None}, ARM)
+    sweep = write_pilot(tmp_path, {**CONTROL, 9: None}, ARM)
     assert len(plan(sweep).comparing) == 1
     with pytest.raises(UserError, match="arm1: 1 finished seeds have no spread; train two"):
-        plan(write(tmp_path / "b", CONTROL, {0: 0.2, 1: None}))
+        plan(write_pilot(tmp_path / "b", CONTROL, {0: 0.2, 1: None}))
 
 
 def test_arms_that_agree_to_the_last_bit_are_planned_once(tmp_path: Path) -> None:
-    sweep = write(tmp_path, CONTROL, ARM, ARM)
+    sweep = write_pilot(tmp_path, CONTROL, ARM, ARM)
     jobs = {f"{n} arm{n}": {"arm": f"arm{n}"} for n in range(3)}
     specification.claim_sweep(sweep, {"seeds": 4, "jobs": jobs})
     assert [(one.arm, one.comparisons) for one in plan(sweep).comparing] == [("arm1", 1)]
@@ -170,22 +136,22 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no jobs to plan from"):
         plan_seeds(tmp_path / "sweeps" / "nothing")
     with pytest.raises(UserError, match="one configuration: nothing to compare"):
-        plan(write(tmp_path / "a", CONTROL))
+        plan(write_pilot(tmp_path / "a", CONTROL))
     with pytest.raises(UserError, match="--metric gap: cannot be planned; one of qoverpt_r68"):
-        plan(write(tmp_path / "b", CONTROL, ARM), metric="gap")
+        plan(write_pilot(tmp_path / "b", CONTROL, ARM), metric="gap")
     cells = [{"pooling": p, "arm": a} for p in ("full", "half") for a in ("with", "without")]
-    factorial = write(tmp_path / "d", CONTROL, ARM, CONTROL, ARM, cells=cells)
+    factorial = write_pilot(tmp_path / "d", CONTROL, ARM, CONTROL, ARM, cells=cells)
     specification.claim_sweep(factorial, {"seeds": 4, "design": {"kind": "factorial"}})
     with pytest.raises(UserError, match="some are equal: half with, half without"):
         plan(factorial)
-    folds = write(tmp_path / "c", CONTROL, ARM, split={"folds": 5})
+    folds = write_pilot(tmp_path / "c", CONTROL, ARM, split={"folds": 5})
     with pytest.raises(UserError, match="its precision comes from split seeds"):
         plan(folds)
 
 
 def test_plan_and_report_of_one_sweep_say_the_same(tmp_path: Path) -> None:
     """Both read dev; the seeds differ in their errors, so that events scatter, too."""
-    sweep = write(tmp_path, CONTROL, {10 + s: w for s, w in CONTROL.items()}, ARM)
+    sweep = write_pilot(tmp_path, CONTROL, {10 + s: w for s, w in CONTROL.items()}, ARM)
     specification.claim_sweep(sweep, {"seeds": 4, "design": {"comparisons": 4}})
     planned = plan(sweep)
     assert (planned.split, planned.verdict_split) == ("dev", "dev")
@@ -221,7 +187,7 @@ def test_plan_and_report_of_one_sweep_say_the_same(tmp_path: Path) -> None:
 
 
 def test_test_is_never_read_for_a_plan(tmp_path: Path) -> None:
-    sweep = write(tmp_path, CONTROL, ARM)
+    sweep = write_pilot(tmp_path, CONTROL, ARM)
     specification.claim_sweep(sweep, {"seeds": 4, "design": {"split": "test"}})
 
     def closed(*_: object, **__: object) -> None:
@@ -229,17 +195,3 @@ def test_test_is_never_read_for_a_plan(tmp_path: Path) -> None:
 
     found = plan_seeds(sweep, score=closed)  # type: ignore[arg-type]
     assert "read on val, as planning leaves test closed" in found.words()
-
-
-def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:
-    sweep = write(tmp_path, CONTROL, ARM)
-    # Toy heads cannot be scored: of a sweep for test the stored predictions on val are read.
-    specification.claim_sweep(sweep, {"seeds": 4, "design": {"split": "test"}})
-    run = ["plan", "pilot", "--root", str(tmp_path), "--margin", "0.02"]
-    shown = CliRunner().invoke(app, run, catch_exceptions=False)
-    assert "qoverpt_r68, margin 2.0%, power 80%, one comparison at 5%" in shown.output
-    found = plan(sweep, margin=0.02)
-    assert found.comparing[0].needed.difference.text() in shown.output
-    assert "in brackets their range, from an 80% interval of the spread" in shown.output
-    out = CliRunner().invoke(app, [*run, "--json"], catch_exceptions=False).stdout
-    assert json.loads(out)["comparing"][0]["arm"] == "arm1"

@@ -204,7 +204,9 @@ def test_a_command(
         case "backbone":
             words = [w for w in words if not w.startswith("data.source.events=")]
             words += ["--steps", "2", *([] if "data=" in line else TINY[:2])]
-        case "list" | "clean" | "study" | "sync" | "report" | "predict" | "plan" | "export":
+        case (
+            "list" | "clean" | "study" | "sync" | "report" | "predict" | "plan" | "export" | "diff"
+        ):
             shutil.copytree(trained, tmp_path / "runs")
             if words[0] == "report" and "search" not in words:  # no copy of it, by a process
                 (tmp_path / "runs/mlflow.db").unlink()
