@@ -37,10 +37,10 @@ def train(root: Path, seeds: int, planned: int | None = None, arms: int = 2) -> 
         )
 
 
-def read(root: Path, verdict: bool = True) -> SweepLooks:
+def read(root: Path, verdict: bool = True, split: str = "dev") -> SweepLooks:
     """What a report does: open the looks, and record this one if it has a verdict."""
     groups = labels.group_rows(labels.read_jobs(root / FOLDER))
-    found = SweepLooks.open(root / FOLDER, groups, DesignConfig())
+    found = SweepLooks.open(root / FOLDER, groups, DesignConfig(split=split))
     n = 3 if verdict else 1
     shown = compare(1 + np.arange(n), 2 + np.arange(n), Comparison(0.05))
     assert found.record([Effect("h1", "h0", "qoverpt_r68", 0, shown)]) == []
@@ -123,6 +123,26 @@ def test_a_report_without_verdicts_is_no_look(tmp_path: Path) -> None:
     assert level(tmp_path) == ALPHA
     train(tmp_path, 1)
     assert looks.read(tmp_path / FOLDER)[0].arms.keys() == {"0", "1"}
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_on_test_every_reading_is_a_look(tmp_path: Path, seeds: int) -> None:
+    """Also one without a verdict, such as that of a single seed: more are trained in view of it."""
+    train(tmp_path, seeds)
+    for _ in range(2):
+        found = read(tmp_path, verdict=False, split="test")
+    assert (found.at(["h1", "h0"]) is None) == (seeds == 1)
+    train(tmp_path, 10)
+    grown = read(tmp_path, split="test").at(["h1", "h0"])
+    assert grown is not None
+    assert grown.sizes == (seeds, 10)
+    assert grown.alpha == pytest.approx(nominal_levels(found_levels(seeds))[-1])
+
+
+def found_levels(seeds: int) -> list[float]:
+    """Information at the looks of a sweep of some seeds, then 10, of the 60 that one may have."""
+    between = [seeds + 5] if seeds + 7.5 <= 10 else []
+    return [n / 60 for n in (seeds, *between, 10)]
 
 
 def test_one_seed_is_no_look_at_that_arm(tmp_path: Path) -> None:

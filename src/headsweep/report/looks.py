@@ -51,7 +51,9 @@ class SweepLooks:
         seen = {numbers[label]: _seen(label, jobs) for label, jobs in groups.items()}
         now = datetime.now(UTC).isoformat(timespec="seconds")
         what = {"kind": design.kind, "metrics": [*design.metrics], "split": design.split}
-        arms = {number: arm for number, arm in seen.items() if arm.n > 1}
+        # On test the figure of a single seed is a look, too: whether there are more depends on it.
+        least = 1 if design.split == "test" else 2
+        arms = {number: arm for number, arm in seen.items() if arm.n >= least}
         return cls(folder, ledger.read(folder), Look(now, what, arms), numbers)
 
     def at(self, labels: Sequence[str]) -> Looks | None:
@@ -63,7 +65,10 @@ class SweepLooks:
         Returns:
             The looks, each set of members once; None where a configuration has no spread yet.
         """
-        there = all(self.numbers[label] in self.present.arms for label in labels)
+        arms = self.present.arms
+        there = all(
+            (number := self.numbers[label]) in arms and arms[number].n > 1 for label in labels
+        )
         return self._looks((*self.before, self.present), labels) if there else None
 
     def earlier(self, labels: Sequence[str]) -> Looks | None:
@@ -91,7 +96,10 @@ class SweepLooks:
         )
 
     def record(self, effects: Sequence[Effect]) -> list[str]:
-        """Write the present look into the ledger, if it has verdicts.
+        """Write the present look into the ledger, if it has verdicts, or figures on test.
+
+        A confirmation judges by what is fixed before it is read. Who reads it may train more seeds
+        for the sake of its figures, whether a verdict stands beside them or is withheld.
 
         Args:
             effects: The comparisons that are about to be shown.
@@ -99,7 +107,8 @@ class SweepLooks:
         Returns:
             A note where the ledger cannot be written; no note else.
         """
-        if not any(effect.verdict is not None and not effect.verdict.reason for effect in effects):
+        judged = (e.verdict is not None and not e.verdict.reason for e in effects)
+        if self.present.design["split"] != "test" and not any(judged):
             return []
         try:
             ledger.record(self.folder, self.present)
@@ -125,4 +134,5 @@ def _seen(label: str, jobs: Sequence[StoredJob]) -> SeenArm:
     if jobs[0].folds:  # the seeds of a block are averaged
         n = len({block for _, block, _ in seen})
         planned = len({block for _, block, _ in [*seen, *missing]})
-    return SeenArm(label, n if finished > 1 else 0, planned, stable_hash(sorted(seen)))
+    n = n if finished > 1 else finished
+    return SeenArm(label, n, planned, stable_hash(sorted(seen)))

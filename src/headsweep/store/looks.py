@@ -1,5 +1,7 @@
 """Ledger of the looks at a sweep, ``looks.json``: each report of verdicts on new members.
 
+On test each report of new members is one, as nothing may be chosen by what it shows.
+
 Verdicts that are read again with more seeds err more often than in 5%, which ``stats.sequential``
 corrects. The ledger stands in the sweep's folder and goes with it.
 """
@@ -21,7 +23,7 @@ class SeenArm:
 
     Attributes:
         label: Its name in the report.
-        n: Seeds, or blocks of a cross-validation, that were trained; 0 without a spread.
+        n: Seeds, or blocks of a cross-validation, that were trained; 0 or 1 without a spread.
         planned: The same with those that are still to be trained.
         members: Hash of the trained members.
     """
@@ -39,7 +41,8 @@ class Look:
     Attributes:
         time: When, in UTC.
         design: Kind, metrics and split of the comparison.
-        arms: The configurations with verdicts, by the number of their first job.
+        arms: The configurations with verdicts, on test all with a figure, by the number of their
+            first job.
     """
 
     time: str
