@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headsweep.errors import DamagedError, UserError
 from headsweep.files import read_sealed
-from headsweep.identity import identity
+from headsweep.identity import identity, member_key
 from headsweep.store import runs
 from headsweep.store.outcome import Outcome
 from headsweep.store.specification import claim_sweep, grid_spec
@@ -37,6 +37,28 @@ def test_claim_is_repeatable_and_refuses_another_spec(tmp_path: Path) -> None:
         "keep both with name=mine-2",
     ]
     assert (folder / "spec.yaml").read_bytes() == before
+
+
+def test_the_way_out_of_a_name_that_is_taken_is_open(tmp_path: Path) -> None:
+    """The name is free, and so are the seeds of a confirmation: both have a sweep there."""
+    sweeps, keys = tmp_path / "sweeps", ["a", "b"]
+    for name, seeds in (("mine", (1000, 1001)), ("mine-2", (1003,))):
+        (sweeps / name).mkdir(parents=True)
+        runs.write_job(sweeps / name / "jobs" / "0", {}, {"job_key": "a"})
+        for seed in seeds:
+            member = {"status": "finished", "member_key": member_key("a", seed)}
+            runs.write_member(sweeps / name / "jobs" / "0" / f"seed_{seed}", member)
+    spec = grid(0.1, 0.2, seed=1000, seeds=2) | {"keys": keys}
+    claim_sweep(sweeps / "mine", spec | {"design": {"split": "test", "kind": "control"}})
+    with pytest.raises(UserError, match=r"\nkeep both with name=mine-3 seed=1004$"):
+        claim_sweep(
+            sweeps / "mine",
+            spec | {"keys": ["a", "c"], "design": {"split": "test", "kind": "path"}},
+        )
+    with pytest.raises(UserError, match=r"\nkeep both with name=mine-3$"):
+        claim_sweep(
+            sweeps / "mine", spec | {"keys": ["a"], "design": {"split": "dev", "kind": "path"}}
+        )
 
 
 def test_seeds_rise_and_never_fall(tmp_path: Path) -> None:

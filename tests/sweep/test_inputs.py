@@ -79,5 +79,10 @@ def test_seeds_that_any_run_has_used_are_refused(tmp_path: Path) -> None:
         member = {"status": "finished", "member_key": member_key(keys[0], 1003)}
         runs.write_member(place / "seed_1003", member)
     check_fresh(own, tmp_path, keys, range(1004, 1014))
-    with pytest.raises(UserError, match=r"runs/key of .* seed 1003; .* seed=1010"):
+    with pytest.raises(
+        UserError, match=r"runs/key of .* seed 1003; .*: add name=confirm-2 seed=1010"
+    ):
         check_fresh(own, tmp_path, keys, range(1000, 1010))
+    new = tmp_path / "sweeps" / "new"
+    with pytest.raises(UserError, match=r"seed 1003; .*: add seed=1010$"):
+        check_fresh(new, tmp_path, keys, range(1000, 1010))

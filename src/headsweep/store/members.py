@@ -1,7 +1,7 @@
 """Members by their key: what was trained once is found wherever it lies below the root."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from headsweep.errors import UserError
 from headsweep.files import atomic_dir
 from headsweep.store import paths
 from headsweep.store.repair import member_damage
-from headsweep.store.runs import find_jobs, open_file, read_job, read_result
+from headsweep.store.runs import find_jobs, open_file, read_job, read_result, read_results
 
 _JOB_KEY = re.compile(rb'^ "job_key": "([^"]+)",?$', re.MULTILINE)
 
@@ -29,7 +29,8 @@ class MemberIndex:
         self.root = root
 
     @cached_property
-    def _jobs(self) -> dict[str, list[Path]]:
+    def jobs(self) -> dict[str, list[Path]]:
+        """Folders of the jobs by key."""
         found: dict[str, list[Path]] = {}
         for job in find_jobs(self.root):
             try:
@@ -49,10 +50,32 @@ class MemberIndex:
             seeds: Those that are looked for.
         """
         found: dict[int, str] = {}
-        for job in self._jobs.get(key, ()) if seeds else ():
+        for job in self.jobs.get(key, ()) if seeds else ():
             usable = usable_members(paths.seed_folders(job).values(), key, seeds)
             found |= {seed: str(path) for seed, path in usable.items() if seed not in found}
         return list(found.values())
+
+
+def used_seeds(root: Path, keys: Sequence[str]) -> dict[int, list[Path]]:
+    """Seeds that any run below a root has used for jobs, with the folders of those jobs.
+
+    Args:
+        root: The folder of all output.
+        keys: Of the jobs.
+    """
+    found: dict[int, list[Path]] = {}
+    index = MemberIndex(root)
+    for job in (job for key in dict.fromkeys(keys) for job in index.jobs.get(key, ())):
+        for seed in read_results(job):
+            found.setdefault(seed, []).append(job)
+    return found
+
+
+def fresh_seed(used: Collection[int], seeds: range) -> int:
+    """The first seed of a range, or of the next as long as it that has no used one."""
+    while not {*seeds}.isdisjoint(used):
+        seeds = range(seeds.stop, seeds.stop + len(seeds))
+    return seeds.start
 
 
 def usable_members(folders: Iterable[Path], key: str, seeds: Sequence[int]) -> dict[int, Path]:

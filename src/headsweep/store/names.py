@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from itertools import count
 from pathlib import Path
 
 from headsweep.errors import UserError
@@ -73,8 +74,15 @@ def check_alike(root: Path, name: str) -> None:
         raise UserError(
             f"name={name}: differs from the sweep {alike[0]} in {root} only in upper and lower "
             f"case or in variants of letters, which some disks do not tell apart; go on with that "
-            f"one, name={alike[0]}, or take name={name}-2"
+            f"one, name={alike[0]}, or take name={free_name(root, name)}"
         )
+
+
+def free_name(root: Path, name: str) -> str:
+    """A name like another that no sweep below a root has: ``mine-2``, or with a later number."""
+    known = {_folded(path.name) for path in paths.sweep_folders(root)}
+    candidates = (f"{name[: LONGEST - len(end)]}{end}" for n in count(2) if (end := f"-{n}"))
+    return next(one for one in candidates if _folded(one) not in known)
 
 
 def _nearest(text: str) -> str:

@@ -15,6 +15,8 @@ from headsweep.errors import DamagedError, UserError, without_secrets
 from headsweep.files import MEND, flat, locked, write_sealed
 from headsweep.identity import identity, without_effect
 from headsweep.store import paths
+from headsweep.store.members import fresh_seed, used_seeds
+from headsweep.store.names import free_name
 from headsweep.store.outcome import Outcome
 from headsweep.store.runs import find_jobs, read_config, read_job, read_spec
 
@@ -89,12 +91,24 @@ def _merged(folder: Path, stored: Spec, wanted: Spec) -> Spec:
     if lines:
         raise UserError(
             "\n".join([f"{folder}: this name belongs to another sweep:", *lines])
-            + f"\nkeep both with name={folder.name}-2"
+            + f"\nkeep both with {_apart(folder, wanted)}"
         )
     merged = stored | wanted | {key: stored[key] for key in OF_JOBS & stored.keys() if grows}
     for key in GROWING & stored.keys() & wanted.keys():
         merged[key] = max(stored[key], wanted[key])
     return _grown(merged, stored, wanted) if grows else merged
+
+
+def _apart(folder: Path, wanted: Spec) -> str:
+    """What to add to a command so that its sweep is another one, and may use its seeds."""
+    root = folder.parents[1]
+    name = f"name={free_name(root, folder.name)}"
+    design = wanted.get("design", {})
+    if design.get("split") != "test" or design["kind"] == "claims":
+        return name
+    seeds = range(wanted["seed"], wanted["seed"] + wanted["seeds"])
+    first = fresh_seed(used_seeds(root, wanted["keys"]), seeds)
+    return name if first == seeds.start else f"{name} seed={first}"
 
 
 def _grown(merged: Spec, stored: Spec, wanted: Spec) -> Spec:
@@ -179,7 +193,8 @@ def _rebuilt(folder: Path, wanted: Spec) -> Spec:
 def _refusal(folder: Path, job: object) -> UserError:
     return UserError(
         f"{folder / paths.SPEC}: missing or damaged, and {paths.JOBS}/{job} is of another sweep "
-        f"than this command; give the command that made it, or name={folder.name}-2"
+        f"than this command; give the command that made it, or "
+        f"name={free_name(folder.parents[1], folder.name)}"
     )
 
 

@@ -14,7 +14,8 @@ from headsweep.errors import UserError, without_secrets
 from headsweep.files import cache_folder
 from headsweep.identity import run_key
 from headsweep.instantiate import code_digests, make, own_code, own_targets
-from headsweep.store import runs
+from headsweep.store.members import fresh_seed, used_seeds
+from headsweep.store.names import free_name
 
 if TYPE_CHECKING:
     from headsweep.backbone.base import Backbone, Progress
@@ -168,13 +169,16 @@ def check_fresh(folder: Path, root: Path, keys: Sequence[str], seeds: range) -> 
     Raises:
         UserError: The message says which.
     """
-    for job in runs.find_jobs(root):
-        about = {} if job.is_relative_to(folder) else runs.read_job(job) or {}
-        known = about.get("job_key") in keys
-        if known and (used := sorted({*seeds} & runs.read_results(job).keys())):
+    used = used_seeds(root, keys)
+    others = {s: [j for j in jobs if not j.is_relative_to(folder)] for s, jobs in used.items()}
+    for seed in seeds:
+        if others.get(seed):
+            # A sweep that is there keeps its first seed.
+            new = f"name={free_name(root, folder.name)} " if folder.exists() else ""
             raise UserError(
-                f"seed={seeds[0]}: {job} has trained one of these configurations with seed "
-                f"{used[0]}; a confirmation needs fresh ones, such as seed={seeds[-1] + 1}"
+                f"seed={seeds[0]}: {others[seed][0]} has trained one of these configurations with "
+                f"seed {seed}; a confirmation needs fresh ones: add "
+                f"{new}seed={fresh_seed(used, seeds)}"
             )
 
 

@@ -19,6 +19,7 @@ from headsweep.errors import DataError as DamagedError
 from headsweep.errors import UserError
 from headsweep.identity import identity, stable_hash
 from headsweep.store import paths
+from headsweep.store.names import free_name
 from headsweep.store.outcome import Outcome
 from headsweep.store.trials import Outcomes
 from headsweep.sweep.leases import Lease, Leases
@@ -178,7 +179,7 @@ class SearchQueue:
             raise UserError(
                 f"{self.folder}: trial {old.number} was begun with {old.params}, and would now "
                 f"have {dict(params)}; the search cannot be continued exactly, take another name, "
-                f"such as name={self.folder.name}-2"
+                f"such as name={free_name(self.folder.parents[1], self.folder.name)}"
             )
         self._agree([old.number])
 
