@@ -82,9 +82,25 @@ def test_rates_count_on_other_seeds_only(tmp_path: Path) -> None:
     assert one.rates == pytest.approx({0.02: 0.22, 0.04: 0.21, 0.08: 0.30})
     assert one.seen == (0,)
     aside = "; other rates on seed 0 of this comparison do not count"
-    assert one.choice() == f"0.04 is 4.5% better of 3 tried, 0.02 to 0.08{aside}"
-    write(tmp_path, "lr2", {102: 0.10})
-    assert found(tmp_path).choice() == f"best of 3 tried, 0.02 to 0.08, at the lower end{aside}"
+    words = "of 3 tried, 0.02 to 0.08"
+    assert one.choice() == f"0.04 is 4.5% better {words}, on seeds 100 to 101{aside}"
+    for lr in (0.02, 0.04, 0.08):
+        write(tmp_path, "lr2", {105: 0.10 + lr}, lr=lr)
+    ends = "at the lower end, on seeds 100, 101, 105"
+    assert found(tmp_path).choice() == f"best {words}, {ends}{aside}"
+
+
+def test_all_rates_count_on_the_same_seeds(tmp_path: Path) -> None:
+    """What other sweeps trained at some of the rates makes none of them the better one."""
+    write(tmp_path, "s", BASE)
+    for lr, width in ((0.02, 0.21), (0.04, 0.20), (0.08, 0.30)):
+        write(tmp_path, "lr", {100: width, 101: width + 0.02}, lr=lr)
+    before = found(tmp_path)
+    write(tmp_path, "presets", dict.fromkeys(range(5, 15), 0.01))  # the own rate
+    write(tmp_path, "another", {200: 0.01}, lr=0.04)
+    write(tmp_path, "another", dict.fromkeys(range(5, 8), 0.01), lr=0.16)
+    assert found(tmp_path) == before
+    assert (before.on, before.rates[0.04]) == ((100, 101), pytest.approx(0.21))
 
 
 def test_a_rate_that_only_the_seeds_of_the_comparison_chose_is_named(tmp_path: Path) -> None:
@@ -116,9 +132,12 @@ def test_a_rate_with_a_better_one_beside_it_gets_no_verdict(tmp_path: Path) -> N
     assert one.better_rate == 0.01
     assert one.objection == "with learning rate 0.01 r68 on validation is 60.8% lower"
     assert one.choice() == (
-        "not the best: 0.01 is 60.8% better of 2 tried, 0.01 to 0.02, at the lower end"
+        "not the best: 0.01 is 60.8% better of 2 tried, 0.01 to 0.02, at the lower end, "
+        "on seeds 100 to 101"
     )
-    write(tmp_path, "lr3", {102: 0.10}, lr=0.01)  # now it scatters too much to tell
+    write(tmp_path, "lr3", {102: 0.10}, lr=0.01)
+    assert found(tmp_path).objection == one.objection  # of the own rate that seed is not known
+    write(tmp_path, "lr3", {102: 0.79})  # now it scatters too much to tell
     assert found(tmp_path).objection == ""
 
 

@@ -43,8 +43,8 @@ class Fairness:
         target: What it learns.
         steps: Of its training.
         rate: Its learning rate.
-        rates: Each tried rate with the mean r68 on validation, on seeds that the comparison does
-            not use.
+        rates: Each tried rate with the mean r68 on validation, all on the same ``on`` seeds.
+        on: Seeds of ``rates``, which the comparison does not use.
         better_rate: The best of them, where its r68 is lower than that of ``rate`` by the verdict
             over those seeds; NaN where none is.
         change: Of ln r68 on validation when the steps are doubled; None where that was not done.
@@ -59,6 +59,7 @@ class Fairness:
     steps: int
     rate: float
     rates: dict[float, float]
+    on: tuple[int, ...] = ()
     better_rate: float = math.nan
     change: Change | None = None
     seen: tuple[int, ...] = ()
@@ -103,6 +104,7 @@ class Fairness:
         tried = f"of {len(self.rates)} tried, {low:g} to {high:g}"
         if best in (low, high):
             tried += f", at the {'lower' if best == low else 'upper'} end"
+        tried += f", on {_words(self.on)}"
         if best == self.rate:
             return f"best {tried}"
         word = "" if math.isnan(self.better_rate) else "not the best: "
@@ -113,9 +115,15 @@ class Fairness:
         """The seeds of the comparison that may not choose."""
         if not self.seen:
             return ""
-        first, last = self.seen[0], self.seen[-1]
-        which = f"seed {first}" if first == last else f"seeds {first} to {last}"
-        return f"; other rates on {which} of this comparison do not count"
+        return f"; other rates on {_words(self.seen)} of this comparison do not count"
+
+
+def _words(seeds: Sequence[int]) -> str:
+    """Rising seeds in words."""
+    first, last = seeds[0], seeds[-1]
+    if last - first + 1 != len(seeds):
+        return f"seeds {', '.join(map(str, seeds))}"
+    return f"seed {first}" if first == last else f"seeds {first} to {last}"
 
 
 def check_fairness(groups: Mapping[str, Sequence[StoredJob]], root: Path) -> list[Fairness]:
@@ -187,9 +195,10 @@ def _fairness_of(
     """
     steps, rate = config["optim"]["steps"], config["optim"]["lr"]
     at_length = {lr: own for (length, lr), own in sorted(trained.items()) if length == steps}
-    fresh = {lr: [own[seed] for seed in own.keys() - seeds] for lr, own in at_length.items()}
+    fresh = {lr: {s: own[s] for s in own.keys() - seeds} for lr, own in at_length.items()}
     # Seeds that are left where others failed would flatter their rate or length.
-    tried = {lr: np.array(own) for lr, own in fresh.items() if own and np.isfinite(own).all()}
+    whole = {lr: own for lr, own in fresh.items() if np.isfinite([*own.values()]).all()}
+    tried, on = _on_common_seeds(whole, rate)
     seen = {seed for lr in at_length.keys() - compared for seed in at_length[lr].keys() & seeds}
     found = Fairness(
         label=label,
@@ -198,6 +207,7 @@ def _fairness_of(
         steps=steps,
         rate=rate,
         rates={lr: float(values.mean()) for lr, values in tried.items()},
+        on=on,
         better_rate=_better_rate(tried, rate),
         seen=tuple(sorted(seen)),
     )
@@ -206,6 +216,24 @@ def _fairness_of(
     if not once or not twice or not np.isfinite([*longer, *own]).all():
         return found
     return replace(found, change=two_one_sided(longer, own, CONVERGED))
+
+
+def _on_common_seeds(
+    fresh: Mapping[float, Mapping[int, float]], rate: float
+) -> tuple[dict[float, Array], tuple[int, ...]]:
+    """r68 of as many rates as have seeds in common with the own one, and those seeds.
+
+    Runs of other sweeps on further seeds then change no rate's figure alone: of two rates the
+    lower one would be that of the luckier seeds.
+    """
+    on: tuple[int, ...] = ()
+    rates: list[float] = []
+    for seed in sorted(fresh.get(rate, ())):
+        with_it = [lr for lr, own in fresh.items() if seed in own]
+        common = tuple(sorted(set.intersection(*({*fresh[lr]} for lr in with_it))))
+        if (len(with_it), len(common)) > (len(rates), len(on)):
+            rates, on = with_it, common
+    return {lr: np.array([fresh[lr][seed] for seed in on]) for lr in rates}, on
 
 
 def _better_rate(tried: Mapping[float, Array], rate: float) -> float:

@@ -234,8 +234,8 @@ def fairness_table(report: Report) -> Table:
     """Budget, rate and convergence of each configuration."""
     rows = [_fair(report, found) for found in report.fairness]
     note = (
-        "Rate: the mean r68 on validation over seeds that this comparison does not use, as a rate "
-        "that was chosen by its seeds would be flattered; no verdict "
+        "Rate: the mean r68 on validation, of all rates over the same seeds, which this comparison "
+        "does not use, as a rate that was chosen by its seeds would be flattered; no verdict "
         "names a head for which another rate is better by the same test as a verdict. Converged: "
         "the 90% interval of the change of r68 on validation with twice the steps, in square "
         "brackets, lies within 2%; not converged: it lies beyond 2%, and no verdict names the "
