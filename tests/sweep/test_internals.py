@@ -23,6 +23,7 @@ from hydra_plugins.hydra_optuna_sweeper import _impl
 from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -34,7 +35,13 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, Jour
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from headsweep.sweep.compose import open_loader
-from headsweep.sweep.internals import FileConfigSource, argument_parser, grid, search_space
+from headsweep.sweep.internals import (
+    FileConfigSource,
+    JobsLoader,
+    argument_parser,
+    grid,
+    search_space,
+)
 
 
 def parameters(function: Any) -> list[str]:
@@ -92,6 +99,32 @@ def test_files_that_are_kept_are_copied_and_another_search_path_has_its_own(
         assert loader.load_configuration("config", words, RunMode.RUN).head.dropout == 0.4
         with pytest.raises(ConfigCompositionException):
             loader.load_configuration("config", ["head=own"], RunMode.RUN)
+
+
+SWEPT = [
+    ["sweeps=claims", "arm=direct_head"],
+    ["sweeps=claims", "arm=no_dropout", "head.dropout=0.3"],
+    ["sweeps=claims", "arm=direct_head"],  # the same files once more: nothing is left of the others
+    ["data=acts", "head=simpler", "+mine.key=1"],
+    ["sweeps=search", "hydra/sweeper=optuna", "target=log_pt"],  # another beginning
+    ["sweeps=search", "hydra/sweeper/pruner=asha", "hydra.sweeper.lag=2"],
+    ["arm=baseline", "rates=tuned", "backbone=truth"],
+]
+
+
+def test_what_jobs_begin_with_is_merged_once_and_all_is_as_hydra_merges_it() -> None:
+    def loaded(loader: ConfigLoaderImpl, words: list[str]) -> DictConfig:
+        return loader.load_configuration("config", words, RunMode.MULTIRUN)
+
+    with open_loader(None) as ours:
+        assert isinstance(ours, JobsLoader)
+        found = [loaded(ours, words) for words in SWEPT]
+        for words, config in zip(SWEPT, found, strict=True):
+            alone = loaded(ConfigLoaderImpl(ours.get_search_path()), words)
+            assert OmegaConf.structural_equality(config, alone), words
+            for node in ("", "hydra", "hydra.sweeper", "head", "data.source", "optim", "rates"):
+                kinds = [OmegaConf.get_type(OmegaConf.select(c, node)) for c in (config, alone)]
+                assert kinds[0] is kinds[1], (words, node)
 
 
 def parse(overrides: Sequence[str]) -> list[Any]:

@@ -1,6 +1,7 @@
 """The keys of an experiment: model, training, comparisons, and how to run."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,7 @@ A run's identity has the short name, never the path of a module: a class may mov
 """
 
 
+@cache
 def register() -> None:
     """Make the schema known to Hydra, as ``schema`` and ``<group>/schema_<name>``."""
     store = ConfigStore.instance()

@@ -32,7 +32,7 @@ from headsweep.instantiate import check_allowed, check_node
 from headsweep.store.names import check_spelling
 from headsweep.sweep.config_files import ConfigFile, check_files, naming_files
 from headsweep.sweep.hydra_keys import check_hydra
-from headsweep.sweep.internals import keep_files, set_values
+from headsweep.sweep.internals import JobsLoader, set_values
 from headsweep.sweep.messages import short_errors
 from headsweep.sweep.overrides import (
     as_override,
@@ -245,9 +245,7 @@ def open_loader(config_dir: str | None) -> Iterator[ConfigLoader]:
             for file in folder.glob(f"{group}/*.yml"):
                 raise UserError(f"{file}: is not read; name it {file.stem}.yaml")
     with initialize_config_search_path([f"file://{f}" for f in folders], job_name="run"):
-        loader = GlobalHydra.instance().config_loader()
-        keep_files(loader)
-        yield loader
+        yield JobsLoader(GlobalHydra.instance().config_loader())
 
 
 def compose_single(loader: ConfigLoader, overrides: Sequence[str]) -> Job:

@@ -8,21 +8,27 @@ not written again. Its errors do not name the file that is read.
 import copy
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as FileConfigSource
+from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.types import Override
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import Container, OmegaConf
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from hydra.core.config_search_path import ConfigSearchPath
-    from hydra.plugins.config_source import ConfigResult
     from omegaconf import DictConfig
     from optuna.distributions import BaseDistribution
+
+MERGED = ResultDefault("config")
+"""Stands in a list of files for those that ``JobsLoader`` has merged."""
 
 
 def argument_parser() -> ArgumentParser:
@@ -41,10 +47,9 @@ def grid(overrides: list[Override]) -> list[list[str]]:
 
 
 class KeptFiles(CachingConfigRepository):
-    """Hydra's files of configuration, each read once for all jobs, and copied for each.
+    """Hydra's files of configuration, each read once for all jobs.
 
-    Hydra reads them twice for every job, once for the defaults lists and once to merge them: a
-    third of the time that composing takes.
+    Hydra reads them twice for every job, once for the defaults lists and once to merge them.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "KeptFiles":
@@ -58,15 +63,42 @@ class KeptFiles(CachingConfigRepository):
         self.cache = {}
         super().initialize_sources(config_search_path)
 
-    def load_config(self, config_path: str) -> "ConfigResult | None":
-        """A copy of a file's content, which Hydra merges others into."""
-        return copy.deepcopy(super().load_config(config_path))
 
+class JobsLoader(ConfigLoaderImpl):
+    """Hydra's loader for many jobs: what all of them begin with is read and merged once.
 
-def keep_files(loader: "ConfigLoader") -> None:
-    """Let a loader read each file once."""
-    assert isinstance(loader, ConfigLoaderImpl)
-    loader.repository = KeptFiles(loader.repository)  # type: ignore[assignment]
+    Hydra merges the files of a job one after the other: its own, the schema, ``config``, and what
+    the job chooses. The first three take three quarters of the time.
+    """
+
+    def __init__(self, loader: "ConfigLoader") -> None:
+        """Take the search path of another one."""
+        super().__init__(loader.get_search_path())
+        self.repository = KeptFiles(self.repository)  # type: ignore[assignment]
+        self._begin: list[object] = []
+        self._merged: Container = OmegaConf.create()
+
+    def _compose_config_from_defaults_list(
+        self, defaults: list[ResultDefault], repo: IConfigRepository
+    ) -> "DictConfig":
+        """Merge files; those up to ``config`` only where they are others than before."""
+        compose = super()._compose_config_from_defaults_list
+        own = 1 + next(i for i, default in enumerate(defaults) if default.primary)
+        begin = [*(source.path for source in repo.get_sources()), *defaults[:own]]
+        if begin != self._begin:
+            self._begin, self._merged = begin, compose(defaults[:own], repo)
+        return compose([MERGED, *defaults[own:]], repo)
+
+    def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
+        """A copy of a file's content, or of what was merged: Hydra merges others into it."""
+        if default is MERGED:
+            return ConfigResult("", "", copy.deepcopy(self._merged), {"package": ""})
+        found = super()._load_single_config(default, repo)
+        kept = repo.load_config(str(default.config_path))
+        assert kept is not None
+        if found.config is kept.config:  # else it has been copied into its package
+            found = replace(found, config=copy.deepcopy(kept.config))
+        return found
 
 
 def set_values(config: "DictConfig", overrides: list[Override]) -> None:

@@ -23,6 +23,7 @@ from headsweep.sweep.compose import Sweep
 from headsweep.sweep.equal_jobs import merge_equal
 from headsweep.sweep.grid_queue import Entry, GridQueue
 from headsweep.sweep.inputs import Inputs
+from headsweep.sweep.internals import JobsLoader
 from headsweep.sweep.job import found_words
 from headsweep.sweep.leases import Leases, Process
 from headsweep.sweep.order import Order
@@ -50,7 +51,7 @@ def run_sweep(loader: ConfigLoader, master: DictConfig) -> None:
         KeyboardInterrupt: Ctrl-C; what is finished and how to go on has been said.
         SystemExit: With code 1, where a job of a grid or all trials of a search failed.
     """
-    sweep = Sweep(loader, master)
+    sweep = Sweep(JobsLoader(loader), master)
     plan = plan_sweep(sweep)
     assert plan.folder is not None
     with preparing(console()) as report:
