@@ -44,6 +44,15 @@ def test_the_key_of_the_default_run_never_changes() -> None:
     assert run_key(job.resolved, "data", "checkpoint") == "cd91d62bc4acce28"
 
 
+def test_a_configuration_from_before_there_was_a_choice_of_losses_has_the_key_of_the_default(
+    default: Job,
+) -> None:
+    before = {key: value for key, value in default.resolved.items() if key != "loss"}
+    before["target"] = {k: v for k, v in before["target"].items() if k != "phi"}
+    assert identity(before) == identity(default.resolved)
+    assert "loss" not in identity(before)
+
+
 def test_a_head_of_a_user_is_known_by_its_path() -> None:
     job = compose()
     own = job.resolved | {"head": {"_target_": "mine.heads.Head"}}
@@ -60,6 +69,11 @@ def test_a_head_of_a_user_is_known_by_its_path() -> None:
         (["head=conservative", "arm=baseline", "head.dropout=0.1"], True),
         (["head.dropout=0.2"], False),
         (["target=log_pt"], False),
+        (["target.phi=sincos"], False),
+        (["loss=huber"], False),
+        (["loss.weights.pt=2"], False),
+        (["loss.charge=bce"], False),
+        (["loss=smooth_l1", "loss.beta=1", "target.phi=angle"], True),
         (["data.source.seed=2"], False),
         (["data.split.seed=2"], False),
         (["data.selection.min_pt=5"], False),
@@ -129,6 +143,10 @@ ONE_LAYER, PERCEPTRON = "head=direct_projection", "head=conservative"
         ("backbone.seed", "2", "backbone=truth", "backbone=truth backbone.purity=0.9"),
         ("features.assignment_threshold", "0.3", "backbone=truth", "backbone=transformer"),
         ("features.name", "document", "pooling.raw=false", "pooling.encoded=false"),
+        ("loss.weights.q", "3", "target=q_over_pt", "target=log_pt"),
+        ("loss.scale.q", "3", "target=q_over_pt", "target=log_pt"),
+        ("loss.scale.q", "3", "loss.charge=bce", "loss=huber"),
+        ("loss.scale.eta", "3", "loss.weights.eta=0", "loss.weights.eta=0.5"),
         *[
             (key, value, "pooling.raw=false pooling.encoded=false", "pooling.raw=false")
             for key, value in (

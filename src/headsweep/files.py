@@ -393,7 +393,8 @@ def short_key(key: str) -> str:
     """Last part of a dotted key, as labels show it: ``dropout`` of ``head.dropout``.
 
     The prefix ``regression_`` of a head's keys is left out. ``data.split.seed`` keeps two parts, as
-    ``seed`` alone would be the seed of a training.
+    ``seed`` alone would be the seed of a training, and so does ``loss.weights.pt``.
     """
     parts = key.split(".")
-    return ".".join(parts[-2:]) if parts[-1] == "seed" else parts[-1].removeprefix("regression_")
+    two = parts[-1] == "seed" or parts[:-1] in (["loss", "weights"], ["loss", "scale"])
+    return ".".join(parts[-2:]) if two else parts[-1].removeprefix("regression_")

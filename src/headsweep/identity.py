@@ -3,9 +3,18 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from headsweep.config import RUNTIME_KEYS, SCHEMAS, STATISTICS, TABLES
+from headsweep.config import (
+    QUANTITIES,
+    RUNTIME_KEYS,
+    SCHEMAS,
+    STATISTICS,
+    TABLES,
+    LossConfig,
+    TargetConfig,
+)
 from headsweep.errors import without_secrets
 from headsweep.files import flat
 
@@ -53,7 +62,7 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     others to their defaults (``_replaced``), so that two spellings of one network share a key. Our
     own classes have their short names, and addresses no secrets.
     """
-    kept = _without(resolved, *RUNTIME_KEYS, *TABLES, "seed", "seeds")
+    kept = _without(resolved, *RUNTIME_KEYS, *TABLES, "seed", "seeds", "loss")
     kept["backbone"] = _short(kept["backbone"])
     for key, value in _replaced(flat(kept)).items():
         kept = _with(kept, key.split("."), value)
@@ -76,11 +85,27 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
         "backbone": backbone,
         "pooling": _pooling(pooling),
         "head": _short(head),
-        "target": _without(
-            kept["target"], *(["standardise", "pt_unit"] if kept["target"]["standardise"] else [])
-        ),
+        **learnt(resolved),
     }
     return {key: without_secrets(value) for key, value in known.items()}
+
+
+def learnt(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Target and loss of a resolved configuration: losses of different ones are not comparable.
+
+    Keys without effect are left out. So are ``target.phi`` and each key of the loss, by its dotted
+    name, where they have their defaults: configurations from before there was a choice have none.
+    """
+    target = asdict(TargetConfig(**resolved["target"]))
+    free = ["standardise", "pt_unit"] if target["standardise"] else []
+    free += ["phi"] if target["phi"] == "angle" else []
+    known, default = (
+        flat({"target": target, "loss": asdict(loss)})
+        for loss in (LossConfig(**resolved.get("loss", {})), LossConfig())
+    )
+    changed = {k for k, v in known.items() if v != default[k]} - _inert_in_loss(known)
+    loss = {key.removeprefix("loss."): known[key] for key in changed}
+    return {"target": _without(target, *free), **({"loss": loss} if loss else {})}
 
 
 def inert(head: Mapping[str, Any]) -> dict[str, float]:
@@ -92,7 +117,7 @@ def inert(head: Mapping[str, Any]) -> dict[str, float]:
 
 def without_effect(known: Mapping[str, Any]) -> set[str]:
     """Keys of which an identity, with dotted keys, keeps no value: they have no effect in it."""
-    found = {*_replaced(known)}
+    found = {*_replaced(known), *_inert_in_loss(known)}
     if {*INERT_WITHOUT_HITS} <= found:
         found.add("pooling.activation")
     if known.get("head._target_") == "mlp" and known.get("head.regression_num_layers") == 1:
@@ -121,6 +146,16 @@ def _replaced(known: Mapping[str, Any]) -> dict[str, Any]:
         found |= INERT_WITHOUT_RAW
         if known.get("pooling.encoded") is False:
             found |= INERT_WITHOUT_HITS
+    return found
+
+
+def _inert_in_loss(known: Mapping[str, Any]) -> set[str]:
+    """Keys of the loss without effect, of a configuration with dotted keys."""
+    found = {f"loss.scale.{name}" for name in QUANTITIES if known.get(f"loss.weights.{name}") == 0}
+    if known.get("loss.charge") == "bce":
+        found.add("loss.scale.q")
+    if known.get("target.name") == "q_over_pt":  # whose pt stands for kappa
+        found |= {"loss.weights.q", "loss.scale.q"}
     return found
 
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from headsweep.report.predictions import HeadRow, Sample
-from headsweep.store.labels import TargetKey
+from headsweep.store.labels import loss_key
 
 
 def make_head_row(label: str, samples: Sequence[Sample], **more: Any) -> HeadRow:
     """A configuration with these members; all else is empty but for ``more``."""
     facts: dict[str, Any] = {
         "folds": None,
-        "target": TargetKey("plain", False, True, 1.0),
+        "loss": loss_key({"target": {"name": "plain"}}),
         "parameters": 100,
         "planned": len(samples),
         "failed": (),

@@ -24,7 +24,7 @@ from headsweep.report.predictions import HeadRow, Sample
 from headsweep.stats.metrics import LAST_LOSSES, MARGINS, METRICS, SCORED_LOSSES
 from headsweep.stats.tracks import Tracks
 from headsweep.store import specification
-from headsweep.store.labels import Block, TargetKey
+from headsweep.store.labels import Block, loss_key
 from helpers.head_rows import make_head_row
 from helpers.toy_runs import smear, toy_score, write_cache, write_toy_job
 
@@ -259,7 +259,7 @@ def row(
         values = {name: value * (1 + 0.001 * seed) for name, value in known.items()}
         tracks = replace(tracks, clipped=n < 400 * clipped)
         samples.append(Sample(tracks, np.ones(400, dtype=bool), values, Block(0, 0), seed))
-    return make_head_row(label, samples, target=TargetKey(target, False, True, 1.0))
+    return make_head_row(label, samples, loss=loss_key({"target": {"name": target}}))
 
 
 def compared(arm: HeadRow, metric: str, planned: int = 0) -> Effect:

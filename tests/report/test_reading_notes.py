@@ -103,5 +103,5 @@ def test_losses_of_different_targets_come_with_a_warning(tmp_path: Path) -> None
             config={"target": vars(TargetConfig(name=target))},
         )
     built = write.build_report(tmp_path / "sweeps" / "targets", tmp_path, toy_score)
-    assert any("not comparable across targets" in note for note in built.notes)
+    assert any("Targets or losses differ" in note for note in built.notes)
     assert [row.label for row in built.rows[:2]] == ["plain", "log_pt"]

@@ -11,7 +11,7 @@ import pytest
 from headsweep.report.predictions import HeadRow, Sample
 from headsweep.report.training_comparison import compare_trainings
 from headsweep.stats.tracks import Tracks
-from headsweep.store.labels import Block, TargetKey
+from headsweep.store.labels import Block, loss_key
 from helpers.head_rows import make_head_row
 
 STEPS = [0, 100, 200]
@@ -38,7 +38,7 @@ def row(
         for k, own in enumerate(losses)
     ]
     curves = tuple(pd.DataFrame({"step": STEPS, "val_loss": own}) for own in losses)
-    return make_head_row(label, samples, curves=curves, target=TargetKey(target, False, True, 1.0))
+    return make_head_row(label, samples, curves=curves, loss=loss_key({"target": {"name": target}}))
 
 
 def test_steps_to_the_mean_last_loss_of_the_control() -> None:

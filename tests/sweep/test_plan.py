@@ -134,7 +134,7 @@ def test_labels_and_what_differs() -> None:
     assert {job.labels["head"] for job in jobs} == {"simpler"}
     assert list(jobs[0].labels) == [
         *("data", "data/selection", "backbone", "features", "pooling"),
-        *("head", "target", "optim", "arm"),
+        *("head", "target", "loss", "optim", "arm"),
     ]
     assert distinct(jobs) == ["arm=before", "arm=baseline"]
 

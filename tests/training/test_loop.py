@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from headsweep.config import OptimConfig, PoolingConfig, TargetConfig
+from headsweep.config import OptimConfig, PoolingConfig
 from headsweep.features.cache import Features
 from headsweep.heads.mlp import MLPHead
-from headsweep.training.loop import MemberResult, Split, fit, losses
+from headsweep.training.loop import MemberResult, Split, fit
+from headsweep.training.loss import Loss
 from headsweep.training.members import Population, build_member
-from headsweep.training.targets import Target
 from helpers.dense import ragged
 
 Head = Callable[[int, int], nn.Module]
@@ -38,10 +38,11 @@ def features(n: int, seed: int) -> Features:
     return replace(split, truth=truth)
 
 
-def problem(n: int = 256) -> tuple[Split, Split, Target]:
+def problem(n: int = 256, **keys: Any) -> tuple[Split, Split, Loss]:
+    """Splits and loss; ``keys`` are those of the loss."""
     train, val = features(n, 1), features(128, 2)
-    target = Target.fit(TargetConfig("log_pt"), train.truth, train.axis)
-    return Split.of(train, target), Split.of(val, target), target
+    loss = Loss.fit({"target": {"name": "log_pt"}, "loss": keys}, train.truth, train.axis)
+    return Split.of(train, loss.target), Split.of(val, loss.target), loss
 
 
 def population(head: Head | None = None) -> Callable[[Sequence[int]], Population]:
@@ -52,8 +53,8 @@ def population(head: Head | None = None) -> Callable[[Sequence[int]], Population
 def run(
     seeds: Sequence[int], optim: OptimConfig, head: Head | None = None, **keys: Any
 ) -> list[MemberResult]:
-    train, val, target = problem()
-    return fit(population(head), seeds, train, val, target, optim, **keys)
+    train, val, loss = problem()
+    return fit(population(head), seeds, train, val, loss, optim, **keys)
 
 
 def short(**keys: Any) -> OptimConfig:
@@ -74,14 +75,15 @@ def test_it_learns_and_records() -> None:
 
 
 def test_kept_weights_are_those_of_the_lowest_validation_loss() -> None:
-    train, val, target = problem()
-    (result,) = fit(population(), [3], train, val, target, short(lr=0.05, schedule="constant"))
+    train, val, loss = problem()
+    (result,) = fit(population(), [3], train, val, loss, short(lr=0.05, schedule="constant"))
     best = result.history.loc[result.history["val_loss"].idxmin()]
     assert result.best_step == best["step"] < 60
     again = population()([0])
     again.load([result.weights])
     outputs = again.predict(val.hits, torch.arange(len(val)))
-    assert losses(outputs, val.targets[None]).item() == pytest.approx(best["val_loss"], rel=1e-6)
+    kept = loss.of_members(outputs, val.targets[None]).item()
+    assert kept == pytest.approx(best["val_loss"], rel=1e-6)
     assert result.metrics["val_loss"] == pytest.approx(best["val_loss"], rel=1e-6)
     assert not all(torch.equal(result.weights[n], result.last_weights[n]) for n in result.weights)
 
@@ -174,9 +176,3 @@ def test_plateau_halves_the_rate_of_each_member_alone() -> None:
         ratios = rates[1:] / rates[:-1]
         assert set(ratios.tolist()) <= {1.0, 0.5}
     assert results[0].history["lr"].tolist() != results[1].history["lr"].tolist()
-
-
-def test_loss_is_smooth_l1_per_member() -> None:
-    outputs, targets = torch.randn(3, 7, 4), torch.randn(3, 7, 4)
-    expected = [nn.functional.smooth_l1_loss(o, t) for o, t in zip(outputs, targets, strict=True)]
-    torch.testing.assert_close(losses(outputs, targets), torch.stack(expected))

@@ -10,7 +10,7 @@ from torch import nn
 from headsweep.config import PoolingConfig
 from headsweep.heads.dense import DenseHead
 from headsweep.heads.mlp import MLPHead
-from headsweep.training.loop import losses
+from headsweep.training.loss import Loss
 from headsweep.training.members import AdamW, Batches, Population, build_member, clip_rows
 from headsweep.training.pooling import to_hits
 from helpers.dense import dense, ragged
@@ -19,6 +19,7 @@ Head = Callable[[int, int], nn.Module]
 
 
 PLAIN = PoolingConfig()
+LOSS = Loss.unfitted({"target": {"name": "plain"}})
 
 
 class Unstacked(nn.Module):
@@ -66,7 +67,7 @@ def train(
             for part in (population, batches, optimiser):
                 part.keep(leave_at[1])
         rows = batches.next()
-        loss = losses(population.forward(hits, rows), y[rows]).sum()
+        loss = LOSS.of_members(population.forward(hits, rows), y[rows]).sum()
         (grads,) = torch.autograd.grad(loss, population.weights)
         clip_rows(grads, 1.0)
         rates = torch.full((len(population),), 1e-2, dtype=dtype)

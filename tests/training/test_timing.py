@@ -8,6 +8,7 @@ import pytest
 from headsweep.config import MLPHeadConfig, OptimConfig, PoolingConfig
 from headsweep.training import timing
 from headsweep.training.builder import population_builder
+from headsweep.training.loss import Loss
 from headsweep.training.timing import OVERHEAD, TIMED_STEPS, estimate_seconds
 
 BUILD = population_builder(
@@ -16,7 +17,9 @@ BUILD = population_builder(
 
 
 def estimate(optim: OptimConfig) -> float:
-    return estimate_seconds(BUILD, [0, 1], 5, 4, 4, optim)
+    return estimate_seconds(
+        BUILD, [0, 1], 5, 4, Loss.unfitted({"target": {"name": "plain"}}), optim
+    )
 
 
 def test_the_median_step_times_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:

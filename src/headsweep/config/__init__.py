@@ -12,6 +12,7 @@ from headsweep.config.data import (
 )
 from headsweep.config.experiment import (
     GROUPS,
+    QUANTITIES,
     RUNTIME_KEYS,
     SCHEMAS,
     STATISTICS,
@@ -21,6 +22,9 @@ from headsweep.config.experiment import (
     DenseHeadConfig,
     DesignConfig,
     FeaturesConfig,
+    LossConfig,
+    LossScaleConfig,
+    LossWeightsConfig,
     MLPHeadConfig,
     OptimConfig,
     PoolingConfig,
@@ -35,6 +39,7 @@ from headsweep.config.experiment import (
 
 __all__ = [
     "GROUPS",
+    "QUANTITIES",
     "RUNTIME_KEYS",
     "SCHEMAS",
     "STATISTICS",
@@ -48,6 +53,9 @@ __all__ = [
     "FeaturesConfig",
     "FrozenConfig",
     "HepattnConfig",
+    "LossConfig",
+    "LossScaleConfig",
+    "LossWeightsConfig",
     "MLPHeadConfig",
     "OptimConfig",
     "PoolingConfig",

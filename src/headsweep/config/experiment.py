@@ -1,5 +1,6 @@
 """The keys of an experiment: model, training, comparisons, and how to run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -29,7 +30,7 @@ TABLES = ("arms", "rates")
 
 GROUPS = (
     *("data", "data/selection", "backbone", "features", "pooling"),
-    *("head", "target", "optim", "arm"),
+    *("head", "target", "loss", "optim", "arm"),
 )
 """The groups whose chosen files label a job."""
 
@@ -38,6 +39,9 @@ STATISTICS = ("avg", "sum", "max", "min")
 
 TARGETS = ("plain", "log_pt", "inverse_pt", "q_over_pt")
 """The parametrisations of the target, the default first."""
+
+QUANTITIES = ("eta", "phi", "pt", "q")
+"""What the outputs of a target stand for; the one of ``q_over_pt`` stands for pt."""
 
 
 @dataclass
@@ -136,11 +140,79 @@ class TargetConfig:
     relative: bool = False
     standardise: bool = True
     pt_unit: float = within(1.0, "(0, inf)")  # GeV
+    phi: str = one_of("angle", "sincos")
 
     def __post_init__(self) -> None:
         check_each("target", self)
         inert = self.standardise and self.pt_unit != 1
         check(not inert, "target.pt_unit", self.pt_unit, "1 where targets are standardised")
+        if self.relative and self.phi == "sincos":
+            raise UserError(
+                "target.phi=sincos: not with target.relative=true, whose angles are small and have "
+                "no jump at +-pi"
+            )
+
+
+@dataclass
+class LossWeightsConfig:
+    """Weight of each output in the mean over the outputs."""
+
+    eta: float = within(1.0, "[0, inf)")
+    phi: float = within(1.0, "[0, inf)")
+    pt: float = within(1.0, "[0, inf)")
+    q: float = within(1.0, "[0, inf)")
+
+    def __post_init__(self) -> None:
+        check_each("loss.weights", self)
+
+
+@dataclass
+class LossScaleConfig:
+    """Factor of each output's error before SmoothL1."""
+
+    eta: float = within(1.0, "(0, inf)")
+    phi: float = within(1.0, "(0, inf)")
+    pt: float = within(1.0, "(0, inf)")
+    q: float = within(1.0, "(0, inf)")
+
+    def __post_init__(self) -> None:
+        check_each("loss.scale", self)
+
+
+@dataclass
+class LossConfig:
+    """From outputs and targets to the number that a training minimises, ``training/loss.py``.
+
+    The default is the document's: SmoothL1 with beta 1, mean over the outputs, then the tracks.
+    """
+
+    name: str = one_of("smooth_l1")
+    beta: float = within(1.0, "(0, inf)")
+    weights: LossWeightsConfig = field(default_factory=LossWeightsConfig)
+    scale: LossScaleConfig = field(default_factory=LossScaleConfig)
+    charge: str = one_of("regression", "bce")
+
+    def __post_init__(self) -> None:
+        check_each("loss", self)
+        if isinstance(self.weights, Mapping):  # as a file has it
+            self.weights = LossWeightsConfig(**self.weights)
+        if isinstance(self.scale, Mapping):
+            self.scale = LossScaleConfig(**self.scale)
+
+    def check_target(self, target: TargetConfig) -> None:
+        """Refuse a target that this loss is not for.
+
+        Raises:
+            UserError: It has no charge output for a cross-entropy, or all its weights are 0.
+        """
+        kappa = target.name == "q_over_pt"
+        if self.charge == "bce" and kappa:
+            raise UserError(
+                "loss.charge=bce: not with target.name=q_over_pt, which has no charge output; use "
+                "plain, log_pt or inverse_pt"
+            )
+        own = [getattr(self.weights, name) for name in QUANTITIES[: 3 if kappa else 4]]
+        check(any(own), "loss.weights", own, "above 0 for at least one output")
 
 
 @dataclass
@@ -223,6 +295,7 @@ class Config:
     pooling: PoolingConfig = field(default_factory=PoolingConfig)
     head: Any = MISSING
     target: TargetConfig = field(default_factory=TargetConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=MISSING))  # conf/rates
     seed: int = within(0, "[0, inf)")
     seeds: int = within(1, "[1, 1e6]")

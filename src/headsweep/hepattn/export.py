@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import save as serialise
 
-from headsweep.config import STATISTICS, PoolingConfig, TargetConfig
+from headsweep.config import STATISTICS, PoolingConfig
 from headsweep.errors import UserError
 from headsweep.features.cache import ColumnScale, FeatureSet, open_cache
 from headsweep.files import atomic_dir
@@ -20,8 +20,8 @@ from headsweep.hepattn import pooled_head
 from headsweep.hepattn.head_weights import fold, to_hepattn
 from headsweep.store import paths
 from headsweep.store.runs import load_weights, read_config, read_job, read_results
+from headsweep.training.loss import Loss
 from headsweep.training.pooling import projected_dim
-from headsweep.training.targets import Target
 
 PREFIXED = 18
 """Of the 23 features of ATLAS muons so many come from the file, as ``spacePoint_..``."""
@@ -65,6 +65,8 @@ def obstacles(config: Mapping[str, Any]) -> dict[str, list[str]]:
         found.append("head.layer_norm=false: its hidden layers have a LayerNorm")
     if target["relative"]:
         found.append("target.relative=true: its outputs are absolute angles")
+    if target.get("phi") == "sincos":
+        found.append("target.phi=sincos: it has the angle phi as one output")
     if target["pt_unit"] not in (1, 200) or (
         target["pt_unit"] == 200 and target["name"] != "plain"
     ):
@@ -99,11 +101,12 @@ def export(root: Path, run: str, out: Path, seed: int | None = None) -> list[str
     about, seed = _checked(job, seed)
     config = read_config(job)
     cache = open_cache(paths.root_of(job), about["cache_key"])
-    target = _target(config, cache)
+    train = cache.load("train")
+    loss = Loss.fit(config, train.truth, train.axis)
     weights = load_weights(paths.seed_folder(job, seed) / "head.safetensors")
-    module, description = _module(config, cache, target)
+    module, description = _module(config, cache, loss)
     scales = cache.meta.scales
-    unit = ColumnScale(target.mean.tolist(), target.std.tolist())
+    unit = ColumnScale(loss.target.mean.tolist(), loss.target.std.tolist())
     dense = "activation" in description["arguments"]["head"]
     folded = fold(
         weights,
@@ -153,16 +156,12 @@ def _checked(job: Path, seed: int | None) -> tuple[dict[str, Any], int]:
     return about, finished[0] if seed is None else seed
 
 
-def _target(config: Mapping[str, Any], cache: FeatureSet) -> Target:
-    train = cache.load("train")
-    return Target.fit(TargetConfig(**config["target"]), train.truth, train.axis)
-
-
 def _module(
-    config: Mapping[str, Any], cache: FeatureSet, target: Target
+    config: Mapping[str, Any], cache: FeatureSet, loss: Loss
 ) -> tuple[pooled_head.PooledHead, dict[str, Any]]:
     """The head in plain torch with fresh weights, and the content of ``head.json``."""
     pooling, node, meta = PoolingConfig(**config["pooling"]), dict(config["head"]), cache.meta
+    target = loss.target
     kind = node.pop("_target_").rpartition(".")[2]
     if kind == "DenseHead":
         head: dict[str, Any] = {"activation": node["activation"]}
@@ -182,7 +181,7 @@ def _module(
         "features": len(meta.feature_names),
         "dim": meta.dim,
         "projected": projected_dim(pooling, meta.dim),
-        "outputs": target.outputs,
+        "outputs": loss.outputs,
         "activation": pooling.activation if pooling.projection == "mlp" else None,
         "statistics": list(pooling.statistics),
         "query": pooling.query,
@@ -192,6 +191,10 @@ def _module(
         "head": head,
     }
     outputs = [*OUTPUTS[target.name]]
+    if loss.config.charge == "bce":
+        outputs[-1] = "logit of a positive q"
+    if target.phi == "sincos":
+        outputs[1:2] = ["sin of phi", "cos of phi"]
     if target.relative:
         outputs[:2] = ["eta - eta of the hits", "phi - phi of the hits"]
     return pooled_head.PooledHead(**arguments), {

@@ -44,6 +44,7 @@ OTHER_EVENTS = (
     "they are trained and judged on other events (data.source or data.split differ): one sample of "
     "each does not tell what the sample does from what the arm does"
 )
+OTHER_LOSSES = "losses of different targets or kinds are never compared"
 OTHER_TRACKS = "their tracks differ, and of this metric the scatter over events is not known"
 
 VERDICT_COLUMNS = (
@@ -212,8 +213,8 @@ def obstacle(name: str, arm: HeadRow, control: HeadRow, objections: Mapping[str,
             return f"{row.label}: {NO_INFORMATION}"
         if name == "pt_rmse" and values_of(row.samples, "clip_fraction").mean() > MAX_CLIPPED:
             return f"{row.label}: more than {MAX_CLIPPED:.0%} of its pT are clipped"
-    if name in TARGET_LOSSES and arm.target != control.target:
-        return "losses of different targets are never compared"
+    if name in TARGET_LOSSES and arm.loss != control.loss:
+        return OTHER_LOSSES
     if arm.folds != control.folds:
         return "one is cross-validated, the other is not"
     if not arm.shares_events(control):
@@ -228,8 +229,8 @@ def _gap_objection(verdict: Verdict, arm: HeadRow, control: HeadRow) -> str:
     """The reason why a lower gap is not better: the loss on the scored split may be worse."""
     if verdict.word != "better":
         return ""
-    if arm.target != control.target:
-        return "its gap is lower, but losses of different targets are never compared"
+    if arm.loss != control.loss:
+        return f"its gap is lower, but {OTHER_LOSSES}"
     name = next(name for name in LAST_LOSSES.values() if name in arm.samples[0].scalars)
     losses = {row.label: values_of(row.samples, name) for row in (arm, control)}
     comparison = replace(

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from headsweep.config import TargetConfig
 from headsweep.features import cache as features_cache
 from headsweep.identity import stable_hash
 from headsweep.stats.bins import ABS_ETA, far_from_reference
@@ -20,10 +19,10 @@ from headsweep.stats.curves import TRAINING_METRICS, gap
 from headsweep.stats.metrics import LAST_LOSSES, SCORED_LOSSES
 from headsweep.stats.tracks import Array, Tracks, concatenate
 from headsweep.store import paths, runs
-from headsweep.store.labels import Block, StoredJob, TargetKey
+from headsweep.store.labels import Block, LossKey, StoredJob
 from headsweep.training.builder import member_builder
+from headsweep.training.loss import Loss
 from headsweep.training.size import count, track_flops
-from headsweep.training.targets import Target
 
 Score = Callable[..., tuple[Tracks, float]]
 """Scores saved weights; ``scoring.score``, which says what it takes and gives."""
@@ -164,7 +163,7 @@ class HeadRow(Row):
     """One configuration with its finished members.
 
     Attributes:
-        target: What its losses are of.
+        loss: What its losses are of.
         parameters: Trained parameters; 0 where the head cannot be built.
         planned: Members that it has or will have.
         failed: Those that failed, as a head without information in their place would predict: the
@@ -177,7 +176,7 @@ class HeadRow(Row):
         curves: Histories of the finished members.
     """
 
-    target: TargetKey
+    loss: LossKey
     parameters: int
     planned: int
     failed: tuple[Sample, ...]
@@ -233,7 +232,7 @@ def head_row(
         label=label,
         folds=jobs[0].folds,
         samples=samples,
-        target=jobs[0].target,
+        loss=jobs[0].loss,
         parameters=parameters,
         planned=sum(len(job.seeds) for job in jobs),
         failed=tuple(failed),
@@ -262,7 +261,7 @@ def _size(job: StoredJob, cache: ScoredCache, trained: bool) -> tuple[int, float
     Both are 0 where the head cannot be built, which may be why nothing was ``trained``.
     """
     config, meta = runs.read_config(job.folder), cache.meta
-    outputs = Target.outputs_of(TargetConfig(**config["target"]))
+    outputs = Loss.unfitted(config).outputs
     try:
         member = member_builder(config, len(meta.feature_names), meta.dim, outputs)()
     except Exception:

@@ -62,8 +62,11 @@ def reading_notes(jobs: Sequence[StoredJob], rows: Sequence[HeadRow], split: str
         "are not counted.",
     ]
     notes += _input_notes(rows)
-    if len({job.target for job in jobs}) > 1:
-        notes.append(f"The targets differ: L_{split} and gap are not comparable across targets.")
+    if len({job.loss for job in jobs}) > 1:
+        notes.append(
+            f"Targets or losses differ: L_{split} and gap are not comparable across them, nor are "
+            "learning curves."
+        )
     return notes
 
 

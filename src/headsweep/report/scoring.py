@@ -1,5 +1,6 @@
 """Saved weights applied to frozen features: the only way anything is scored after training."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -8,7 +9,7 @@ from typing import Any
 
 import torch
 
-from headsweep.config import SplitConfig, TargetConfig
+from headsweep.config import SplitConfig
 from headsweep.errors import UserError
 from headsweep.events.base import Source
 from headsweep.events.hepattn import Hepattn
@@ -19,23 +20,23 @@ from headsweep.identity import SHORT_NAMES, stable_hash
 from headsweep.instantiate import code_digests, make, own_code, own_targets
 from headsweep.stats.tracks import Tracks, concatenate
 from headsweep.store import paths
-from headsweep.store.labels import TargetKey
 from headsweep.store.runs import load_weights, read_config, read_job, read_results
 from headsweep.training.builder import population_builder
-from headsweep.training.loop import Split, losses
+from headsweep.training.loop import Split
+from headsweep.training.loss import Loss
 from headsweep.training.members import Population
-from headsweep.training.targets import Target
-
-Loss = float
 
 
 @lru_cache(maxsize=4)
-def _prepared(root: Path, cache_key: str, name: str, target: TargetKey) -> tuple[Split, Target]:
-    """One split and the target standardised on training; kept, for the next member needs them."""
+def _prepared(root: Path, cache_key: str, name: str, learnt: str) -> tuple[Split, Loss]:
+    """One split and the loss fitted to training; kept, for the next member needs them.
+
+    ``learnt`` is a configuration as JSON, as far as the loss needs it.
+    """
     cache = features_cache.open_cache(root, cache_key)
     train = cache.load("train")
-    fitted = Target.fit(TargetConfig(*target), train.truth, train.axis)
-    return Split.of(cache.load(name), fitted), fitted
+    loss = Loss.fit(json.loads(learnt), train.truth, train.axis)
+    return Split.of(cache.load(name), loss.target), loss
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def score(
     root: Path,
     weights: str = "head",
     limit: int | None = None,
-) -> tuple[Tracks, Loss]:
+) -> tuple[Tracks, float]:
     """Predictions and loss of one finished member on a split.
 
     Args:
@@ -75,11 +76,12 @@ def score(
         The scored tracks with their predictions, and the mean loss on them.
     """
     config, about = _stored(job_folder)
-    key = TargetKey(**vars(TargetConfig(**config["target"])))
-    data, target = _prepared(root, about["cache_key"], split, key)
-    population = _trained(job_folder, config, [seed], data, target, weights)
+    learnt = json.dumps({key: config[key] for key in ("target", "loss") if key in config})
+    data, loss = _prepared(root, about["cache_key"], split, learnt)
+    population = _trained(job_folder, config, [seed], data, loss, weights)
     outputs = population.predict(data.hits, torch.arange(len(data))[:limit])
-    return data.tracks(target, outputs[0]), float(losses(outputs, data.targets[None, :limit])[0])
+    value = loss.of_members(outputs, data.targets[None, :limit])
+    return data.tracks(loss, outputs[0]), float(value[0])
 
 
 def open_test(job_folder: Path, root: Path) -> tuple[str, str]:
@@ -135,17 +137,17 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
         raise UserError(f"{job_folder}: no finished member to predict with")
     cache = features_cache.open_cache(root, about["cache_key"])
     train = cache.load("train")
-    target = Target.fit(TargetConfig(**config["target"]), train.truth, train.axis)
+    loss = Loss.fit(config, train.truth, train.axis)
     source = _source_at(config["data"]["source"], data, cache.meta)
     events = load_events(source, root, truth=False)
     backbone = make({**config["backbone"], **_recorded_at(config["backbone"], data)})
     found: dict[int, list[Tracks]] = {seed: [] for seed in seeds}
     for frozen in other_events.features_of_events(cache.meta, backbone, events, root):
-        split = Split.of(frozen, target)
-        population = _trained(job_folder, config, seeds, split, target, "head")
+        split = Split.of(frozen, loss.target)
+        population = _trained(job_folder, config, seeds, split, loss, "head")
         outputs = population.predict(split.hits, torch.arange(len(split)))
         for seed, own in zip(seeds, outputs, strict=True):
-            found[seed].append(split.tracks(target, own))
+            found[seed].append(split.tracks(loss, own))
     return {seed: concatenate(parts) for seed, parts in found.items()}
 
 
@@ -181,12 +183,12 @@ def _trained(
     config: Mapping[str, Any],
     seeds: Sequence[int],
     data: Split,
-    target: Target,
+    loss: Loss,
     weights: str,
 ) -> Population:
     """The members of a job with their saved weights."""
     inputs, dim = data.hits.raw.shape[1], data.hits.query.shape[1]
-    population = population_builder(config, inputs, dim, target.outputs)(seeds)
+    population = population_builder(config, inputs, dim, loss.outputs)(seeds)
     population.load(
         [load_weights(paths.seed_folder(job_folder, s) / f"{weights}.safetensors") for s in seeds]
     )

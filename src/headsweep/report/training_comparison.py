@@ -20,7 +20,7 @@ class TrainingComparison:
         label: Whose they are.
         steps_to_control: Share of all steps after which the validation loss of each member first
             reaches the mean last loss of the control, infinite where it never does; empty where
-            the losses are not of the same target and events.
+            the losses are not of the same target, kind and events.
         spikes_p: Two-sided p-value of as many loss spikes as the control has, by permutation of
             the seeds and not adjusted; NaN below two seeds.
     """
@@ -57,7 +57,7 @@ def compare_trainings(
 
 
 def _steps(row: HeadRow, control: HeadRow, level: float) -> tuple[float, ...]:
-    if row.target != control.target or not row.shares_tracks(control) or math.isnan(level):
+    if row.loss != control.loss or not row.shares_tracks(control) or math.isnan(level):
         return ()
     return tuple(
         steps_to(level, curve["step"].to_numpy(), curve["val_loss"].to_numpy())

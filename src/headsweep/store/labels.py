@@ -1,29 +1,33 @@
 """Names of the jobs of a sweep: by what differs among them."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headsweep.config import RUNTIME_KEYS, TargetConfig
+from headsweep.config import RUNTIME_KEYS
 from headsweep.errors import DataError
 from headsweep.files import MEND, short_key
-from headsweep.identity import override_key
+from headsweep.identity import learnt, override_key
 from headsweep.store import paths, runs
 from headsweep.store.outcome import Outcome
+
+BEFORE = {"loss": "smooth_l1"}
+"""Choices of jobs from before there was one."""
 
 FOLD_KEYS = ("data.split.fold", "data.split.seed")
 """Keys in which the jobs of one cross-validation differ."""
 
 
-class TargetKey(NamedTuple):
-    """Target of a training's losses; they are comparable within one target only."""
+LossKey = str
+"""Target and kind of a training's losses; they are comparable within one alone."""
 
-    name: str
-    relative: bool
-    standardise: bool
-    pt_unit: float
+
+def loss_key(config: Mapping[str, Any]) -> LossKey:
+    """The ``LossKey`` of a resolved configuration."""
+    return json.dumps(learnt(config), sort_keys=True)
 
 
 class Block(NamedTuple):
@@ -41,7 +45,7 @@ class StoredJob:
         folder: Where it is.
         choices: Config groups and overridden keys, with the value they have in this job.
         cache_key: Its frozen features.
-        target: Its target.
+        loss: What its losses are of.
         folds: k of a cross-validation, or None.
         block: The same for every job without cross-validation.
         seeds: Seeds that the job has or will have: those of its last command and of the sweep,
@@ -53,7 +57,7 @@ class StoredJob:
     folder: Path
     choices: dict[str, str]
     cache_key: str
-    target: TargetKey
+    loss: LossKey
     folds: int | None
     block: Block
     seeds: frozenset[int]
@@ -103,9 +107,9 @@ def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Stored
         jobs.append(
             StoredJob(
                 folder=path,
-                choices=about["labels"] | {key: _value(config, key) for key in keys},
+                choices=BEFORE | about["labels"] | {key: _value(config, key) for key in keys},
                 cache_key=about["cache_key"],
-                target=TargetKey(**vars(TargetConfig(**config["target"]))),
+                loss=loss_key(config),
                 folds=split["folds"],
                 block=Block(split["seed"], split["fold"]) if split["folds"] else Block(0, 0),
                 seeds=seeds,

@@ -204,6 +204,7 @@ def validate_job(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequenc
             "pooling.raw=false: not applicable with backbone=truth, whose query and encoded "
             "vectors are zero; nothing else would be left to learn from"
         )
+    config.loss.check_target(config.target)
     return Job(
         overrides=[o for o in overrides if not is_runtime(o)],
         labels={group: str(choices[group]) for group in GROUPS},

@@ -26,8 +26,8 @@ from headsweep.sweep.plan import Plan, distinct, make_plan
 from headsweep.sweep.prepare import find_all_inputs
 from headsweep.terminal import console, duration, preparing, print_table
 from headsweep.training.builder import member_builder, population_builder
+from headsweep.training.loss import Loss
 from headsweep.training.size import parameter_counts
-from headsweep.training.targets import Target
 from headsweep.training.timing import estimate_seconds
 
 PRESETS = ("conservative", "more_capacity", "simpler", "direct_projection")
@@ -148,25 +148,26 @@ def job_costs(plan: Plan, inputs: Sequence[Inputs]) -> list[JobCost]:
         # The jobs of a search stand for its ranges: none of them is trained.
         there = len(index.find(own.job_key, job.seeds)) if plan.trials is None else 0
         optim, missing = job.config.optim, list(job.seeds)[there:]
-        what = [job.resolved[key] for key in ("head", "pooling", "target", "optim")]
+        what = [job.resolved[key] for key in ("head", "pooling", "target", "loss", "optim")]
         key = stable_hash([*what, len(missing)])  # jobs that differ in data alone cost the same
-        sizes = _sizes(job)
+        features, dim, loss = _sizes(job)
         if key not in times:
-            build = population_builder(job.resolved, *sizes)
-            times[key] = estimate_seconds(build, missing, *sizes, optim) if missing else 0.0
+            build = population_builder(job.resolved, features, dim, loss.outputs)
+            size = (features, dim, loss)
+            times[key] = estimate_seconds(build, missing, *size, optim) if missing else 0.0
         total = _parameters(job)["total"]
         found.append(JobCost(label, optim.steps, len(job.seeds), total, there, times[key]))
     return found
 
 
 def _parameters(job: Job) -> dict[str, int]:
-    inputs, dim, outputs = _sizes(job)
-    member = member_builder(job.resolved, inputs, dim, outputs)()
+    features, dim, loss = _sizes(job)
+    member = member_builder(job.resolved, features, dim, loss.outputs)()
     return parameter_counts(member, job.config.pooling, dim)
 
 
-def _sizes(job: Job) -> tuple[int, int, int]:
-    """Hit features, width of the transformer and outputs: F, D, O."""
+def _sizes(job: Job) -> tuple[int, int, Loss]:
+    """Hit features and width of the transformer, F and D, and the loss, which has the outputs."""
     source = job.config.data.source
     bent = job.config.features.name == "bending"
     plane, names = "rz", FEATURES
@@ -177,4 +178,4 @@ def _sizes(job: Job) -> tuple[int, int, int]:
     elif isinstance(source, HepattnConfig) and source.features is not None:
         names = known_features(source.features)
     inputs = len(bending_features(plane, names) if bent else names)
-    return inputs, find_inputs(job).backbone.dim, Target.outputs_of(job.config.target)
+    return inputs, find_inputs(job).backbone.dim, Loss.unfitted(job.resolved)

@@ -157,16 +157,16 @@ def _train(
 
     from headsweep.training.builder import member_builder, population_builder
     from headsweep.training.loop import Split, fit
+    from headsweep.training.loss import Loss
     from headsweep.training.size import parameter_counts
-    from headsweep.training.targets import Target
 
     config = job.config
     torch.set_num_threads(config.threads)
     frozen = features.load("train")
-    target = Target.fit(config.target, frozen.truth, frozen.axis)
-    train = Split.of(frozen, target, config.device)
-    val = Split.of(features.load("val"), target, config.device)
-    size = (frozen.raw.shape[1], features.meta.dim, target.outputs)
+    loss = Loss.fit(job.resolved, frozen.truth, frozen.axis)
+    train = Split.of(frozen, loss.target, config.device)
+    val = Split.of(features.load("val"), loss.target, config.device)
+    size = (frozen.raw.shape[1], features.meta.dim, loss.outputs)
     build = population_builder(job.resolved, *size, config.device)
     member = member_builder(job.resolved, *size)()
     counts = parameter_counts(member, config.pooling, features.meta.dim)
@@ -177,7 +177,7 @@ def _train(
         hooks.on_step()
 
     results = fit(
-        build, seeds, train, val, target, config.optim, on_step, hooks.on_evaluation, hooks.also
+        build, seeds, train, val, loss, config.optim, on_step, hooks.on_evaluation, hooks.also
     )
     return [(result, counts) for result in results]
 

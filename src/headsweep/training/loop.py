@@ -11,13 +11,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from headsweep.config import OptimConfig
 from headsweep.features.cache import Features
 from headsweep.stats import curves
 from headsweep.stats import metrics as stats_metrics
 from headsweep.stats.tracks import Tracks
+from headsweep.training.loss import Loss
 from headsweep.training.members import AdamW, Batches, Population, clip_rows
 from headsweep.training.pooling import Hits, to_hits
 from headsweep.training.schedule import EARLY_EPOCHS, evaluation_steps, onecycle
@@ -64,10 +64,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.truth)
 
-    def tracks(self, target: Target, outputs: Tensor) -> Tracks:
-        """Decode outputs [T', O] of the first T' tracks to physical predictions."""
+    def tracks(self, loss: Loss, outputs: Tensor) -> Tracks:
+        """Decode outputs [T', O'] of the first T' tracks to physical predictions."""
         n = len(outputs)
-        return target.decode(outputs.cpu().numpy(), self.truth[:n], self.axis[:n], self.event[:n])
+        return loss.decode(outputs.cpu().numpy(), self.truth[:n], self.axis[:n], self.event[:n])
 
 
 @dataclass
@@ -87,15 +87,11 @@ class MemberResult:
     predictions: Tracks | None
 
 
-def losses(outputs: Tensor, targets: Tensor) -> Tensor:
-    """SmoothL1 (beta 1) of each member [K]: mean over outputs, then over tracks."""
-    return F.smooth_l1_loss(outputs, targets, reduction="none").mean(2).mean(1)
-
-
 def update(
     population: Population,
     optimiser: AdamW,
     data: "Split",
+    loss: Loss,
     rows: Tensor,
     rates: Sequence[float],
     clip: float,
@@ -106,6 +102,7 @@ def update(
         population: The members.
         optimiser: Their optimiser.
         data: The training split.
+        loss: What is minimised.
         rows: Tracks of each member's batch [K, B].
         rates: Learning rate of each member [K].
         clip: Largest norm of a member's gradient.
@@ -113,15 +110,15 @@ def update(
     Returns:
         Loss before the step and gradient norm before clipping of each member, [K] each.
     """
-    loss = losses(population.forward(data.hits, rows), data.targets[rows])
-    (grads,) = torch.autograd.grad(loss.sum(), population.weights)
+    values = loss.of_members(population.forward(data.hits, rows), data.targets[rows])
+    (grads,) = torch.autograd.grad(values.sum(), population.weights)
     norms = clip_rows(grads, clip)
     optimiser.step(
         population.weights.detach(),
         grads,
         torch.tensor(rates, dtype=norms.dtype, device=norms.device),
     )
-    return loss.tolist(), norms.tolist()
+    return values.tolist(), norms.tolist()
 
 
 @dataclass
@@ -146,12 +143,12 @@ class _Fit:
         population: Population,
         train: Split,
         val: Split,
-        target: Target,
+        loss: Loss,
         optim: OptimConfig,
         also: Sequence[str],
     ) -> None:
         self.population, self.train, self.val = population, train, val
-        self.target, self.optim, self.also = target, optim, also
+        self.loss, self.optim, self.also = loss, optim, also
         self.batches = Batches(population.seeds, len(train), optim.batch_size)
         self.optimiser = AdamW(population.weights, optim.weight_decay)
         self.seeds = list(population.seeds)
@@ -164,8 +161,9 @@ class _Fit:
     def step(self, step: int) -> None:
         """Update every member once; members whose loss is not finite leave the stack."""
         rows = self.batches.next().to(self.train.targets.device)
+        rates, clip = self.rates(step), self.optim.clip
         loss, norms = update(
-            self.population, self.optimiser, self.train, rows, self.rates(step), self.optim.clip
+            self.population, self.optimiser, self.train, self.loss, rows, rates, clip
         )
         for k, value, norm in zip(self.alive, loss, norms, strict=True):
             self.logs[k].losses.append(value)
@@ -192,14 +190,13 @@ class _Fit:
         A member whose validation loss is not finite fails: its last update broke it.
         """
         outputs = self.population.predict(self.val.hits, self.curve_tracks)
-        n = len(self.curve_tracks)
-        loss = losses(outputs, self.val.targets[:n].expand(len(self.alive), -1, -1)).tolist()
+        loss = self.val_losses(outputs)
         rates = self.rates(step) if step else [0.0] * len(self.alive)
         r68 = []
         for place, k in enumerate(self.alive):
             log = self.logs[k]
             since = int(log.rows[-1]["step"]) if log.rows else 0
-            tracks = self.val.tracks(self.target, outputs[place])
+            tracks = self.val.tracks(self.loss, outputs[place])
             r68.append(stats_metrics.METRICS["qoverpt_r68"].function(tracks))
             log.rows.append(
                 {
@@ -219,6 +216,12 @@ class _Fit:
                 log.since_best += 1
         self.fail(step, "validation loss", loss)
         return float(np.mean(r68))
+
+    def val_losses(self, outputs: Tensor) -> list[float]:
+        """Loss of each member [K] on the first T' validation tracks, of outputs [K, T', O']."""
+        targets = self.val.targets[: outputs.shape[1]].expand(len(outputs), -1, -1)
+        found: list[float] = self.loss.of_members(outputs, targets).tolist()
+        return found
 
     def stop_early(self, step: int) -> None:
         """Apply the patience: lower the rate of a member, or finish it."""
@@ -297,10 +300,10 @@ class _Fit:
         population.load([self.results[k].weights for k in finished])
         everything = torch.arange(len(self.val), device=self.val.targets.device)
         outputs = population.predict(self.val.hits, everything)
-        loss = losses(outputs, self.val.targets.expand(len(finished), -1, -1)).tolist()
+        loss = self.val_losses(outputs)
         for place, k in enumerate(finished):
             result = self.results[k]
-            result.predictions = self.val.tracks(self.target, outputs[place])
+            result.predictions = self.val.tracks(self.loss, outputs[place])
             scores = stats_metrics.evaluate(result.predictions)
             result.metrics = {
                 "val_loss": loss[place],
@@ -314,7 +317,7 @@ def fit(
     seeds: Sequence[int],
     train: Split,
     val: Split,
-    target: Target,
+    loss: Loss,
     optim: OptimConfig,
     on_step: OnStep | None = None,
     on_evaluation: OnEvaluation | None = None,
@@ -330,7 +333,7 @@ def fit(
         seeds: One for each member.
         train: The training split.
         val: The validation split.
-        target: The parametrisation of the outputs.
+        loss: What is minimised, and what the outputs stand for.
         optim: Budget, rate and schedule.
         on_step: Called after every step.
         on_evaluation: Called after every evaluation but the one before the first step; all members
@@ -340,7 +343,7 @@ def fit(
     Returns:
         One result a seed, in the order of ``seeds``.
     """
-    run = _Fit(build(seeds), train, val, target, optim, also)
+    run = _Fit(build(seeds), train, val, loss, optim, also)
     points = set(evaluation_steps(optim.steps, run.batches.per_epoch))
     r68: float | None = run.evaluate(0)
     for step in range(1, optim.steps + 1):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.config import TargetConfig
+from headsweep.config import QUANTITIES, TargetConfig
 from headsweep.errors import UserError
 from headsweep.stats.tracks import Array, Tracks, wrap_phi
 
@@ -59,6 +59,7 @@ class Target:
         mean: Mean of each output on the training split [O]; 0 if it is not standardised.
         std: Its standard deviation [O]; 1 if it is not standardised.
         max_pt: Largest decoded pT in GeV: 5 times the largest of training.
+        phi: ``angle``, or ``sincos`` for two outputs.
     """
 
     name: str
@@ -67,26 +68,32 @@ class Target:
     mean: Array
     std: Array
     max_pt: float
+    phi: str = "angle"
 
     @classmethod
-    def fit(cls, config: TargetConfig, truth: NDArray[Any], axis: NDArray[Any]) -> "Target":
+    def fit(
+        cls, config: TargetConfig, truth: NDArray[Any], axis: NDArray[Any], logit: bool = False
+    ) -> "Target":
         """Fit to the training split.
 
         Args:
             config: The parametrisation.
             truth: eta, phi, pt [GeV], q of the training tracks [T, 4].
             axis: eta and phi of the tracks' hits [T, 2], see ``features.cache.Features``.
+            logit: True if the last output is the logit of a positive charge: its target stays +-1.
         """
         if config.relative and not np.isfinite(axis).all():
             raise UserError(
                 "target.relative=true: the hits have neither a position nor eta and phi, so their "
                 "tracks have no direction; use target.relative=false"
             )
-        values = _values(config.name, config.relative, config.pt_unit, truth, axis)
+        values = _values(config, truth, axis)
         outputs = values.shape[1]
         mean, std = np.zeros(outputs), np.ones(outputs)
         if config.standardise:
             mean, std = values.mean(axis=0), values.std(axis=0)
+        if logit:
+            mean[-1], std[-1] = 0, 1
         return cls(
             name=config.name,
             relative=config.relative,
@@ -94,6 +101,7 @@ class Target:
             mean=mean,
             std=np.where(std > 0, std, 1.0),
             max_pt=5 * float(truth[:, 2].max()),
+            phi=config.phi,
         )
 
     @property
@@ -101,14 +109,16 @@ class Target:
         """Number of outputs, O."""
         return len(self.mean)
 
-    @classmethod
-    def outputs_of(cls, config: TargetConfig) -> int:
-        """Number of outputs of a configuration, O, which needs no data."""
-        return cls.fit(config, np.ones((2, 4)), np.zeros((2, 2))).outputs
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Which of ``config.QUANTITIES`` each output stands for, [O]; kappa stands for pt."""
+        eta, phi, *rest = QUANTITIES
+        several = (phi, phi) if self.phi == "sincos" else (phi,)
+        return (eta, *several, *rest)[: self.outputs]
 
     def encode(self, truth: NDArray[Any], axis: NDArray[Any]) -> Array:
         """Targets [T, O] of true tracks [T, 4]."""
-        return (_values(self.name, self.relative, self.pt_unit, truth, axis) - self.mean) / self.std
+        return (_values(self, truth, axis) - self.mean) / self.std
 
     def decode(
         self, outputs: NDArray[Any], truth: NDArray[Any], axis: NDArray[Any], event: NDArray[Any]
@@ -126,11 +136,13 @@ class Target:
         """
         values = np.asarray(outputs, dtype=np.float64) * self.std + self.mean
         eta, phi = values[:, 0], values[:, 1]
+        if self.phi == "sincos":
+            phi = np.arctan2(values[:, 1], values[:, 2])
         if self.relative:
             eta, phi = eta + axis[:, 0], wrap_phi(phi + axis[:, 1])
         last, momentum = values[:, -1], MOMENTA[self.name]
         with np.errstate(divide="ignore", over="ignore"):
-            raw_pt = momentum.decode_pt(values[:, 2]) * self.pt_unit
+            raw_pt = momentum.decode_pt(values[:, self.quantities.index("pt")]) * self.pt_unit
         pt = np.clip(raw_pt, MIN_PT, self.max_pt)
         true = np.asarray(truth, dtype=np.float64)
         return Tracks(
@@ -148,11 +160,10 @@ class Target:
         )
 
 
-def _values(
-    name: str, relative: bool, pt_unit: float, truth: NDArray[Any], axis: NDArray[Any]
-) -> Array:
+def _values(form: TargetConfig | Target, truth: NDArray[Any], axis: NDArray[Any]) -> Array:
     """Targets before standardisation [T, O]."""
     eta, phi, pt, q = np.asarray(truth, dtype=np.float64).T
-    if relative:
+    if form.relative:
         eta, phi = eta - axis[:, 0], wrap_phi(phi - axis[:, 1])
-    return np.stack([eta, phi, *MOMENTA[name].encode(pt / pt_unit, q)], axis=1)
+    angles = (np.sin(phi), np.cos(phi)) if form.phi == "sincos" else (phi,)
+    return np.stack([eta, *angles, *MOMENTA[form.name].encode(pt / form.pt_unit, q)], axis=1)

@@ -8,6 +8,7 @@ import torch
 
 from headsweep.config import OptimConfig
 from headsweep.training.loop import Split, update
+from headsweep.training.loss import Loss
 from headsweep.training.members import AdamW, Batches, Population
 from headsweep.training.pooling import Hits
 
@@ -24,7 +25,7 @@ def estimate_seconds(
     seeds: Sequence[int],
     inputs: int,
     dim: int,
-    outputs: int,
+    loss: Loss,
     optim: OptimConfig,
 ) -> float:
     """Estimate the training time of one job in seconds, without data and cache.
@@ -34,7 +35,7 @@ def estimate_seconds(
         seeds: The members.
         inputs: Number of raw hit features, F.
         dim: Width of the frozen transformer, D.
-        outputs: Number of outputs, O.
+        loss: What is minimised.
         optim: Budget and batch size.
     """
     tracks = optim.batch_size
@@ -55,7 +56,8 @@ def estimate_seconds(
         encoded_sum=normal(tracks, dim),
     )
     nowhere = np.zeros((tracks, 4))
-    data = Split(hits, normal(tracks, outputs), nowhere, nowhere[:, :2], np.arange(tracks))
+    targets = normal(tracks, loss.target.outputs)
+    data = Split(hits, targets, nowhere, nowhere[:, :2], np.arange(tracks))
     population = build(seeds)
     optimiser = AdamW(population.weights, optim.weight_decay)
     batches = Batches(seeds, tracks, tracks)
@@ -63,7 +65,7 @@ def estimate_seconds(
     for _ in range(TIMED_STEPS + 1):
         start = time.perf_counter()
         rates = [optim.lr] * len(seeds)
-        update(population, optimiser, data, batches.next(), rates, optim.clip)
+        update(population, optimiser, data, loss, batches.next(), rates, optim.clip)
         times.append(time.perf_counter() - start)
     # The first step loads the compiled kernel.
     return float(np.median(times[1:])) * optim.steps * OVERHEAD
