@@ -152,6 +152,8 @@ def _replaced(known: Mapping[str, Any]) -> dict[str, Any]:
 def _inert_in_loss(known: Mapping[str, Any]) -> set[str]:
     """Keys of the loss without effect, of a configuration with dotted keys."""
     found = {f"loss.scale.{name}" for name in QUANTITIES if known.get(f"loss.weights.{name}") == 0}
+    if known.get("loss.name", "smooth_l1") != "smooth_l1":
+        found |= {"loss.beta", *(f"loss.scale.{name}" for name in QUANTITIES)}
     if known.get("loss.charge") == "bce":
         found.add("loss.scale.q")
     if known.get("target.name") == "q_over_pt":  # whose pt stands for kappa

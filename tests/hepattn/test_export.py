@@ -146,6 +146,41 @@ def test_every_form_predicts_what_headsweep_predicts(root: Path, tmp_path: Path,
     assert all(any(path in line for line in said) for path in takes)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gaussian", "quantile"])
+def test_an_uncertainty_is_exported_in_the_units_of_its_output(
+    root: Path, tmp_path: Path, kind: str
+) -> None:
+    keys = [f"loss={kind}", "loss.charge=bce", "target=log_pt", "target.phi=sincos"]
+    job, out = train(root, *HEPATTN, *keys), tmp_path / "out"
+    said = export(root, str(job), out)
+    assert any(f"loss={kind}" in line for line in said)
+    cache = open_cache(root_of(job), (read_job(job) or {})["cache_key"])
+    tracks, _ = score(job, 0, "dev", root)
+    with torch.no_grad():
+        outputs = plain_torch(out)(*padded(cache.load("dev"), cache.meta.scales))[:, 0]
+    names = json.loads((out / "head.json").read_text())["outputs"]
+    found = dict(zip(names, outputs.double().numpy().T, strict=True))
+    if kind == "gaussian":
+        sigma = {n: np.exp(found[f"log variance of {n}"] / 2) for n in ("eta", "log of pt")}
+    else:
+        ends = ("quantile 0.1587 of", "quantile 0.8413 of")
+        sigma = {
+            n: np.abs(np.subtract(*(found[f"{end} {n}"] for end in ends))) / 2
+            for n in ("eta", "log of pt")
+        }
+    assert f"log variance of {names[4]}" not in found  # the charge has none
+    own = {
+        "eta": (found["eta"], tracks.eta),
+        "phi": (np.arctan2(found["sin of phi"], found["cos of phi"]), tracks.phi),
+        "charge": (found["logit of a positive q"], tracks.charge),
+        "eta_sigma": (sigma["eta"], tracks.eta_sigma),
+        "kappa_sigma": (sigma["log of pt"] / tracks.pt, tracks.kappa_sigma),
+    }
+    for name, (ours, theirs) in own.items():
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
 def test_names_and_the_snippet_are_hepattns(root: Path, tmp_path: Path) -> None:
     job, out = train(root, *HEPATTN, "head=simpler"), tmp_path / "out"
     export(root, str(job), out)
@@ -209,6 +244,11 @@ def test_what_cannot_be_exported_is_refused_by_name(root: Path, tmp_path: Path) 
         ("target=log_pt", "log_pt", 2),
         ("target=inverse_pt", "inverse_fields", 1),
         ("target=q_over_pt", "", 0),
+        ("target.phi=sincos", "target.phi=sincos", 2),
+        ("loss=gaussian", "loss=gaussian: its head would have to have 2 outputs", 2),
+        ("loss=quantile", "loss=quantile: its head would have to have 3 outputs", 2),
+        ("loss=weighted_pt", "", 0),
+        ("loss.charge=bce", "", 0),  # the sign of the output is the charge there, too
     ],
 )
 def test_what_hepattn_cannot_express_is_named(override: str, said: str, versions: int) -> None:

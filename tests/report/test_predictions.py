@@ -97,7 +97,7 @@ def test_validation_is_read_as_training_stored_it(
     for seed, width in WIDTHS.items():
         result = runs.read_result(job.folder / f"seed_{seed}")
         assert result is not None
-        frame = pd.DataFrame(vars(tracks.take(np.arange(10 + seed)))) if width else None
+        frame = pd.DataFrame(tracks.take(np.arange(10 + seed)).columns()) if width else None
         runs.write_member(tmp_path / f"seed_{seed}", result, predictions=frame)
     for name in ("job.json", "config.yaml"):
         shutil.copy(job.folder / name, tmp_path)

@@ -39,7 +39,7 @@ def test_saved_weights_give_the_saved_predictions(trained):
     for seed, result in runs.read_results(folder).items():
         tracks, loss = scoring.score(folder, seed, "val", root)
         saved = pd.read_parquet(folder / f"seed_{seed}" / "predictions_val.parquet")
-        pd.testing.assert_frame_equal(pd.DataFrame(vars(tracks)), saved, rtol=1e-6)
+        pd.testing.assert_frame_equal(pd.DataFrame(tracks.columns()), saved, rtol=1e-6)
         assert loss == pytest.approx(result["metrics"]["val_loss"], rel=1e-6)
 
 

@@ -55,7 +55,7 @@ def toy(**columns: list[float]) -> Tracks:
 def test_every_metric_says_its_direction_unit_and_meaning() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name
-        assert metric.better in ("lower", "higher", "zero")
+        assert metric.better in ("lower", "higher", "zero", "one", "0.6827")
         assert metric.scale in ("log", "plain")
         assert metric.function.__doc__
     assert {n for n, m in METRICS.items() if m.unit == "GeV"} == {"pt_rmse"}
@@ -108,6 +108,45 @@ def test_normal_residuals_have_the_known_quantiles() -> None:
         cut = 3 * stats.truncnorm.std(-cut, cut)
     assert metrics.qoverpt_iterative_rms(tracks) == pytest.approx(0.2 * cut / 3, rel=1e-3)
     assert metrics.qoverpt_iterative_cut(tracks) == pytest.approx(2 * stats.norm.sf(cut), rel=0.02)
+
+
+UNCERTAINTY = [
+    f"{of}_{what}" for what in ("pull_r68", "coverage") for of in ("eta", "phi", "qoverpt")
+]
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5, 2.0])
+def test_pulls_and_coverage_of_a_normal_distribution(factor: float) -> None:
+    """Uncertainties that are ``factor`` times the deviation of normal errors."""
+    n = 200_001
+    z = stats.norm.ppf((np.arange(n) + 0.5) / n)
+    tracks = dataclasses.replace(
+        toy(kappa=list(0.1 + 0.02 * z), eta=list(0.3 * z), phi=list(np.pi - 0.01 * z)),
+        phi_true=np.full(n, -np.pi),
+        eta_sigma=np.full(n, 0.3 * factor),
+        phi_sigma=np.full(n, 0.01 * factor),
+        kappa_sigma=np.full(n, 0.02 * factor),
+    )
+    result = evaluate(tracks, UNCERTAINTY)
+    covered = stats.norm.cdf(factor) - stats.norm.cdf(-factor)
+    for name, value in result.items():
+        expected = 1 / factor if name.endswith("r68") else covered
+        assert value == pytest.approx(expected, rel=1e-3), name
+
+
+def test_tracks_without_an_uncertainty_have_no_metrics_of_it() -> None:
+    tracks = make_tracks(50)
+    assert not {*UNCERTAINTY} & evaluate(tracks).keys()
+    assert all(math.isnan(value) for value in evaluate(tracks, UNCERTAINTY).values())
+    sigmas = {f"{of}_sigma": np.ones(50) for of in ("eta", "phi", "kappa")}
+    known = dataclasses.replace(tracks, **sigmas)
+    assert evaluate(known).keys() == METRICS.keys()
+    sigmas["eta_sigma"][3] = np.nan
+    result = evaluate(dataclasses.replace(tracks, **sigmas), UNCERTAINTY)
+    assert {name for name, value in result.items() if math.isnan(value)} == {
+        "eta_pull_r68",
+        "eta_coverage",
+    }
 
 
 def test_sagitta_bias_of_a_shift_in_kappa_and_of_a_scale_error() -> None:

@@ -1,13 +1,14 @@
 """Tracks: angles that wrap, and which predictions can be used."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headsweep.stats.tracks import Tracks, wrap_phi
+from headsweep.stats.tracks import Tracks, concatenate, wrap_phi
 
 
 @settings(max_examples=50, deadline=None)
@@ -36,3 +37,17 @@ def test_reference_tracks_and_their_usable_ones() -> None:
     np.testing.assert_allclose(usable.rho, [-0.2])
     assert not usable.wrong_charge.any()
     assert usable.kappa.dtype == np.float64
+
+
+def test_an_uncertainty_is_a_column_only_where_there_is_one() -> None:
+    truth = np.array([[1.0, 0.5, 20.0, -1.0], [0.2, 0.1, 5.0, 1.0]])
+    plain = Tracks.from_estimate(np.array([7, 8]), truth, truth)
+    assert not any(name.endswith("sigma") for name in plain.columns())
+    assert concatenate([plain, plain]).kappa_sigma is None
+    sigmas = {f"{of}_sigma": np.array([0.1, 0.2]) for of in ("eta", "phi", "kappa")}
+    known = replace(plain, **sigmas)
+    both = concatenate([known.take(known.event == 8), known])
+    assert both.columns().keys() == plain.columns().keys() | sigmas.keys()
+    assert both.columns()["phi_sigma"].tolist() == [0.2, 0.1, 0.2]
+    with pytest.raises(ValueError, match=r"Tracks.eta_sigma has shape \(3,\)"):
+        replace(plain, eta_sigma=np.ones(3))

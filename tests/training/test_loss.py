@@ -119,6 +119,82 @@ def test_equal_weights_are_the_default_to_the_last_bit() -> None:
     assert torch.equal(equal.of_members(outputs, targets), make_loss().of_members(outputs, targets))
 
 
+@pytest.mark.parametrize("charge", ["regression", "bce"])
+def test_the_likelihood_is_torchs(charge: str) -> None:
+    loss = make_loss(name="gaussian", charge=charge, weights={"eta": 2.0})
+    r = 4 if charge == "regression" else 3
+    assert loss.outputs == 4 + r
+    outputs, targets = numbers(loss)
+    reference = nn.GaussianNLLLoss(reduction="none", eps=1e-9)
+    each = reference(outputs[..., :r], targets[..., :r], outputs[..., 4:].exp())
+    if r == 3:
+        labels = (targets[..., 3:] + 1) / 2
+        entropy = nn.BCEWithLogitsLoss(reduction="none")(outputs[..., 3:4], labels)
+        each = torch.cat([each, entropy], 2)
+    expected = (each.mean(1) * torch.tensor([2.0, 1, 1, 1])).sum(1) / 5
+    torch.testing.assert_close(loss.of_members(outputs, targets), expected)
+
+
+def test_a_log_variance_beyond_its_limit_is_led_back() -> None:
+    loss = make_loss(name="gaussian")
+    outputs = torch.zeros(1, 1, 8)
+    outputs[..., 4], outputs[..., 5] = -50.0, 50.0
+    outputs.requires_grad_()
+    value = loss.of_members(outputs, torch.ones(1, 1, 4))
+    (grads,) = torch.autograd.grad(value.sum(), outputs)
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(grads).all()
+    assert grads[0, 0, 4] < 0 < grads[0, 0, 5]  # a step down the gradient raises the first
+
+
+def pinball(error: np.ndarray, at: float) -> np.ndarray:
+    """As scikit-learn's mean_pinball_loss defines it, error = true less predicted."""
+    return np.where(error >= 0, at * error, (1 - at) * -error)
+
+
+def test_quantiles_have_the_pinball_loss() -> None:
+    loss = make_loss({"name": "q_over_pt"}, name="quantile")
+    assert loss.outputs == 9
+    outputs, targets = (values.double().numpy() for values in numbers(loss))
+    medians, low, high = outputs[..., :3], outputs[..., 3:6], outputs[..., 6:]
+    each = [
+        pinball(targets - values, at)
+        for at, values in ((0.1587, low), (0.5, medians), (0.8413, high))
+    ]
+    found = loss.of_members(torch.tensor(outputs), torch.tensor(targets))
+    np.testing.assert_allclose(found, np.mean(each, axis=(0, 2, 3)))
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "quantile"])
+def test_the_best_constants_are_those_of_the_sample(kind: str) -> None:
+    """Closed forms: mean and deviation of a skewed sample, or its quantiles."""
+    loss = make_loss({"name": "q_over_pt"}, name=kind)
+    rng = np.random.default_rng(1)
+    sample = rng.gamma(2.0, [0.5, 1.0, 1.5], (401, 3))
+    targets = torch.tensor(sample)[None]
+    best = (
+        np.concatenate([sample.mean(0), np.log(sample.var(0))])
+        if kind == "gaussian"
+        else np.concatenate([np.quantile(sample, at, axis=0) for at in (0.5, 0.1587, 0.8413)])
+    )
+
+    def value(constants: np.ndarray) -> float:
+        outputs = torch.tensor(constants).expand(1, 401, -1)
+        return loss.of_members(outputs, targets).item()
+
+    lowest = value(best)
+    for i in range(len(best)):
+        for step in (-0.3, 0.3):
+            assert value(best + step * np.eye(len(best))[i]) > lowest
+    outputs = np.broadcast_to(best, (401, len(best)))
+    truth = np.tile([0.0, 0.0, 20.0, 1.0], (401, 1))
+    tracks = loss.decode(outputs, truth, np.zeros((401, 2)), np.arange(401))
+    assert tracks.eta_sigma is not None
+    low, high = np.quantile(sample[:, 0], [0.1587, 0.8413])
+    width = sample[:, 0].std() if kind == "gaussian" else (high - low) / 2
+    np.testing.assert_allclose(tracks.eta_sigma, width * loss.target.std[0])
+
+
 def test_the_charge_by_cross_entropy_is_torchs() -> None:
     loss = make_loss(charge="bce", weights={"q": 0.5})
     outputs, targets = numbers(loss)
@@ -145,6 +221,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "default": {},
     "weighted": {"beta": 0.3, "weights": {"pt": 3.0}, "scale": {"pt": 8.0}},
     "bce": {"charge": "bce"},
+    "gaussian": {"name": "gaussian"},
+    "quantile": {"name": "quantile", "weights": {"pt": 3.0}},
+    "gaussian and bce": {"name": "gaussian", "charge": "bce"},
+    "quantile and bce": {"name": "quantile", "charge": "bce"},
 }
 
 

@@ -26,15 +26,18 @@ def truth(n: int, seed: int = 0) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize(
+    ("relative", "phi"), [(False, "angle"), (True, "angle"), (False, "sincos")]
+)
 @pytest.mark.parametrize("name", TARGETS)
-def test_decoding_the_encoded_truth_is_perfect(name: str, relative: bool) -> None:
+def test_decoding_the_encoded_truth_is_perfect(name: str, relative: bool, phi: str) -> None:
     true = truth(500)
     axis = true[:, :2] + np.random.default_rng(1).normal(0, 0.1, (500, 2))
     axis[:, 1] = wrap_phi(axis[:, 1])
-    target = Target.fit(TargetConfig(name, relative), true, axis)
+    target = Target.fit(TargetConfig(name, relative, phi=phi), true, axis)
     encoded = target.encode(true, axis)
-    assert encoded.shape == (500, target.outputs) == (500, 3 if name == "q_over_pt" else 4)
+    outputs = (3 if name == "q_over_pt" else 4) + (phi == "sincos")
+    assert encoded.shape == (500, target.outputs) == (500, outputs)
     np.testing.assert_allclose(encoded.mean(0), 0, atol=1e-9)
     np.testing.assert_allclose(encoded.std(0), 1)
     tracks = target.decode(encoded, true, axis, np.arange(500))
@@ -74,6 +77,51 @@ def test_a_raw_target_comes_back_too(name: str) -> None:
     tracks = target.decode(encoded, true, np.zeros((100, 2)), np.arange(100))
     np.testing.assert_allclose(tracks.pt, true[:, 2])
     np.testing.assert_allclose(tracks.kappa, true[:, 3] / true[:, 2])
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+@pytest.mark.parametrize("phi", ["angle", "sincos"])
+@pytest.mark.parametrize("name", TARGETS)
+def test_an_uncertainty_is_propagated_as_a_small_change_of_the_outputs(
+    name: str, phi: str, standardise: bool
+) -> None:
+    true, nowhere = truth(60), np.zeros((60, 2))
+    target = Target.fit(TargetConfig(name, standardise=standardise, phi=phi), true, nowhere)
+    outputs = target.encode(true, nowhere)
+    sigma = np.random.default_rng(2).uniform(0.5, 2, outputs.shape)
+    tracks = target.decode(outputs, true, nowhere, np.arange(60), sigma)
+    small, variance = 1e-6, dict.fromkeys(("eta", "phi", "kappa"), np.zeros(60))
+    for i in range(target.outputs):
+        moved = outputs + small * sigma * (np.arange(target.outputs) == i)
+        other = target.decode(moved, true, nowhere, np.arange(60))
+        for key in variance:
+            change = getattr(other, key) - getattr(tracks, key)
+            change = wrap_phi(change) if key == "phi" else change
+            variance[key] = variance[key] + (change / small) ** 2
+    for key, expected in variance.items():
+        found = getattr(tracks, f"{key}_sigma")
+        np.testing.assert_allclose(found, np.sqrt(expected), rtol=1e-3)
+
+
+def test_a_classified_charge_needs_no_uncertainty() -> None:
+    true, nowhere = truth(5), np.zeros((5, 2))
+    target = Target.fit(TargetConfig("log_pt"), true, nowhere, logit=True)
+    outputs = target.encode(true, nowhere)
+    tracks = target.decode(outputs, true, nowhere, np.arange(5), np.ones((5, 3)))
+    np.testing.assert_allclose(tracks.kappa_sigma, target.std[2] / true[:, 2])
+    assert target.decode(outputs, true, nowhere, np.arange(5)).eta_sigma is None
+
+
+def test_sine_and_cosine_have_no_jump() -> None:
+    true = np.array([[0.0, 3.14159, 10, 1], [0.0, -3.14159, 20, -1], [0, 0.5, 30, 1]])
+    target = Target.fit(TargetConfig("plain", phi="sincos"), true, np.zeros((3, 2)))
+    assert target.quantities == ("eta", "phi", "phi", "pt", "q")
+    encoded = target.encode(true, np.zeros((3, 2)))
+    assert np.abs(encoded[0, 1:3] - encoded[1, 1:3]).max() < 1e-3
+    tracks = target.decode(encoded, true, np.zeros((3, 2)), np.arange(3))
+    np.testing.assert_allclose(tracks.phi, true[:, 1])
+    with pytest.raises(UserError, match=r"target.phi=sincos: not with target.relative=true"):
+        TargetConfig(relative=True, phi="sincos")
 
 
 def test_a_unit_without_effect_is_refused() -> None:

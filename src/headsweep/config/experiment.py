@@ -186,7 +186,7 @@ class LossConfig:
     The default is the document's: SmoothL1 with beta 1, mean over the outputs, then the tracks.
     """
 
-    name: str = one_of("smooth_l1")
+    name: str = one_of("smooth_l1", "gaussian", "quantile")
     beta: float = within(1.0, "(0, inf)")
     weights: LossWeightsConfig = field(default_factory=LossWeightsConfig)
     scale: LossScaleConfig = field(default_factory=LossScaleConfig)

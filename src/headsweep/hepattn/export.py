@@ -20,7 +20,7 @@ from headsweep.hepattn import pooled_head
 from headsweep.hepattn.head_weights import fold, to_hepattn
 from headsweep.store import paths
 from headsweep.store.runs import load_weights, read_config, read_job, read_results
-from headsweep.training.loss import Loss
+from headsweep.training.loss import QUANTILES, VALUES, Loss
 from headsweep.training.pooling import projected_dim
 
 PREFIXED = 18
@@ -36,6 +36,14 @@ OUTPUTS = {
     "q_over_pt": ("eta", "phi", "q/pt"),
 }
 """What each output is."""
+
+
+SPREADS = {
+    "smooth_l1": (),
+    "gaussian": ("log variance",),
+    "quantile": tuple(f"quantile {at:g}" for at in (QUANTILES[0], QUANTILES[-1])),
+}
+"""What follows the outputs, of each that is regressed, by ``loss.name``."""
 
 
 def obstacles(config: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -65,6 +73,12 @@ def obstacles(config: Mapping[str, Any]) -> dict[str, list[str]]:
         found.append("head.layer_norm=false: its hidden layers have a LayerNorm")
     if target["relative"]:
         found.append("target.relative=true: its outputs are absolute angles")
+    values = VALUES[config.get("loss", {}).get("name", "smooth_l1")]
+    if values > 1:
+        found.append(
+            f"loss={config['loss']['name']}: its head would have to have {values} outputs for each "
+            "regressed field, and its loss to take the first ones, one a field, as predictions"
+        )
     if target.get("phi") == "sincos":
         found.append("target.phi=sincos: it has the angle phi as one output")
     if target["pt_unit"] not in (1, 200) or (
@@ -106,7 +120,8 @@ def export(root: Path, run: str, out: Path, seed: int | None = None) -> list[str
     weights = load_weights(paths.seed_folder(job, seed) / "head.safetensors")
     module, description = _module(config, cache, loss)
     scales = cache.meta.scales
-    unit = ColumnScale(loss.target.mean.tolist(), loss.target.std.tolist())
+    mean, std = loss.scale()
+    unit = ColumnScale(mean.tolist(), std.tolist())
     dense = "activation" in description["arguments"]["head"]
     folded = fold(
         weights,
@@ -197,10 +212,12 @@ def _module(
         outputs[1:2] = ["sin of phi", "cos of phi"]
     if target.relative:
         outputs[:2] = ["eta - eta of the hits", "phi - phi of the hits"]
+    regressed = outputs[: loss.regressed]
+    more = [f"{word} of {name}" for word in SPREADS[loss.config.name] for name in regressed]
     return pooled_head.PooledHead(**arguments), {
         "arguments": arguments,
         "hit_features": list(meta.feature_names),
-        "outputs": outputs,
+        "outputs": [*outputs, *more],
         "pt_unit_gev": target.pt_unit,
         "largest_pt_gev": target.max_pt,
         "target": config["target"],

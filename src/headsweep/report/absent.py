@@ -3,12 +3,11 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from headsweep.report.predictions import CONSTANT, HeadRow, Row, Sample, ScoredCache
-from headsweep.stats.tracks import Tracks
 from headsweep.store import paths
 from headsweep.store.labels import FOLD_KEYS, Block, StoredJob
 from headsweep.store.outcome import Outcome
@@ -128,6 +127,6 @@ def _agree(one: Mapping[tuple[Block, int], str], other: Mapping[tuple[Block, int
 def _digest(sample: Sample) -> str:
     """Hash of the predictions and figures of a member."""
     digest = hashlib.sha256(json.dumps(sample.scalars, sort_keys=True, default=float).encode())
-    for field in fields(Tracks):
-        digest.update(getattr(sample.tracks, field.name).tobytes())
+    for values in sample.tracks.columns().values():
+        digest.update(values.tobytes())
     return digest.hexdigest()

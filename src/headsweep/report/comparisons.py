@@ -24,7 +24,7 @@ from headsweep.stats.metrics import LAST_LOSSES, MARGINS, METRICS
 from headsweep.stats.sequential import Looks
 from headsweep.stats.tracks import Array
 from headsweep.stats.verdict import Verdict, compare, compare_blocks
-from headsweep.store.labels import Block
+from headsweep.store.labels import Block, has_zero
 
 BLIND_MISID, BLIND_R68 = 0.40, 0.9
 """Limits of no information: a head needs upper 95% limits of wrong charge and r68 below these."""
@@ -39,6 +39,8 @@ MAX_CLIPPED = 0.01
 """With a larger share of clipped pT there is no verdict on their RMSE."""
 
 NO_INFORMATION = "not testable: no charge or pT information in these features"
+
+NO_ZERO = "a log-likelihood has no zero, so a ratio of two means nothing"
 
 OTHER_EVENTS = (
     "they are trained and judged on other events (data.source or data.split differ): one sample of "
@@ -213,6 +215,8 @@ def obstacle(name: str, arm: HeadRow, control: HeadRow, objections: Mapping[str,
             return f"{row.label}: {NO_INFORMATION}"
         if name == "pt_rmse" and values_of(row.samples, "clip_fraction").mean() > MAX_CLIPPED:
             return f"{row.label}: more than {MAX_CLIPPED:.0%} of its pT are clipped"
+    if name in (*TARGET_LOSSES, "gap") and not (has_zero(arm.loss) and has_zero(control.loss)):
+        return NO_ZERO
     if name in TARGET_LOSSES and arm.loss != control.loss:
         return OTHER_LOSSES
     if arm.folds != control.folds:

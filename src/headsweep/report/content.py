@@ -22,7 +22,7 @@ from headsweep.stats.resolution_fit import ResolutionFit
 from headsweep.store.ledger import Readings
 from headsweep.store.trials import Trials
 
-REPORT_SCHEMA = 9
+REPORT_SCHEMA = 10
 """Version of ``report.json``."""
 
 
@@ -41,6 +41,7 @@ class HeadSummary:
         flops: Operations of one prediction.
         seconds: Time of its jobs.
         inputs: What the backbone gave it, in words.
+        loss: What its losses are of, see ``labels.LossKey``.
         r68: ``qoverpt_r68`` of each finished member.
         jobs: Names of the folders of its jobs.
         kind: ``head``.
@@ -56,6 +57,7 @@ class HeadSummary:
     flops: float
     seconds: float
     inputs: str
+    loss: str
     r68: tuple[float, ...]
     jobs: tuple[str, ...] = ()
     kind: Literal["head"] = "head"

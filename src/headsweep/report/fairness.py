@@ -19,7 +19,7 @@ from headsweep.stats.metrics import MARGINS
 from headsweep.stats.tracks import Array
 from headsweep.stats.verdict import compare
 from headsweep.store import runs
-from headsweep.store.labels import StoredJob
+from headsweep.store.labels import StoredJob, loss_key, loss_words
 
 CONVERGED = math.log(1.02)
 """A configuration has converged if twice the steps change ln r68 on validation by less."""
@@ -203,7 +203,7 @@ def _fairness_of(
     found = Fairness(
         label=label,
         features=config["features"]["name"],
-        target=config["target"]["name"],
+        target=loss_words(loss_key(config)),
         steps=steps,
         rate=rate,
         rates={lr: float(values.mean()) for lr, values in tried.items()},

@@ -41,7 +41,7 @@ def predict(
         from headsweep.stats.metrics import evaluate
 
         found = apply(paths.find_job(root, run), data)
-    frames = {seed: pd.DataFrame(vars(tracks)) for seed, tracks in found.items()}
+    frames = {seed: pd.DataFrame(tracks.columns()) for seed, tracks in found.items()}
     write_atomic(out, pd.concat(frames, names=["seed"]).reset_index(0).to_parquet(index=False))
     if all(np.isnan(tracks.q_true).all() for tracks in found.values()):
         rows = [[str(seed), f"{len(tracks):,}"] for seed, tracks in found.items()]

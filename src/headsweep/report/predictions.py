@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from headsweep.stats.curves import TRAINING_METRICS, gap
 from headsweep.stats.metrics import LAST_LOSSES, SCORED_LOSSES
 from headsweep.stats.tracks import Array, Tracks, concatenate
 from headsweep.store import paths, runs
-from headsweep.store.labels import Block, LossKey, StoredJob
+from headsweep.store.labels import Block, LossKey, StoredJob, has_zero
 from headsweep.training.builder import member_builder
 from headsweep.training.loss import Loss
 from headsweep.training.size import count, track_flops
@@ -320,7 +320,7 @@ def _score(
         scalars={
             SCORED_LOSSES[split]: loss,
             LAST_LOSSES[split]: last,
-            "gap": gap(last, last_train),
+            "gap": gap(last, last_train) if has_zero(job.loss) else math.nan,
             "far_from_reference": cache.far(tracks),
             **{name: math.nan if value is None else value for name, value in curves.items()},
         },
@@ -394,6 +394,6 @@ def _reference_row(
 def _digest(row: ReferenceRow) -> str:
     digest = hashlib.sha256()
     for sample in row.samples:
-        for field in fields(Tracks):
-            digest.update(getattr(sample.tracks, field.name).tobytes())
+        for values in sample.tracks.columns().values():
+            digest.update(values.tobytes())
     return digest.hexdigest()

@@ -75,7 +75,7 @@ def row_values(row: HeadRow | ReferenceRow, pt_edges: Sequence[float]) -> Iterat
     pooled = own if row.folds is None else [_measure(s, pt_edges) for s in row.pooled()]
     tracks = np.mean([frame["n"] for frame in pooled], axis=0).round().astype(int)
     bins, in_bins = own[0][["axis", "low", "high"]], binned_metrics()
-    for name in METRICS:
+    for name in (name for name in METRICS if name in own[0]):
         found = np.array([frame[name] for frame in own])
         centers = np.mean([frame[name] for frame in pooled], axis=0)
         for b, (axis, low, high) in enumerate(bins.itertuples(index=False)):

@@ -20,8 +20,8 @@ from headsweep.stats.margins import Comparison, Scale
 from headsweep.stats.tracks import Array, Tracks, wrap_phi
 from headsweep.stats.widths import abs68, core, iterative_rms, median, rms, share
 
-Best = Literal["lower", "higher", "zero", "one"]
-"""Best value of a metric: as low or as high as can be, or 0 or 1."""
+Best = Literal["lower", "higher", "zero", "one", "0.6827"]
+"""Best value of a metric: as low or as high as can be, or a number."""
 
 OUTLIER = 0.5
 """|rho| above which a track is an outlier."""
@@ -29,10 +29,10 @@ OUTLIER = 0.5
 
 TrackFunction = Callable[[Tracks], float]
 
-Place = Literal["main", "tails", "collider", "pt", "abs_eta"]
+Place = Literal["main", "tails", "collider", "uncertainty", "pt", "abs_eta"]
 """A table of the report: of whole samples, or one of its own in bins of an axis."""
 
-ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0", "one": "→1"}
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0", "one": "→1", "0.6827": "→68.27"}
 """Best values as the heads of columns show them."""
 
 
@@ -53,14 +53,14 @@ class Metric:
     Attributes:
         name: Its key in tables and files.
         function: From ``Tracks`` to a number; in ``stats/curves.py`` from a training's curves.
-        better: ``lower``, ``higher``, or the value that is best: ``zero``, ``one``.
+        better: ``lower``, ``higher``, or the value that is best: ``zero``, ``one``, ``0.6827``.
         unit: Unit of the value, empty for a pure number; ``%`` of a share, which is only printed
             in percent.
         scale: Compared as a ratio (``log``) or as a difference (``plain``).
         margin: Largest difference that does not matter, on the scale; without it a metric has no
             verdict. It becomes an entry of ``MARGINS``.
         tables: Where it is shown. MLflow has those of ``main`` for each job; the report a picture
-            of those in bins.
+            of those in bins. Only tracks with an uncertainty have those of ``uncertainty``.
         binned: Whether it is also taken per bin of pT, |eta| and phi.
         residual: One value for each track, [T], where the metric is a function of those alone.
         reduce: That function, over the last axis.
@@ -76,6 +76,10 @@ class Metric:
     binned: bool = False
     residual: Callable[[Tracks], Array] | None = None
     reduce: Callable[[Array], Any] | None = None
+
+    def applies(self, tracks: Tracks) -> bool:
+        """False for a metric of an uncertainty that the tracks do not have."""
+        return "uncertainty" not in self.tables or tracks.eta_sigma is not None
 
     @property
     def factor(self) -> float:
@@ -171,6 +175,28 @@ def _eta(tracks: Tracks) -> Array:
 
 def _phi(tracks: Tracks) -> Array:
     return wrap_phi(tracks.phi - tracks.phi_true)
+
+
+def _pull(residual: Callable[[Tracks], Array], sigma: str) -> Callable[[Tracks], Array]:
+    """Residual over its uncertainty, NaN without one."""
+
+    def pull(tracks: Tracks) -> Array:
+        width = getattr(tracks, sigma)
+        if width is None:
+            return np.full(len(tracks), np.nan)
+        found: Array = np.divide(residual(tracks), width)
+        return found
+
+    return pull
+
+
+def _kappa(tracks: Tracks) -> Array:
+    return tracks.kappa - tracks.q_true / tracks.pt_true
+
+
+_ETA_PULL = _pull(_eta, "eta_sigma")
+_PHI_PULL = _pull(_phi, "phi_sigma")
+_KAPPA_PULL = _pull(_kappa, "kappa_sigma")
 
 
 def _wrong(tracks: Tracks) -> Array:
@@ -331,13 +357,55 @@ def clip_fraction(tracks: Tracks) -> float:
     return float(share(tracks.clipped))
 
 
+@metric_of(_ETA_PULL, "one", tables=("uncertainty",))
+def eta_pull_r68(pull: Array) -> Any:
+    """0.6827 quantile of |eta error| / uncertainty: above 1 uncertainties are too small."""
+    return abs68(pull)
+
+
+@metric_of(_PHI_PULL, "one", tables=("uncertainty",))
+def phi_pull_r68(pull: Array) -> Any:
+    """0.6827 quantile of |phi error| / uncertainty."""
+    return abs68(pull)
+
+
+@metric_of(_KAPPA_PULL, "one", tables=("uncertainty",))
+def qoverpt_pull_r68(pull: Array) -> Any:
+    """0.6827 quantile of |q/pT error| / uncertainty."""
+    return abs68(pull)
+
+
+@metric_of(_ETA_PULL, "0.6827", unit="%", scale="plain", tables=("uncertainty",))
+def eta_coverage(pull: Array) -> Any:
+    """Share of tracks whose eta error is at most the uncertainty."""
+    return _coverage(pull)
+
+
+@metric_of(_PHI_PULL, "0.6827", unit="%", scale="plain", tables=("uncertainty",))
+def phi_coverage(pull: Array) -> Any:
+    """Share of tracks whose phi error is at most the uncertainty."""
+    return _coverage(pull)
+
+
+@metric_of(_KAPPA_PULL, "0.6827", unit="%", scale="plain", tables=("uncertainty",))
+def qoverpt_coverage(pull: Array) -> Any:
+    """Share of tracks whose error of q/pT is at most the uncertainty."""
+    return _coverage(pull)
+
+
+def _coverage(pull: Array) -> Any:
+    """Share of pulls within 1; one that is NaN makes it NaN."""
+    return share(np.where(np.isnan(pull), np.nan, np.abs(pull) <= 1))
+
+
 def evaluate(tracks: Tracks, names: Iterable[str] | None = None) -> dict[str, float]:
-    """The named metrics of the given tracks, or all of them.
+    """The named metrics of the given tracks, or all that apply to them.
 
     Raises:
         UserError: An unknown metric.
     """
-    chosen = list(METRICS if names is None else names)
+    every = (name for name, metric in METRICS.items() if metric.applies(tracks))
+    chosen = list(every if names is None else names)
     if unknown := [name for name in chosen if name not in METRICS]:
         raise UserError(f"unknown metric {', '.join(unknown)}; known: {', '.join(METRICS)}")
     return {name: METRICS[name].function(tracks) for name in chosen}

@@ -26,6 +26,10 @@ class Tracks:
         kappa: Predicted q / pT in 1/GeV; not clipped where the head predicts it directly.
         charge: Raw charge output; its sign is the predicted charge, exactly 0 is wrong.
         clipped: Whether ``pt`` was clipped, bool.
+        eta_sigma: Standard deviation of ``eta`` as the head gives it; None where it gives none, as
+            for the other two.
+        phi_sigma: That of ``phi`` in rad.
+        kappa_sigma: That of ``kappa`` in 1/GeV.
     """
 
     event: NDArray[np.int64]
@@ -39,12 +43,19 @@ class Tracks:
     kappa: Array
     charge: Array
     clipped: NDArray[np.bool_]
+    eta_sigma: Array | None = None
+    phi_sigma: Array | None = None
+    kappa_sigma: Array | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            shape = getattr(self, field.name).shape
-            if shape != (len(self.event),):
-                raise ValueError(f"Tracks.{field.name} has shape {shape}, not {self.event.shape}")
+        for name, values in self.columns().items():
+            if values.shape != (len(self.event),):
+                raise ValueError(f"Tracks.{name} has shape {values.shape}, not {self.event.shape}")
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Every attribute that there is, by name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: values for name, values in found.items() if values is not None}
 
     def __len__(self) -> int:
         return len(self.event)
@@ -78,7 +89,7 @@ class Tracks:
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Tracks":
         """The tracks of a mask [T] or of row numbers."""
-        return Tracks(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        return Tracks(**{name: values[rows] for name, values in self.columns().items()})
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -100,8 +111,8 @@ class Tracks:
 
 def concatenate(parts: Sequence[Tracks]) -> Tracks:
     """All tracks of several sets, at least one."""
-    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Tracks)}
-    return Tracks(**{name: np.concatenate(arrays) for name, arrays in columns.items()})
+    columns = [part.columns() for part in parts]
+    return Tracks(**{name: np.concatenate([own[name] for own in columns]) for name in columns[0]})
 
 
 def wrap_phi(difference: Array) -> Array:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,26 @@ LossKey = str
 def loss_key(config: Mapping[str, Any]) -> LossKey:
     """The ``LossKey`` of a resolved configuration."""
     return json.dumps(learnt(config), sort_keys=True)
+
+
+def has_zero(key: LossKey) -> bool:
+    """Whether no loss is below 0: only then a ratio of two means anything."""
+    return bool(json.loads(key).get("loss", {}).get("name") != "gaussian")
+
+
+def loss_words(key: LossKey) -> str:
+    """Target and loss with all that is not the default, such as ``log_pt, gaussian``."""
+    known = json.loads(key)
+    values = (v for part in ("target", "loss") for v in _words(known.get(part, {})))
+    return ", ".join(values)
+
+
+def _words(node: Mapping[str, Any]) -> Iterator[str]:
+    """The name of a target or loss, and its other keys that are set."""
+    yield from ([str(node["name"])] if "name" in node else [])
+    for key, value in node.items():
+        if key != "name" and value is not False:
+            yield key if value is True else f"{key}={value}"
 
 
 class Block(NamedTuple):

@@ -9,7 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,7 +218,7 @@ def _write_member(
         history=result.history,
         weights=result.weights or None,
         last_weights=result.last_weights or None,
-        predictions=None if predictions is None else pd.DataFrame(asdict(predictions)),
+        predictions=None if predictions is None else pd.DataFrame(predictions.columns()),
     )
 
 

@@ -1,6 +1,8 @@
 """The loss of a training: from the outputs of K heads and their targets to one number each.
 
-A head has one output for each of the target, its point predictions.
+A head has one output for each of the target, its point predictions; they come first. There follow,
+with the loss ``gaussian``, a log variance for each that is regressed; with ``quantile`` a lower
+quantile for each and an upper one for each.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,9 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headsweep.config import LossConfig, TargetConfig
-from headsweep.stats.tracks import Tracks
+from headsweep.stats.tracks import Array, Tracks
 from headsweep.training.members import ROW_ALIGNMENT
 from headsweep.training.targets import Target
+
+VALUES = {"smooth_l1": 1, "gaussian": 2, "quantile": 3}
+"""Outputs of a head for each regressed output of the target."""
+
+QUANTILES = (0.1587, 0.5, 0.8413)
+"""A normal distribution's mean less and plus a standard deviation, and its median in between."""
+
+LARGEST_LOG_VARIANCE = 20.0
+"""Log variances beyond +- this would overflow; a deviation is 5e-5 to 2e4 of a target's."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,12 @@ class Loss:
     @property
     def outputs(self) -> int:
         """Number of outputs of the head, O'."""
-        return self.target.outputs
+        return self.target.outputs + (VALUES[self.config.name] - 1) * self.regressed
+
+    @property
+    def regressed(self) -> int:
+        """Number of the target's first outputs that are regressed, R; others are classified."""
+        return self.target.outputs - (self.config.charge == "bce")
 
     def of_members(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of each member [K]: weighted mean over the target's outputs, then over tracks.
@@ -74,7 +90,7 @@ class Loss:
     def decode(
         self, outputs: NDArray[Any], truth: NDArray[Any], axis: NDArray[Any], event: NDArray[Any]
     ) -> Tracks:
-        """Physical predictions beside the truth.
+        """Physical predictions beside the truth, with uncertainties where the loss gives them.
 
         Args:
             outputs: Outputs of a head [T, O'].
@@ -82,7 +98,29 @@ class Loss:
             axis: eta and phi of the hits [T, 2].
             event: Event number of each track [T].
         """
-        return self.target.decode(outputs, truth, axis, event)
+        points = outputs[:, : self.target.outputs]
+        return self.target.decode(points, truth, axis, event, self._sigma(outputs))
+
+    def scale(self) -> tuple[Array, Array]:
+        """Mean and standard deviation by which outputs [O'] are in their own units, for exports."""
+        mean, std = self.target.mean, self.target.std
+        own_mean, own_std = mean[: self.regressed], std[: self.regressed]
+        if self.config.name == "gaussian":
+            more = [2 * np.log(own_std)], [np.ones_like(own_std)]
+        else:
+            times = VALUES[self.config.name] - 1
+            more = [own_mean] * times, [own_std] * times
+        return np.concatenate([mean, *more[0]]), np.concatenate([std, *more[1]])
+
+    def _sigma(self, outputs: NDArray[Any]) -> Array | None:
+        """Standard deviation of each regressed output [T, R]; None where the loss gives none."""
+        spread = np.asarray(outputs[:, self.target.outputs :], dtype=np.float64)
+        if self.config.name == "gaussian":
+            return np.exp(spread.clip(-LARGEST_LOG_VARIANCE, LARGEST_LOG_VARIANCE) / 2)
+        if self.config.name == "quantile":
+            low, high = np.split(spread, 2, axis=1)
+            return np.abs(high - low) / 2
+        return None
 
     def _each(self, values: object) -> list[float]:
         """Value of each output of the target [O], from one by what it stands for."""
@@ -90,24 +128,51 @@ class Loss:
 
     def _of_outputs(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of each output of the target [K, B, O]."""
-        if self.config.charge == "regression":
-            return self._regression(outputs, targets)
-        return torch.cat(
-            [
-                self._regression(outputs[..., :-1], targets[..., :-1]),
-                # -ln p of the true charge, which is +-1, at p = sigmoid(+-output).
-                _by_member(F.softplus, -targets[..., -1:] * outputs[..., -1:]),
-            ],
-            dim=2,
-        )
+        r, o = self.regressed, self.target.outputs
+        regression = {"smooth_l1": self._smooth_l1, "gaussian": _gaussian, "quantile": _quantile}
+        each = regression[self.config.name](outputs[..., :r], outputs[..., o:], targets[..., :r])
+        if r == o:
+            return each
+        # -ln p of the true charge, which is +-1, at p = sigmoid(+-output).
+        entropy = _by_member(F.softplus, -targets[..., r:] * outputs[..., r:o])
+        return torch.cat([each, entropy], dim=2)
 
-    def _regression(self, points: Tensor, targets: Tensor) -> Tensor:
-        """Loss of the first R outputs of the target, which are regressed [K, B, R]."""
+    def _smooth_l1(self, points: Tensor, _: Tensor, targets: Tensor) -> Tensor:
+        """SmoothL1 of the scaled error of each regressed output [K, B, R]."""
         scale = self._each(self.config.scale)[: points.shape[-1]]
         if {*scale} != {1.0}:
             factors = points.new_tensor(scale)
             points, targets = points * factors, targets * factors
         return F.smooth_l1_loss(points, targets, reduction="none", beta=self.config.beta)
+
+
+def _gaussian(means: Tensor, spread: Tensor, targets: Tensor) -> Tensor:
+    """Negative log-likelihood of a normal distribution, less its constant (Nix and Weigend, 1994).
+
+    Args:
+        means: [K, B, R].
+        spread: Their log variances [K, B, R].
+        targets: [K, B, R].
+    """
+    limited = spread.clamp(-LARGEST_LOG_VARIANCE, LARGEST_LOG_VARIANCE)
+    log_variance = spread + (limited - spread).detach()  # beyond a limit the gradient leads back
+    return 0.5 * (log_variance + (means - targets).square() * _by_member(torch.exp, -log_variance))
+
+
+def _quantile(medians: Tensor, spread: Tensor, targets: Tensor) -> Tensor:
+    """Pinball loss, mean over ``QUANTILES`` (Koenker and Bassett, 1978).
+
+    Args:
+        medians: [K, B, R].
+        spread: Lower, then upper quantiles [K, B, 2R].
+        targets: [K, B, R].
+    """
+    low, high = spread.chunk(2, dim=2)
+    parts = []
+    for at, values in zip(QUANTILES, (low, medians, high), strict=True):
+        error = targets - values
+        parts.append(torch.maximum(at * error, (at - 1) * error))
+    return (parts[0] + parts[1] + parts[2]) / len(QUANTILES)
 
 
 def _by_member(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

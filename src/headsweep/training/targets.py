@@ -25,24 +25,27 @@ class _Momentum:
     Attributes:
         encode: From pt and q [T] to the outputs, each [T].
         decode_pt: From the first of them to pt in GeV, before clipping.
+        slope: From pt to |d(1/pt) / d(that output)|, by which its uncertainty is that of kappa.
         gives_kappa: True if the only output is kappa = q/pt itself; otherwise the last one is q.
     """
 
     encode: Callable[[Array, Array], tuple[Array, ...]]
     decode_pt: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
     gives_kappa: bool = False
 
 
 MOMENTA = {
-    "plain": _Momentum(lambda pt, q: (pt, q), lambda pt: pt),
-    "log_pt": _Momentum(lambda pt, q: (np.log(pt), q), np.exp),
+    "plain": _Momentum(lambda pt, q: (pt, q), lambda pt: pt, lambda pt: 1 / pt**2),
+    "log_pt": _Momentum(lambda pt, q: (np.log(pt), q), np.exp, lambda pt: 1 / pt),
     "inverse_pt": _Momentum(
         lambda pt, q: (1 / pt, q),
         # An inverse at or below 0 lies beyond infinite pT: it is clipped from above.
         lambda inverse: np.where(inverse > 0, 1 / inverse, np.inf),
+        np.ones_like,
     ),
     "q_over_pt": _Momentum(
-        lambda pt, q: (q / pt,), lambda kappa: 1 / np.abs(kappa), gives_kappa=True
+        lambda pt, q: (q / pt,), lambda kappa: 1 / np.abs(kappa), np.ones_like, gives_kappa=True
     ),
 }
 """The parametrisations by ``target.name``; ``config.TARGETS`` lists them for the schema."""
@@ -121,7 +124,12 @@ class Target:
         return (_values(self, truth, axis) - self.mean) / self.std
 
     def decode(
-        self, outputs: NDArray[Any], truth: NDArray[Any], axis: NDArray[Any], event: NDArray[Any]
+        self,
+        outputs: NDArray[Any],
+        truth: NDArray[Any],
+        axis: NDArray[Any],
+        event: NDArray[Any],
+        sigma: Array | None = None,
     ) -> Tracks:
         """Decode outputs to physical predictions beside the truth, for the metrics.
 
@@ -133,6 +141,8 @@ class Target:
             truth: eta, phi, pt, q [T, 4].
             axis: eta and phi of the hits [T, 2].
             event: Event number of each track [T].
+            sigma: Standard deviation of each output but perhaps the charge [T, O or O - 1]; None
+                where there is none. It is propagated linearly.
         """
         values = np.asarray(outputs, dtype=np.float64) * self.std + self.mean
         eta, phi = values[:, 0], values[:, 1]
@@ -157,7 +167,19 @@ class Target:
             kappa=last / self.pt_unit if momentum.gives_kappa else np.sign(last) / pt,
             charge=last,
             clipped=(raw_pt < MIN_PT) | (raw_pt > self.max_pt),
+            **({} if sigma is None else self._sigmas(values, sigma, pt)),
         )
+
+    def _sigmas(self, values: Array, sigma: Array, pt: Array) -> dict[str, Array]:
+        """Uncertainties of eta, phi and kappa, by linear propagation from those of the outputs."""
+        own = sigma * self.std[: sigma.shape[1]]
+        at = self.quantities.index("pt")
+        phi = own[:, 1]
+        if self.phi == "sincos":
+            sine, cosine = values[:, 1], values[:, 2]
+            phi = np.hypot(cosine * own[:, 1], sine * own[:, 2]) / (sine**2 + cosine**2)
+        slope = MOMENTA[self.name].slope(pt / self.pt_unit) / self.pt_unit
+        return {"eta_sigma": own[:, 0], "phi_sigma": phi, "kappa_sigma": own[:, at] * slope}
 
 
 def _values(form: TargetConfig | Target, truth: NDArray[Any], axis: NDArray[Any]) -> Array:

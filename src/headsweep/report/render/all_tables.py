@@ -25,8 +25,10 @@ def figure_tables(report: Report) -> dict[str, Table]:
         f"{metric} by {axis}": tables.binned_table(report, axis, metric)
         for axis, metric in tables.binned_tables()
     }
+    uncertainty = tables.uncertainty_table(report)
     return {
         "main": tables.main_table(report),
+        **({"uncertainty": uncertainty} if uncertainty.rows else {}),
         "tails": tables.tails_table(report),
         "training": tables.training_table(report),
         **({"beside control": tables.beside_table(report)} if report.trainings else {}),

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from headsweep.report.content import HeadSummary, Report
 from headsweep.report.render import tables
@@ -28,6 +28,7 @@ from headsweep.report.render.picture import (
 from headsweep.report.render.report_style import legend_title, markers
 from headsweep.stats.curves import TARGET_LOSSES
 from headsweep.stats.verdict import Verdict
+from headsweep.store.labels import has_zero, loss_words
 
 COSTS: dict[str, tuple[str, str, Callable[[HeadSummary], float]]] = {
     "parameters": ("trained parameters", "number", lambda row: row.parameters),
@@ -131,25 +132,43 @@ def _around(values: Iterable[float], threshold: float) -> tuple[float, float]:
 
 
 def learning_curves(report: Report) -> Picture:
-    """Training and validation loss of each configuration."""
+    """Training and validation loss of each configuration; different losses on axes of their own."""
+    shown, loss_of = markers(report), {row.label: row.loss for row in report.heads}
+    kinds = list(dict.fromkeys(loss_of[label] for label in shown))
+    panels = [
+        _curves(
+            report,
+            {label: marker for label, marker in shown.items() if loss_of[label] == kind},
+            "loss" if len(kinds) == 1 else f"loss: {loss_words(kind)}",
+            has_zero(kind),
+        )
+        for kind in kinds
+    ]
+    x = Axis("training step", "batches")
+    note = "Solid: validation, mean and range over the members; dotted: training, dropout on."
+    if len(kinds) > 1:
+        note += " Losses of different targets or kinds cannot be compared: each has its own axis."
+    title = legend_title(report)
+    return Picture("learning_curves", "Learning curves", note, x, panels, legend=title)
+
+
+def _curves(report: Report, shown: Mapping[str, Marker], label: str, positive: bool) -> Panel:
+    """Learning curves of some configurations on one axis, logarithmic if the loss is positive."""
     series: list[Series] = []
     losses: list[float] = []
-    for label, marker in markers(report).items():
-        curve = report.curves[report.curves["label"] == label]
+    for name, marker in shown.items():
+        curve = report.curves[report.curves["label"] == name]
         steps = curve["step"].tolist()
         low, high = (curve[f"val_loss_{part}"].tolist() for part in ("low", "high"))
-        series.append(Band(label, steps, low, high, marker.colour))
+        series.append(Band(name, steps, low, high, marker.colour))
         for loss, dash in LOSSES.items():
             mean = curve[f"{loss}_loss_mean"].tolist()
             losses += mean
-            text = f"{label}, {loss}"
-            line = Line(label, steps, mean, marker.colour, dash, 1.8, text=text, values=True)
+            text = f"{name}, {loss}"
+            line = Line(name, steps, mean, marker.colour, dash, 1.8, text=text, values=True)
             series.append(line)
-    x = Axis("training step", "batches")
-    panel = Panel(log_axis("loss", "standardised outputs", losses), series)
-    note = "Solid: validation, mean and range over the members; dotted: training, dropout on."
-    title = legend_title(report)
-    return Picture("learning_curves", "Learning curves", note, x, [panel], legend=title)
+    unit = "standardised outputs"
+    return Panel(log_axis(label, unit, losses) if positive else Axis(label, unit), series)
 
 
 def stability(report: Report) -> Picture:

@@ -26,10 +26,10 @@ def summary(report: Report) -> dict[str, Any]:
 
 
 def _metrics(report: Report, head: HeadSummary) -> dict[str, float]:
-    """Means of the main table over the members, and the deviation of r68; finite ones."""
+    """Means of main figures and uncertainties over the members, deviation of r68; finite ones."""
     found = {
         f"{report.split}_{name}_mean": value.estimate.mean
-        for name in shown("main")
+        for name in (*shown("main"), *shown("uncertainty"))
         for value in report.get(head.label, name)
     }
     if len(head.r68) > 1:

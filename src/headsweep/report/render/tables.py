@@ -171,6 +171,18 @@ def collider_table(report: Report) -> Table:
     return Table(table.title, table.columns, table.rows, note)
 
 
+def uncertainty_table(report: Report) -> Table:
+    """Widths of pulls and coverage of the configurations whose loss gives an uncertainty."""
+    table = _figures(report, f"Uncertainties{report.on}, all tracks", shown("uncertainty"), "all")
+    rows = [row for row in table.rows if {*row[2:]} != {NOTHING}]
+    note = (
+        "A pull is an error over the uncertainty that the head gives; pull_r68 is the 0.6827 "
+        "quantile of its absolute value, coverage the share of tracks with a pull within ±1. "
+        "Uncertainties that are right give 1 and 68.27%."
+    )
+    return Table(table.title, table.columns, rows, note)
+
+
 def binned_table(report: Report, axis: str, metric: str) -> Table:
     """One metric in bins of ``pt`` or ``abs_eta``; under- and overflow included.
 

@@ -59,6 +59,7 @@ def print_report(report: Report, console: Console | None = None, metric: str | N
     for table in (
         *all_tables.comparison_tables(report).values(),
         tables.main_table(report),
+        *([uncertainty] if (uncertainty := tables.uncertainty_table(report)).rows else []),
         tables.tails_table(report),
         tables.training_table(report),
         tables.stability_table(report),

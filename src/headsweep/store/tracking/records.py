@@ -347,7 +347,7 @@ def _shown() -> list[str]:
     """Metrics of a member that are shown for its job, the main one first."""
     from headsweep.stats.metrics import shown
 
-    return [f"val_{name}" for name in shown("main")]
+    return [f"val_{name}" for name in (*shown("main"), *shown("uncertainty"))]
 
 
 def _summary(
