@@ -248,6 +248,7 @@ def row(
     scalars: Mapping[str, float] | None = None,
     clipped: float = 0.0,
     target: str = "plain",
+    loss: Mapping[str, Any] | None = None,
 ) -> HeadRow:
     """A head whose rho is normal, of width 0.1, on 400 tracks; three seeds."""
     n = np.arange(400)
@@ -259,7 +260,9 @@ def row(
         values = {name: value * (1 + 0.001 * seed) for name, value in known.items()}
         tracks = replace(tracks, clipped=n < 400 * clipped)
         samples.append(Sample(tracks, np.ones(400, dtype=bool), values, Block(0, 0), seed))
-    return make_head_row(label, samples, loss=loss_key({"target": {"name": target}}))
+    return make_head_row(
+        label, samples, loss=loss_key({"target": {"name": target}, "loss": loss or {}})
+    )
 
 
 def compared(arm: HeadRow, metric: str, planned: int = 0) -> Effect:
@@ -277,6 +280,12 @@ def compared(arm: HeadRow, metric: str, planned: int = 0) -> Effect:
         ("pt_rmse", {"clipped": 0.005}, ""),
         ("last_dev_loss", {"target": "log_pt"}, "losses of different targets"),
         ("last_dev_loss", {"target": "plain"}, ""),
+        ("last_dev_loss", {"loss": {"name": "quantile"}}, "losses of different targets or kinds"),
+        ("last_dev_loss", {"loss": {"weights": {"pt": 2.0}}}, "targets or kinds"),
+        ("last_dev_loss", {"loss": {"name": "gaussian"}}, "a log-likelihood has no zero"),
+        ("gap", {"loss": {"name": "gaussian"}}, "a log-likelihood has no zero"),
+        ("gap", {"loss": {"name": "quantile"}}, ""),
+        ("qoverpt_r68", {"loss": {"name": "gaussian"}}, ""),
         ("gap", {"target": "log_pt"}, ""),
         ("gap", {"scalars": {"gap": 1.0}}, ""),
         ("gap", {"scalars": {"gap": 1.0}, "target": "log_pt"}, "different targets"),

@@ -15,9 +15,9 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headsweep.config import TargetConfig
+from headsweep.config import LossConfig, TargetConfig
 from headsweep.files import short_key
-from headsweep.identity import inert
+from headsweep.identity import inert, learnt
 from headsweep.store import paths
 from headsweep.store.labels import FOLD_KEYS
 from headsweep.store.outcome import Outcome
@@ -306,9 +306,10 @@ class _JobFolder:
         return {**values, **sizes, **chosen, **self._inputs()}
 
     def _inputs(self) -> dict[str, Any]:
-        """Inputs of the head, and its target."""
+        """Inputs of the head, its target, and its loss as far as it is not the default."""
         pooling, features = self.config["pooling"], self.config["features"]
         target = TargetConfig(**self.config["target"])
+        loss = learnt(self.config).get("loss", {})
         return {
             "pooling": pooling["width"],
             "statistics": " ".join(pooling["statistics"]),
@@ -317,6 +318,9 @@ class _JobFolder:
             "target_relative": target.relative,
             "target_standardise": target.standardise,
             "target_pt_unit": target.pt_unit,
+            "target_phi": target.phi,
+            "loss": loss.pop("name", LossConfig.name),
+            **{f"loss_{key}": value for key, value in loss.items()},
             "features": features["name"],
             "assignment_threshold": features["assignment_threshold"],
         }
