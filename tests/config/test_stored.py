@@ -54,6 +54,9 @@ def changed(key: str, value: Any) -> dict[str, Any]:
         ("head.regression_num_layers", None, r"head\.regression_num_layers=None: must be int"),
         ("backbone.purity", "1", r"backbone\.purity='1': must be float"),
         ("target.name", ["plain"], r"target\.name=\['plain'\]: must be str"),
+        ("loss.weights", [1, 1], r"loss\.weights=\[1, 1\]: must be keys with values"),
+        ("loss.weights.pt", "8", r"loss\.weights\.pt='8': must be float"),
+        ("loss.scale.pt", -8.0, r"loss\.scale\.pt=-8\.0: must be above 0"),
         ("seeds", [3], r"seeds=\[3\]: must be int"),
     ],
 )

@@ -68,6 +68,8 @@ def test_a_sweep_is_nested_and_readable(
         "target_relative": "False",
         "target_standardise": "True",
         "target_pt_unit": "1.0",
+        "target_phi": "angle",
+        "loss": "smooth_l1",
         "arm": "baseline",
         "steps": "100",
         "batch_size": "256",
