@@ -14,7 +14,7 @@ from safetensors.torch import save as serialise
 
 from headsweep.config import STATISTICS, PoolingConfig
 from headsweep.errors import UserError
-from headsweep.features.cache import ColumnScale, FeatureSet, open_cache
+from headsweep.features.cache import FeatureSet, open_cache
 from headsweep.files import atomic_dir
 from headsweep.hepattn import pooled_head
 from headsweep.hepattn.head_weights import fold, to_hepattn
@@ -120,15 +120,13 @@ def export(root: Path, run: str, out: Path, seed: int | None = None) -> list[str
     weights = load_weights(paths.seed_folder(job, seed) / "head.safetensors")
     module, description = _module(config, cache, loss)
     scales = cache.meta.scales
-    mean, std = loss.scale()
-    unit = ColumnScale(mean.tolist(), std.tolist())
     dense = "activation" in description["arguments"]["head"]
     folded = fold(
         weights,
         scales["raw"],
         scales["encoded"],
         scales["query"],
-        unit,
+        loss.scale(),
         pooled_query=config["pooling"]["query"],
     )
     state = to_hepattn(folded, dense=dense)

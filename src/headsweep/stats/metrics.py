@@ -177,28 +177,6 @@ def _phi(tracks: Tracks) -> Array:
     return wrap_phi(tracks.phi - tracks.phi_true)
 
 
-def _pull(residual: Callable[[Tracks], Array], sigma: str) -> Callable[[Tracks], Array]:
-    """Residual over its uncertainty, NaN without one."""
-
-    def pull(tracks: Tracks) -> Array:
-        width = getattr(tracks, sigma)
-        if width is None:
-            return np.full(len(tracks), np.nan)
-        found: Array = np.divide(residual(tracks), width)
-        return found
-
-    return pull
-
-
-def _kappa(tracks: Tracks) -> Array:
-    return tracks.kappa - tracks.q_true / tracks.pt_true
-
-
-_ETA_PULL = _pull(_eta, "eta_sigma")
-_PHI_PULL = _pull(_phi, "phi_sigma")
-_KAPPA_PULL = _pull(_kappa, "kappa_sigma")
-
-
 def _wrong(tracks: Tracks) -> Array:
     return tracks.wrong_charge.astype(np.float64)
 
@@ -357,45 +335,30 @@ def clip_fraction(tracks: Tracks) -> float:
     return float(share(tracks.clipped))
 
 
-@metric_of(_ETA_PULL, "one", tables=("uncertainty",))
-def eta_pull_r68(pull: Array) -> Any:
-    """0.6827 quantile of |eta error| / uncertainty: above 1 uncertainties are too small."""
-    return abs68(pull)
+def _uncertainty(name: str, of: str, sigma: str, residual: Callable[[Tracks], Array]) -> None:
+    """Enter the width of the pulls of a quantity, and their coverage; NaN without uncertainties."""
+
+    def pull(tracks: Tracks) -> Array:
+        width = getattr(tracks, sigma)
+        known: Array = np.full(len(tracks), np.nan) if width is None else width
+        return residual(tracks) / known
+
+    def coverage(pull: Array) -> Any:
+        return share(np.where(np.isnan(pull), np.nan, np.abs(pull) <= 1))
+
+    def width(pull: Array) -> Any:
+        return abs68(pull)
+
+    width.__name__, coverage.__name__ = f"{name}_pull_r68", f"{name}_coverage"
+    width.__doc__ = f"0.6827 quantile of |{of} error| / uncertainty; above 1 it is too small."
+    coverage.__doc__ = f"Share of tracks whose {of} error is at most the uncertainty."
+    metric_of(pull, "one", tables=("uncertainty",))(width)
+    metric_of(pull, "0.6827", unit="%", scale="plain", tables=("uncertainty",))(coverage)
 
 
-@metric_of(_PHI_PULL, "one", tables=("uncertainty",))
-def phi_pull_r68(pull: Array) -> Any:
-    """0.6827 quantile of |phi error| / uncertainty."""
-    return abs68(pull)
-
-
-@metric_of(_KAPPA_PULL, "one", tables=("uncertainty",))
-def qoverpt_pull_r68(pull: Array) -> Any:
-    """0.6827 quantile of |q/pT error| / uncertainty."""
-    return abs68(pull)
-
-
-@metric_of(_ETA_PULL, "0.6827", unit="%", scale="plain", tables=("uncertainty",))
-def eta_coverage(pull: Array) -> Any:
-    """Share of tracks whose eta error is at most the uncertainty."""
-    return _coverage(pull)
-
-
-@metric_of(_PHI_PULL, "0.6827", unit="%", scale="plain", tables=("uncertainty",))
-def phi_coverage(pull: Array) -> Any:
-    """Share of tracks whose phi error is at most the uncertainty."""
-    return _coverage(pull)
-
-
-@metric_of(_KAPPA_PULL, "0.6827", unit="%", scale="plain", tables=("uncertainty",))
-def qoverpt_coverage(pull: Array) -> Any:
-    """Share of tracks whose error of q/pT is at most the uncertainty."""
-    return _coverage(pull)
-
-
-def _coverage(pull: Array) -> Any:
-    """Share of pulls within 1; one that is NaN makes it NaN."""
-    return share(np.where(np.isnan(pull), np.nan, np.abs(pull) <= 1))
+_uncertainty("eta", "eta", "eta_sigma", _eta)
+_uncertainty("phi", "phi", "phi_sigma", _phi)
+_uncertainty("qoverpt", "q/pT", "kappa_sigma", lambda t: t.kappa - t.q_true / t.pt_true)
 
 
 def evaluate(tracks: Tracks, names: Iterable[str] | None = None) -> dict[str, float]:

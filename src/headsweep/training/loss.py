@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headsweep.config import LossConfig, TargetConfig
+from headsweep.features.cache import ColumnScale
 from headsweep.stats.tracks import Array, Tracks
 from headsweep.training.members import ROW_ALIGNMENT
 from headsweep.training.targets import Target
@@ -101,7 +102,7 @@ class Loss:
         points = outputs[:, : self.target.outputs]
         return self.target.decode(points, truth, axis, event, self._sigma(outputs))
 
-    def scale(self) -> tuple[Array, Array]:
+    def scale(self) -> ColumnScale:
         """Mean and standard deviation by which outputs [O'] are in their own units, for exports."""
         mean, std = self.target.mean, self.target.std
         own_mean, own_std = mean[: self.regressed], std[: self.regressed]
@@ -110,7 +111,8 @@ class Loss:
         else:
             times = VALUES[self.config.name] - 1
             more = [own_mean] * times, [own_std] * times
-        return np.concatenate([mean, *more[0]]), np.concatenate([std, *more[1]])
+        both = np.concatenate([mean, *more[0]]), np.concatenate([std, *more[1]])
+        return ColumnScale(both[0].tolist(), both[1].tolist())
 
     def _sigma(self, outputs: NDArray[Any]) -> Array | None:
         """Standard deviation of each regressed output [T, R]; None where the loss gives none."""
