@@ -115,6 +115,12 @@ def inert(head: Mapping[str, Any]) -> dict[str, float]:
     return {}
 
 
+def own_width(head: Mapping[str, Any]) -> bool:
+    """Whether a resolved head of ours takes the width of its hidden layers from its input."""
+    hidden = SHORT_NAMES.get(head.get("_target_", "")) == "mlp" and not inert(head)
+    return hidden and head.get("regression_hidden_dim", 0) is None
+
+
 def without_effect(known: Mapping[str, Any]) -> set[str]:
     """Keys of which an identity, with dotted keys, keeps no value: they have no effect in it."""
     found = {*_replaced(known), *_inert_in_loss(known)}

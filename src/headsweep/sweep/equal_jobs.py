@@ -6,10 +6,10 @@ from typing import Any
 
 from headsweep.config import RUNTIME_KEYS
 from headsweep.files import flat
-from headsweep.identity import identity
+from headsweep.identity import identity, own_width
 from headsweep.store.specification import grid_spec
 from headsweep.sweep.compose import Job
-from headsweep.sweep.inputs import Inputs
+from headsweep.sweep.inputs import Inputs, with_width
 from headsweep.sweep.plan import Plan, distinct
 from headsweep.sweep.prepare import inputs_spec
 
@@ -65,4 +65,7 @@ def _difference(first: Job, second: Job) -> str:
         return "all its values are equal"
     if keys == ["data.source.path"]:
         return "the events there are the same"
+    if own_width(first.resolved["head"]) or own_width(second.resolved["head"]):
+        width = with_width(first.resolved)["head"]["regression_hidden_dim"]
+        return f"head.regression_hidden_dim=null is {width} in it"
     return f"{' and '.join(keys)} {'has' if len(keys) == 1 else 'have'} no effect in it"

@@ -4,7 +4,7 @@ Torch is imported where it is used, so that ``--cfg job`` and ``--help`` are qui
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from headsweep.errors import UserError, without_secrets
 from headsweep.files import cache_folder
-from headsweep.identity import run_key
+from headsweep.identity import own_width, run_key
 from headsweep.instantiate import code_digests, make, own_code, own_targets
 from headsweep.store.members import fresh_seed, used_seeds
 from headsweep.store.names import free_name
@@ -67,14 +67,31 @@ def find_inputs(job: "Job") -> Inputs:
             "events, or train one with `headsweep backbone` and this data.split"
         )
     code = own_code(*own_targets(job.resolved))
+    network = with_width(job.resolved)
     return Inputs(
         source=source,
         backbone=backbone,
         data_key=data_key,
         checkpoint=checkpoint,
-        job_key=run_key(job.resolved, data_key, checkpoint, code_digests(code)),
+        job_key=run_key(network, data_key, checkpoint, code_digests(code)),
         code=code,
     )
+
+
+def with_width(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration with the width that its hidden layers have, where it is null.
+
+    Two spellings of one network are then one job, and one point of a search.
+    """
+    head = resolved["head"]
+    if not own_width(head):
+        return {**resolved}
+    from headsweep.config import PoolingConfig
+    from headsweep.training.pooling import aggregated_dim
+
+    backbone: Backbone = _make(json.dumps(resolved["backbone"]))
+    width = aggregated_dim(PoolingConfig(**resolved["pooling"]), backbone.dim) // 2
+    return {**resolved, "head": {**head, "regression_hidden_dim": width}}
 
 
 def find_source(job: "Job") -> "Source":

@@ -15,6 +15,7 @@ from headsweep.errors import UserError
 from headsweep.identity import stable_hash
 from headsweep.instantiate import allow
 from headsweep.store.outcome import Outcome
+from headsweep.sweep.plan import make_plan
 from headsweep.sweep.queue import NoTask, Task, move
 from headsweep.sweep.search import queue
 from headsweep.sweep.search.mirror import STATES
@@ -124,6 +125,28 @@ def test_a_point_that_was_tried_gets_new_seeds(workers: int) -> None:
             assert found == [3 + 2 * i for i in range(len(found))]
         points = {Outcome.read(path).point for path in (here.folder / "jobs").iterdir()}
         assert len(points) == 2
+
+
+def test_a_width_of_its_own_makes_no_new_point() -> None:
+    """The preset's 144 is what null stands for, half of the inputs."""
+    with world() as here:
+        key = "head.regression_hidden_dim"
+        space = {key: CategoricalDistribution(["null", "144"])}
+        search = make_search(space=space, fixed=["seeds=1"], n_trials=6, sampler=RANDOM)
+        worker = Worker(here, search)
+        worker.queue.compose = lambda o: (
+            make_plan(["data=tiny", *o], multirun=False).jobs[0].resolved
+        )
+        found = []
+        for _ in range(6):
+            found.append(worker.begin().overrides)
+            assert worker.finish()
+        assert {o for overrides in found for o in overrides if key in o} == {
+            f"{key}=null",
+            f"{key}=144",
+        }
+        seeds = [[o for o in overrides if o.startswith("seed=")] for overrides in found]
+        assert seeds == [[], *([f"seed={n}"] for n in range(1, 6))]
 
 
 def test_what_is_without_effect_makes_no_new_point() -> None:

@@ -22,6 +22,7 @@ from headsweep.store import paths
 from headsweep.store.names import free_name
 from headsweep.store.outcome import Outcome
 from headsweep.store.trials import Outcomes
+from headsweep.sweep.inputs import with_width
 from headsweep.sweep.leases import Lease, Leases
 from headsweep.sweep.queue import Compose, NoTask, Task, drop_attempts, move, new_attempt
 from headsweep.sweep.search.mirror import POINT, STATES, beginning, difference, restored, told
@@ -158,9 +159,9 @@ class SearchQueue:
         overrides = self.search.suggest(trial, self.compose)
         try:
             config = self.compose(overrides)
+            point = stable_hash(identity(with_width(config)))
         except UserError:  # which the training says again, for this trial
             return trial, overrides
-        point = stable_hash(identity(config))
         times = sum(other.user_attrs.get(POINT) == point for other in trials[:number])
         trial.set_user_attr(POINT, point)
         if times:
