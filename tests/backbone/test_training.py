@@ -26,6 +26,7 @@ def coloured_events(n: int, seed: int) -> Events:
     return events
 
 
+@pytest.mark.slow
 def test_it_learns_to_tell_hits_from_noise() -> None:
     torch.set_num_threads(1)
     reports = []

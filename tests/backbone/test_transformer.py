@@ -207,6 +207,7 @@ def test_the_shipped_checkpoint_keeps_its_promises(tmp_path: Path) -> None:
     assert efficiency > 0.95
 
 
+@pytest.mark.slow
 def test_the_shipped_checkpoint_says_which_events_it_saw(tmp_path: Path) -> None:
     """Simulated again here: most of the events of a smaller sample of its seed are among them."""
     model = load("shipped")

@@ -78,6 +78,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_no_damage_is_silent_or_another_error(tiny: Path, data: st.DataObject) -> None:

@@ -53,6 +53,7 @@ def good(tmp_path: Path) -> Good:
     return write(tmp_path / "data", hits, particles), hits, particles
 
 
+@pytest.mark.slow
 @given(
     st.sets(st.tuples(st.integers(-5, 2**40), st.integers(0, 2**60)), min_size=1, max_size=12),
     st.integers(0, 2**31),

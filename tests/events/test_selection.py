@@ -124,6 +124,7 @@ def test_words(cuts: SelectionConfig, text: str) -> None:
     assert words(cuts) == text
 
 
+@pytest.mark.slow
 def test_from_the_command_line_to_predictions(
     command: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def test_key_names_everything_that_decides_the_events() -> None:
     assert len({key, Spectrometer(201, 1).key(), Spectrometer(200, 2).key()}) == 3
 
 
+@pytest.mark.slow
 def test_several_chunks_are_one_sample(tmp_path: Path) -> None:
     events = Spectrometer(events=2600, seed=9).load(tmp_path)
     assert np.array_equal(events.ids, 90_000_000 + np.arange(2600))

@@ -92,6 +92,7 @@ def test_blocks_change_nothing(
     assert not list((tmp_path / "cache/data").iterdir())
 
 
+@pytest.mark.slow
 def test_no_check_holds_all_hits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
     write_hepattn(tmp_path / "data", simulate_chunks(1000, 1))

@@ -41,6 +41,7 @@ def test_the_same_events_give_what_the_cache_has_of_them(tmp_path: Path) -> None
     assert test.meta.scales == cache.meta.scales
 
 
+@pytest.mark.slow
 def test_it_is_made_once_and_made_again_where_it_is_damaged(tmp_path: Path) -> None:
     sample = ToySource(replace(toy_events(100, seed=5), ids=9000 + np.arange(100)))
     cache, test, source = make(tmp_path, sample)

@@ -1,6 +1,6 @@
 """A thousand damaged inputs, each with the command it concerns: no traceback, no hang, no silence.
 
-``make fuzz`` runs all of them, the suite a tenth. A process that has imported everything forks a
+``make fuzz`` runs all of them, the suite fifty. A process that has imported everything forks a
 child for each case; the child damages its own copy of a specimen, runs the command line, with what
 its workers do, and says how that ended. A case is drawn from the seed, its kind and its number
 alone, so that ``--only KIND:NUMBER`` repeats it.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from conftest import Command
 from headsweep.events.hepattn_files import HITS, LINK, Chunk, write_hepattn
@@ -37,6 +38,7 @@ def without_truth() -> Iterator[Chunk]:
         yield replace(chunk, hits=hits, tracks=chunk.tracks[:0], track_offsets=none)
 
 
+@pytest.mark.slow
 def test_events_without_truth_are_predicted_and_not_judged(
     command: Command, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ def compose(*overrides: str) -> Job:
     return make_plan(overrides, multirun=False).jobs[0]
 
 
+@pytest.mark.slow
 def test_a_backbone_trained_on_these_events_needs_the_same_split(tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
     use = ["data=tiny", f"backbone.checkpoint={path}"]

@@ -364,19 +364,20 @@ def test_it_works_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_cross_validated_grid_has_all_folds_of_its_split_seeds() -> None:
     acts = ["data=acts", "data.source.path=x", "data.repeats=2"]
-    found = sweep("sweeps=presets", *acts)
+    found = sweep("sweeps=presets", *acts, "head=conservative,simpler")
     blocks = {(j.config.data.split.fold, j.config.data.split.seed) for j in found.jobs}
     assert blocks == {(fold, seed) for fold in range(5) for seed in range(2)}
-    assert len(found.jobs) == 4 * len(blocks)
+    assert len(found.jobs) == 2 * len(blocks)
     assert {job.labels["head"] for job in found.jobs[: len(blocks)]} == {"conservative"}
     assert {job.config.seeds for job in found.jobs} == {1}
-    one = [*acts, "data.repeats=1", "head=conservative,simpler"]
+    acts += ["data.split.folds=2", "data.repeats=1"]
+    one = [*acts, "head=conservative,simpler"]
     assert {job.config.seeds for job in sweep("sweeps=presets", *one, "seeds=3").jobs} == {3}
     assert len(sweep("sweeps=presets", *acts, "data.split.fold=1").jobs) == 4
-    assert len(sweep("sweeps=presets", *acts, "data.split.folds=null").jobs) == 4
-    claims = sweep("sweeps=claims", *acts, "data.repeats=1").jobs
+    assert len(sweep("sweeps=presets", *acts[:-2], "data.split.folds=null").jobs) == 4
+    claims = sweep("sweeps=claims", *acts).jobs
     assert {job.config.design.split for job in claims} == {"dev"}
-    given = sweep("sweeps=claims", *acts, "data.repeats=1", "design.split=test").jobs
+    given = sweep("sweeps=claims", *acts, "design.split=test").jobs
     assert {job.config.design.split for job in given} == {"test"}
 
 

@@ -29,6 +29,7 @@ def prepared(root: Path, *overrides: str) -> list[tuple[str, float]]:
     return reports
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "caches"),
     [

@@ -121,6 +121,7 @@ def test_dropout_rate_and_expectation(probability: float) -> None:
     np.testing.assert_allclose(kept, 1 / (1 - probability), rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_thirty_steps_equal_torch_in_double_precision() -> None:
     """Against torch.optim.AdamW and the ordinary module, within 1e-12."""
     split = ragged([5, 0, 3, 9, 1, 4, 4, 2] * 8)

@@ -148,6 +148,7 @@ def test_the_core_is_hidden_where_charges_are_wrong(built: write.Report) -> None
     assert rows["simpler"][2] != "–"
 
 
+@pytest.mark.slow
 def test_written_report(tmp_path: Path, built: write.Report) -> None:
     folder = tmp_path / "report"
     write.write_report(built, folder)
@@ -232,6 +233,7 @@ def test_a_configuration_without_any_member_still_has_a_row(tmp_path: Path) -> N
     assert "head0: n = 2 of 3; no result of 1 of 3 seeds" in tables.problems(built)
 
 
+@pytest.mark.slow
 def test_of_many_the_first_and_the_lowest_are_in_pictures(tmp_path: Path) -> None:
     write_cache(tmp_path, "cache")
     for i in range(8):

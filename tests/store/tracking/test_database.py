@@ -50,11 +50,8 @@ def _times(root: Path) -> dict[Path, int]:
 
 
 @pytest.mark.parametrize("how", ["moved", "copied"])
-@pytest.mark.parametrize("name", ["other", "ü & 100% #1"])
-def test_artifacts_are_found_where_the_root_is_now(
-    how: str, name: str, synced: Path, tmp_path: Path
-) -> None:
-    old, new = tmp_path / "old", tmp_path / name
+def test_artifacts_are_found_where_the_root_is_now(how: str, synced: Path, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "ü & 100% #1"
     shutil.copytree(synced, old)
     init(old)
     if how == "moved":
