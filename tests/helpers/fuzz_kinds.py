@@ -293,6 +293,7 @@ def _runs(work: Path, rng: random.Random) -> tuple[str, list[str]]:
             ["report", rng.choice(["grid", "search", key]), *root, "--json"],
             ["study", "search", *root],
             ["plan", "grid", *root],
+            ["diff", "grid/jobs/0", key, *root],
             ["predict", f"X/runs/{key}", "hdf5"],
             ["clean", *root],
             ["sync", *root],
