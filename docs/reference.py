@@ -48,6 +48,7 @@ SECTIONS: dict[str, type] = {
     "loss.scale": config.LossScaleConfig,
     "optim": config.OptimConfig,
     "design": config.DesignConfig,
+    "looks": config.LooksConfig,
     "worker": config.WorkerConfig,
     "hydra.sweeper": sweeper.HeadsweepConf,
     "hydra.sweeper.pruner (median)": sweeper.MedianConf,

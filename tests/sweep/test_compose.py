@@ -43,8 +43,10 @@ def test_a_wrong_word_is_named(override: str, named: str) -> None:
 
 
 def test_so_many_seeds_that_no_range_holds_them_are_refused() -> None:
-    for seeds, said in ((2**63 - 1, r"must be in \[1, 1e6\]"), (2**63, r"must be below 2\^63")):
-        with pytest.raises(UserError, match=rf"seeds={seeds}: {said}"):
+    for seeds in (2**63 - 1, 2**63):
+        with pytest.raises(
+            UserError, match=rf"seeds={seeds}: must be a whole number in \[1, 1e6\]"
+        ):
             make_plan([f"seeds={seeds}"], multirun=False)
 
 

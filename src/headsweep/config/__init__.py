@@ -11,6 +11,7 @@ from headsweep.config.data import (
     TracksConfig,
 )
 from headsweep.config.experiment import (
+    AUTO,
     GROUPS,
     QUANTITIES,
     RUNTIME_KEYS,
@@ -22,6 +23,7 @@ from headsweep.config.experiment import (
     DenseHeadConfig,
     DesignConfig,
     FeaturesConfig,
+    LooksConfig,
     LossConfig,
     LossScaleConfig,
     LossWeightsConfig,
@@ -38,6 +40,7 @@ from headsweep.config.experiment import (
 )
 
 __all__ = [
+    "AUTO",
     "GROUPS",
     "QUANTITIES",
     "RUNTIME_KEYS",
@@ -53,6 +56,7 @@ __all__ = [
     "FeaturesConfig",
     "FrozenConfig",
     "HepattnConfig",
+    "LooksConfig",
     "LossConfig",
     "LossScaleConfig",
     "LossWeightsConfig",

@@ -1,5 +1,6 @@
 """The keys of an experiment: model, training, comparisons, and how to run."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,7 +22,7 @@ from headsweep.errors import UserError
 
 RUNTIME_KEYS = (
     *("root", "name", "device", "workers", "threads", "worker", "tracking", "tracking_uri"),
-    *("sweeps", "design", "study", "top", "allow"),
+    *("sweeps", "design", "looks", "budget", "study", "top", "allow"),
 )
 """Keys that say how and where to run and what is compared; never part of an identity."""
 
@@ -36,6 +37,11 @@ GROUPS = (
 
 STATISTICS = ("avg", "sum", "max", "min")
 """The statistics that pooling takes over the hits of a track, in their default order."""
+
+AUTO = "auto"
+"""Value of ``seeds`` where looks at growing numbers of them decide how many are trained."""
+
+_BUDGET = re.compile(r"[0-9]+(\.[0-9]+)?(s|min|h)")
 
 TARGETS = ("plain", "log_pt", "inverse_pt", "q_over_pt")
 """The parametrisations of the target, the default first."""
@@ -278,10 +284,31 @@ class DesignConfig:
 
 
 @dataclass
+class LooksConfig:
+    """The looks of a sweep with ``seeds=auto``, fixed before it runs.
+
+    Attributes:
+        every: Seeds that are trained before the first look, and between two looks.
+        most: Largest number of seeds of a configuration.
+    """
+
+    every: int = within(5, "[2, 1e6]")
+    most: int = within(60, "[2, 1e6]")
+
+    def __post_init__(self) -> None:
+        check_each("looks", self)
+        fits = self.every <= self.most
+        check(fits, "looks.every", self.every, f"at most looks.most={self.most}")
+
+
+@dataclass
 class Config:
     """One job: a configuration and its seeds (``seed``, ``seed + 1``, .., ``seeds`` of them).
 
     Attributes:
+        seeds: Their number. With ``auto``, in a sweep that compares, those that are needed: a
+            comparison is looked at every ``looks.every`` seeds until it is decided.
+        budget: Time after which ``seeds=auto`` begins no more trainings, such as ``2h``, ``90min``.
         sweeps: The question, a file of ``sweeps/``; null for none.
         arms: Arms of the question, the control first: keys and values of each, or null for a file
             of ``conf/arm``. A sweep runs over them in this order unless ``arm`` is given.
@@ -298,7 +325,9 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=MISSING))  # conf/rates
     seed: int = within(0, "[0, inf)")
-    seeds: int = within(1, "[1, 1e6]")
+    seeds: Any = 1
+    looks: LooksConfig = field(default_factory=LooksConfig)
+    budget: str | None = None
     root: str = "runs"
     name: str = ""
     device: str = "cpu"
@@ -317,6 +346,11 @@ class Config:
 
     def __post_init__(self) -> None:
         check_each("", self)
+        whole = isinstance(self.seeds, int) and not isinstance(self.seeds, bool)
+        some = self.seeds == AUTO or (whole and 1 <= self.seeds <= 10**6)
+        check(some, "seeds", self.seeds, "a whole number in [1, 1e6], or auto")
+        time = self.budget is None or _BUDGET.fullmatch(self.budget)
+        check(bool(time), "budget", self.budget, "a time, such as 2h, 90min or 30s")
         web = (self.tracking_uri or "http://").startswith(("http://", "https://"))
         check(web, "tracking_uri", self.tracking_uri, "the http(s) address of a server, or null")
 

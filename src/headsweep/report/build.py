@@ -34,6 +34,7 @@ from headsweep.report.predictions import (
 )
 from headsweep.report.provenance import find_origin
 from headsweep.report.reading_notes import left_out_notes, reading_notes, selection_notes
+from headsweep.report.seed_looks import SeedLooks
 from headsweep.report.training_comparison import compare_trainings
 from headsweep.report.values import fit_row, learning_curves, row_values
 from headsweep.stats.bins import Bins
@@ -168,6 +169,7 @@ def _with_effects(
         np.random.default_rng(0),
         planned_configurations(scored.spec) - len(scored.coincide),
         looks.at,
+        SeedLooks.of(scored.spec),
     )
     return replace(report, effects=effects)
 

@@ -15,7 +15,8 @@ from headsweep.errors import UserError
 from headsweep.report.failures import judge, shortfalls, word
 from headsweep.report.family import family_size, pairs
 from headsweep.report.predictions import HeadRow, Row
-from headsweep.report.resampling import event_means, values_of
+from headsweep.report.resampling import event_means, event_values, values_of
+from headsweep.report.seed_looks import SeedLooks
 from headsweep.stats.curves import TARGET_LOSSES
 from headsweep.stats.factorial import Contrast, compare_contrast, contrasts
 from headsweep.stats.intervals import t_interval
@@ -100,6 +101,7 @@ def find_effects(
     rng: np.random.Generator,
     planned: int = 0,
     looks: LooksAt = lambda labels: None,
+    until: SeedLooks | None = None,
 ) -> list[Effect]:
     """Every comparison of a design.
 
@@ -113,6 +115,8 @@ def find_effects(
         planned: Configurations that the sweep will have, some perhaps not there yet: the intervals
             allow for all of them.
         looks: How often they were compared, see ``looks.SweepLooks.at``; else as if never.
+        until: The looks of ``seeds=auto``, of which the first that decides gives the verdict; None
+            for a verdict on all members.
 
     Raises:
         UserError: The configurations do not make up the design.
@@ -123,7 +127,9 @@ def find_effects(
     return [
         effect
         for name in design.metrics
-        for effect in _pair_effects(name, rows, design.kind, m, objections, deepcopy(rng), looks)
+        for effect in _pair_effects(
+            name, rows, design.kind, m, objections, deepcopy(rng), looks, until
+        )
     ]
 
 
@@ -135,25 +141,77 @@ def _pair_effects(
     objections: Mapping[str, str],
     rng: np.random.Generator,
     looks: LooksAt,
+    until: SeedLooks | None,
 ) -> Iterator[Effect]:
     """Every pair of a design, compared in one metric."""
     by_label = {row.label: row for row in rows}
     values = {row.label: values_of(row.samples, name) for row in rows}
-    events = event_means(rows, name, rng)
+    events = event_values(rows, name, rng)
     for pair in pairs([*by_label], kind):
         arm, control = (by_label[label] for label in pair)
         verdict, note = None, obstacle(name, arm, control, objections)
         if not note:
-            comparison = replace(MARGINS[name], comparisons=comparisons, looks=looks(pair))
-            try:
-                verdict, note = judge_pair(arm, control, name, values, events, comparison)
-                if name == "gap" and verdict is not None:
-                    note = _gap_objection(verdict, arm, control)
-            except UserError as error:
-                note = str(error)
+            comparison = replace(MARGINS[name], comparisons=comparisons)
+            if until is None:
+                comparison = replace(comparison, looks=looks(pair))
+                verdict, note = _pair_verdict(name, arm, control, values, events, comparison)
+            else:
+                verdict, note = _first_decision(
+                    name, arm, control, values, events, comparison, until
+                )
         parameters = arm.parameters - control.parameters
-        verdict = None if note else verdict
         yield Effect(*pair, name, parameters, verdict, note, shortfalls((arm, control)))
+
+
+def _pair_verdict(
+    name: str,
+    arm: HeadRow,
+    control: HeadRow,
+    values: Mapping[str, Array],
+    events: Mapping[str, Array],
+    comparison: Comparison,
+) -> tuple[Verdict | None, str]:
+    """The verdict on all members of a pair, or why there is none; ``events`` is [R, members]."""
+    means = {
+        row.label: events[row.label].mean(axis=1) for row in (arm, control) if row.label in events
+    }
+    try:
+        verdict, note = judge_pair(arm, control, name, values, means, comparison)
+        if name == "gap" and verdict is not None:
+            note = _gap_objection(verdict, arm, control)
+    except UserError as error:
+        return None, str(error)
+    return (None if note else verdict), note
+
+
+def _first_decision(
+    name: str,
+    arm: HeadRow,
+    control: HeadRow,
+    values: Mapping[str, Array],
+    events: Mapping[str, Array],
+    comparison: Comparison,
+    until: SeedLooks,
+) -> tuple[Verdict | None, str]:
+    """The verdict of the first look that decides a pair, else that of the last one by now."""
+    pair = (arm, control)
+    verdict, note = None, f"its first look takes {until.every} seeds each"
+    for looks, masks in until.available(pair):
+        first, second = (until.first_members(row, looks) for row in pair)
+        if not first.samples or not second.samples:
+            continue
+        chosen = {row.label: mask for row, mask in zip(pair, masks, strict=True)}
+        verdict, note = _pair_verdict(
+            name,
+            first,
+            second,
+            {label: values[label][mask] for label, mask in chosen.items()},
+            {label: events[label][:, mask] for label, mask in chosen.items() if label in events},
+            replace(comparison, looks=looks),
+        )
+        if verdict is None or verdict.word != "undecided":
+            break
+    return verdict, note
 
 
 def _factorial_effects(

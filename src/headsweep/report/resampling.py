@@ -23,7 +23,12 @@ def values_of(samples: Sequence[Sample], name: str) -> Array:
 
 
 def event_means(rows: Sequence[Row], name: str, rng: np.random.Generator) -> dict[str, Array]:
-    """Mean over the seeds on resampled events, [R] by label; see ``resampled``.
+    """Mean over the seeds on resampled events, [R] by label; see ``event_values``."""
+    return {label: found.mean(axis=1) for label, found in event_values(rows, name, rng).items()}
+
+
+def event_values(rows: Sequence[Row], name: str, rng: np.random.Generator) -> dict[str, Array]:
+    """Each member on resampled events, [R, members] by label, as it is compared; ``resampled``.
 
     Nothing for a metric that is no function of tracks alone.
     """
@@ -41,9 +46,7 @@ def event_means(rows: Sequence[Row], name: str, rng: np.random.Generator) -> dic
     if metric.better == "zero":
         tables = {label: np.abs(table) for label, table in tables.items()}
     logs = MARGINS[name].scale == "log"
-    return {
-        label: (np.log(table) if logs else table).mean(axis=1) for label, table in tables.items()
-    }
+    return {label: np.log(table) if logs else table for label, table in tables.items()}
 
 
 def resampled(

@@ -151,6 +151,10 @@ def plan_seeds(
         UserError: There is no such sweep, or its members do not give a spread.
     """
     jobs, spec = _grid_jobs(folder), runs.read_spec(folder)
+    if "looks" in spec:
+        raise UserError(
+            f"{folder} has seeds=auto, which trains as many as it takes; the same command goes on"
+        )
     design = DesignConfig(**spec.get("design", {}))
     metric = metric or design.metrics[0]
     comparison = _terms(metric, margin)

@@ -191,12 +191,14 @@ class Needed:
         equivalence: n_eq.
         unit: What n counts: ``seeds per arm``, ``blocks``.
         limit: Why no n would do for n_eq, or for both; empty if some n does.
+        never: True if no n would do for either.
     """
 
     difference: SampleSize
     equivalence: SampleSize
     unit: str
     limit: str = ""
+    never: bool = False
 
     @classmethod
     def of(
@@ -221,7 +223,7 @@ class Needed:
             )
             for seeds in (seeds_for_difference, seeds_for_equivalence)
         )
-        limit = ""
+        limit, both = "", False
         # What is left when n grows without bound.
         ever = Design((), events=design.events + design.overlap * sum(design.variances))
         if equivalence_power(ever, 2, margin, comparisons) < POWER:
@@ -234,7 +236,7 @@ class Needed:
             )
             shows = "settles this" if both else "shows equivalence"
             limit = f"no number of {unit.split()[0]} {shows}; {enough}"
-        return cls(difference, equivalence, unit, limit)
+        return cls(difference, equivalence, unit, limit, both)
 
     def both(self) -> str:
         """Seeds that are enough for either verdict, in words; empty where no number is."""

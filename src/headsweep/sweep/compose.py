@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from headsweep.config import (
+    AUTO,
     GROUPS,
     TABLES,
     Config,
@@ -59,17 +60,25 @@ class Job:
         labels: The chosen file of each of ``GROUPS``.
         config: The configuration; a head of the user's own is a plain mapping in it.
         resolved: The same as plain values, as it is stored and hashed; without ``TABLES``.
+        auto: True with ``seeds=auto``; its ``seeds`` are then those of the first look.
     """
 
     overrides: list[str]
     labels: dict[str, str]
     config: Config
     resolved: dict[str, Any]
+    auto: bool = False
 
     @property
     def seeds(self) -> range:
         """Seeds of its members."""
         return range(self.config.seed, self.config.seed + self.config.seeds)
+
+    @property
+    def all_seeds(self) -> range:
+        """Seeds that its members may have, up to the last look."""
+        most = self.config.looks.most if self.auto else self.config.seeds
+        return range(self.config.seed, self.config.seed + most)
 
 
 @dataclass(frozen=True)
@@ -180,13 +189,17 @@ def validate_job(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequenc
     Raises:
         UserError: Something does not fit; the message names the key.
     """
-    with short_errors():
+    with short_errors(), read_write(cfg):
+        auto = cfg.seeds == AUTO
+        if auto:
+            cfg.seeds = cfg.looks.every
         if OmegaConf.is_missing(cfg.optim, "lr"):
-            with read_write(cfg):
-                cfg.optim.lr = tuned_rate(cfg.rates, choices)
+            cfg.optim.lr = tuned_rate(cfg.rates, choices)
         config = OmegaConf.to_object(cfg)
         resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, Config)
+    if config.budget is not None and not auto:
+        raise UserError(f"budget={config.budget}: is for seeds=auto")
     check_allowed(config.allow)
     assert isinstance(resolved, dict)
     plain = {str(key): value for key, value in resolved.items() if key not in TABLES}
@@ -210,6 +223,7 @@ def validate_job(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequenc
         labels={group: str(choices[group]) for group in GROUPS},
         config=config,
         resolved=plain,
+        auto=auto,
     )
 
 
@@ -265,4 +279,7 @@ def compose_single(loader: ConfigLoader, overrides: Sequence[str]) -> Job:
     with open_dict(cfg):
         del cfg["hydra"]
     with naming_files(files, overrides):
-        return validate_job(cfg, hydra.runtime.choices, as_written(hydra.overrides.task))
+        job = validate_job(cfg, hydra.runtime.choices, as_written(hydra.overrides.task))
+    if job.auto:
+        raise UserError("seeds=auto: is for sweeps, which compare; give a number of seeds")
+    return job

@@ -149,11 +149,13 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
     jobs = [sweep.compose(batch) for batch in batches]
     config = jobs[0].config
     _check_design(jobs)
-    design = asdict(config.design)
-    spec = {"seed": config.seed, "seeds": config.seeds, "design": design}
+    spec = {"seed": config.seed, "seeds": config.seeds, "design": asdict(config.design)}
+    if jobs[0].auto:
+        _check_looks(jobs)
+        spec["looks"] = asdict(config.looks)
     if finalists is not None:
         first = len(jobs) - len(finalists.best)
-        finalists.check([job.resolved for job in jobs[first:]], jobs[0].seeds)
+        finalists.check([job.resolved for job in jobs[first:]], jobs[0].all_seeds)
         spec["confirm"] = finalists.spec(first)
     return Plan(jobs, _folder(sweep), spec=spec, batches=batches, finalists=finalists)
 
@@ -236,6 +238,8 @@ def _plan_search(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
     sweeper = master.hydra.sweeper
     if sweeper._target_ != SWEEPER:
         return Plan(jobs, _folder(sweep), trials=sweeper.n_trials)
+    if jobs[0].auto:
+        raise UserError("seeds=auto: is for comparisons; a trial of a search has a number of seeds")
     search, config = sweep.search(), jobs[0].config
     spec = {
         "n_trials": search.n_trials,
@@ -252,6 +256,21 @@ def _check_design(jobs: Sequence[Job]) -> None:
     _check_metrics(design.metrics, design.split)
     if design.kind == "claims":
         find_roles([job.resolved for job in jobs])
+
+
+def _check_looks(jobs: Sequence[Job]) -> None:
+    """Refuse ``seeds=auto`` where no look decides single comparisons."""
+    design, split = jobs[0].config.design, jobs[0].config.data.split
+    if split.folds is not None:
+        raise UserError(
+            "seeds=auto: not with data.split.folds, where more split seeds say more than more "
+            "seeds; raise data.repeats"
+        )
+    if design.kind not in ("control", "path"):
+        raise UserError(
+            f"seeds=auto: not with design.kind={design.kind}, whose comparisons share all their "
+            "jobs; give a number of seeds, `headsweep plan` says which"
+        )
 
 
 def _check_metrics(names: Sequence[str], split: str) -> None:

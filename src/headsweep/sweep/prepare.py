@@ -40,7 +40,7 @@ def find_all_inputs(plan: Plan) -> list[Inputs]:
     if config.design.split == "test":
         check_test(plan.jobs, inputs)
         if config.design.kind != "claims" and plan.folder is not None:
-            check_fresh(plan.folder, Path(config.root), keys, plan.jobs[0].seeds)
+            check_fresh(plan.folder, Path(config.root), keys, plan.jobs[0].all_seeds)
     return inputs
 
 

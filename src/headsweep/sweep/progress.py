@@ -23,13 +23,17 @@ class GridProgress:
     Args:
         grid: Its queue.
         labels: Name of each job, by number.
+        before: Members that were there when the command began; None for those of now.
     """
 
-    def __init__(self, grid: GridQueue, labels: Mapping[int, str]) -> None:
+    def __init__(
+        self, grid: GridQueue, labels: Mapping[int, str], before: int | None = None
+    ) -> None:
         self.grid, self.labels = grid, labels
         self.seeds = {number: len(entry.seeds) for number, entry in grid.entries.items()}
         self.complete: set[int] = set()
-        self.before = self._done()
+        done = self._done()
+        self.before = done if before is None else before
 
     def _missing(self, number: int) -> int:
         if number in self.complete:

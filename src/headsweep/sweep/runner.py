@@ -15,7 +15,7 @@ from headsweep.errors import without_secrets
 from headsweep.identity import override_key
 from headsweep.store import paths
 from headsweep.store.members import MemberIndex
-from headsweep.store.repair import remove_damage
+from headsweep.store.repair import missing_seeds, remove_damage
 from headsweep.store.runs import write_command
 from headsweep.store.specification import claim_sweep
 from headsweep.store.tracking.tracker import Tracker
@@ -32,6 +32,7 @@ from headsweep.sweep.plan import Plan, distinct, plan_sweep
 from headsweep.sweep.prepare import inputs_spec, prepare
 from headsweep.sweep.progress import GridProgress
 from headsweep.sweep.queue import Queue
+from headsweep.sweep.rounds import Look, Rounds
 from headsweep.sweep.worker_pool import WorkerPool
 from headsweep.terminal import console, following, preparing
 
@@ -39,12 +40,13 @@ if TYPE_CHECKING:
     from headsweep.sweep.search.progress import SearchProgress
 
 
-def run_sweep(loader: ConfigLoader, master: DictConfig) -> None:
+def run_sweep(loader: ConfigLoader, master: DictConfig, look: Look) -> None:
     """Run the sweep that a composed configuration describes, or go on with it.
 
     Args:
         loader: Hydra's.
         master: The configuration, with its node ``hydra``.
+        look: Of ``seeds=auto`` at the verdicts.
 
     Raises:
         UserError: Something cannot be used, or the name belongs to another sweep.
@@ -64,29 +66,69 @@ def run_sweep(loader: ConfigLoader, master: DictConfig) -> None:
     assert plan.folder is not None
     numbers = _numbers(claim_sweep(plan.folder, spec), inputs)
     write_command(plan.folder, _command(master))
-    code = _train(sweep, plan, plan.folder, inputs, numbers)
+    rounds = Rounds(plan.folder, look, master.budget) if "looks" in plan.spec else None
+    code = _train(sweep, plan, inputs, numbers, rounds)
     if code:
         raise SystemExit(code)
 
 
 def _train(
-    sweep: Sweep, plan: Plan, folder: Path, inputs: Sequence[Inputs], numbers: Sequence[int]
+    sweep: Sweep,
+    plan: Plan,
+    inputs: Sequence[Inputs],
+    numbers: Sequence[int],
+    rounds: Rounds | None,
 ) -> int:
     """Let workers train all that is missing; returns the exit code."""
+    folder = plan.folder
+    assert folder is not None
     command = Process.of(os.getpid())
     leases = Leases(folder, command, command)
+    config, root = plan.jobs[0].config, Path(sweep.master.root)
     queue, progress, entries = _open(sweep, plan, inputs, numbers, leases)
     order = Order(_overrides(sweep.master), _config_dir(sweep.master), folder, entries, command)
-    config = plan.jobs[0].config
-    workers = min(config.workers, progress.left())
     try:
-        with Tracker(config, folder), following(progress.state, console()):
-            WorkerPool(order, workers, leases, queue.collect).run()
+        with Tracker(config, folder):
+            _work(order, config.workers, leases, queue, progress)
+            while rounds is not None and (seeds := rounds.next_seeds()):
+                assert isinstance(queue, GridQueue)
+                assert isinstance(progress, GridProgress)
+                queue = _with_seeds(queue, config.seed, seeds, root)
+                progress = GridProgress(queue, progress.labels, progress.before)
+                order = replace(order, entries=[*queue.entries.values()])
+                _work(order, config.workers, leases, queue, progress)
     except KeyboardInterrupt:
         print(f"{progress.words()}; go on with:", file=sys.stderr)
         print(f"  {_command(sweep.master)}", file=sys.stderr)
         raise
     return progress.conclude()
+
+
+def _work(
+    order: Order,
+    workers: int,
+    leases: Leases,
+    queue: Queue,
+    progress: "GridProgress | SearchProgress",
+) -> None:
+    """Let workers train what is left, under a progress bar."""
+    with following(progress.state, console()):
+        WorkerPool(order, min(workers, progress.left()), leases, queue.collect).run()
+
+
+def _with_seeds(queue: GridQueue, first: int, seeds: Mapping[int, int], root: Path) -> GridQueue:
+    """The queue of a grid in which some jobs have so many seeds, by their numbers."""
+    index = MemberIndex(root)
+    entries = []
+    for number, entry in queue.entries.items():
+        if number in seeds:
+            own = [o for o in entry.overrides if override_key(o) != "seeds"]
+            wanted = [*range(first, first + seeds[number])]
+            entry = replace(entry, overrides=[*own, f"seeds={len(wanted)}"], seeds=wanted)
+            missing = missing_seeds(queue.job_folder(number), entry.key, wanted)
+            entry = replace(entry, found=index.find(entry.key, missing))
+        entries.append(entry)
+    return GridQueue(queue.folder, entries, queue.leases, queue.max_retries)
 
 
 def _open(

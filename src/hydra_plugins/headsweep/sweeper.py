@@ -1,13 +1,17 @@
 """Hydra's sweeper ``headsweep``: a thin shell, so that listing plugins stays quick."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
 from omegaconf import MISSING, DictConfig
+
+if TYPE_CHECKING:
+    from headsweep.sweep.rounds import Standing
 
 
 class HeadsweepSweeper(Sweeper):
@@ -33,7 +37,14 @@ class HeadsweepSweeper(Sweeper):
 
         assert self.hydra_context is not None
         assert self.config is not None
-        run_sweep(self.hydra_context.config_loader, self.config)
+        run_sweep(self.hydra_context.config_loader, self.config, _look)
+
+
+def _look(folder: Path) -> "Standing":
+    """``find_standing``, imported when it is needed: scoring loads torch."""
+    from headsweep.report.standing import find_standing
+
+    return find_standing(folder)
 
 
 @dataclass

@@ -41,7 +41,8 @@ def looks_table(report: Report) -> Table | None:
     rows = []
     for looks, arms in groups.items():
         names = "all comparisons" if len(groups) == 1 else ", ".join(dict.fromkeys(arms))
-        history = zip(looks.when, looks.sizes, looks.history(), strict=True)
+        times = looks.when or (NOTHING,) * len(looks.sizes)
+        history = zip(times, looks.sizes, looks.history(), strict=True)
         for number, (when, n, (level, error)) in enumerate(history, start=1):
             cells = [f"{number}", when.removesuffix("+00:00").replace("T", " "), f"{n:.3g}"]
             rows.append([names if number == 1 else "", *cells, f"{level:.2%}", f"{error:.1%}"])
@@ -50,12 +51,17 @@ def looks_table(report: Report) -> Table | None:
 
 
 def _note(found: list[Looks]) -> str:
+    counted = f"A report of verdicts on other members than before is a look; {LOOKS} counts them."
+    if not any(looks.when for looks in found):
+        counted = (
+            "The looks were fixed before the sweep ran (seeds=auto). A comparison ends with the "
+            "first one that decides it, and keeps its verdict when others go on."
+        )
     text = (
-        f"A report of verdicts on other members than before is a look; {LOOKS} counts them. The "
-        "verdict is read from the interval at 1 - level/m. Levels: Lan and DeMets, spending of the "
-        "Pocock type. Error so far: the chance that one of these looks finds a difference where "
-        f"there is none, for m = 1; one look, as planned, has {ALPHA:.0%}. Seeds: per arm, the "
-        "harmonic mean."
+        f"{counted} The verdict is read from the interval at 1 - level/m. Levels: Lan and DeMets, "
+        "spending of the Pocock type. Error so far: the chance that one of these looks finds a "
+        f"difference where there is none, for m = 1; one look, as planned, has {ALPHA:.0%}. Seeds: "
+        "per arm, the harmonic mean."
     )
     for planned in dict.fromkeys(looks.planned for looks in found if not looks.extended):
         text += f" Planned were {planned:.3g} seeds, and all looks until then share {ALPHA:.0%}."
