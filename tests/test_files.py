@@ -284,6 +284,9 @@ def test_nested_keys_become_dotted_ones() -> None:
         ("regression_hidden_dim", "hidden_dim"),
         ("data.split.seed", "split.seed"),
         ("seed", "seed"),
+        ("loss.weights.pt", "weights.pt"),
+        ("loss.scale.pt", "scale.pt"),
+        ("loss.beta", "beta"),
     ],
 )
 def test_labels_show_the_last_part_of_a_key(key: str, short: str) -> None:

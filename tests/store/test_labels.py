@@ -1,7 +1,9 @@
 """Names of jobs: what differs among them, and nothing else."""
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +101,52 @@ def test_a_damaged_job_is_named(tmp_path: Path) -> None:
     (tmp_path / "jobs" / "0" / "job.json").write_text("{")
     with pytest.raises(DataError, match=r"jobs/0/job\.json: damaged"):
         labels.read_jobs(tmp_path)
+
+
+def test_jobs_from_before_there_was_a_choice_of_losses_have_the_default(tmp_path: Path) -> None:
+    """A sweep that is extended today has both."""
+    for i, own in enumerate(({}, {"loss": "smooth_l1"}, {"loss": "gaussian"})):
+        write_toy_job(
+            tmp_path / "jobs" / str(i),
+            {0: 0.1},
+            labels={"head": f"head{i}", **own},
+            overrides=[f"head=head{i}"],
+        )
+    assert names(tmp_path) == ["head0 smooth_l1", "head1 smooth_l1", "head2 gaussian"]
+    shutil.rmtree(tmp_path / "jobs" / "2")
+    assert names(tmp_path) == ["head0", "head1"]
+
+
+@pytest.mark.parametrize(
+    ("config", "zero", "words"),
+    [
+        ({"target": {"name": "plain"}}, True, "plain"),
+        ({"target": {"name": "log_pt", "relative": True}}, True, "log_pt, relative"),
+        (
+            {"target": {"name": "plain", "standardise": False, "pt_unit": 200.0}},
+            *(True, "plain, pt_unit=200.0"),
+        ),
+        (
+            {"target": {"name": "plain"}, "loss": {"name": "gaussian", "charge": "bce"}},
+            *(False, "plain, gaussian, charge=bce"),
+        ),
+        (
+            {"target": {"name": "plain", "phi": "sincos"}, "loss": {"weights": {"pt": 8.0}}},
+            *(True, "plain, phi=sincos, weights.pt=8.0"),
+        ),
+    ],
+)
+def test_what_losses_are_of(config: dict[str, Any], zero: bool, words: str) -> None:
+    key = labels.loss_key(config)
+    assert labels.has_zero(key) is zero
+    assert labels.loss_words(key) == words
+
+
+def test_keys_without_effect_make_no_other_loss() -> None:
+    plain = {"target": {"name": "plain"}}
+    default = {"name": "smooth_l1", "beta": 1.0, "charge": "regression"}
+    assert labels.loss_key(plain) == labels.loss_key({**plain, "loss": default})
+    one, other = (
+        labels.loss_key({**plain, "loss": {"name": "gaussian", "beta": b}}) for b in (1.0, 2.0)
+    )
+    assert one == other != labels.loss_key(plain)

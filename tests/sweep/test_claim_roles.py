@@ -33,6 +33,14 @@ def test_a_role_is_all_that_changes() -> None:
     assert roles == {"conservative": 0, "half": 2, "direct": 3, "no dropout": 4, "before": 5}
 
 
+def test_another_loss_is_no_role() -> None:
+    for first, other in (("loss=huber", "loss=smooth_l1"), ("loss=smooth_l1", "loss=huber")):
+        assert find_roles([config(first), config(*HALF, other)]) == {"conservative": 0}
+        assert find_roles([config(first), config(*HALF, first)]) == {"conservative": 0, "half": 1}
+    roles = find_roles([config("target.phi=sincos"), config(*HALF)])
+    assert roles == {"conservative": 0}
+
+
 def test_what_one_layer_does_not_use_is_no_change() -> None:
     roles = find_roles([config(), config(*DIRECT, "head.dropout=0.3")])
     assert roles == {"conservative": 0, "direct": 1}

@@ -12,6 +12,7 @@ from torch import nn
 from headsweep.config import OptimConfig, PoolingConfig
 from headsweep.features.cache import Features
 from headsweep.heads.mlp import MLPHead
+from headsweep.stats.metrics import evaluate
 from headsweep.training.loop import MemberResult, Split, fit
 from headsweep.training.loss import Loss
 from headsweep.training.members import Population, build_member
@@ -45,9 +46,10 @@ def problem(n: int = 256, **keys: Any) -> tuple[Split, Split, Loss]:
     return Split.of(train, loss.target), Split.of(val, loss.target), loss
 
 
-def population(head: Head | None = None) -> Callable[[Sequence[int]], Population]:
+def population(head: Head | None = None, outputs: int = 4) -> Callable[[Sequence[int]], Population]:
     head = head or (lambda a, o: MLPHead(a, o, 24, 2, 0.1, True))
-    return lambda seeds: Population(lambda: build_member(POOLING, 5, 4, 4, head), POOLING, seeds)
+    build = lambda: build_member(POOLING, 5, 4, outputs, head)  # noqa: E731
+    return lambda seeds: Population(build, POOLING, seeds)
 
 
 def run(
@@ -88,10 +90,26 @@ def test_kept_weights_are_those_of_the_lowest_validation_loss() -> None:
     assert not all(torch.equal(result.weights[n], result.last_weights[n]) for n in result.weights)
 
 
-def test_same_seed_same_result_in_any_company() -> None:
-    together = run([5, 1, 8], short())
+LOSSES: list[dict[str, Any]] = [
+    {},
+    {"charge": "bce", "scale": {"pt": 8.0}, "weights": {"eta": 2.0}},
+    {"name": "gaussian", "charge": "bce"},
+    {"name": "quantile"},
+]
+
+
+@pytest.mark.parametrize("keys", LOSSES)
+def test_same_seed_same_result_in_any_company(keys: dict[str, Any]) -> None:
+    """With batches that fill no whole number of vector instructions."""
+
+    def run(seeds: list[int]) -> list[MemberResult]:
+        train, val, loss = problem(**keys)
+        outputs = population(outputs=loss.outputs)
+        return fit(outputs, seeds, train, val, loss, short(batch_size=29, lr=0.01))
+
+    together = run([5, 1, 8])
     for result in together:
-        (alone,) = run([result.seed], short())
+        (alone,) = run([result.seed])
         assert alone.metrics == result.metrics
         assert alone.history.equals(result.history)
         for name, value in result.weights.items():
@@ -176,3 +194,36 @@ def test_plateau_halves_the_rate_of_each_member_alone() -> None:
         ratios = rates[1:] / rates[:-1]
         assert set(ratios.tolist()) <= {1.0, 0.5}
     assert results[0].history["lr"].tolist() != results[1].history["lr"].tolist()
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "quantile"])
+def test_a_trained_uncertainty_is_the_noise_of_the_truth(kind: str) -> None:
+    """Of an eta that follows from the hits but for normal noise, of two widths, known to the head.
+
+    The widths are told by the sign of the first component of the query.
+    """
+    splits = []
+    for n, seed in ((8192, 1), (2048, 2)):
+        split = features(n, seed)
+        rng = np.random.default_rng(seed)
+        query = np.where(rng.random((n, 4)) < 0.5, -1, 1).astype(np.float32)
+        width = np.where(query[:, 0] > 0, 0.6, 0.2)
+        truth = split.truth.copy()
+        truth[:, 0] = query[:, 1] + width * rng.standard_normal(n)
+        splits.append(replace(split, truth=truth, query=query))
+    train, val = splits
+    others = dict.fromkeys(("phi", "pt", "q"), 0.0)
+    config = {"target": {"name": "log_pt"}, "loss": {"name": kind, "weights": others}}
+    loss = Loss.fit(config, train.truth, train.axis)
+    parts = [Split.of(split, loss.target) for split in splits]
+    build = population(lambda a, o: MLPHead(a, o, 32, 2, 0.0, True), loss.outputs)
+    (result,) = fit(build, [3], *parts, loss, OptimConfig(steps=400, batch_size=256, lr=0.02))
+    tracks = result.predictions
+    assert tracks is not None
+    assert tracks.eta_sigma is not None
+    for wide, width in ((True, 0.6), (False, 0.2)):
+        own = tracks.take((val.query[:, 0] > 0) == wide)
+        assert np.median(own.eta_sigma) == pytest.approx(width, rel=0.12)
+        assert evaluate(own, ["eta_pull_r68"])["eta_pull_r68"] == pytest.approx(1, abs=0.15)
+        assert evaluate(own, ["eta_coverage"])["eta_coverage"] == pytest.approx(0.6827, abs=0.06)
+    assert result.metrics["val_eta_pull_r68"] == pytest.approx(1, abs=0.15)

@@ -127,7 +127,10 @@ def read_jobs(folder: Path, numbers: Sequence[int] | None = None) -> list[Stored
         jobs.append(
             StoredJob(
                 folder=path,
-                choices=BEFORE | about["labels"] | {key: _value(config, key) for key in keys},
+                choices=about["labels"]
+                | BEFORE
+                | about["labels"]
+                | {key: _value(config, key) for key in keys},
                 cache_key=about["cache_key"],
                 loss=loss_key(config),
                 folds=split["folds"],

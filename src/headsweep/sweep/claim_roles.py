@@ -1,14 +1,19 @@
 """Roles of the configurations that the document's claims compare."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from headsweep.config import LossConfig, TargetConfig
 from headsweep.errors import UserError
 from headsweep.files import flat
 from headsweep.identity import INERT_IN_ONE_LAYER, identity
 from headsweep.store.labels import FOLD_KEYS
 
 CONTROL = "conservative"
+DROPPED = flat({"target": {"phi": TargetConfig.phi}, "loss": asdict(LossConfig())})
+"""Keys of which an identity has only values that are not the default."""
+
 LAYERS, HIDDEN = "head.regression_num_layers", "head.regression_hidden_dim"
 DROPOUT, WIDTH = "head.dropout", "pooling.width"
 ROLES: Mapping[str, Mapping[str, object]] = {
@@ -61,5 +66,5 @@ def find_roles(configs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     """Keys that decide results, without those of the fold."""
-    keys = flat(identity(config))
+    keys = DROPPED | flat(identity(config))
     return {key: value for key, value in keys.items() if key not in FOLD_KEYS}
