@@ -120,23 +120,23 @@ def test_jobs_from_before_there_was_a_choice_of_losses_have_the_default(tmp_path
 @pytest.mark.parametrize(
     ("config", "zero", "words"),
     [
-        ({"target": {"name": "plain"}}, True, "plain"),
-        ({"target": {"name": "log_pt", "relative": True}}, True, "log_pt, relative"),
+        ({"target": {"name": "plain"}}, True, ("plain", "smooth_l1")),
+        ({"target": {"name": "log_pt", "relative": True}}, True, ("log_pt, relative", "smooth_l1")),
         (
             {"target": {"name": "plain", "standardise": False, "pt_unit": 200.0}},
-            *(True, "plain, pt_unit=200.0"),
+            *(True, ("plain, pt_unit=200", "smooth_l1")),
         ),
         (
             {"target": {"name": "plain"}, "loss": {"name": "gaussian", "charge": "bce"}},
-            *(False, "plain, gaussian, charge=bce"),
+            *(False, ("plain", "gaussian, charge=bce")),
         ),
         (
             {"target": {"name": "plain", "phi": "sincos"}, "loss": {"weights": {"pt": 8.0}}},
-            *(True, "plain, phi=sincos, weights.pt=8.0"),
+            *(True, ("plain, phi=sincos", "smooth_l1, weights.pt=8")),
         ),
     ],
 )
-def test_what_losses_are_of(config: dict[str, Any], zero: bool, words: str) -> None:
+def test_what_losses_are_of(config: dict[str, Any], zero: bool, words: tuple[str, str]) -> None:
     key = labels.loss_key(config)
     assert labels.has_zero(key) is zero
     assert labels.loss_words(key) == words

@@ -75,10 +75,10 @@ def test_the_report_judges_uncertainties_where_there_are_some(report: Report) ->
 def test_losses_are_not_compared_and_each_is_drawn_on_its_own_axis(report: Report) -> None:
     panels = run_pictures.learning_curves(report).panels
     assert [panel.y.label for panel in panels] == [
-        "loss: log_pt, phi=sincos, charge=bce",
-        "loss: log_pt, phi=sincos, beta=0.1, charge=bce",
-        "loss: log_pt, phi=sincos, gaussian, charge=bce",
-        "loss: log_pt, phi=sincos, quantile, charge=bce",
+        "loss: smooth_l1, charge=bce of log_pt, phi=sincos",
+        "loss: smooth_l1, beta=0.1, charge=bce of log_pt, phi=sincos",
+        "loss: gaussian, charge=bce of log_pt, phi=sincos",
+        "loss: quantile, charge=bce of log_pt, phi=sincos",
     ]
     assert [panel.y.scale for panel in panels] == ["log", "log", "linear", "log"]
     assert all(found.steps_to_control == () for found in report.trainings)

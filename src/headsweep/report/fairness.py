@@ -41,6 +41,7 @@ class Fairness:
         label: Its name.
         features: What the head sees of each hit.
         target: What it learns.
+        loss: What it minimises.
         steps: Of its training.
         rate: Its learning rate.
         rates: Each tried rate with the mean r68 on validation, all on the same ``on`` seeds.
@@ -56,6 +57,7 @@ class Fairness:
     label: str
     features: str
     target: str
+    loss: str
     steps: int
     rate: float
     rates: dict[float, float]
@@ -200,10 +202,12 @@ def _fairness_of(
     whole = {lr: own for lr, own in fresh.items() if np.isfinite([*own.values()]).all()}
     tried, on = _on_common_seeds(whole, rate)
     seen = {seed for lr in at_length.keys() - compared for seed in at_length[lr].keys() & seeds}
+    target, loss = loss_words(loss_key(config))
     found = Fairness(
         label=label,
         features=config["features"]["name"],
-        target=loss_words(loss_key(config)),
+        target=target,
+        loss=loss,
         steps=steps,
         rate=rate,
         rates={lr: float(values.mean()) for lr, values in tried.items()},

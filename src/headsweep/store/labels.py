@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headsweep.config import RUNTIME_KEYS
+from headsweep.config import RUNTIME_KEYS, LossConfig
 from headsweep.errors import DataError
 from headsweep.files import MEND, short_key
 from headsweep.identity import learnt, override_key
@@ -35,19 +35,20 @@ def has_zero(key: LossKey) -> bool:
     return bool(json.loads(key).get("loss", {}).get("name") != "gaussian")
 
 
-def loss_words(key: LossKey) -> str:
-    """Target and loss with all that is not the default, such as ``log_pt, gaussian``."""
+def loss_words(key: LossKey) -> tuple[str, str]:
+    """Target and loss in words, such as ``log_pt`` and ``gaussian, charge=bce``."""
     known = json.loads(key)
-    values = (v for part in ("target", "loss") for v in _words(known.get(part, {})))
-    return ", ".join(values)
+    target = known["target"]
+    loss = {"name": LossConfig.name, **known.get("loss", {})}
+    return ", ".join(_words(target)), ", ".join(_words(loss))
 
 
 def _words(node: Mapping[str, Any]) -> Iterator[str]:
     """The name of a target or loss, and its other keys that are set."""
-    yield from ([str(node["name"])] if "name" in node else [])
+    yield node["name"]
     for key, value in node.items():
         if key != "name" and value is not False:
-            yield key if value is True else f"{key}={value}"
+            yield key if value is True else f"{key}={word(value)}"
 
 
 class Block(NamedTuple):
@@ -221,6 +222,12 @@ def choices_only(job: StoredJob) -> StoredJob:
     return replace(job, choices={key: v for key, v in job.choices.items() if "." not in key})
 
 
+def _chosen(about: Mapping[str, Any]) -> dict[str, str]:
+    """Choices of groups, in the order of the job's; the later ones of an older job behind them."""
+    own: dict[str, str] = about["labels"]
+    return own | BEFORE | own
+
+
 def _overridden(about: Mapping[str, Any]) -> list[str]:
     """Keys of a job's overrides that decide results and choose no group."""
     keys = (override_key(override) for override in about["overrides"])
@@ -235,7 +242,12 @@ def _value(config: Mapping[str, Any], key: str) -> str:
         if not isinstance(node, Mapping) or part not in node:
             return ""
         node = node[part]
-    return f"{node:g}" if isinstance(node, float) else str(node)
+    return word(node)
+
+
+def word(value: object) -> str:
+    """A value of a key as labels show it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _own_choices(job: StoredJob) -> dict[str, str]:

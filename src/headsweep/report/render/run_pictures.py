@@ -139,7 +139,7 @@ def learning_curves(report: Report) -> Picture:
         _curves(
             report,
             {label: marker for label, marker in shown.items() if loss_of[label] == kind},
-            "loss" if len(kinds) == 1 else f"loss: {loss_words(kind)}",
+            "loss" if len(kinds) == 1 else "loss: {1} of {0}".format(*loss_words(kind)),
             has_zero(kind),
         )
         for kind in kinds

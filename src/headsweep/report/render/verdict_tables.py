@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+from headsweep.config import LossConfig
 from headsweep.report.comparisons import Effect
 from headsweep.report.content import Report
 from headsweep.report.fairness import Fairness
@@ -110,11 +111,13 @@ def verdict_table(report: Report) -> Table:
 def _title(report: Report, word: str = "Verdicts") -> str:
     """Title with the features, target and steps that the verdicts hold for."""
     known = report.fairness
+    losses = [f.loss for f in known]
     what = [
         f"{name} {' / '.join(dict.fromkeys(values))}"
         for name, values in (
             ("features", [f.features for f in known]),
             ("target", [f.target for f in known]),
+            ("loss", losses if {*losses} != {LossConfig.name} else []),
             ("steps", [f"{f.steps:,}" for f in known]),
         )
         if values
