@@ -147,6 +147,8 @@ ONE_LAYER, PERCEPTRON = "head=direct_projection", "head=conservative"
         ("loss.scale.q", "3", "target=q_over_pt", "target=log_pt"),
         ("loss.scale.q", "3", "loss.charge=bce", "loss=huber"),
         ("loss.scale.eta", "3", "loss.weights.eta=0", "loss.weights.eta=0.5"),
+        ("loss.scale.pt", "3", "loss=quantile", "loss=weighted_pt"),
+        ("loss.beta", "3", "loss=gaussian", "loss=huber"),
         *[
             (key, value, "pooling.raw=false pooling.encoded=false", "pooling.raw=false")
             for key, value in (

@@ -134,12 +134,13 @@ def test_letters_of_an_arm_may_be_of_any_language(own: Path) -> None:
 
 
 def test_an_arm_may_choose_the_file_of_a_group(own: Path) -> None:
-    keys = "{head: dense, head.activation: silu, target: log_pt, pooling: half}"
+    keys = "{head: dense, head.activation: silu, target: log_pt, pooling: half, loss: gaussian}"
     (own / "sweeps" / "group.yaml").write_text(f"# @package _global_\narms:\n  group: {keys}\n")
     [job] = plan(own, "sweeps=group").jobs
     assert job.labels["head"] == "dense"
     assert job.config.head.activation == "silu"
     assert (job.config.target.name, job.config.pooling.width) == ("log_pt", "half")
+    assert (job.labels["loss"], job.config.loss.name) == ("gaussian", "gaussian")
 
 
 def test_an_unknown_arm_is_refused_by_name(own: Path) -> None:

@@ -217,6 +217,36 @@ def test_a_search_with_one_layer_in_it_gets_its_specification_back(
             claim_sweep(tmp_path, wanted)
 
 
+@pytest.mark.parametrize(("changed", "fits"), [([], True), (["loss.beta=2"], False)])
+def test_a_search_over_weights_of_the_loss_gets_its_specification_back(
+    changed: list[str], fits: bool, tmp_path: Path
+) -> None:
+    """An identity has only those keys of the loss that are not the default."""
+
+    def resolved(*overrides: str) -> dict[str, Any]:
+        return make_plan(overrides, multirun=False).jobs[0].resolved
+
+    trials = (
+        {"loss.weights.pt": 1.0, "loss.charge": "regression"},
+        {"loss.weights.pt": 4.0, "loss.charge": "bce"},
+    )
+    for number, params in enumerate(trials):
+        words = [f"{key}={value}" for key, value in params.items()]
+        folder = tmp_path / "jobs" / str(number)
+        runs.write_job(folder, resolved(*words, *changed), {"job_key": f"{number}"})
+        Outcome("complete", params=params).write(folder)
+    wanted = {
+        "search": {"loss.weights.pt": "interval(1, 8)", "loss.charge": "choice(regression, bce)"},
+        "custom_search_space": None,
+        "config": identity(resolved()),
+    }
+    if fits:
+        assert claim_sweep(tmp_path, wanted) == wanted
+    else:
+        with pytest.raises(UserError, match="jobs/0 is of another sweep"):
+            claim_sweep(tmp_path, wanted)
+
+
 def test_jobs_without_a_specification_are_not_taken_for_another_sweeps(tmp_path: Path) -> None:
     write_jobs(tmp_path, "1 0.1", "9 0.1")
     with pytest.raises(UserError, match="jobs/1 is of another sweep"):

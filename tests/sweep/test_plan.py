@@ -139,6 +139,18 @@ def test_labels_and_what_differs() -> None:
     assert distinct(jobs) == ["arm=before", "arm=baseline"]
 
 
+def test_losses_can_be_swept_over_and_their_keys_too() -> None:
+    jobs = sweep("loss=smooth_l1,gaussian", "loss.weights.pt=1,8").jobs
+    assert distinct(jobs) == [
+        f"loss={name} loss.weights.pt={weight}"
+        for name in ("smooth_l1", "gaussian")
+        for weight in (1, 8)
+    ]
+    assert [job.config.loss.name for job in jobs] == ["smooth_l1"] * 2 + ["gaussian"] * 2
+    with pytest.raises(UserError, match=r"loss.charge=bce: not with target.name=q_over_pt"):
+        sweep("target=plain,q_over_pt", "loss.charge=bce")
+
+
 def test_selections_of_tracks_can_be_swept_over() -> None:
     jobs = sweep("data/selection=all_tracks,quality", "data=tiny").jobs
     assert [job.labels["data/selection"] for job in jobs] == ["all_tracks", "quality"]

@@ -21,7 +21,10 @@ PWNED = "pwned"
 EVIL = {"_target_": "os.system", "command": f"touch {PWNED}"}
 """A node that would leave a file; other ones are refused by ``instantiate`` alike."""
 
-PLACES = ("data.source", "backbone", "head", "target", "optim", "pooling", "features")
+PLACES = (
+    *("data.source", "backbone", "head", "target", "optim", "pooling", "features"),
+    *("loss", "loss.weights"),
+)
 
 
 TRAINED = ["-m", "head=simpler,conservative", *SMALL, "seeds=2", "name=g"]
@@ -74,7 +77,7 @@ def change_config(root: Path, place: str, node: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", [*BUILT, "optim", "target"])
+@pytest.mark.parametrize("place", [*BUILT, "optim", "target", "loss"])
 def test_no_code_of_a_run_folder_runs(
     place: str, foreign: Path, command: Command, tmp_path: Path
 ) -> None:

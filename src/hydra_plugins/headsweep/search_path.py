@@ -19,7 +19,7 @@ from headsweep.sweep.internals import FileConfigSource
 
 FILE = "file://"
 
-ARM_GROUPS = ("head", "target", "pooling", "features")
+ARM_GROUPS = ("head", "target", "loss", "pooling", "features")
 """Groups of which an arm may choose a file."""
 
 
