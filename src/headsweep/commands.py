@@ -283,6 +283,19 @@ def plan(
 
 
 @app.command()
+def why(
+    name: Annotated[str, typer.Argument(help="Name of a finished search.")],
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    root: OwnRoot = None,
+) -> None:
+    """Say why a search's best trial won: train the steps from a preset to it, and compare them."""
+    from headsweep.report.why import explain
+
+    raise typer.Exit(explain(name, overrides or [], config_dir, root))
+
+
+@app.command()
 def diff(first: Run, second: Run, root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
     """Show two jobs side by side: the settings and the figures on val that differ."""
     from headsweep.report.diff import print_differences

@@ -201,6 +201,9 @@ def test_a_command(
             words = smaller_training(words)
         case "data" if "inspect" in words and "data=" not in line:
             words += TINY[:2]
+        case "why":
+            shutil.copytree(trained, tmp_path / "runs")
+            words += ["seeds=2", "tracking=false"]
         case "backbone":
             words = [w for w in words if not w.startswith("data.source.events=")]
             words += ["--steps", "2", *([] if "data=" in line else TINY[:2])]

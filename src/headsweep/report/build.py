@@ -113,7 +113,9 @@ def build_report(folder: Path, root: Path, score: Score = scoring.score) -> Repo
         if "confirm" in spec:
             return _confirmation_report(folder, root, spec, score)
         jobs = _read_jobs(folder, root)
-        return _comparison_report(_score(folder, root, spec, jobs, labels.group_rows(jobs), score))
+        why = spec.get("why")
+        groups = labels.path_rows(jobs, why["trial"]) if why else labels.group_rows(jobs)
+        return _comparison_report(_score(folder, root, spec, jobs, groups, score))
 
 
 def _search_report(folder: Path, root: Path, spec: Mapping[str, Any], score: Score) -> Report:

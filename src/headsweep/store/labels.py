@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -215,6 +216,21 @@ def group_rows(jobs: Sequence[StoredJob]) -> dict[str, list[StoredJob]]:
         label if counts[label] == 1 else f"{label} (job {row[0].folder.name})": row
         for label, row in zip(labels, rows.values(), strict=True)
     }
+
+
+def path_rows(jobs: Sequence[StoredJob], trial: int) -> dict[str, list[StoredJob]]:
+    """Label and job of each row of a path to a trial of a search: what it changes.
+
+    Args:
+        jobs: Its jobs in their order. The first is a preset and has its name.
+        trial: Number of the trial that the last one is.
+    """
+    rows = {jobs[0].choices["head"]: [jobs[0]]}
+    for before, job in pairwise(jobs):
+        changed = {k: v for k, v in job.choices.items() if before.choices.get(k) != v}
+        label = f"+ {' '.join(_name(key, value) for key, value in changed.items())}"
+        rows[f"{label} (trial {trial})" if job is jobs[-1] else label] = [job]
+    return rows
 
 
 def choices_only(job: StoredJob) -> StoredJob:

@@ -274,7 +274,7 @@ def compose_single(loader: ConfigLoader, overrides: Sequence[str]) -> Job:
         cfg = loader.load_configuration("config", list(overrides), RunMode.RUN)
     check_hydra(as_written(cfg.hydra), "RUN")
     if cfg.study is not None:
-        raise UserError(f"study={cfg.study}: goes with sweeps=confirm")
+        raise UserError(f"study={cfg.study}: goes with sweeps=confirm or sweeps=why")
     hydra = cfg.hydra
     with open_dict(cfg):
         del cfg["hydra"]

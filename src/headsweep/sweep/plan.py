@@ -124,7 +124,7 @@ def _folder(sweep: Sweep) -> Path:
 
 
 def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
-    """Plan of a list of all combinations, and of the trials that a confirmation adds."""
+    """Plan of a list of all combinations, and of the trials of a search that it trains again."""
     for override in arguments:
         if override.is_interval_sweep():
             raise UserError(
@@ -143,7 +143,8 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
     else:
         own = [o.input_line for o in arguments if not o.is_sweep_override()]
         finalists = choose(Path(master.root), master.study, master.top)
-        batches = finalists.batches(grid(arguments), [o for o in own if o is not None])
+        make = finalists.path if master.design.kind == "path" else finalists.batches
+        batches = make(grid(arguments), [o for o in own if o is not None])
     if any(isinstance(o.value(), Glob) for o in arguments):  # is in alphabetical order
         batches.sort(key=lambda batch: "arm=baseline" not in batch)  # the first is the control
     jobs = [sweep.compose(batch) for batch in batches]
@@ -156,7 +157,10 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
     if finalists is not None:
         first = len(jobs) - len(finalists.best)
         finalists.check([job.resolved for job in jobs[first:]], jobs[0].all_seeds)
-        spec["confirm"] = finalists.spec(first)
+        if config.design.kind == "path":
+            spec["why"] = {"study": finalists.study, "trial": finalists.best[0].number}
+        else:
+            spec["confirm"] = finalists.spec(first)
     return Plan(jobs, _folder(sweep), spec=spec, batches=batches, finalists=finalists)
 
 
@@ -230,7 +234,9 @@ def _plan_search(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
     """Plan of a search: its fixed part, and each parameter at values that stand for its range."""
     master = sweep.master
     if master.study is not None:
-        raise UserError(f"study={master.study}: goes with sweeps=confirm, not with another search")
+        raise UserError(
+            f"study={master.study}: goes with sweeps=confirm or sweeps=why, not with another search"
+        )
     ranges = {o.get_key_element(): o for o in arguments if o.is_sweep_override()}
     fixed = {o.get_key_element(): o for o in arguments if not o.is_sweep_override()}
     ranges = {key: value for key, value in ranges.items() if key not in fixed}

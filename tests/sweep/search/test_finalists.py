@@ -173,3 +173,34 @@ def test_other_data_than_the_search_had_are_refused(root: Path) -> None:
         found.check_data(["a", "b"])
     other = replace(found.best[0], job_key="b")
     replace(found, best=[other]).check_data(["a", "b"])
+
+
+def why(root: Path, *overrides: str) -> Plan:
+    return make_plan(["sweeps=why", f"root={root}", "seeds=4", *overrides], multirun=True)
+
+
+def test_a_path_changes_one_searched_key_at_a_time(root: Path) -> None:
+    """Trial 1 is the best: its width of 96 is the only key that the search chose."""
+    plan = why(root)
+    widths = [job.config.head.regression_hidden_dim for job in plan.jobs]
+    assert widths == [144, 96]
+    assert plan.jobs[-1].resolved["head"] == runs.read_config(root / "sweeps/search/jobs/1")["head"]
+    assert [job.config.optim.steps for job in plan.jobs] == [60, 60]
+    assert plan.spec["why"] == {"study": "search", "trial": 1}
+    assert plan.spec["design"]["kind"] == "path"
+    assert "confirm" not in plan.spec
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("head=simpler,conservative", "give one head, such as head=conservative, and top=1"),
+        ("top=2", "give one head, such as head=conservative, and top=1"),
+        ("seed=1", "seed=1: the search search has used seed 1"),
+        ("head=direct_projection", "trial 1 of search was trained with other settings"),
+        ("study=none", "study=none: there is no such sweep"),
+    ],
+)
+def test_what_is_no_path_is_refused(root: Path, override: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        why(root, override)

@@ -102,6 +102,29 @@ class Finalists:
             *(_merged(finalist.overrides, own) for finalist in self.best),
         ]
 
+    def path(self, presets: Sequence[Sequence[str]], own: Sequence[str]) -> list[list[str]]:
+        """The overrides of each step from a preset to the best trial, one searched key at a time.
+
+        Args:
+            presets: Overrides of the preset, one.
+            own: As for ``batches``.
+
+        Raises:
+            UserError: There is more than one preset or trial; or as ``batches``.
+        """
+        if len(presets) != 1 or len(self.best) != 1:
+            raise UserError(
+                f"study={self.study} with design.kind=path: goes from one preset to one trial; "
+                "give one head, such as head=conservative, and top=1"
+            )
+        [best] = self.best
+        batches = [self.batches(presets, own)[0]]
+        for override in best.overrides:
+            key = override_key(override)
+            if key in best.searched or key.startswith(PRESET):
+                batches.append(_merged(batches[-1], [override]))
+        return batches
+
     def check(self, jobs: Sequence[Mapping[str, Any]], seeds: range) -> None:
         """Refuse jobs that are not what the search trained, or not on fresh seeds.
 
