@@ -43,6 +43,9 @@ INERT_WITHOUT_HITS = {
 INERT_WITHOUT_RAW = {"features.name": "bending"}
 """Keys without effect where the hits' own features are not pooled, with those values."""
 
+DROPPED = flat({"target": {"phi": TargetConfig.phi}, "loss": asdict(LossConfig())})
+"""Defaults of keys that identities have only with other values, and older configurations lack."""
+
 SHORT_NAMES = {schema._target_: name for _, name, schema in SCHEMAS}
 """Short name of each class of ours that a configuration may build, by its ``_target_``."""
 
@@ -97,14 +100,11 @@ def learnt(resolved: Mapping[str, Any]) -> dict[str, Any]:
     name, where they have their defaults: configurations from before there was a choice have none.
     """
     target = asdict(TargetConfig(**resolved["target"]))
+    known = flat({"target": target, "loss": asdict(LossConfig(**resolved.get("loss", {})))})
+    changed = {key for key, value in DROPPED.items() if known[key] != value} - _inert_in_loss(known)
+    loss = {key.removeprefix("loss."): known[key] for key in changed if key.startswith("loss.")}
     free = ["standardise", "pt_unit"] if target["standardise"] else []
-    free += ["phi"] if target["phi"] == "angle" else []
-    known, default = (
-        flat({"target": target, "loss": asdict(loss)})
-        for loss in (LossConfig(**resolved.get("loss", {})), LossConfig())
-    )
-    changed = {k for k, v in known.items() if v != default[k]} - _inert_in_loss(known)
-    loss = {key.removeprefix("loss."): known[key] for key in changed}
+    free += [] if "target.phi" in changed else ["phi"]
     return {"target": _without(target, *free), **({"loss": loss} if loss else {})}
 
 

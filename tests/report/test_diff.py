@@ -11,6 +11,7 @@ from headsweep.commands import app
 from headsweep.config import MLPHeadConfig
 from headsweep.errors import UserError
 from headsweep.report.diff import find_differences
+from headsweep.store.runs import read_config, read_job, write_job
 from helpers.toy_runs import write_toy_job
 
 
@@ -32,6 +33,18 @@ def test_settings_and_figures_that_differ(tmp_path: Path) -> None:
         "seeds": (2, 1),
     }
     assert found.figure_rows() == [["qoverpt_r68 ↓", "0.12 ± 0.25", "0.18", "+50.0%"]]
+
+
+def test_a_job_from_before_there_was_a_choice_of_losses_has_the_default(tmp_path: Path) -> None:
+    write_toy_job(tmp_path / "runs/new", {0: 0.1})
+    config = {k: v for k, v in read_config(tmp_path / "runs/new").items() if k != "loss"}
+    about = read_job(tmp_path / "runs/new")
+    assert about is not None
+    write_job(tmp_path / "runs/old", config, about)
+    assert find_differences(tmp_path, "old", "new").settings == {}
+    write_toy_job(tmp_path / "runs/bce", {0: 0.1}, config={"loss": {"charge": "bce"}})
+    found = find_differences(tmp_path, "old", "bce").settings
+    assert found["loss.charge"] == ("regression", "bce")
 
 
 def test_a_job_differs_in_nothing_from_itself(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from headsweep.config import RUNTIME_KEYS, TABLES
 from headsweep.errors import UserError
 from headsweep.files import flat, plain
-from headsweep.identity import identity, without_effect
+from headsweep.identity import DROPPED, identity, without_effect
 from headsweep.stats.intervals import Estimate
 from headsweep.stats.metrics import METRICS
 from headsweep.store import paths
@@ -108,7 +108,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     if about is None:
         raise UserError(f"{folder} {paths.NO_JOB}")
     own = read_config(folder)
-    kept = flat({key: own[key] for key in own if key not in (*RUNTIME_KEYS, *TABLES)})
+    kept = DROPPED | flat({key: own[key] for key in own if key not in (*RUNTIME_KEYS, *TABLES)})
     idle = dict.fromkeys(kept.keys() & without_effect(flat(identity(own))), "no effect")
     return {**kept, **idle, **{word: about.get(key) for key, word in FACTS.items()}}
 

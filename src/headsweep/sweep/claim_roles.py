@@ -1,19 +1,14 @@
 """Roles of the configurations that the document's claims compare."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
-from headsweep.config import LossConfig, TargetConfig
 from headsweep.errors import UserError
 from headsweep.files import flat
-from headsweep.identity import INERT_IN_ONE_LAYER, identity
+from headsweep.identity import DROPPED, INERT_IN_ONE_LAYER, identity
 from headsweep.store.labels import FOLD_KEYS
 
 CONTROL = "conservative"
-DROPPED = flat({"target": {"phi": TargetConfig.phi}, "loss": asdict(LossConfig())})
-"""Keys of which an identity has only values that are not the default."""
-
 LAYERS, HIDDEN = "head.regression_num_layers", "head.regression_hidden_dim"
 DROPOUT, WIDTH = "head.dropout", "pooling.width"
 ROLES: Mapping[str, Mapping[str, object]] = {
