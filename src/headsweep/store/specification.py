@@ -104,7 +104,7 @@ def _apart(folder: Path, wanted: Spec) -> str:
     root = folder.parents[1]
     name = f"name={free_name(root, folder.name)}"
     design = wanted.get("design", {})
-    if design.get("split") != "test" or design["kind"] == "claims":
+    if design.get("split") != "test" or design["kind"] == "claims" or "keys" not in wanted:
         return name
     seeds = range(wanted["seed"], wanted["seed"] + wanted["seeds"])
     first = fresh_seed(used_seeds(root, wanted["keys"]), seeds)
