@@ -72,8 +72,11 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, name: str, damage: st
     else:
         content[len(content) // 2] ^= 0xFF
         path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
-    with pytest.raises(UserError, match=name.partition(".")[0]):
+    with pytest.raises(UserError, match=name.partition(".")[0]) as caught:
         open_recorded(tmp_path / "f")
+    assert "write it again with headsweep.hepattn.writer" in str(caught.value)
+    if damage == "delete" and name != "metadata.json":
+        assert f"{name}: missing, but metadata.json names it; copy it again" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def test_metadata_that_does_not_fit_is_refused(
     ("column", "values", "message"),
     [
         ("split", ["holdout"], "not one of train, val, test"),
-        ("event", [0], "event 0 stands in two places"),
+        ("event", [0], "event 0 of train stands in two places"),
     ],
 )
 def test_tracks_that_cannot_be_are_refused(

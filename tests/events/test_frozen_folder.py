@@ -182,7 +182,7 @@ def test_an_event_in_two_places_is_refused(tmp_path: Path, between: int) -> None
     for event in (100, *range(between), 100):
         assert event not in writer
         writer.add(event, "val", tracks_of(event)[:1], (1, 1))
-    with pytest.raises(UserError, match="event 100 stands in two places; number events apart"):
+    with pytest.raises(UserError, match="event 100 of val stands in two places; number"):
         writer.close()
 
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from headsweep.errors import DataError
+from headsweep.errors import DataError, UserError
 from headsweep.events import base, gate
-from headsweep.events.base import Events, event_hashes, split_events
+from headsweep.events.base import NUMBERS, Events, event_hashes, own_number, split_events
 from headsweep.events.gate import (
     COPIES,
     NO_HITS,
@@ -205,6 +205,18 @@ def test_one_wild_value_is_named_with_its_event(
         read(events)
 
 
+def test_an_event_of_a_recording_has_the_number_of_its_own_file() -> None:
+    """Recordings set the splits apart by 10^12; a user looks for event 40 of his folder val."""
+    events = changed("tracks", 2, 1e30)
+    apart = replace(
+        events, ids=events.ids + 2 * NUMBERS, origin=np.full(len(events), 2, dtype=np.int8)
+    )
+    with pytest.raises(DataError, match=r"ToySource: event 10\d\d of test, track column 'pt'"):
+        read(apart)
+    numbers = [(7, 0), (7, 1), (NUMBERS + 7, 1), (2 * NUMBERS + 7, 2), (5 * NUMBERS, 1)]
+    assert [own_number(*pair) for pair in numbers] == [7, 7, 7, 7, 5 * NUMBERS]
+
+
 def test_where_numbers_repeat_the_place_is_said() -> None:
     events = changed("tracks", 0, 7.5)
     place = np.searchsorted(events.track_offsets, 40, side="right") - 1
@@ -220,6 +232,11 @@ def test_a_source_of_a_users_own_may_give_doubles() -> None:
     huge[0, 0] = 1e300
     with pytest.raises(DataError, match="hit column 'x': inf is not finite"):
         read(replace(events, hits=huge))
+
+
+def test_limits_that_are_no_mapping_are_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.source\.limits=3: must be a mapping, such as \{"):
+        Limits().changed(3)  # type: ignore[arg-type]
 
 
 def test_limits_are_the_sources_own_or_those_of_any_detector() -> None:

@@ -143,3 +143,13 @@ def test_shapes_that_no_head_has_are_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": state(3, {"0.weight": (4, 40)})}, path)
     with pytest.raises(UserError, match="15 x 5"):
         _ = read_head(path).activation
+
+
+@NEEDS_UPSTREAM
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_truncated_checkpoint_says_so(tmp_path: Path, share: float) -> None:
+    content = (UPSTREAM / "lightning.ckpt").read_bytes()
+    path = tmp_path / "cut.ckpt"
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"cut\.ckpt: truncated, or no checkpoint of PyTorch; copy"):
+        read_head(path)

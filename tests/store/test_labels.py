@@ -25,6 +25,15 @@ def test_presets_are_called_by_their_head(tmp_path: Path) -> None:
     assert names(tmp_path) == ["conservative", "simpler"]
 
 
+def test_arms_are_called_by_their_names_alone(tmp_path: Path) -> None:
+    """What an arm brings, such as a head of the same name, is not said again."""
+    for i, (arm, head) in enumerate([("theirs", "theirs"), ("smaller", "theirs"), ("d", "dense")]):
+        write_toy_job(
+            tmp_path / "jobs" / str(i), {0: 0.1}, labels={"arm": arm, "head": head}, overrides=[]
+        )
+    assert names(tmp_path) == ["theirs", "smaller", "d"]
+
+
 def test_a_grid_names_groups_and_values(tmp_path: Path) -> None:
     for i, (head, lr) in enumerate([("simpler", 1e-3), ("simpler", 0.01), ("before", 0.01)]):
         write_toy_job(

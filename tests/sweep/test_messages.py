@@ -24,6 +24,12 @@ from headsweep.sweep.plan import make_plan
         ("optim.steps=many", "optim.steps=many: Value 'many'"),
         ("optim.batch_size=null", "field 'optim.batch_size' is not Optional"),
         ("optim.batch_size=???", "optim.batch_size is missing: give optim.batch_size=VALUE"),
+        (
+            "pooling.statistics=avg",
+            r"pooling.statistics=avg: must be a list, such as pooling.statistics=\[avg\]",
+        ),
+        ("pooling.statistics={a:1}", r"a list, such as pooling.statistics=\[VALUE\]"),
+        ("data.source=[1]", r"must be a mapping, such as data.source=\{KEY: VALUE\}"),
         ("head.dropout=[1", r"head.dropout=\[1: cannot be read; quote"),
         ("name=größe", "name=größe: cannot be read; quote"),
         ("~head.dropout", "~head.dropout: .*does not support deletion"),

@@ -28,6 +28,10 @@ ORIGINS = ("train", "val", "test")
 ``Events.origin``."""
 
 
+NUMBERS = 10**12
+"""Numbers of val begin here in a recording, those of test at twice this, where each split has its
+own numbers."""
+
 BLOCK_HITS = 2**20
 """Hits that are in memory at once, about; 100 MB of 23 features."""
 
@@ -113,6 +117,17 @@ class Events:
         )
         forget(self.hits, self.hit_track)
         return found
+
+
+def own_number(number: int, origin: int) -> int:
+    """Number of an event in the file of its split, which recordings set apart by ``NUMBERS``.
+
+    Args:
+        number: In ``Events.ids``.
+        origin: In ``Events.origin``.
+    """
+    number, first = int(number), int(origin) * NUMBERS
+    return number - first if first <= number < first + NUMBERS else number
 
 
 def cut(n_hits: NDArray[np.int64]) -> Iterator[slice]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError
-from headsweep.events.base import TRACK_COLUMNS, Events
+from headsweep.events.base import ORIGINS, TRACK_COLUMNS, Events, own_number
 
 
 def name_event(events: Events, row: int, offsets: NDArray[np.int64], first: int = 0) -> str:
@@ -22,6 +22,9 @@ def name_event(events: Events, row: int, offsets: NDArray[np.int64], first: int 
     number = events.ids[place]
     unique = np.count_nonzero(events.ids == number) == 1
     where = f" (number {first + place} from 0 in the files)"
+    if events.origin is not None:
+        origin = int(events.origin[place])
+        number = f"{own_number(number, origin)} of {ORIGINS[origin]}"
     return f"event {number}{'' if unique else where}"
 
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from headsweep.errors import DataError, reading
-from headsweep.events.base import ORIGINS, TRACK_COLUMNS, Events, file_hash, ragged_rows
+from headsweep.events.base import ORIGINS, TRACK_COLUMNS, Events, file_hash, own_number, ragged_rows
 from headsweep.events.checks import check_events
-from headsweep.events.frozen_folder import MEND, read_metadata
+from headsweep.events.frozen_folder import MEND, METADATA, read_metadata
 from headsweep.events.gate import Limits
 from headsweep.events.spool import Spool
 from headsweep.files import cache_folder
@@ -112,13 +112,16 @@ def _open(folder: Path, metadata: str) -> Recorded:
     tables = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
     starts = np.flatnonzero(np.diff(tables["event"], prepend=tables["event"][0] - 1))
     ids = tables["event"][starts]
-    if len(np.unique(ids)) < len(ids):
-        twice = ids[np.flatnonzero(np.bincount(np.unique(ids, return_inverse=True)[1]) > 1)[0]]
-        raise DataError(
-            f"{folder}: event {twice} stands in two places; number events apart; {MEND}"
-        )
     if (tables["split"] < 0).any():
         raise DataError(f"{folder}: a split is not one of {', '.join(ORIGINS)}; {MEND}")
+    if len(np.unique(ids)) < len(ids):
+        again = np.flatnonzero(np.bincount(np.unique(ids, return_inverse=True)[1]) > 1)[0]
+        row = starts[np.flatnonzero(ids == np.unique(ids)[again])[0]]
+        origin = int(tables["split"][row])
+        raise DataError(
+            f"{folder}: event {own_number(tables['event'][row], origin)} of {ORIGINS[origin]} "
+            f"stands in two places; number events apart; {MEND}"
+        )
     tracks = np.stack([tables[name] for name in TRACK_COLUMNS], axis=1).astype(np.float32)
     return Recorded(
         parts=[part[0] for part in parts],
@@ -143,7 +146,9 @@ def _open_part(
     """Mapped arrays of one part, and the table of its tracks with their numbers of ``hits``."""
     path = folder / f"{name}.safetensors"
     for kind, checksum in checksums.items():
-        if file_hash(file := folder / f"{name}.{kind}") != checksum:
+        if not (file := folder / f"{name}.{kind}").is_file():
+            raise DataError(f"{file}: missing, but {METADATA} names it; copy it again, or {MEND}")
+        if file_hash(file) != checksum:
             raise DataError(f"{file}: its content is not what was written; {MEND}")
     with reading(path, MEND, DataError):
         arrays = _mapped(path)
@@ -168,11 +173,13 @@ def _open_part(
         or not ragged
         or (np.diff(offsets) < 0).any()
     ):
-        raise DataError(f"{path}: its arrays do not fit together, {tracks} tracks and {hits} hits")
+        raise DataError(
+            f"{path}: its arrays do not fit together, {tracks} tracks and {hits} hits; {MEND}"
+        )
     if not _all(arrays["p"], lambda p: (p >= 0) & (p <= 1)):
-        raise DataError(f"{path}: p is not between 0 and 1")
+        raise DataError(f"{path}: p is not between 0 and 1; {MEND}")
     if not all(_all(arrays[n], np.isfinite) for n in ("encoded", "query")):
-        raise DataError(f"{path}: encoded or query is not finite")
+        raise DataError(f"{path}: encoded or query is not finite; {MEND}")
     return arrays, {**columns, "hits": np.diff(offsets)}
 
 

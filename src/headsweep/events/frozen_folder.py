@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from headsweep.errors import DamagedError, DataError, UserError
-from headsweep.events.base import ORIGINS
+from headsweep.events.base import NUMBERS, ORIGINS, own_number
 from headsweep.files import checksum, flat, plain, read_sealed, write_atomic, write_sealed
 
 METADATA, FORMAT = "metadata.json", 1
@@ -41,9 +41,6 @@ MEND = "write it again with headsweep.hepattn.writer"
 
 PART_BYTES = 2**26
 """A part is written when its arrays have so many bytes, 300,000 hits or so."""
-
-NUMBERS = 10**12
-"""Numbers of val begin here, those of test at twice this, where each split has its own numbers."""
 
 COUNTS = ("events", "tracks", "unmatched")
 """What ``metadata.json`` counts in each split; unmatched are tracks that no query has."""
@@ -194,7 +191,10 @@ class FolderWriter:
         for track in tracks:
             values = (track.query, track.raw, track.encoded, track.p, [*track.truth.values()])
             if not all(np.isfinite(v).all() for v in values):
-                raise UserError(f"event {event} of {split}: a value of hits or model is not finite")
+                number = own_number(event, ORIGINS.index(split))
+                raise UserError(
+                    f"event {number} of {split}: a value of hits or model is not finite"
+                )
             row = {"event": event, "split": split, **track.truth, "found": track.found}
             self._rows.append(row | {"batch_events": batch[0], "batch_hits": batch[1]})
             self._bytes += track.raw.nbytes + track.encoded.nbytes
@@ -223,8 +223,11 @@ class FolderWriter:
         twice = {n for n, count in Counter(self._events).items() if count > 1}
         twice |= {*np.intersect1d(self._events, self._known)}
         if twice:
+            first = next(row for row in self._rows if row["event"] in twice)
+            number = own_number(first["event"], ORIGINS.index(first["split"]))
             raise UserError(
-                f"{self._folder}: event {min(twice)} stands in two places; number events apart"
+                f"{self._folder}: event {number} of {first['split']} stands in two places; number "
+                "events apart"
             )
         arrays = {
             name: np.concatenate([getattr(track, name) for track in self._tracks])

@@ -23,6 +23,7 @@ from headsweep.events.base import (
     Floats,
     Source,
     event_hashes,
+    own_number,
     row_hashes,
     track_hashes,
     with_phi_in_turn,
@@ -85,6 +86,10 @@ class Limits:
         Raises:
             UserError: A key is unknown, or a value is no number or no rising pair.
         """
+        if not isinstance(changes, Mapping):
+            raise UserError(
+                f"data.source.limits={changes}: must be a mapping, such as {{extent: [0.5, 10]}}"
+            )
         known = {f.name for f in fields(self)}
         values: dict[str, Any] = {}
         for key, value in changes.items():
@@ -227,9 +232,12 @@ def _refuse_shared(events: Events, origin: NDArray[np.int8], where: str) -> None
     shared = np.flatnonzero(same & (np.diff(origin[owner[order]]) != 0))
     if len(shared):
         first, second = owner[order[shared[0]]], owner[order[shared[0] + 1]]
+        said = [
+            f"{own_number(events.ids[e], origin[e])} of {ORIGINS[origin[e]]}"
+            for e in (first, second)
+        ]
         raise DataError(
-            f"{where}: a true track of event {events.ids[first]} of {ORIGINS[origin[first]]} "
-            f"is in event {events.ids[second]} of {ORIGINS[origin[second]]} "
+            f"{where}: a true track of event {said[0]} is in event {said[1]} "
             f"({len(shared):,} such pairs): "
             "training and evaluation would share events; take them out of one of the two"
         )

@@ -89,7 +89,7 @@ class Hepattn:
         self.path = Path(path)
         self.folders = [Path(folder) for folder in (path, val, test) if folder is not None]
         self.splits = ORIGINS[: len(self.folders)] if len(self.folders) > 1 else None
-        self.features = FEATURES if features is None else known_features(features)
+        self.features = FEATURES if features is None else known_features(features, f"{path}: ")
         self.pt_edges: Sequence[float] = tuple(pt_edges)
         self.min_bin_tracks = min_bin_tracks
 
@@ -131,8 +131,12 @@ class Hepattn:
         return replace(spool.events(), left_out=dict(left_out))
 
 
-def known_features(names: Sequence[str]) -> tuple[str, ...]:
+def known_features(names: Sequence[str], where: str = "") -> tuple[str, ...]:
     """Names of hit features without their prefix.
+
+    Args:
+        names: With or without it.
+        where: Beginning of a message, such as the folder that they are read from.
 
     Raises:
         UserError: A name is no hit feature of this layout, or stands twice, or there is none.
@@ -142,9 +146,9 @@ def known_features(names: Sequence[str]) -> tuple[str, ...]:
     for number, name in enumerate(found):
         if name not in known or name in found[:number]:
             said = "stands twice" if name in known else f"is none of {', '.join(known)}"
-            raise UserError(f"data.source.features: {names[number]!r} {said}")
+            raise UserError(f"{where}data.source.features: {names[number]!r} {said}")
     if not found:
-        raise UserError("data.source.features=[]: name at least one hit feature")
+        raise UserError(f"{where}data.source.features=[]: name at least one hit feature")
     return found
 
 

@@ -114,7 +114,12 @@ def read_head(path: Path) -> HeadState:
             task with pooled hits, or several.
     """
     with reading(path, MEND):
-        content = _unpickle(path)
+        try:
+            content = _unpickle(path)
+        except zipfile.BadZipFile as error:
+            raise UserError(
+                f"{path}: truncated, or no checkpoint of PyTorch; copy it again, or {MEND}"
+            ) from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: there is no state_dict of tensors in it; {MEND}")

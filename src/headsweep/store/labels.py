@@ -202,7 +202,8 @@ def group_rows(jobs: Sequence[StoredJob]) -> dict[str, list[StoredJob]]:
 
     Jobs of one cross-validation that differ only in fold and split seed share a row; every other
     job has its own. A label holds what differs among the rows: the choice of a group
-    (``simpler``), or a key and its value (``dropout=0.1``); of a single row it is the head.
+    (``simpler``), or a key and its value (``dropout=0.1``); of arms it is their name, of a single
+    row the head.
     """
     rows: dict[object, list[StoredJob]] = {}
     for job in jobs:
@@ -210,6 +211,9 @@ def group_rows(jobs: Sequence[StoredJob]) -> dict[str, list[StoredJob]]:
         rows.setdefault((shared, job.folds) if job.folds else job.folder, []).append(job)
     first = [_own_choices(row[0]) for row in rows.values()]
     keys = [key for key in dict.fromkeys(k for c in first for k in c) if _differs(key, first)]
+    arms = {c.get("arm") for c in first}
+    if len(first) > 1 and len(arms) == len(first) and None not in arms:
+        keys = ["arm"]  # an arm says all that its head and other keys say
     labels = [" ".join(_name(k, c[k]) for k in keys if k in c) or c["head"] for c in first]
     counts = Counter(labels)
     return {

@@ -73,9 +73,24 @@ def short_message(error: BaseException) -> str:
     end = next((i for i, line in enumerate(lines) if "Config search path" in line), len(lines))
     kept = [line.strip() for line in lines[:end] if line.strip() and not USELESS.match(line)]
     text = " ".join(dict.fromkeys(kept)) or type(deeper).__name__
+    if container := _wanted_container(text, key or ""):
+        return container
     if group := re.fullmatch(r"Could not override '(\S+/\S+)'\. Key '\1' not in 'Config'", text):
         return f"{group[1]}: no such group; {did_you_mean(group[1], GROUPS)}"
     return f"{key}: {text}" if key and key not in text else text
+
+
+def _wanted_container(text: str, override: str) -> str | None:
+    """What to write instead, where OmegaConf says in its classes that a list or mapping is due."""
+    key, _, value = override.partition("=")
+    if "is not a ListConfig" in text:
+        return f"{override}: must be a list, such as {key}=[{value or 'VALUE'}]"
+    if "Cannot merge incompatible container types" in text:
+        kind = f"a mapping, such as {key}={{KEY: VALUE}}"
+        return (
+            f"{override}: must be {f'a list, such as {key}=[VALUE]' if value[:1] == '{' else kind}"
+        )
+    return None
 
 
 def _named_key(text: str) -> str | None:
