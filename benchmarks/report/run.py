@@ -99,7 +99,12 @@ def _write_search(root: Path, trials: int, seeds: int) -> Path:
                 "status": status,
                 "metrics": metrics,
             }
-            more = (history, *weights) if number in best else ()
+            # Members that are equal to the last digit would count as one.
+            near = [
+                {name: w * (1 + 0.01 * rng.standard_normal()) for name, w in kept.items()}
+                for kept in weights
+            ]
+            more = (history, *near) if number in best else ()
             runs.write_member(folder / f"seed_{seed}", content, *more)
         _outcome(state, values[number], params).write(folder)
     return sweep
