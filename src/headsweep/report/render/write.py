@@ -20,6 +20,7 @@ from headsweep.report.render import (
     markdown,
     matplotlib_renderer,
     page,
+    paper_tables,
     pictures,
     tables,
     verdict_tables,
@@ -32,7 +33,7 @@ __all__ = ["Report", "build_report", "print_report", "write_report"]
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write ``report.html``, ``report.md`` with its pictures, and its JSON files, over older ones.
+    """Write a report as page, Markdown with pictures, JSON and tables, over an older one.
 
     Args:
         report: What to write.
@@ -49,6 +50,9 @@ def write_report(report: Report, folder: Path) -> None:
         for picture in drawn:
             png = matplotlib_renderer.png(matplotlib_renderer.draw(picture))
             (temporary / f"{picture.name}.png").write_bytes(png)
+        (temporary / "tables").mkdir()
+        for name, text in paper_tables.paper_tables(report).items():
+            (temporary / "tables" / name).write_text(text, encoding="utf-8")
 
 
 def print_report(report: Report, console: Console | None = None, metric: str | None = None) -> None:
