@@ -30,6 +30,13 @@ def test_a_budget_is_read(text: str, value: float) -> None:
 
 
 @pytest.mark.slow
+def test_a_dry_run_shows_the_first_look_and_the_last(command: Command) -> None:
+    code, out, err = command(*ALIKE, "--dry-run")
+    assert code == 0, err
+    assert "what it leaves open trains on, 2 seeds at a time, up to 5" in out
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("working_here")
 def test_what_is_open_trains_on_up_to_the_last_look(command: Command, tmp_path: Path) -> None:
     code, out, err = command(*ALIKE, "budget=0s")

@@ -95,6 +95,11 @@ def dry_run(plan: Plan) -> int:
             "ends of its ranges"
         )
         total *= left / len(found)
+    if looks := plan.spec.get("looks"):
+        print(
+            "seeds=auto: above, what the first look takes; what it leaves open trains on, "
+            f"{looks['every']} seeds at a time, up to {looks['most']}"
+        )
     if left:
         workers = min(plan.jobs[0].config.workers, left)
         print(f"expected: {duration(total / workers)} of training with workers={workers}; {caches}")
