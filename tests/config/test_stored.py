@@ -57,7 +57,7 @@ def changed(key: str, value: Any) -> dict[str, Any]:
         ("loss.weights", [1, 1], r"loss\.weights=\[1, 1\]: must be keys with values"),
         ("loss.weights.pt", "8", r"loss\.weights\.pt='8': must be float"),
         ("loss.scale.pt", -8.0, r"loss\.scale\.pt=-8\.0: must be above 0"),
-        ("seeds", [3], r"seeds=\[3\]: must be int"),
+        ("seeds", [3], r"seeds=\[3\]: must be a whole number in"),
     ],
 )
 def test_a_value_that_no_command_could_set(key: str, value: Any, message: str) -> None:
