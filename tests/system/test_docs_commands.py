@@ -137,10 +137,12 @@ def smaller_training(words: list[str]) -> list[str]:
         words += TINY[:2] if "sweeps=leave_one_out" in words else TINY
     elif "data=acts" in words and "data.split.folds=null" not in words:
         words += ["data.split.folds=2", "data.repeats=1"] if "sweeps=" in line else []
-    if "sweeps=arm_rates" in words:
+    if "sweeps=arm_rates" in words and "arm=" not in line:
         words.append("arm=baseline,no_layernorm")
     if "sweeps=preset_rates" in words:
         words.append("optim.lr=0.01,0.02")
+    if "seeds=auto" in words:
+        return [*words, "looks.every=2", "looks.most=2"]
     if search:
         return [*words, "hydra.sweeper.n_trials=2", "seeds=1"]
     return [*words, "seeds=2"] if "sweeps=" in line else words
