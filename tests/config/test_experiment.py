@@ -200,7 +200,7 @@ def test_the_table_of_rates_names_presets_arms_and_data_that_there_are() -> None
         ("optim.clip=nan", "optim.clip=nan: must be above 0 and finite"),
         ("optim.weight_decay=inf", "optim.weight_decay=inf: must be at least 0 and finite"),
         ("features.assignment_threshold=0", "features.assignment_threshold"),
-        ("seeds=0", "seeds=0: must be in [1, 1e6]"),
+        ("seeds=0", "seeds=0: must be a whole number in [1, 1e6]"),
         ("data=acts", "data.source.path is missing"),
         ("head.regression_num_layers=6.4", "head.regression_num_layers=6.4"),
         ("head.dropout=much", "head.dropout=much"),

@@ -82,7 +82,9 @@ def short_message(error: BaseException) -> str:
 
 def _wanted_container(text: str, override: str) -> str | None:
     """What to write instead, where OmegaConf says in its classes that a list or mapping is due."""
-    key, _, value = override.partition("=")
+    key, given, value = override.partition("=")
+    if not given:  # it stands in a file, which the message names
+        return None
     if "is not a ListConfig" in text:
         return f"{override}: must be a list, such as {key}=[{value or 'VALUE'}]"
     if "Cannot merge incompatible container types" in text:
