@@ -129,3 +129,26 @@ def test_a_report_reads_the_looks_of_its_sweep(tmp_path: Path) -> None:
     table = named_tables(report)["looks"]
     assert [line[1:4] for line in table.rows] == [["1", "–", "2"]]
     assert "fixed before the sweep ran (seeds=auto)" in table.note
+
+
+def test_later_seeds_of_the_control_do_not_take_a_decision_back() -> None:
+    """Its seeds from the sixth on know no charge; the first look, at five, has decided."""
+    n = 40
+    truth = np.stack([np.zeros(n), np.zeros(n), np.full(n, 10.0), np.ones(n)], axis=1)
+
+    def head(label: str, error: float, seeds: int, blind_from: int = 60) -> HeadRow:
+        samples = []
+        for seed in range(seeds):
+            charge = -1.0 if seed >= blind_from else 1.0
+            own = truth * [1, 1, 1 + error + 0.001 * (seed % 3), charge]
+            tracks = Tracks.from_estimate(np.arange(n), truth, own)
+            samples.append(Sample(tracks, np.ones(n, bool), {}, Block(0, 0), seed))
+        return make_head_row(label, samples)
+
+    words = []
+    for seeds in (5, 30):
+        rows = [head("c", 0.1, seeds, blind_from=5), head("a", 0.3, 5)]
+        rng, design = np.random.default_rng(0), DesignConfig()
+        (effect,) = find_effects(rows, design, [], {}, rng, until=LOOKS)
+        words.append(effect.verdict.word if effect.verdict else effect.note)
+    assert words == ["worse", "worse"]

@@ -149,16 +149,16 @@ def _pair_effects(
     events = event_values(rows, name, rng)
     for pair in pairs([*by_label], kind):
         arm, control = (by_label[label] for label in pair)
-        verdict, note = None, obstacle(name, arm, control, objections)
-        if not note:
-            comparison = replace(MARGINS[name], comparisons=comparisons)
-            if until is None:
-                comparison = replace(comparison, looks=looks(pair))
-                verdict, note = _pair_verdict(name, arm, control, values, events, comparison)
-            else:
-                verdict, note = _first_decision(
-                    name, arm, control, values, events, comparison, until
-                )
+        comparison = replace(MARGINS[name], comparisons=comparisons)
+        if until is None:
+            comparison = replace(comparison, looks=looks(pair))
+            verdict, note = _pair_verdict(
+                name, arm, control, values, events, objections, comparison
+            )
+        else:
+            verdict, note = _first_decision(
+                name, arm, control, values, events, objections, comparison, until
+            )
         parameters = arm.parameters - control.parameters
         yield Effect(*pair, name, parameters, verdict, note, shortfalls((arm, control)))
 
@@ -169,9 +169,12 @@ def _pair_verdict(
     control: HeadRow,
     values: Mapping[str, Array],
     events: Mapping[str, Array],
+    objections: Mapping[str, str],
     comparison: Comparison,
 ) -> tuple[Verdict | None, str]:
     """The verdict on all members of a pair, or why there is none; ``events`` is [R, members]."""
+    if reason := obstacle(name, arm, control, objections):
+        return None, reason
     means = {
         row.label: events[row.label].mean(axis=1) for row in (arm, control) if row.label in events
     }
@@ -190,16 +193,16 @@ def _first_decision(
     control: HeadRow,
     values: Mapping[str, Array],
     events: Mapping[str, Array],
+    objections: Mapping[str, str],
     comparison: Comparison,
     until: SeedLooks,
 ) -> tuple[Verdict | None, str]:
     """The verdict of the first look that decides a pair, else that of the last one by now."""
     pair = (arm, control)
-    verdict, note = None, f"its first look takes {until.every} seeds each"
+    verdict, note = None, obstacle(name, arm, control, objections)
+    note = note or f"its first look takes {until.every} seeds each"
     for looks, masks in until.available(pair):
         first, second = (until.first_members(row, looks) for row in pair)
-        if not first.samples or not second.samples:
-            continue
         chosen = {row.label: mask for row, mask in zip(pair, masks, strict=True)}
         verdict, note = _pair_verdict(
             name,
@@ -207,6 +210,7 @@ def _first_decision(
             second,
             {label: values[label][mask] for label, mask in chosen.items()},
             {label: events[label][:, mask] for label, mask in chosen.items() if label in events},
+            objections,
             replace(comparison, looks=looks),
         )
         if verdict is None or verdict.word != "undecided":
