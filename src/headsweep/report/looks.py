@@ -65,22 +65,24 @@ class SweepLooks:
         Returns:
             The looks, each set of members once; None where a configuration has no spread yet.
         """
-        arms = self.present.arms
-        there = all(
-            (number := self.numbers[label]) in arms and arms[number].n > 1 for label in labels
-        )
+        arms = [self.present.arms.get(number) for number in self._numbers(labels)]
+        there = all(arm is not None and arm.n > 1 for arm in arms)
         return self._looks((*self.before, self.present), labels) if there else None
 
     def earlier(self, labels: Sequence[str]) -> Looks | None:
         """The same without the present one, for who plans and looks at no verdict."""
         return self._looks(self.before, labels)
 
+    def _numbers(self, labels: Sequence[str]) -> list[str]:
+        """Numbers of the first jobs of some configurations; empty for one that never had a job."""
+        return [self.numbers.get(label, "") for label in labels]
+
     def _looks(self, taken: Sequence[Look], labels: Sequence[str]) -> Looks | None:
         """Looks at a comparison among some looks at the sweep; None where there is none.
 
         The number of seeds per arm is the harmonic mean: with equal spreads it is the information.
         """
-        numbers = [self.numbers[label] for label in labels]
+        numbers = self._numbers(labels)
         found: dict[tuple[str, ...], tuple[Look, list[SeenArm]]] = {}
         for look in taken:
             arms = [look.arms[number] for number in numbers if number in look.arms]
