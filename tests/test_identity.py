@@ -125,6 +125,7 @@ def test_places_bins_and_what_is_inert_are_no_identity(
 
 
 ONE_LAYER, PERCEPTRON = "head=direct_projection", "head=conservative"
+HERE = "data=acts data.source.path=here"
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,7 @@ ONE_LAYER, PERCEPTRON = "head=direct_projection", "head=conservative"
         ("backbone.seed", "2", "backbone=truth", "backbone=truth backbone.purity=0.9"),
         ("features.assignment_threshold", "0.3", "backbone=truth", "backbone=transformer"),
         ("features.name", "document", "pooling.raw=false", "pooling.encoded=false"),
+        ("data.source.coils", "8", HERE, f"{HERE} features=harmonics"),
         ("loss.weights.q", "3", "target=q_over_pt", "target=log_pt"),
         ("loss.scale.q", "3", "target=q_over_pt", "target=log_pt"),
         ("loss.scale.q", "3", "loss.charge=bce", "loss=huber"),

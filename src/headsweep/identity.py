@@ -75,6 +75,8 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     source = _without(data["source"], "path", "val", "test", "limits")
     if source.get("features", ()) is None:  # the usual ones
         source = _without(source, "features")
+    if kept["features"]["name"] != "harmonics":
+        source = _without(source, "coils")
     backbone = _without(kept["backbone"], "checkpoint", "path")
     known: dict[str, Any] = {
         **kept,
@@ -132,6 +134,8 @@ def without_effect(known: Mapping[str, Any]) -> set[str]:
         found.add("pooling.activation")
     if known.get("data.split.folds") is None:
         found.add("data.split.fold")
+    if known.get("features.name") != "harmonics":
+        found.add("data.source.coils")
     if known.get("data.selection.min_stations") == 0:
         found.add("data.selection.min_station_hits")
     if "target.standardise" not in known:  # it is left out where it holds

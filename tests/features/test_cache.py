@@ -144,6 +144,8 @@ def test_the_key_holds_everything_the_content_depends_on(source: ToySource, tmp_
         (source, TRUTH, SplitConfig(folds=3, fold=1), DOCUMENT),
         (source, TRUTH, SplitConfig(), FeaturesConfig("document", 0.2)),
         (source, TRUTH, SplitConfig(), FeaturesConfig("bending", 0.1)),
+        (replace(source, coils=6), TRUTH, SplitConfig(), FeaturesConfig("harmonics", 0.1)),
+        (replace(source, coils=8), TRUTH, SplitConfig(), FeaturesConfig("harmonics", 0.1)),
     ]
     built = [build(*variant, tmp_path) for variant in variants]
     assert len({b.meta.key for b in built}) == len(variants)

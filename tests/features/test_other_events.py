@@ -23,15 +23,20 @@ EVENTS = toy_events(400, most_tracks=2)
 DEV = split_events(400, val=0.2, dev=0.2, test=0, seed=0)["dev"]
 
 
-def make(root: Path, sample: ToySource) -> tuple[FeatureSet, FeatureSet, ToySource]:
-    source = ToySource(EVENTS, sample=sample)
-    cache = build(source, TRUTH, SPLIT, FeaturesConfig(), root, selection=CUTS)
+def make(
+    root: Path, sample: ToySource, features: str = "bending", coils: int | None = None
+) -> tuple[FeatureSet, FeatureSet, ToySource]:
+    source = ToySource(EVENTS, sample=sample, coils=coils)
+    cache = build(source, TRUTH, SPLIT, FeaturesConfig(features), root, selection=CUTS)
     return cache, build_test(cache, source, SPLIT, TRUTH, root), source
 
 
-def test_the_same_events_give_what_the_cache_has_of_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("features", "coils"), [("bending", None), ("harmonics", 8)])
+def test_the_same_events_give_what_the_cache_has_of_them(
+    tmp_path: Path, features: str, coils: int | None
+) -> None:
     """Standardised with the training's scales, references calibrated on the training tracks."""
-    cache, test, _ = make(tmp_path, ToySource(EVENTS.take(DEV)))
+    cache, test, _ = make(tmp_path, ToySource(EVENTS.take(DEV)), features, coils)
     got, want = cache.load("test"), cache.load("dev")
     for field in fields(Features):
         np.testing.assert_array_equal(getattr(got, field.name), getattr(want, field.name))

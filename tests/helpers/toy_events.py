@@ -63,6 +63,7 @@ class ToySource:
     loads: list[Path] = field(default_factory=list)
     sample: "ToySource | None" = None
     limits: Limits = field(default_factory=Limits)
+    coils: int | None = None
 
     def key(self) -> str:
         return stable_hash([self.events.hits.tolist(), self.events.ids.tolist()])

@@ -111,6 +111,7 @@ class FrozenConfig:
     _target_: str = "headsweep.events.frozen.FrozenFeatures"
     path: str = MISSING
     plane: str = one_of("rz", "xy")
+    coils: int | None = within(None, "[1, 1000]")
     pt_edges: list[float] = field(default_factory=lambda: [5.0, 10.0, 20.0, 50.0, 100.0, 200.0])
     min_bin_tracks: int = within(200, "[1, inf)")
     limits: dict[str, Any] = field(default_factory=open_keys)
@@ -131,6 +132,7 @@ class TracksConfig:
     derived: list[str] = field(default_factory=list)
     position: list[str] = field(default_factory=lambda: ["x", "y", "z"])
     plane: str = one_of("xy", "rz")
+    coils: int | None = within(None, "[1, 1000]")
     pt_edges: list[float] = MISSING
     min_bin_tracks: int = within(200, "[1, inf)")
     limits: dict[str, Any] = field(default_factory=open_keys)

@@ -84,7 +84,7 @@ class RecordedConfig:
 class FeaturesConfig:
     """Hit features of the head, and the threshold of assignment to a track."""
 
-    name: str = one_of("bending", "document")
+    name: str = one_of("bending", "document", "harmonics")
     assignment_threshold: float = within(0.1, "(0, 1)")
 
     def __post_init__(self) -> None:

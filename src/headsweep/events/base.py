@@ -154,7 +154,8 @@ class Source(Protocol):
     It may have ``limits`` besides, the units and ranges of its values (``gate.Limits``); without,
     those for any detector hold. Where its events have an ``origin``, it has ``splits``, the names
     of ``ORIGINS`` that occur. Where a hit stands once for each track that has it, its
-    ``hits_by_track`` is true. Events are read through ``gate.read_events``, which checks them.
+    ``hits_by_track`` is true. Of a toroid it may have ``coils``, their number, by which the field
+    repeats in phi. Events are read through ``gate.read_events``, which checks them.
 
     Attributes:
         plane: Bending plane: ``"rz"`` (toroid) or ``"xy"`` (solenoid).

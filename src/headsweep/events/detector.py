@@ -71,6 +71,9 @@ LOSS_GEV, LOSS_SPREAD_GEV = 2.8, 0.2
 STOPPED_GEV = 0.3
 """A muon with less momentum behind the calorimeter never reaches a station."""
 
+COILS = 8
+"""The field of a toroid repeats this often in phi."""
+
 PEAK_TESLA = 0.5
 SECTOR_MODULATION = 0.3
 END_CAP_PEAK_R = 3.0
@@ -139,7 +142,7 @@ def toroid(r: Floats, phi: Floats, z: Floats) -> Floats:
     strength = _inside(10 - r) * (
         (1 - end_cap) * _inside(r - 5) + end_cap * _inside(13 - height) * softened
     )
-    return PEAK_TESLA * strength * (1 + SECTOR_MODULATION * np.cos(8 * phi))
+    return PEAK_TESLA * strength * (1 + SECTOR_MODULATION * np.cos(COILS * phi))
 
 
 def _inside(depth: Floats) -> Floats:

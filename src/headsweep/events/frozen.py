@@ -220,6 +220,7 @@ class FrozenFeatures:
         pt_edges: Quoted pT bins in GeV.
         min_bin_tracks: A bin with fewer tracks never gets a verdict.
         limits: What differs from the ranges of any detector, see ``gate.Limits``.
+        coils: Number of coils of a toroid, see ``base.Source``; older configurations have none.
     """
 
     not_modelled: Sequence[str] = ()
@@ -232,9 +233,10 @@ class FrozenFeatures:
         pt_edges: Sequence[float],
         min_bin_tracks: int,
         limits: Mapping[str, Any],
+        coils: int | None = None,
     ) -> None:
         self.limits = Limits().changed(limits)
-        self.path, self.plane = Path(path), plane
+        self.path, self.plane, self.coils = Path(path), plane, coils
         self.pt_edges: Sequence[float] = tuple(pt_edges)
         self.min_bin_tracks = min_bin_tracks
 

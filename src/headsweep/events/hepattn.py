@@ -73,6 +73,7 @@ class Hepattn:
     """
 
     plane = "rz"
+    coils = 8  # of each of ATLAS's toroids
     not_modelled: Sequence[str] = ()
 
     def __init__(

@@ -44,6 +44,7 @@ class ParquetTracks:
         pt_edges: Quoted pT bins in GeV.
         min_bin_tracks: A bin with fewer tracks never gets a verdict.
         limits: What differs from the ranges of any detector, see ``gate.Limits``.
+        coils: Number of coils of a toroid, see ``base.Source``; older configurations have none.
 
     Raises:
         UserError: The arguments contradict each other.
@@ -62,6 +63,7 @@ class ParquetTracks:
         pt_edges: Sequence[float],
         min_bin_tracks: int,
         limits: Mapping[str, Any],
+        coils: int | None = None,
     ) -> None:
         self.limits = Limits().changed(limits)
         if tuple(position) == XYZ and not set(position) & set(features):
@@ -92,7 +94,7 @@ class ParquetTracks:
         self.path = Path(path)
         self.features, self.scales = tuple(features), dict(scales)
         self.derived, self.position = tuple(derived), tuple(position)
-        self.plane = plane
+        self.plane, self.coils = plane, coils
         self.pt_edges: Sequence[float] = tuple(pt_edges)
         self.min_bin_tracks = min_bin_tracks
 

@@ -10,6 +10,7 @@ import numpy as np
 from headsweep.config import TEST_SEED, SpectrometerConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events
+from headsweep.events.detector import COILS
 from headsweep.events.gate import Limits
 from headsweep.events.hepattn import read_hepattn
 from headsweep.events.hepattn_files import write_hepattn
@@ -37,6 +38,7 @@ class Spectrometer:
     """
 
     plane = "rz"
+    coils = COILS
     limits = Limits(extent=(10.0, 25.0), abs_eta=MAX_ETA, pt=PT_GEV, field=-0.07)
     pt_edges: Sequence[float] = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
     min_bin_tracks = 200

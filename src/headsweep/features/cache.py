@@ -131,7 +131,7 @@ class Meta:
     Attributes:
         key: Its key, and the name of its folder.
         data_key, backbone_key: Keys of the source and of the checkpoint.
-        features: ``document`` or ``bending``.
+        features: ``features.name``.
         feature_names: The F columns of ``raw``.
         threshold: Least p of an assigned hit.
         dim: D.
@@ -150,6 +150,7 @@ class Meta:
         hit_efficiency: Share of the hits of true tracks that are assigned to them, on val.
         bytes_per_track: Size of the arrays over the number of tracks.
         scales: ``ColumnScale`` of raw, encoded and query, from the training split.
+        coils: Number of coils of the source's toroid, of which ``harmonics`` depend; else None.
     """
 
     key: str
@@ -174,6 +175,7 @@ class Meta:
     hit_efficiency: float
     bytes_per_track: float
     scales: dict[str, ColumnScale]
+    coils: int | None = None  # caches of other features have no such fact
 
 
 class FeatureSet:
@@ -324,5 +326,6 @@ def save(folder: Path, splits: Mapping[str, Features], meta: Meta) -> None:
 
 def finish(folder: Path, meta: Meta) -> None:
     """Write ``meta.json`` and the checksums beside the splits."""
-    write_atomic(folder / "meta.json", json.dumps(asdict(meta), indent=1).encode())
+    facts = {name: value for name, value in asdict(meta).items() if value is not None}
+    write_atomic(folder / "meta.json", json.dumps(facts, indent=1).encode())
     seal(folder)

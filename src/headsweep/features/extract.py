@@ -16,7 +16,7 @@ from headsweep.events.gate import describe, place
 from headsweep.events.selection import true_hits
 from headsweep.events.spool import taken
 from headsweep.features.analytic import Estimator, Measured, measure
-from headsweep.features.bending import TrackHits, bending_features, bending_hits, hits_of_tracks
+from headsweep.features.bending import TrackHits, hits_of_tracks
 from headsweep.features.cache import (
     SEEN,
     STANDARDISED,
@@ -37,6 +37,7 @@ from headsweep.features.found_tracks import (
     refuse_empty,
     select_tracks,
 )
+from headsweep.features.hit_features import HitFeatures
 from headsweep.features.truth_check import load_events
 from headsweep.files import atomic_dir, cache_folder, locked
 from headsweep.identity import NUMERICS, stable_hash
@@ -64,9 +65,14 @@ class _Recipe:
     features: FeaturesConfig
     selection: SelectionConfig
 
+    @property
+    def hit_features(self) -> HitFeatures:
+        return HitFeatures.of_source(self.source, self.features.name)
+
     def key(self) -> str:
         s = self.source
         facts = [s.key(), s.plane, list(s.pt_edges), s.min_bin_tracks, list(s.not_modelled)]
+        facts += [self.hit_features.coils] if self.features.name == "harmonics" else []
         configs = [asdict(config) for config in (self.split, self.features, self.selection)]
         return stable_hash([facts, self.backbone.key(), configs, NUMERICS, CACHE_VERSION])
 
@@ -147,7 +153,7 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     if events.left_out:
         log.warning("%s: left out %s", place(source), describe(events.left_out))
     names, left_out = events.features, dict(events.left_out)
-    parts, counted = split_parts(events, source.plane, recipe.split, features, recipe.selection)
+    parts, counted = split_parts(events, recipe.hit_features, recipe.split, recipe.selection)
     del events  # many events have files, and the splits now have their own
     refuse_seen(backbone, parts, trained_elsewhere(root, backbone))
     total, found = sum(len(part) for part in parts.values()), {}
@@ -167,16 +173,16 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     splits = {name: mapped(folder / name) for name in parts}
     n_tracks = {name: len(split) for name, split in splits.items()}
     val = found["val"]
-    bent = features.name == "bending"
     meta = Meta(
         key=recipe.key(),
         data_key=source.key(),
         backbone_key=backbone.key(),
         features=features.name,
-        feature_names=list(bending_features(source.plane, names) if bent else names),
+        feature_names=list(recipe.hit_features.names(names)),
         threshold=features.assignment_threshold,
         dim=backbone.dim,
         plane=source.plane,
+        coils=recipe.hit_features.coils if features.name == "harmonics" else None,
         pt_edges=list(source.pt_edges),
         min_bin_tracks=source.min_bin_tracks,
         not_modelled=list(source.not_modelled),
@@ -219,8 +225,7 @@ def _write_split(
 
             tracks_found = find_tracks(part, tracks, recipe.backbone, threshold, at)
             hits = TrackHits(part.hits[tracks_found.hit], part.features, tracks_found.offsets)
-            bent = recipe.features.name == "bending"
-            raw = bending_hits(plane, hits) if bent else hits.hits
+            raw = recipe.hit_features.of(hits)
             none = np.full((len(hits), 4), np.nan, np.float32)
             writer.add(frozen_features(part, tracks_found, hits, raw, none, none))
             found.assigned.append(measure(plane, hits))
@@ -302,9 +307,8 @@ def _standardise(folder: Path, found: Mapping[str, _Found], plane: str) -> dict[
 
 def split_parts(
     events: Events,
-    plane: str,
+    hit_features: HitFeatures,
     split: SplitConfig,
-    features: FeaturesConfig,
     selection: SelectionConfig,
 ) -> tuple[dict[str, Events], dict[str, NDArray[np.bool_]]]:
     """Events of each split, and the masks of their true tracks that pass the cuts.
@@ -315,10 +319,8 @@ def split_parts(
     Raises:
         UserError: A split is empty or has no selected track, or a hit column is missing.
     """
-    if features.name == "bending":
-        none = np.zeros(0, np.int64)
-        # Names a column that is missing.
-        bending_hits(plane, hits_of_tracks(events.take(none), none))
+    none = np.zeros(0, np.int64)
+    hit_features.of(hits_of_tracks(events.take(none), none))  # names a column that is missing
     parts = {
         name: taken(events, rows) for name, rows in splits_of(events, split).items() if len(rows)
     }

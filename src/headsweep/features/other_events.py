@@ -21,7 +21,7 @@ from headsweep.errors import DataError, UserError
 from headsweep.events.base import TRACK_COLUMNS, Events, Source, splits_of
 from headsweep.events.spool import taken
 from headsweep.features.analytic import measure
-from headsweep.features.bending import TrackHits, bending_features, bending_hits, hits_of_tracks
+from headsweep.features.bending import TrackHits, hits_of_tracks
 from headsweep.features.cache import (
     Features,
     FeatureSet,
@@ -45,6 +45,7 @@ from headsweep.features.found_tracks import (
     refuse_empty,
     select_tracks,
 )
+from headsweep.features.hit_features import HitFeatures
 from headsweep.features.truth_check import load_events
 from headsweep.files import atomic_dir, locked
 
@@ -199,8 +200,11 @@ def _estimated(formula: TrackFormula, plane: str, hits: TrackHits) -> NDArray[np
 def _hits(meta: Meta, events: Events, found: Assignment) -> tuple[TrackHits, NDArray[np.float32]]:
     """Assigned hits of the found tracks, and their features as the cache has them."""
     assigned = TrackHits(events.hits[found.hit], events.features, found.offsets)
-    bent = meta.features == "bending"
-    return assigned, bending_hits(meta.plane, assigned) if bent else assigned.hits
+    return assigned, _hit_features(meta).of(assigned)
+
+
+def _hit_features(meta: Meta) -> HitFeatures:
+    return HitFeatures(meta.features, meta.plane, meta.coils)
 
 
 def _check_fit(meta: Meta, backbone: Backbone, events: Events) -> None:
@@ -210,8 +214,7 @@ def _check_fit(meta: Meta, backbone: Backbone, events: Events) -> None:
             f"the backbone's checkpoint ({backbone.key()}) is not the one that the head was "
             f"trained on ({meta.backbone_key}); put that file back"
         )
-    bent = meta.features == "bending"
-    names = bending_features(meta.plane, events.features) if bent else events.features
+    names = _hit_features(meta).names(events.features)
     if list(names) != meta.feature_names:
         raise UserError(
             f"the events have the hit features {', '.join(names)}, "

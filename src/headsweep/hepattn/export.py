@@ -53,8 +53,10 @@ def obstacles(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """
     pooling, target, head = config["pooling"], config["target"], config["head"]
     found = []
-    if config["features"]["name"] != "document":
-        found.append("features=bending: the task would have to be given the residual of each hit")
+    more = {"bending": "the residual", "harmonics": "the residual, cos and sin of n phi"}
+    if (features := config["features"]["name"]) in more:
+        given = more[features]
+        found.append(f"features={features}: the task would have to be given {given} of each hit")
     if pooling["projection"] != "mlp":
         found.append(
             "pooling.projection=linear: in its __init__, Dense(n, dim) would have to be "

@@ -14,8 +14,8 @@ from headsweep.config import FrozenConfig, HepattnConfig, TracksConfig
 from headsweep.errors import DataError
 from headsweep.events.frozen import feature_names
 from headsweep.events.hepattn import FEATURES, known_features
-from headsweep.features.bending import bending_features
 from headsweep.features.cache import FeatureSet
+from headsweep.features.hit_features import HitFeatures
 from headsweep.identity import stable_hash
 from headsweep.store.members import MemberIndex
 from headsweep.store.trials import OutcomeReader
@@ -174,13 +174,13 @@ def _parameters(job: Job) -> dict[str, int]:
 def _sizes(job: Job) -> tuple[int, int, Loss]:
     """Hit features and width of the transformer, F and D, and the loss, which has the outputs."""
     source = job.config.data.source
-    bent = job.config.features.name == "bending"
-    plane, names = "rz", FEATURES
+    names: Sequence[str] = FEATURES
     if isinstance(source, TracksConfig):
-        plane, names = source.plane, (*source.features, *source.derived)
+        names = (*source.features, *source.derived)
     elif isinstance(source, FrozenConfig):
-        plane, names = source.plane, feature_names(Path(source.path))
+        names = feature_names(Path(source.path))
     elif isinstance(source, HepattnConfig) and source.features is not None:
         names = known_features(source.features)
-    inputs = len(bending_features(plane, names) if bent else names)
-    return inputs, find_inputs(job).backbone.dim, Loss.unfitted(job.resolved)
+    found = find_inputs(job)
+    hits = HitFeatures.of_source(found.source, job.config.features.name)
+    return len(hits.names(names)), found.backbone.dim, Loss.unfitted(job.resolved)
