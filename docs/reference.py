@@ -21,7 +21,8 @@ from headsweep import commands, config
 from headsweep.errors import UserError
 from headsweep.stats import resolution_fit as fit
 from headsweep.stats.curves import CURVE_METRICS
-from headsweep.stats.metrics import MARGINS, METRICS, Metric
+from headsweep.stats.metric import Metric
+from headsweep.stats.metrics import MARGINS, METRICS
 from hydra_plugins.headsweep import sweeper
 
 ROOT = config.config_root()

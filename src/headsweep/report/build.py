@@ -34,6 +34,7 @@ from headsweep.report.predictions import (
 )
 from headsweep.report.provenance import find_origin
 from headsweep.report.reading_notes import left_out_notes, reading_notes, selection_notes
+from headsweep.report.seed_average import find_agreement, find_averages
 from headsweep.report.seed_looks import SeedLooks
 from headsweep.report.training_comparison import compare_trainings
 from headsweep.report.values import fit_row, learning_curves, row_values
@@ -260,6 +261,9 @@ def _describe(scored: _Scored) -> Report:
         ],
         origin=find_origin(scored.folder, scored.root, scored.jobs, metas),
         split=split,
+        design=scored.design.kind,
+        agreement=find_agreement(scored.heads),
+        averages=find_averages(scored.heads, np.random.default_rng(0)),
         readings=readings,
         absent={
             name: reason

@@ -40,12 +40,12 @@ class Change:
         low, high = found.interval()
         return cls(float(found.delta), float(low), float(high), scale)
 
-    def text(self) -> str:
-        """In words: ``-1.2% [-3.0%, +0.7%]``."""
+    def text(self, factor: float = 1.0) -> str:
+        """In words: ``-1.2% [-3.0%, +0.7%]``; a plain one times a factor, such as 100."""
         relative = self.scale == "log"
 
         def word(value: float) -> str:
-            return f"{math.expm1(value):+z.1%}" if relative else f"{value:+z.3g}"
+            return f"{math.expm1(value):+z.1%}" if relative else f"{factor * value:+z.3g}"
 
         interval = f" [{word(self.low)}, {word(self.high)}]"
         return word(self.delta) + ("" if math.isnan(self.low) else interval)

@@ -15,6 +15,7 @@ from headsweep.report.failures import shortfall
 from headsweep.report.fairness import Fairness
 from headsweep.report.predictions import HeadRow
 from headsweep.report.provenance import Origin
+from headsweep.report.seed_average import Agreement, SeedAverage
 from headsweep.report.training_comparison import TrainingComparison
 from headsweep.report.values import WHOLE, Value
 from headsweep.stats.metrics import qoverpt_r68
@@ -22,7 +23,7 @@ from headsweep.stats.resolution_fit import ResolutionFit
 from headsweep.store.ledger import Readings
 from headsweep.store.trials import Trials
 
-REPORT_SCHEMA = 10
+REPORT_SCHEMA = 11
 """Version of ``report.json``."""
 
 
@@ -113,6 +114,9 @@ class Report:
         notes: How to read the figures.
         origin: The question, and where the figures come from.
         split: The scored split, ``dev`` or ``test``; its losses are named by it.
+        design: Kind of the comparisons, see ``DesignConfig``.
+        agreement: How many tracks all seeds get wrong.
+        averages: Averages of the seeds; no part of any verdict.
         effects: The comparisons of the design; none of a search, whose rows were chosen by the
             figures, and of a single configuration.
         fairness: What is known of rates and convergence of each configuration.
@@ -138,6 +142,9 @@ class Report:
     notes: list[str]
     origin: Origin
     split: str
+    design: str = "control"
+    agreement: list[Agreement] = field(default_factory=list)
+    averages: list[SeedAverage] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     fairness: list[Fairness] = field(default_factory=list)
     trainings: list[TrainingComparison] = field(default_factory=list)

@@ -19,11 +19,13 @@ class Origin:
         question: From the first lines of the sweep's file; empty where there is none.
         commands: Make the runs and this report again, in order.
         facts: Name and value of versions, keys, splits and seeds.
+        confirm: Trains the best trials on fresh seeds, where the sweep is a search.
     """
 
     question: str
     commands: tuple[str, ...]
     facts: dict[str, str]
+    confirm: str = ""
 
 
 def find_origin(
@@ -39,7 +41,8 @@ def find_origin(
     """
     train = _training(folder, root, jobs)
     report = paths.command("report", root, folder.name)
-    return Origin(question(train), (train, report), _facts(folder, jobs, metas))
+    confirm = paths.command("train", root, "sweeps=confirm", f"study={folder.name}")
+    return Origin(question(train), (train, report), _facts(folder, jobs, metas), confirm)
 
 
 def _training(folder: Path, root: Path, jobs: Sequence[StoredJob]) -> str:

@@ -27,7 +27,9 @@ def event_means(rows: Sequence[Row], name: str, rng: np.random.Generator) -> dic
     return {label: found.mean(axis=1) for label, found in event_values(rows, name, rng).items()}
 
 
-def event_values(rows: Sequence[Row], name: str, rng: np.random.Generator) -> dict[str, Array]:
+def event_values(
+    rows: Sequence[Row], name: str, rng: np.random.Generator, resamples: int = EVENT_RESAMPLES
+) -> dict[str, Array]:
     """Each member on resampled events, [R, members] by label, as it is compared; ``resampled``.
 
     Nothing for a metric that is no function of tracks alone.
@@ -42,7 +44,7 @@ def event_values(rows: Sequence[Row], name: str, rng: np.random.Generator) -> di
         residuals, reduce = np.stack([metric.residual(tracks) for tracks in samples]), metric.reduce
         return lambda drawn: np.asarray(reduce(residuals[:, drawn]))
 
-    tables = resampled(rows, statistic, rng)
+    tables = resampled(rows, statistic, rng, resamples)
     if metric.better == "zero":
         tables = {label: np.abs(table) for label, table in tables.items()}
     logs = MARGINS[name].scale == "log"
@@ -50,7 +52,10 @@ def event_values(rows: Sequence[Row], name: str, rng: np.random.Generator) -> di
 
 
 def resampled(
-    rows: Sequence[Row], statistic: Callable[[Sequence[Tracks]], OnRows], rng: np.random.Generator
+    rows: Sequence[Row],
+    statistic: Callable[[Sequence[Tracks]], OnRows],
+    rng: np.random.Generator,
+    resamples: int = EVENT_RESAMPLES,
 ) -> dict[str, Array]:
     """A statistic of every member on resampled events, [R, members] by label.
 
@@ -62,6 +67,7 @@ def resampled(
         statistic: From the tracks of members that share them to a function of drawn rows that gives
             one value for each member.
         rng: Drives the bootstrap.
+        resamples: R.
     """
     found: dict[str, Array] = {}
     for group in _grouped([r for r in rows if r.samples and r.folds is None], Row.shares_events):
@@ -70,7 +76,7 @@ def resampled(
         events = [own[0].samples[0].tracks.event for own in sets]
         drawn = [
             [one(rows) for one, rows in zip(values, parts, strict=True)]
-            for parts in joint_resamples(events, EVENT_RESAMPLES, rng)
+            for parts in joint_resamples(events, resamples, rng)
         ]
         for own, table in zip(sets, zip(*drawn, strict=True), strict=True):
             ends = np.cumsum([len(row.samples) for row in own])

@@ -89,6 +89,13 @@ class SweepResults:
 
         return answer(self.report)
 
+    @property
+    def recommendation(self) -> str:
+        """Which head to take and why; or that no verdict says so."""
+        from headsweep.report.render.recommendation import recommendation
+
+        return recommendation(self.report)
+
     def members(self) -> pd.DataFrame:
         """One row for each trained member: a configuration and a seed.
 

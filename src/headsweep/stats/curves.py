@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from headsweep.stats.metrics import LAST_LOSSES, SCORED_LOSSES, Metric
+from headsweep.stats.metric import Metric
+from headsweep.stats.metrics import LAST_LOSSES, SCORED_LOSSES
 from headsweep.stats.tracks import Array
 
 RUNNING_STEPS = 101

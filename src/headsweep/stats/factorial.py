@@ -13,6 +13,9 @@ from headsweep.stats.tracks import Array
 from headsweep.stats.verdict import Verdict, compare_sum
 from headsweep.stats.welch import Moments, on_scale
 
+BOTH = "the sum of both"
+"""What an interaction is compared with."""
+
 
 @dataclass(frozen=True)
 class Contrast:
@@ -70,7 +73,7 @@ def contrasts(cells: Sequence[Mapping[str, str]]) -> list[Contrast]:
     return main + [
         Contrast(
             f"{words[a][1]} with {words[b][1]}",
-            "the sum of both",
+            BOTH,
             signs[a] * signs[b] / (half / 2),
             2,
         )

@@ -10,87 +10,21 @@ other metric of that prediction becomes NaN. ``clip_fraction`` reads the flag al
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
 from headsweep.errors import UserError
-from headsweep.stats.margins import Comparison, Scale
+from headsweep.stats.margins import Comparison
+from headsweep.stats.metric import Best, Facts, Metric, Place
 from headsweep.stats.tracks import Array, Tracks, wrap_phi
 from headsweep.stats.widths import abs68, core, iterative_rms, median, rms, share
-
-Best = Literal["lower", "higher", "zero", "one", "0.6827"]
-"""Best value of a metric: as low or as high as can be, or a number."""
 
 OUTLIER = 0.5
 """|rho| above which a track is an outlier."""
 
 
 TrackFunction = Callable[[Tracks], float]
-
-Place = Literal["main", "tails", "collider", "uncertainty", "pt", "abs_eta"]
-"""A table of the report: of whole samples, or one of its own in bins of an axis."""
-
-ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0", "one": "→1", "0.6827": "→68.27"}
-"""Best values as the heads of columns show them."""
-
-
-class Facts(TypedDict, total=False):
-    """What may be said of a metric beside its best value, see ``Metric``."""
-
-    unit: str
-    scale: Scale
-    margin: float
-    tables: tuple[Place, ...]
-    binned: bool
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric with all that is said of it.
-
-    Attributes:
-        name: Its key in tables and files.
-        function: From ``Tracks`` to a number; in ``stats/curves.py`` from a training's curves.
-        better: ``lower``, ``higher``, or the value that is best: ``zero``, ``one``, ``0.6827``.
-        unit: Unit of the value, empty for a pure number; ``%`` of a share, which is only printed
-            in percent.
-        scale: Compared as a ratio (``log``) or as a difference (``plain``).
-        margin: Largest difference that does not matter, on the scale; without it a metric has no
-            verdict. It becomes an entry of ``MARGINS``.
-        tables: Where it is shown. MLflow has those of ``main`` for each job; the report a picture
-            of those in bins. Only tracks with an uncertainty have those of ``uncertainty``.
-        binned: Whether it is also taken per bin of pT, |eta| and phi.
-        residual: One value for each track, [T], where the metric is a function of those alone.
-        reduce: That function, over the last axis.
-    """
-
-    name: str
-    function: Callable[..., float]
-    better: Best
-    unit: str = ""
-    scale: Scale = "log"
-    margin: float | None = None
-    tables: tuple[Place, ...] = ()
-    binned: bool = False
-    residual: Callable[[Tracks], Array] | None = None
-    reduce: Callable[[Array], Any] | None = None
-
-    def applies(self, tracks: Tracks) -> bool:
-        """False for a metric of an uncertainty that the tracks do not have."""
-        return "uncertainty" not in self.tables or tracks.eta_sigma is not None
-
-    @property
-    def factor(self) -> float:
-        """Factor from the value to what is printed."""
-        return 100.0 if self.unit == "%" else 1.0
-
-    def head(self, name: str | None = None) -> str:
-        """Head of its column, perhaps under another name: name, unit and direction."""
-        unit = f" [{self.unit}]" if self.unit else ""
-        return f"{name or self.name}{unit} {ARROWS[self.better]}"
-
 
 METRICS: dict[str, Metric] = {}
 """Every metric that is a function of tracks alone, by name."""
@@ -181,7 +115,14 @@ def _wrong(tracks: Tracks) -> Array:
     return tracks.wrong_charge.astype(np.float64)
 
 
-@metric_of(_rho, "lower", margin=RATIO, tables=("main", "pt", "abs_eta"), binned=True)
+@metric_of(
+    _rho,
+    "lower",
+    words="r68 of q/pT",
+    margin=RATIO,
+    tables=("main", "pt", "abs_eta"),
+    binned=True,
+)
 def qoverpt_r68(rho: Array) -> Any:
     """0.6827 quantile of |rho|: the main figure; contains bias and flips."""
     return abs68(rho)
@@ -220,7 +161,15 @@ def qoverpt_std(tracks: Tracks) -> float:
     return float(np.std(tracks.rho)) if len(tracks) else math.nan
 
 
-@metric_of(_rho, "zero", scale="plain", margin=0.005, tables=("pt",), binned=True)
+@metric_of(
+    _rho,
+    "zero",
+    words="median q/pT error",
+    scale="plain",
+    margin=0.005,
+    tables=("pt",),
+    binned=True,
+)
 def scale_bias(rho: Array) -> Any:
     """Median of rho; read it per bin."""
     return median(rho)
@@ -250,7 +199,9 @@ def pt_core(error: Array) -> Any:
     return core(error)
 
 
-@metric_of(_eta, "lower", margin=RATIO, tables=("main", "abs_eta"), binned=True)
+@metric_of(
+    _eta, "lower", words="eta error (68%)", margin=RATIO, tables=("main", "abs_eta"), binned=True
+)
 def eta_abs68(error: Array) -> Any:
     """0.6827 quantile of the absolute eta error."""
     return abs68(error)
@@ -268,7 +219,15 @@ def eta_rmse(error: Array) -> Any:
     return rms(error)
 
 
-@metric_of(_phi, "lower", unit="rad", margin=RATIO, tables=("main",), binned=True)
+@metric_of(
+    _phi,
+    "lower",
+    words="phi error (68%)",
+    unit="rad",
+    margin=RATIO,
+    tables=("main",),
+    binned=True,
+)
 def phi_abs68(error: Array) -> Any:
     """0.6827 quantile of the absolute phi error, wrapped."""
     return abs68(error)
@@ -289,6 +248,7 @@ def phi_rmse(error: Array) -> Any:
 @metric_of(
     _wrong,
     "lower",
+    words="wrong charge",
     unit="%",
     scale="plain",
     margin=0.002,

@@ -14,6 +14,7 @@ from selenium.webdriver import Chrome
 
 from headsweep.report.render import page as render_page
 from headsweep.report.render import plotly_renderer, verdict_tables, write
+from headsweep.report.render.recommendation import recommendation
 from headsweep.store import runs, specification
 from headsweep.store.outcome import Outcome
 from helpers.browser import PROGRAMS, Page, chromium
@@ -103,7 +104,7 @@ def test_the_page_says_question_answer_and_verdict(built: write.Report, page: st
     assert parts.of("h1")[0] == (
         "presets: which of the document's four presets measures q/pT best?"
     )
-    assert parts.of("p")[0] == verdict_tables.answer(built)
+    assert parts.of("p")[:2] == [recommendation(built), verdict_tables.answer(built)]
     table = verdict_tables.verdict_table(built)
     assert "features bending, target plain, steps 3,200" in table.title
     assert table.title in parts.of("h3")

@@ -13,6 +13,7 @@ from scipy import stats
 from headsweep.features import cache
 from headsweep.report.render import all_tables, report_style, tables, verdict_tables, write
 from headsweep.report.render.markdown import markdown
+from headsweep.report.render.recommendation import recommendation
 from headsweep.report.training_comparison import TrainingComparison
 from headsweep.stats import metrics
 from headsweep.terminal import plain_console
@@ -41,8 +42,8 @@ def test_trainings_beside_the_control(built: write.Report) -> None:
 def test_markdown_says_what_was_asked_and_how_to_do_it_again(built: write.Report) -> None:
     asked = replace(built, origin=replace(built.origin, question="Which one?"))
     lines = markdown(asked, {}).splitlines()
-    answer = verdict_tables.answer(built)
-    assert lines[:5] == ["# presets", "", "Which one?", "", f"**{answer}**"]
+    answer, taken = verdict_tables.answer(built), recommendation(built)
+    assert lines[:7] == ["# presets", "", "Which one?", "", f"**{taken}**", "", answer]
     assert "## Stability over the members" in lines
     at = lines.index("## Provenance")
     assert f"- cache key: {built.origin.facts['cache key']}" in lines[at:]
@@ -161,8 +162,9 @@ def test_written_report(tmp_path: Path, built: write.Report) -> None:
         "classical reference | 90.0% |",
     ):
         assert f"| {label}" in text
-    headline = "no verdict: simpler. 1 of 5 seeds of simpler failed.**"
-    assert f"**In qoverpt_r68, against conservative: {headline}" in text
+    headline = "no verdict: simpler. 1 of 5 seeds of simpler failed."
+    assert "**No head can be named: no comparison has a verdict (1 of 5 seeds of simpler" in text
+    assert f"\n\nIn qoverpt_r68, against conservative: {headline}" in text
     assert "## Verdicts (features bending, target plain, steps 3,200, 2 of 2 not checked" in text
     assert "n = 4 of 5; seed 3: loss is NaN at step 700" in text
     assert "- pile-up tracks" in text

@@ -1,7 +1,7 @@
 """All tables of a report by their names."""
 
 from headsweep.report.content import Report
-from headsweep.report.render import sequential_tables, tables, verdict_tables
+from headsweep.report.render import seed_tables, sequential_tables, tables, verdict_tables
 from headsweep.report.render.tables import Table
 
 
@@ -29,6 +29,8 @@ def figure_tables(report: Report) -> dict[str, Table]:
     return {
         "main": tables.main_table(report),
         **({"uncertainty": uncertainty} if uncertainty.rows else {}),
+        **({"average": seed_tables.average_table(report)} if report.averages else {}),
+        **({"agreement": seed_tables.agreement_table(report)} if report.agreement else {}),
         "tails": tables.tails_table(report),
         "training": tables.training_table(report),
         **({"beside control": tables.beside_table(report)} if report.trainings else {}),

@@ -5,6 +5,7 @@ from textwrap import indent
 
 from headsweep.report.content import Report
 from headsweep.report.render import all_tables, tables, verdict_tables
+from headsweep.report.render.recommendation import recommendation
 from headsweep.report.render.tables import Table
 
 
@@ -18,7 +19,8 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
     origin, notes = report.origin, [*report.notes, tables.N_NOTE, tables.ARROWS_NOTE]
     shown = all_tables.named_tables(report)
     compared = [_table(shown.pop(name)) for name in all_tables.comparison_tables(report)]
-    parts = [f"# {report.name}", origin.question, f"**{verdict_tables.answer(report)}**"]
+    parts = [f"# {report.name}", origin.question, f"**{recommendation(report)}**"]
+    parts += [verdict_tables.answer(report)]
     parts += [*compared[:1], _list(verdict_tables.open_questions(report)), *compared[1:]]
     if lines := tables.problems(report):
         parts += ["## Members without figures", _list(lines)]

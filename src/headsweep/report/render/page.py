@@ -15,6 +15,7 @@ from headsweep.report.render import (
     tables,
     verdict_tables,
 )
+from headsweep.report.render.recommendation import recommendation
 
 SIGNS = {
     "circle": "●",
@@ -60,6 +61,7 @@ def page(report: Report) -> str:
         report=report,
         policy=NO_NETWORK,
         question=_question(report),
+        recommendation=recommendation(report),
         answer=verdict_tables.answer(report),
         legend_title=report_style.legend_title(report),
         markers=report_style.markers(report),

@@ -15,7 +15,8 @@ from headsweep.stats.bins import far_from_reference
 from headsweep.stats.curves import CURVE_METRICS
 from headsweep.stats.failures import rate_limit
 from headsweep.stats.intervals import wilson
-from headsweep.stats.metrics import LAST_LOSSES, METRICS, Metric, shown
+from headsweep.stats.metric import Metric
+from headsweep.stats.metrics import LAST_LOSSES, METRICS, shown
 
 CURVES = ("steps_to_95", "loss_at_10pct", "grad_norm_cv", "loss_spikes")
 MOST_MISID_WITH_CORE = 0.05
@@ -311,6 +312,11 @@ def head(metric: str) -> str:
     """Head of a metric's column: name, unit and direction."""
     short = {name: f"L_{split}" for split, name in LAST_LOSSES.items()}
     return KNOWN[metric].head(short.get(metric, metric))
+
+
+def words_of(metric: str) -> str:
+    """What a metric is called in a sentence."""
+    return (KNOWN[metric].words if metric in KNOWN else "") or metric
 
 
 def factor_of(metric: str) -> float:

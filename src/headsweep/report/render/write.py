@@ -26,6 +26,7 @@ from headsweep.report.render import (
     verdict_tables,
 )
 from headsweep.report.render.look_table import look_table
+from headsweep.report.render.recommendation import recommendation
 from headsweep.report.render.summary import summary
 from headsweep.store import paths
 
@@ -58,8 +59,8 @@ def write_report(report: Report, folder: Path) -> None:
 def print_report(report: Report, console: Console | None = None, metric: str | None = None) -> None:
     """Show the main tables in the terminal, and one more metric where it is given."""
     console = console or terminal.console()
-    answer = f"{report.name}: {verdict_tables.answer(report)}"
-    console.print(answer, style="bold")
+    console.print(f"{report.name}: {recommendation(report)}", style="bold")
+    console.print(verdict_tables.answer(report))
     for table in (
         *all_tables.comparison_tables(report).values(),
         tables.main_table(report),
