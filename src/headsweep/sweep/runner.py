@@ -58,11 +58,11 @@ def run_sweep(loader: ConfigLoader, master: DictConfig, look: Look) -> None:
     assert plan.folder is not None
     with preparing(console()) as report:
         inputs = prepare(plan, report)
-    spec = {**plan.spec, "inputs": inputs_spec(inputs)}
+    spec, lines = {**plan.spec, "inputs": inputs_spec(inputs)}, plan.lines
     if plan.search is None:
         plan, inputs, lines = merge_equal(plan, inputs)
-        print("\n".join(lines), end="\n" if lines else "")
         spec = plan.spec
+    print("\n".join(lines), end="\n" if lines else "")
     assert plan.folder is not None
     numbers = _numbers(claim_sweep(plan.folder, spec), inputs)
     write_command(plan.folder, _command(master))
