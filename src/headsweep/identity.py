@@ -13,6 +13,7 @@ from headsweep.config import (
     STATISTICS,
     TABLES,
     LossConfig,
+    PoolingConfig,
     TargetConfig,
 )
 from headsweep.errors import without_secrets
@@ -43,7 +44,13 @@ INERT_WITHOUT_HITS = {
 INERT_WITHOUT_RAW = {"features.name": "bending"}
 """Keys without effect where the hits' own features are not pooled, with those values."""
 
-DROPPED = flat({"target": {"phi": TargetConfig.phi}, "loss": asdict(LossConfig())})
+DROPPED = flat(
+    {
+        "target": {"phi": TargetConfig.phi, "analytic": TargetConfig.analytic},
+        "loss": asdict(LossConfig()),
+        "pooling": {"analytic": PoolingConfig.analytic},
+    }
+)
 """Defaults of keys that identities have only with other values, and older configurations lack."""
 
 SHORT_NAMES = {schema._target_: name for _, name, schema in SCHEMAS}
@@ -98,15 +105,15 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
 def learnt(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """Target and loss of a resolved configuration: losses of different ones are not comparable.
 
-    Keys without effect are left out. So are ``target.phi`` and each key of the loss, by its dotted
-    name, where they have their defaults: configurations from before there was a choice have none.
+    Keys without effect are left out. So are those of ``DROPPED``, by their dotted names, where they
+    have their defaults: configurations from before there was a choice have none.
     """
     target = asdict(TargetConfig(**resolved["target"]))
     known = flat({"target": target, "loss": asdict(LossConfig(**resolved.get("loss", {})))})
-    changed = {key for key, value in DROPPED.items() if known[key] != value} - _inert_in_loss(known)
+    changed = {k for k in known.keys() & DROPPED if known[k] != DROPPED[k]} - _inert_in_loss(known)
     loss = {key.removeprefix("loss."): known[key] for key in changed if key.startswith("loss.")}
     free = ["standardise", "pt_unit"] if target["standardise"] else []
-    free += [] if "target.phi" in changed else ["phi"]
+    free += [key.removeprefix("target.") for key in {*DROPPED} - changed]
     return {"target": _without(target, *free), **({"loss": loss} if loss else {})}
 
 
@@ -178,7 +185,9 @@ def _with(node: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str,
 
 
 def _pooling(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Pooling without an activation that a linear projection does not have."""
+    """Pooling without an activation that a linear projection does not have, nor a new default."""
+    if not node.get("analytic"):
+        node = _without(node, "analytic")
     if node["projection"] == "linear":
         return _without(node, "activation")
     # Until the halves were exchanged it was silu(a) * b: those runs are other runs.

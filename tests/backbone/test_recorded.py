@@ -17,7 +17,7 @@ from helpers.frozen import write_folder
 @pytest.mark.parametrize("threshold", [0.05, 0.4, 0.999])
 def test_hits_of_found_tracks(tmp_path: Path, threshold: float) -> None:
     tables = write_folder(tmp_path / "f", events=12)
-    events = FrozenFeatures(str(tmp_path / "f"), "rz", [5, 200], 1, {}).load(tmp_path)
+    events = FrozenFeatures(str(tmp_path / "f"), "rz", [5, 200], 1, {}, None).load(tmp_path)
     some = np.array([9, 2, 3, 11])
     found = RecordedBackbone(str(tmp_path / "f")).assigned(events.take(some), threshold)
     part = events.take(some)
@@ -42,7 +42,7 @@ def test_events_that_trained_the_model_may_not_judge_it(tmp_path: Path) -> None:
     """Six of the twelve did; ``predict`` on the whole folder would count them."""
     write_folder(tmp_path / "f", events=12)
     backbone = RecordedBackbone(str(tmp_path / "f"))
-    events = FrozenFeatures(str(tmp_path / "f"), "rz", [5, 200], 1, {}).load(tmp_path)
+    events = FrozenFeatures(str(tmp_path / "f"), "rz", [5, 200], 1, {}, None).load(tmp_path)
     parts = splits_of(events, SplitConfig())
     refuse_seen(backbone, {name: events.take(rows) for name, rows in parts.items()})
     with pytest.raises(UserError, match="6 of 12 events of the given data"):
@@ -57,7 +57,7 @@ def test_two_recordings_of_an_event_are_one_event(tmp_path: Path) -> None:
     write_folder(tmp_path / "f", events=12)
     write_folder(tmp_path / "g", events=12, first_trained=3, dropped=2)
     backbone = RecordedBackbone(str(tmp_path / "f"))
-    events = FrozenFeatures(str(tmp_path / "g"), "rz", [5, 200], 1, {}).load(tmp_path)
+    events = FrozenFeatures(str(tmp_path / "g"), "rz", [5, 200], 1, {}, None).load(tmp_path)
     by_split = {
         name: events.take(np.flatnonzero(events.origin == number))
         for number, name in enumerate(ORIGINS)
@@ -70,10 +70,10 @@ def test_what_the_folder_does_not_have_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "f", events=12)
     write_folder(tmp_path / "g", events=12, seed=1)
     backbone = RecordedBackbone(str(tmp_path / "f"))
-    events = FrozenFeatures(str(tmp_path / "f"), "rz", [5, 200], 1, {}).load(tmp_path)
+    events = FrozenFeatures(str(tmp_path / "f"), "rz", [5, 200], 1, {}, None).load(tmp_path)
     with pytest.raises(UserError, match=r"hits from p = 0\.05 on"):
         backbone.assigned(events, 0.01)
-    others = FrozenFeatures(str(tmp_path / "g"), "rz", [5, 200], 1, {}).load(tmp_path)
+    others = FrozenFeatures(str(tmp_path / "g"), "rz", [5, 200], 1, {}, None).load(tmp_path)
     with pytest.raises(DataError, match="other hits"):
         backbone.assigned(others, 0.1)
     assert backbone.key() == RecordedBackbone(str(tmp_path / "g")).key()  # one model wrote both

@@ -231,6 +231,12 @@ def test_mistakes_are_named(override: str, message: str) -> None:
     assert "Traceback" not in str(caught.value)
 
 
+def test_the_analytic_estimate_has_no_uncertainty() -> None:
+    assert compose("target.analytic=true", "loss=huber").config.target.analytic
+    with pytest.raises(UserError, match=r"target\.analytic=true: not with loss=quantile"):
+        compose("target.analytic=true", "loss=quantile")
+
+
 def test_mistakes_with_truth_are_named() -> None:
     with pytest.raises(UserError, match=r"backbone\.seed=-1: must be at least 0"):
         compose("backbone=truth", "backbone.seed=-1")

@@ -8,12 +8,13 @@ import pytest
 from headsweep.config import (
     Config,
     DataConfig,
+    FrozenConfig,
     MLPHeadConfig,
     OptimConfig,
     SpectrometerConfig,
     TruthConfig,
 )
-from headsweep.config.stored import check_stored
+from headsweep.config.stored import check_stored, completed
 from headsweep.errors import UserError
 from headsweep.sweep.plan import make_plan
 
@@ -72,3 +73,13 @@ def test_what_is_composed_passes() -> None:
         config = make_plan(words, multirun=False).jobs[0].resolved
         check_stored(config)
     check_stored(changed("head", {"_target_": "my_heads.Own", "anything": [1, "a"]}))
+
+
+def test_what_a_file_lacks_is_taken_from_the_schema() -> None:
+    """A key that is newer than the file; a class of the user's own has no schema."""
+    frozen = {"_target_": FrozenConfig._target_, "path": "there", "plane": "xy", "pt_edges": [1, 2]}
+    found = completed(frozen)
+    assert found == {**frozen, "coils": None, "min_bin_tracks": 200, "limits": {}}
+    assert completed(found) == found
+    own = {"_target_": "mine.Source", "path": "there"}
+    assert completed(own) == own

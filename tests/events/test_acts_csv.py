@@ -50,6 +50,7 @@ def converted(source: Path, target: Path) -> Events:
         pt_edges=[1, 10],
         min_bin_tracks=80,
         limits={},
+        coils=None,
     ).load(target)
     return *tables, events
 

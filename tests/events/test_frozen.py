@@ -19,7 +19,7 @@ from helpers.frozen import checksums, write_folder
 
 def source(folder: Path, **changes: Any) -> FrozenFeatures:
     arguments: dict[str, Any] = {"plane": "rz", "pt_edges": [5, 200], "min_bin_tracks": 1}
-    return FrozenFeatures(str(folder), **(arguments | {"limits": {}} | changes))
+    return FrozenFeatures(str(folder), **(arguments | {"limits": {}, "coils": None} | changes))
 
 
 def test_events_have_the_hits_of_their_tracks(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ ARGUMENTS: dict[str, Any] = {
     "pt_edges": [0.5, 2, 5],
     "min_bin_tracks": 80,
     "limits": {},
+    "coils": None,
 }
 
 

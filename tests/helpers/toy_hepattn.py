@@ -212,4 +212,4 @@ def started(model: Any, folder: Path, **options: Any) -> tuple[FrozenWriter, Any
 
 
 def source(folder: Path) -> FrozenFeatures:
-    return FrozenFeatures(str(folder), "rz", [5.0, 200.0], 1, {})
+    return FrozenFeatures(str(folder), "rz", [5.0, 200.0], 1, {}, None)

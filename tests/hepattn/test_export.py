@@ -256,3 +256,11 @@ def test_what_hepattn_cannot_express_is_named(override: str, said: str, versions
     found = [reasons for reasons in obstacles(job.resolved).values() if reasons]
     assert len(found) == versions
     assert all(any(said in reason for reason in reasons) for reasons in found)
+
+
+@pytest.mark.parametrize("key", ["pooling.analytic", "target.analytic"])
+def test_a_head_that_needs_the_formula_is_refused(root: Path, tmp_path: Path, key: str) -> None:
+    job = train(root, "backbone=truth", "data.source.events=700", f"{key}=true")
+    with pytest.raises(UserError, match=f"trained with {key}=true.*headsweep predict"):
+        export(root, str(job), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -135,6 +135,7 @@ def smaller_training(words: list[str]) -> list[str]:
     if "data=" not in line:
         # An arm without raw hits needs encoded ones.
         words += TINY[:2] if "sweeps=leave_one_out" in words else TINY
+        words += ["data.source.events=700"] if ".analytic=" in line else []  # to calibrate on
     elif "data=acts" in words and "data.split.folds=null" not in words:
         words += ["data.split.folds=2", "data.repeats=1"] if "sweeps=" in line else []
     if "sweeps=arm_rates" in words and "arm=" not in line:

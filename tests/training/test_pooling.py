@@ -1,6 +1,7 @@
 """Pooling against a dense padded formulation written from the document's formulas."""
 
 import errno
+from dataclasses import replace
 from itertools import pairwise
 
 import hypothesis.strategies as st
@@ -203,3 +204,15 @@ def test_hits_stay_where_they_are_and_are_summed_in_any_pieces(
     sums = [(p[a:b, None] * split.raw[a:b]).sum(0) for a, b in pairwise(split.offsets)]
     np.testing.assert_allclose(whole.raw_sum, np.array(sums), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(whole.weight, [p[a:b].sum() for a, b in pairwise(split.offsets)])
+
+
+def test_the_analytic_estimate_follows_what_is_pooled() -> None:
+    hits = replace(to_hits(ragged([3, 0, 2])), estimate=torch.arange(9.0).view(3, 3))
+    rows = torch.tensor([[2, 0], [1, 1]])
+    plain, more = (PoolingConfig(analytic=analytic) for analytic in (False, True))
+    params = stack(plain, 2, torch.float32)
+    named = params.named(params.weights)
+    got, want = (pool(config, named, hits, rows) for config in (more, plain))
+    assert got.shape == (2, 2, aggregated_dim(more, D, 3))
+    assert torch.equal(got[..., :-3], want)
+    assert got[..., -3:].tolist() == [[[6, 7, 8], [0, 1, 2]], [[3, 4, 5], [3, 4, 5]]]

@@ -189,3 +189,18 @@ def test_any_output_is_a_finite_momentum(outputs: np.ndarray, name: str) -> None
 
 def test_the_schema_knows_every_parametrisation() -> None:
     assert set(MOMENTA) == set(TARGETS)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_an_estimate_as_input_is_the_target_that_it_stands_for(name: str) -> None:
+    true = truth(6)
+    target = Target.fit(TargetConfig(name), true, true[:, :2])
+    estimate = true.copy()
+    estimate[1, 2], estimate[2, 0], estimate[3] = 1e9, np.nan, np.nan
+    got = target.encode_estimate(estimate, true[:, :2])
+    assert got.shape == (6, target.outputs + 1)
+    assert got[:, -1].tolist() == [1, 1, 0, 0, 1, 1]
+    np.testing.assert_array_equal(got[[2, 3], :-1], 0)
+    np.testing.assert_array_equal(got[[0, 4, 5], :-1], target.encode(true, true[:, :2])[[0, 4, 5]])
+    largest = true[1:2] * [1, 1, 0, 1] + [0, 0, target.max_pt, 0]
+    np.testing.assert_allclose(got[1:2, :-1], target.encode(largest, true[1:2, :2]))

@@ -101,6 +101,7 @@ class PoolingConfig:
     query: bool = True
     raw: bool = True
     encoded: bool = True
+    analytic: bool = False
     statistics: list[str] = field(default_factory=lambda: [*STATISTICS])
 
     def __post_init__(self) -> None:
@@ -109,8 +110,8 @@ class PoolingConfig:
         ok = 0 < len({*chosen}) == len(chosen) and {*chosen} <= {*STATISTICS}
         must = f"a non-empty list out of {', '.join(STATISTICS)}, each once"
         check(ok, "pooling.statistics", chosen, must)
-        some = self.raw or self.encoded or self.query
-        check(some, "pooling", "nothing", "query, raw or encoded")
+        some = self.raw or self.encoded or self.query or self.analytic
+        check(some, "pooling", "nothing", "query, raw, encoded or analytic")
 
 
 @dataclass
@@ -147,6 +148,7 @@ class TargetConfig:
     standardise: bool = True
     pt_unit: float = within(1.0, "(0, inf)")  # GeV
     phi: str = one_of("angle", "sincos")
+    analytic: bool = False
 
     def __post_init__(self) -> None:
         check_each("target", self)
@@ -209,8 +211,14 @@ class LossConfig:
         """Refuse a target that this loss is not for.
 
         Raises:
-            UserError: It has no charge output for a cross-entropy, or all its weights are 0.
+            UserError: It has no charge output for a cross-entropy, or all its weights are 0; or the
+                loss gives uncertainties, which the analytic estimate has not.
         """
+        if target.analytic and self.name != "smooth_l1":
+            raise UserError(
+                f"target.analytic=true: not with loss={self.name}, as the analytic estimate has no "
+                "uncertainty; use loss.name=smooth_l1"
+            )
         kappa = target.name == "q_over_pt"
         if self.charge == "bce" and kappa:
             raise UserError(

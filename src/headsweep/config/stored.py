@@ -1,7 +1,7 @@
 """Check of plain values, as a file has them, against the schema: keys, types and ranges."""
 
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import asdict, is_dataclass
 from functools import cache
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -26,6 +26,12 @@ def check_stored(config: object) -> None:
         UserError: A key is unknown, or a value is of another type or out of its range.
     """
     _check_node(config, Config, "")
+
+
+def completed(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored ``_target_`` and its keys, with the defaults of those that were not known yet."""
+    schema = _BY_TARGET.get(node["_target_"])
+    return {**node} if schema is None else asdict(schema(**node))
 
 
 def _check_node(node: object, schema: Any, key: str) -> None:

@@ -220,7 +220,7 @@ class FrozenFeatures:
         pt_edges: Quoted pT bins in GeV.
         min_bin_tracks: A bin with fewer tracks never gets a verdict.
         limits: What differs from the ranges of any detector, see ``gate.Limits``.
-        coils: Number of coils of a toroid, see ``base.Source``; older configurations have none.
+        coils: Number of coils of a toroid, see ``base.Source``; else None.
     """
 
     not_modelled: Sequence[str] = ()
@@ -233,7 +233,7 @@ class FrozenFeatures:
         pt_edges: Sequence[float],
         min_bin_tracks: int,
         limits: Mapping[str, Any],
-        coils: int | None = None,
+        coils: int | None,
     ) -> None:
         self.limits = Limits().changed(limits)
         self.path, self.plane, self.coils = Path(path), plane, coils

@@ -83,11 +83,7 @@ def build_test(
                 log.warning("building the test sample again: it is of another simulation")
             except DataError as error:
                 log.warning("building the test sample again: %s", error)
-        events = load_events(source, root)
-        train = taken(events, splits_of(events, split)["train"])
-        rows, truth = _rows(train, cache.load("train")), cache.load("train").truth
-        measured = measure(cache.meta.plane, hits_of_tracks(train, rows))
-        formula = calibrate(cache.meta.plane, measured, truth)
+        formula = calibrated(cache, source, split, root)
         fresh = load_events(sample, root)
         refuse_seen(backbone, {"test": fresh})
         counted = select_tracks({"test": fresh}, cache.meta.selection)["test"]
@@ -113,20 +109,41 @@ def build_test(
         return FeatureSet(folder)
 
 
+def calibrated(cache: FeatureSet, source: Source, split: SplitConfig, root: Path) -> TrackFormula:
+    """The formula of a cache's estimates, calibrated again on its training tracks.
+
+    Args:
+        cache: The cache.
+        source: The source of its events, which are read.
+        split: Shares of its splits.
+        root: The folder of all output.
+    """
+    events = load_events(source, root)
+    train = taken(events, splits_of(events, split)["train"])
+    rows, truth = _rows(train, cache.load("train")), cache.load("train").truth
+    measured = measure(cache.meta.plane, hits_of_tracks(train, rows))
+    return calibrate(cache.meta.plane, measured, truth)
+
+
 def features_of_events(
-    meta: Meta, backbone: Backbone, events: Events, root: Path
+    meta: Meta,
+    backbone: Backbone,
+    events: Events,
+    root: Path,
+    formula: TrackFormula = no_estimate,
 ) -> Iterator[Features]:
     """Frozen features of a user's events, standardised with the scales of a cache, block by block.
 
-    The references of these tracks are NaN: they are calibrated on a cache's training split. Tracks
-    that the cache's selection cuts are left out. Of events without truth the tracks are those that
-    the backbone finds itself (``assign_valid``), without a selection, and the truth is NaN.
+    Tracks that the cache's selection cuts are left out. Of events without truth the tracks are
+    those that the backbone finds itself (``assign_valid``), without a selection, and the truth is
+    NaN.
 
     Args:
         meta: Facts about the cache that a head was trained on.
         backbone: The backbone that made it.
         events: The events to apply the head to.
         root: The folder of all output.
+        formula: Gives the estimates of the tracks, see ``calibrated``; without it they are NaN.
 
     Yields:
         Features of some tracks, none of them empty.
@@ -138,11 +155,11 @@ def features_of_events(
     """
     if not len(events.tracks):  # which the backbone has not seen: it was trained on true tracks
         counted = np.zeros(0, bool)
-        blocks = _without_truth(meta, backbone, events)
+        blocks = _without_truth(meta, backbone, events, formula)
     else:
         refuse_seen(backbone, {"the given data": events}, trained_elsewhere(root, backbone))
         counted = select_tracks({"other": events}, meta.selection)["other"]
-        blocks = _with_truth(meta, backbone, events, counted, no_estimate)
+        blocks = _with_truth(meta, backbone, events, counted, formula)
     found = 0
     for block in blocks:
         found += len(block)
@@ -157,7 +174,9 @@ def features_of_events(
         )
 
 
-def _without_truth(meta: Meta, backbone: Backbone, events: Events) -> Iterator[Features]:
+def _without_truth(
+    meta: Meta, backbone: Backbone, events: Events, formula: TrackFormula
+) -> Iterator[Features]:
     """Features of the tracks that the backbone finds itself."""
     _check_fit(meta, backbone, events)
     for _, part in events.blocks():
@@ -166,7 +185,8 @@ def _without_truth(meta: Meta, backbone: Backbone, events: Events) -> Iterator[F
         truth = np.full((len(found.track), len(TRACK_COLUMNS)), np.nan, np.float32)
         found = replace(found, track=np.arange(len(truth)))
         assigned, raw = _hits(meta, part, found)
-        frozen = frozen_features(replace(part, tracks=truth), found, assigned, raw, truth, truth)
+        analytic = _estimated(formula, meta.plane, assigned)
+        frozen = frozen_features(replace(part, tracks=truth), found, assigned, raw, analytic, truth)
         yield standardised(frozen, meta.scales)
 
 

@@ -109,7 +109,8 @@ def export(root: Path, run: str, out: Path, seed: int | None = None) -> list[str
         What was written and what was not, in words.
 
     Raises:
-        UserError: There is no such job or member, or its head is the user's own class.
+        UserError: There is no such job or member, its head is the user's own class, or it needs the
+            analytic estimate.
     """
     if out.exists():
         raise UserError(f"{out} exists; choose another folder")
@@ -162,6 +163,13 @@ def _checked(job: Path, seed: int | None) -> tuple[dict[str, Any], int]:
     about = read_job(job)
     if about is None:
         raise UserError(f"{job} {paths.NO_JOB}")
+    config = read_config(job)
+    for group in ("pooling", "target"):
+        if config[group].get("analytic"):
+            raise UserError(
+                f"{job}: trained with {group}.analytic=true: the formula is a part of headsweep, "
+                "and an exported head has none; use headsweep predict"
+            )
     finished = [s for s, r in read_results(job).items() if r["status"] == "finished"]
     if not finished:
         raise UserError(f"{job}: no finished member to export")

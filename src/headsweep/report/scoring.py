@@ -10,11 +10,13 @@ from typing import Any
 import torch
 
 from headsweep.config import SplitConfig
+from headsweep.config.stored import completed
 from headsweep.errors import UserError
 from headsweep.events.base import Source
 from headsweep.events.hepattn import Hepattn
 from headsweep.features import cache as features_cache
 from headsweep.features import other_events
+from headsweep.features.extract import TrackFormula, no_estimate
 from headsweep.features.truth_check import load_events
 from headsweep.identity import SHORT_NAMES, stable_hash
 from headsweep.instantiate import code_digests, make, own_code, own_targets
@@ -25,6 +27,7 @@ from headsweep.training.builder import population_builder
 from headsweep.training.loop import Split
 from headsweep.training.loss import Loss
 from headsweep.training.members import Population
+from headsweep.training.targets import estimate_dim
 
 
 @lru_cache(maxsize=4)
@@ -99,7 +102,7 @@ def open_test(job_folder: Path, root: Path) -> tuple[str, str]:
     """
     config, about = _stored(job_folder)
     cache = features_cache.open_cache(root, about["cache_key"])
-    source: Source = make(config["data"]["source"])
+    source: Source = make(completed(config["data"]["source"]))
     sample = source.test_sample()
     split = config["data"]["split"]
     if sample is not None:
@@ -142,7 +145,12 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
     events = load_events(source, root, truth=False)
     backbone = make({**config["backbone"], **_recorded_at(config["backbone"], data)})
     found: dict[int, list[Tracks]] = {seed: [] for seed in seeds}
-    for frozen in other_events.features_of_events(cache.meta, backbone, events, root):
+    formula: TrackFormula = no_estimate
+    if estimate_dim(config) or loss.target.analytic:
+        data_config = config["data"]
+        trained_on = make(completed(data_config["source"])), SplitConfig(**data_config["split"])
+        formula = other_events.calibrated(cache, *trained_on, root)
+    for frozen in other_events.features_of_events(cache.meta, backbone, events, root, formula):
         split = Split.of(frozen, loss.target)
         population = _trained(job_folder, config, seeds, split, loss, "head")
         outputs = population.predict(split.hits, torch.arange(len(split)))
@@ -204,7 +212,7 @@ def _source_at(node: Mapping[str, Any], folder: Path, meta: features_cache.Meta)
     """A job's source, reading another folder; a simulation is read in the layout it writes."""
     if "path" in node:
         own = {"val": None, "test": None} if "val" in node else {}
-        source: Source = make({"limits": {}, **node, "path": str(folder), **own})
+        source: Source = make({**completed(node), "path": str(folder), **own})
         return source
     edges, least = meta.pt_edges, meta.min_bin_tracks
     return Hepattn(str(folder), edges, least, {}, val=None, test=None, features=None)

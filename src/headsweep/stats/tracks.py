@@ -91,6 +91,11 @@ class Tracks:
         """The tracks of a mask [T] or of row numbers."""
         return Tracks(**{name: values[rows] for name, values in self.columns().items()})
 
+    def where(self, mask: NDArray[np.bool_], other: "Tracks") -> "Tracks":
+        """These tracks where a mask [T] is true, elsewhere those of ``other``."""
+        own, rest = self.columns(), other.columns()
+        return Tracks(**{name: np.where(mask, own[name], rest[name]) for name in own})
+
     @property
     def usable(self) -> NDArray[np.bool_]:
         """Tracks with a finite prediction, [T]."""

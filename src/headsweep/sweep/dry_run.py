@@ -28,6 +28,7 @@ from headsweep.terminal import console, duration, preparing, print_table
 from headsweep.training.builder import member_builder, population_builder
 from headsweep.training.loss import Loss
 from headsweep.training.size import parameter_counts
+from headsweep.training.targets import estimate_dim
 from headsweep.training.timing import estimate_seconds
 
 PRESETS = ("conservative", "more_capacity", "simpler", "direct_projection")
@@ -168,7 +169,7 @@ def job_costs(plan: Plan, inputs: Sequence[Inputs]) -> list[JobCost]:
 def _parameters(job: Job) -> dict[str, int]:
     features, dim, loss = _sizes(job)
     member = member_builder(job.resolved, features, dim, loss.outputs)()
-    return parameter_counts(member, job.config.pooling, dim)
+    return parameter_counts(member, job.config.pooling, dim, estimate_dim(job.resolved))
 
 
 def _sizes(job: Job) -> tuple[int, int, Loss]:

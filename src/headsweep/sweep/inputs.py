@@ -88,9 +88,11 @@ def with_width(resolved: Mapping[str, Any]) -> dict[str, Any]:
         return {**resolved}
     from headsweep.config import PoolingConfig
     from headsweep.training.pooling import aggregated_dim
+    from headsweep.training.targets import estimate_dim
 
     backbone: Backbone = _make(json.dumps(resolved["backbone"]))
-    width = aggregated_dim(PoolingConfig(**resolved["pooling"]), backbone.dim) // 2
+    pooling, estimate = PoolingConfig(**resolved["pooling"]), estimate_dim(resolved)
+    width = aggregated_dim(pooling, backbone.dim, estimate) // 2
     return {**resolved, "head": {**head, "regression_hidden_dim": width}}
 
 

@@ -159,17 +159,20 @@ def _train(
     from headsweep.training.loop import Split, fit
     from headsweep.training.loss import Loss
     from headsweep.training.size import parameter_counts
+    from headsweep.training.targets import check_estimate, estimate_dim
 
     config = job.config
     torch.set_num_threads(config.threads)
     frozen = features.load("train")
+    check_estimate(job.resolved, frozen.analytic)
     loss = Loss.fit(job.resolved, frozen.truth, frozen.axis)
     train = Split.of(frozen, loss.target, config.device)
     val = Split.of(features.load("val"), loss.target, config.device)
     size = (frozen.raw.shape[1], features.meta.dim, loss.outputs)
     build = population_builder(job.resolved, *size, config.device)
     member = member_builder(job.resolved, *size)()
-    counts = parameter_counts(member, config.pooling, features.meta.dim)
+    estimate = estimate_dim(job.resolved)
+    counts = parameter_counts(member, config.pooling, features.meta.dim, estimate)
     progress = _Progress(folder, config.optim.steps, list(seeds))
 
     def on_step(step: int, r68: float | None) -> None:

@@ -22,7 +22,7 @@ def member_builder(
     """Return a function that builds one member with fresh weights.
 
     Args:
-        config: The resolved configuration (its ``pooling`` and ``head`` are read).
+        config: The resolved configuration (its ``pooling``, ``head`` and ``target`` are read).
         inputs: Number of raw hit features, F.
         dim: Width of the frozen transformer, D.
         outputs: Number of outputs, O.
@@ -30,6 +30,7 @@ def member_builder(
     import torch
 
     from headsweep.training.members import build_member
+    from headsweep.training.targets import estimate_dim
 
     def head(in_dim: int, out_dim: int) -> "nn.Module":
         node = config["head"]
@@ -46,8 +47,8 @@ def member_builder(
             )
         return built.train()
 
-    pooling = PoolingConfig(**config["pooling"])
-    return lambda: build_member(pooling, inputs, dim, outputs, head)
+    pooling, estimate = PoolingConfig(**config["pooling"]), estimate_dim(config)
+    return lambda: build_member(pooling, inputs, dim, outputs, head, estimate)
 
 
 def population_builder(

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from headsweep.config import OptimConfig
 from headsweep.features.cache import Features
 from headsweep.stats import curves
 from headsweep.stats import metrics as stats_metrics
-from headsweep.stats.tracks import Tracks
+from headsweep.stats.tracks import Array, Tracks
 from headsweep.training.loss import Loss
 from headsweep.training.members import AdamW, Batches, Population, clip_rows
 from headsweep.training.pooling import Hits, to_hits
@@ -41,33 +41,47 @@ all members, or None to go on."""
 
 @dataclass(frozen=True)
 class Split:
-    """One split ready for training: hits on the device, standardised targets [T, O], truth."""
+    """One split ready for training: hits on the device, standardised targets [T, O], truth.
+
+    The rest is as in ``features.cache.Features``.
+    """
 
     hits: Hits
     targets: Tensor
     truth: NDArray[Any]
     axis: NDArray[Any]
     event: NDArray[Any]
+    analytic: NDArray[Any]
 
     @classmethod
     def of(cls, features: Features, target: Target, device: str = "cpu") -> "Split":
         """Copy one split of frozen features to a device."""
-        values = target.encode(features.truth, features.axis)
+
+        def tensor(values: Array) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=device)
+
+        estimate = target.encode_estimate(features.analytic, features.axis)
         return cls(
-            hits=to_hits(features, device),
-            targets=torch.tensor(values, dtype=torch.float32, device=device),
+            hits=replace(to_hits(features, device), estimate=tensor(estimate)),
+            targets=tensor(target.encode(features.truth, features.axis)),
             truth=np.asarray(features.truth),
             axis=np.asarray(features.axis),
             event=np.asarray(features.event),
+            analytic=np.asarray(features.analytic),
         )
 
     def __len__(self) -> int:
         return len(self.truth)
 
     def tracks(self, loss: Loss, outputs: Tensor) -> Tracks:
-        """Decode outputs [T', O'] of the first T' tracks to physical predictions."""
+        """Predictions of the first T' tracks, from outputs [T', O'] and perhaps the estimate."""
         n = len(outputs)
-        return loss.decode(outputs.cpu().numpy(), self.truth[:n], self.axis[:n], self.event[:n])
+        truth, event = self.truth[:n], self.event[:n]
+        tracks = loss.decode(outputs.cpu().numpy(), truth, self.axis[:n], event)
+        if not loss.target.analytic:
+            return tracks
+        estimate = Tracks.from_estimate(event, truth, self.analytic[:n])
+        return estimate.where(estimate.usable, tracks)
 
 
 @dataclass

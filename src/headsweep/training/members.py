@@ -38,6 +38,7 @@ def build_member(
     dim: int,
     outputs: int,
     head: Callable[[int, int], nn.Module],
+    estimate: int = 0,
 ) -> Member:
     """Build one member with fresh weights from torch's global generator.
 
@@ -47,10 +48,11 @@ def build_member(
         dim: Width of the frozen transformer, D.
         outputs: Number of outputs, O.
         head: Called with (aggregated_dim, outputs).
+        estimate: Length of an analytic estimate that the head is given, ``targets.estimate_dim``.
     """
     raw = build_projection(config, inputs, dim) if config.raw else None
     encoded = build_projection(config, dim, dim) if config.encoded else None
-    return Member(raw, encoded, head(aggregated_dim(config, dim), outputs))
+    return Member(raw, encoded, head(aggregated_dim(config, dim, estimate), outputs))
 
 
 def purpose_seed(seed: int, purpose: str) -> int:

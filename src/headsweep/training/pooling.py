@@ -39,6 +39,8 @@ class Hits:
         weight: Sum of p over a track's hits [T].
         raw_sum: Sum of p times raw [T, F].
         encoded_sum: Sum of p times encoded [T, D].
+        estimate: The analytic estimate of each track, ``Target.encode_estimate`` [T, E]; None where
+            no head reads it.
     """
 
     raw: Tensor
@@ -49,6 +51,7 @@ class Hits:
     weight: Tensor
     raw_sum: Tensor
     encoded_sum: Tensor
+    estimate: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -87,10 +90,10 @@ def to_hits(split: Features, device: str = "cpu", dtype: torch.dtype = torch.flo
     )
 
 
-def aggregated_dim(config: PoolingConfig, dim: int) -> int:
-    """Length of the pooled vector: D + 8P by default."""
-    projections = config.raw + config.encoded
-    return config.query * dim + projections * len(config.statistics) * projected_dim(config, dim)
+def aggregated_dim(config: PoolingConfig, dim: int, estimate: int = 0) -> int:
+    """Length of the pooled vector: D + 8P by default, and that of an analytic estimate."""
+    pooled = (config.raw + config.encoded) * len(config.statistics) * projected_dim(config, dim)
+    return config.query * dim + pooled + estimate
 
 
 def projected_dim(config: PoolingConfig, dim: int) -> int:
@@ -114,7 +117,8 @@ def pool(config: PoolingConfig, params: Mapping[str, Tensor], hits: Hits, rows: 
     """Pool the hits of a batch of tracks for K members at once.
 
     Query, then the statistics of the raw projection in the order of ``config.statistics``, then
-    those of the encoded one. Parts switched off in ``config`` are left out.
+    those of the encoded one, then the analytic estimate. Parts switched off in ``config`` are left
+    out.
 
     Args:
         config: The projections and statistics.
@@ -135,6 +139,9 @@ def pool(config: PoolingConfig, params: Mapping[str, Tensor], hits: Hits, rows: 
             way = (_pool_compiled if linear else _pool_each) if on_cpu else _pool_packed
             pooled = way(config, name, own, hits, rows)
             parts += [pooled[statistic] for statistic in config.statistics]
+    if config.analytic:
+        assert hits.estimate is not None
+        parts.append(hits.estimate[rows])
     return torch.cat(parts, dim=-1)
 
 

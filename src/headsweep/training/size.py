@@ -12,20 +12,23 @@ def count(module: nn.Module | None) -> int:
     return sum(p.numel() for p in module.parameters()) if module is not None else 0
 
 
-def parameter_counts(member: Member, pooling: PoolingConfig, dim: int) -> dict[str, int]:
+def parameter_counts(
+    member: Member, pooling: PoolingConfig, dim: int, estimate: int = 0
+) -> dict[str, int]:
     """Parameter counts of one member by component, and the length of its pooled vector.
 
     Args:
         member: The built member.
         pooling: Its pooling.
         dim: Width of the frozen transformer, D.
+        estimate: Length of the analytic estimate, ``targets.estimate_dim``.
     """
     return {
         "raw_projection": count(member.raw),
         "encoded_projection": count(member.encoded),
         "head": count(member.head),
         "total": count(member),
-        "aggregated_dim": aggregated_dim(pooling, dim),
+        "aggregated_dim": aggregated_dim(pooling, dim, estimate),
     }
 
 

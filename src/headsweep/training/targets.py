@@ -3,14 +3,14 @@
 They are standardised on the training split, or left in their units, as hepattn does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headsweep.config import QUANTITIES, TargetConfig
+from headsweep.config import QUANTITIES, PoolingConfig, TargetConfig
 from headsweep.errors import UserError
 from headsweep.stats.tracks import Array, Tracks, wrap_phi
 
@@ -63,6 +63,7 @@ class Target:
         std: Its standard deviation [O]; 1 if it is not standardised.
         max_pt: Largest decoded pT in GeV: 5 times the largest of training.
         phi: ``angle``, or ``sincos`` for two outputs.
+        analytic: True if the analytic estimate is the prediction where it is usable.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Target:
     std: Array
     max_pt: float
     phi: str = "angle"
+    analytic: bool = False
 
     @classmethod
     def fit(
@@ -105,6 +107,7 @@ class Target:
             std=np.where(std > 0, std, 1.0),
             max_pt=5 * float(truth[:, 2].max()),
             phi=config.phi,
+            analytic=config.analytic,
         )
 
     @property
@@ -122,6 +125,23 @@ class Target:
     def encode(self, truth: NDArray[Any], axis: NDArray[Any]) -> Array:
         """Targets [T, O] of true tracks [T, 4]."""
         return (_values(self, truth, axis) - self.mean) / self.std
+
+    def encode_estimate(self, analytic: NDArray[Any], axis: NDArray[Any]) -> Array:
+        """The analytic estimate as an input of the head: its outputs, if the estimate is right.
+
+        Args:
+            analytic: Estimated eta, phi, pt [GeV] and q [T, 4]; NaN where there is no estimate.
+            axis: eta and phi of the hits [T, 2].
+
+        Returns:
+            The estimate with pt clipped as predictions are, on the scale of the targets, and 1 for
+            a usable one, [T, O + 1]; zeros where it is not usable.
+        """
+        eta, phi, pt, q = np.asarray(analytic, dtype=np.float64).T
+        estimate = np.stack([eta, phi, np.clip(pt, MIN_PT, self.max_pt), q], axis=1)
+        usable = np.isfinite(estimate).all(axis=1, keepdims=True)
+        values = np.where(usable, self.encode(np.where(usable, estimate, 1.0), axis), 0.0)
+        return np.concatenate([values, usable], axis=1)
 
     def decode(
         self,
@@ -180,6 +200,34 @@ class Target:
             phi = np.hypot(cosine * own[:, 1], sine * own[:, 2]) / (sine**2 + cosine**2)
         slope = MOMENTA[self.name].slope(pt / self.pt_unit) / self.pt_unit
         return {"eta_sigma": own[:, 0], "phi_sigma": phi, "kappa_sigma": own[:, at] * slope}
+
+
+def estimate_dim(config: Mapping[str, Any]) -> int:
+    """Length of ``Target.encode_estimate`` with a resolved configuration; 0 without that input."""
+    if not PoolingConfig(**config["pooling"]).analytic:
+        return 0
+    values = _values(TargetConfig(**config["target"]), np.ones((1, 4)), np.zeros((1, 2)))
+    return len(values[0]) + 1
+
+
+def check_estimate(config: Mapping[str, Any], analytic: NDArray[Any]) -> None:
+    """Refuse keys that ask for an analytic estimate of data that have none.
+
+    Args:
+        config: The resolved configuration.
+        analytic: Estimates of the training tracks [T, 4].
+
+    Raises:
+        UserError: No track has an estimate; the message names the key.
+    """
+    if np.isfinite(analytic).all(axis=1).any():
+        return
+    for group in ("pooling", "target"):
+        if config[group].get("analytic"):
+            raise UserError(
+                f"{group}.analytic=true: no training track has an analytic estimate: the hits lack "
+                f"a column of its formula, or the tracks are too few; use {group}.analytic=false"
+            )
 
 
 def _values(form: TargetConfig | Target, truth: NDArray[Any], axis: NDArray[Any]) -> Array:

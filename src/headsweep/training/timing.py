@@ -54,10 +54,11 @@ def estimate_seconds(
         weight=torch.full((tracks,), float(HITS_PER_TRACK)),
         raw_sum=normal(tracks, inputs),
         encoded_sum=normal(tracks, dim),
+        estimate=normal(tracks, loss.target.outputs + 1),
     )
     nowhere = np.zeros((tracks, 4))
     targets = normal(tracks, loss.target.outputs)
-    data = Split(hits, targets, nowhere, nowhere[:, :2], np.arange(tracks))
+    data = Split(hits, targets, nowhere, nowhere[:, :2], np.arange(tracks), nowhere)
     population = build(seeds)
     optimiser = AdamW(population.weights, optim.weight_decay)
     batches = Batches(seeds, tracks, tracks)

@@ -19,6 +19,7 @@ from headsweep.config import (
     SelectionConfig,
     SplitConfig,
 )
+from headsweep.config.stored import completed
 from headsweep.errors import UserError
 from headsweep.features import cache as features_cache
 from headsweep.features import extract
@@ -61,7 +62,7 @@ def feature_sets(
             continue
         data = config["data"]
         found[name] = extract.build(
-            make(data["source"]),
+            make(completed(data["source"])),
             make(config["backbone"]),
             SplitConfig(**data["split"]),
             FeaturesConfig(**{**config["features"], "name": name}),
