@@ -76,14 +76,14 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     kept["backbone"] = _short(kept["backbone"])
     for key, value in _replaced(flat(kept)).items():
         kept = _with(kept, key.split("."), value)
+    with_coils = flat(kept).get("features.name") == "harmonics"
     data, head, pooling = kept["data"], dict(kept["head"]), kept["pooling"]
     split, selection = data["split"], data["selection"]
     head |= inert(head)
     source = _without(data["source"], "path", "val", "test", "limits")
     if source.get("features", ()) is None:  # the usual ones
         source = _without(source, "features")
-    if kept["features"]["name"] != "harmonics":
-        source = _without(source, "coils")
+    source = _without(source, *([] if with_coils else ["coils"]))
     backbone = _without(kept["backbone"], "checkpoint", "path")
     known: dict[str, Any] = {
         **kept,
