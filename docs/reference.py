@@ -49,6 +49,7 @@ SECTIONS: dict[str, type] = {
     "loss.scale": config.LossScaleConfig,
     "optim": config.OptimConfig,
     "design": config.DesignConfig,
+    "rates": config.RatesConfig,
     "looks": config.LooksConfig,
     "worker": config.WorkerConfig,
     "hydra.sweeper": sweeper.HeadsweepConf,

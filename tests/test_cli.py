@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
 SMALL = [
-    *("data=tiny", "data.source.events=60", "backbone=truth", "tracking=false"),
+    *("data=tiny", "data.source.events=60", "backbone=truth", "tracking=false", "rates=tuned"),
     *("optim.steps=4", "optim.batch_size=16", "workers=1"),
 ]
 

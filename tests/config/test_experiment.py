@@ -166,13 +166,11 @@ def test_an_arm_changes_what_it_says(arm: str, changed: dict[str, Any], default:
     assert found | {"optim.lr": new["optim.lr"]} == changed | {"optim.lr": new["optim.lr"]}
 
 
-def test_the_table_of_rates_names_presets_arms_and_data_that_there_are() -> None:
-    table = yaml.safe_load((CONF / "rates" / "tuned.yaml").read_text())
-    assert table.keys() - {"default"} <= {path.stem for path in CONF.glob("data/*.yaml")}
+def test_the_table_of_rates_names_presets_and_arms_that_there_are() -> None:
+    table = yaml.safe_load((CONF / "rates" / "tuned.yaml").read_text())["table"]
     heads = {path.stem for path in CONF.glob("head/*.yaml")} - {"dense"}  # arms have its rate
-    for groups in table.values():
-        assert groups["head"].keys() == heads
-        assert groups["arm"].keys() <= ARMS.keys() | arms_of_sweeps().keys()
+    assert table["head"].keys() == heads
+    assert table["arm"].keys() <= ARMS.keys() | arms_of_sweeps().keys()
 
 
 @pytest.mark.parametrize(

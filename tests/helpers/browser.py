@@ -71,7 +71,13 @@ class Page:
         return found
 
     def click(self, path: str) -> None:
-        self.find(path).click()
+        """Click an element, found again where the page was drawn anew in between."""
+
+        def clicked() -> bool:
+            self.find(path).click()
+            return True
+
+        self.wait(clicked)
 
     def save(self, file: Path) -> None:
         """A picture of the page."""

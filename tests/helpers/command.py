@@ -17,7 +17,7 @@ Command = Callable[..., tuple[int, str, str]]
 """Takes the arguments of ``headsweep``; gives its exit code, stdout and stderr."""
 
 SMALL = [
-    *("data=tiny", "data.source.events=60", "backbone=truth", "tracking=false"),
+    *("data=tiny", "data.source.events=60", "backbone=truth", "tracking=false", "rates=tuned"),
     *("optim.steps=4", "optim.batch_size=16", "workers=1"),
 ]
 """Overrides of a training that takes less than a second."""

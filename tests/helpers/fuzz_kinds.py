@@ -19,6 +19,7 @@ from helpers import mutations
 from helpers.command import run_here
 
 SMALL = ["data=tiny", "data.source.events=60", "workers=1", "optim.steps=6", "optim.batch_size=16"]
+SMALL += ["rates=tuned"]
 QUICK = [*SMALL, "backbone=truth", "tracking=false"]
 
 Draw = Callable[[Path, random.Random], tuple[str, list[str]]]

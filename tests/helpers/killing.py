@@ -23,7 +23,7 @@ from helpers.waiting import wait_for
 BIN = Path(sys.executable).parent
 SMALL = [
     *("data=tiny", "data.source.events=100", "backbone=truth", "workers=2", "seeds=2"),
-    *("optim.steps=60", "optim.batch_size=16"),
+    *("optim.steps=60", "optim.batch_size=16", "rates=tuned"),
 ]
 DELAY = 0.003
 """A kill comes at most so many seconds after its write, and two ms for the kill itself."""

@@ -115,6 +115,22 @@ def test_a_rate_that_only_the_seeds_of_the_comparison_chose_is_named(tmp_path: P
     assert one.objection == ""
 
 
+def test_shorter_trainings_choose_a_rate_and_object_to_none(tmp_path: Path) -> None:
+    write(tmp_path, "s", BASE)
+    for lr, width in ((0.01, 0.5), (0.02, 0.4), (0.04, 0.3)):
+        write(tmp_path, "r", {100: width, 101: width * 1.001, 0: 0.01}, lr=lr, steps=25)
+    write(tmp_path, "r", {100: 0.1}, lr=0.08, steps=12)  # shorter still, and alone
+    one = found(tmp_path)
+    assert one.choice() == (
+        "0.04 is 25.0% better of 3 tried, 0.01 to 0.04, at the upper end, for 25 steps, on seeds "
+        "100 to 101"
+    )
+    assert one.objection == ""
+    write(tmp_path, "s-rates", {100: 0.2, 101: 0.2002})
+    write(tmp_path, "s-rates", {100: 0.1, 101: 0.1001}, lr=0.04)  # as long as the own ones
+    assert found(tmp_path).objection.startswith("with learning rate 0.04 r68")
+
+
 def test_rates_that_are_compared_are_no_choice(tmp_path: Path) -> None:
     write(tmp_path, "s", BASE)
     write(tmp_path, "s", BASE, lr=0.04)
@@ -148,7 +164,7 @@ def test_a_rate_or_length_at_which_a_seed_failed_shows_nothing(tmp_path: Path) -
     write(tmp_path, "rates", {**other, 54: None}, lr=0.04)
     write(tmp_path, "longer", {**BASE, 9: None}, steps=200)
     one = found(tmp_path)
-    assert [*one.rates] == [0.02]
+    assert one.rates == {}
     assert (one.choice(), one.convergence(), one.objection) == ("not checked", "not checked", "")
 
 

@@ -51,14 +51,9 @@ def test_so_many_seeds_that_no_range_holds_them_are_refused() -> None:
 
 
 def test_rates_come_from_the_table_unless_they_are_given() -> None:
-    table = {"default": {"head": {"h": 1.0}, "arm": {"a": 2.0}}, "acts": {"head": {"h": 3.0}}}
-    for data, arm, head, rate in (
-        ("spectrometer", "a", "h", 2.0),
-        ("spectrometer", "b", "h", 1.0),
-        ("acts", "a", "h", 3.0),
-        ("acts", "a", "other", OptimConfig.lr),
-    ):
-        assert tuned_rate(table, {"data": data, "arm": arm, "head": head}) == rate
+    table = {"head": {"h": 1.0}, "arm": {"a": 2.0}}
+    for arm, head, rate in (("a", "h", 2.0), ("b", "h", 1.0), ("b", "other", OptimConfig.lr)):
+        assert tuned_rate(table, {"arm": arm, "head": head}) == rate
     rates = [job.config.optim.lr for job in make_plan(["sweeps=path"], multirun=True).jobs]
     assert len(set(rates)) > 1
     given = make_plan(["sweeps=path", "optim.lr=0.3"], multirun=True).jobs

@@ -120,8 +120,8 @@ def test_the_command_refuses_it_before_anything_is_written(
             ["sweeps=s"],
             ":4: head.dropout=0.3 has no effect, .* take it out of one",
         ),
-        ("rates/r.yaml", "default: {head: {simple: 0.1}}\n", ["rates=r"], "did you mean simpler"),
-        ("rates/r.yaml", "default: {heads: {simpler: 0.1}}\n", ["rates=r"], "did you mean head"),
+        ("rates/r.yaml", "table: {head: {simple: 0.1}}\n", ["rates=r"], "did you mean simpler"),
+        ("rates/r.yaml", "table: {heads: {simpler: 0.1}}\n", ["rates=r"], "did you mean head"),
     ],
 )
 def test_a_file_without_effect_is_an_error(
@@ -153,7 +153,7 @@ def test_what_is_meant_to_win_does(write: Write, tmp_path: Path) -> None:
     [job] = plan(tmp_path, "data=mine", "head=own", "arm=deep").jobs
     assert (job.config.head.dropout, job.config.head.regression_num_layers) == (0.4, 5)
     assert job.config.optim.steps == 7
-    write("rates/r.yaml", "default: {head: {simpler: 0.7}}\n")
+    write("rates/r.yaml", "table: {head: {simpler: 0.7}}\n")
     [job] = plan(tmp_path, "rates=r", "head=simpler").jobs
     assert job.config.optim.lr == 0.7
 

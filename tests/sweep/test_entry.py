@@ -8,7 +8,7 @@ from headsweep.sweep import compose
 
 Command = Callable[..., tuple[int, str, str]]
 
-SMALL = ["data=tiny", "data.source.events=60", "backbone=truth", "tracking=false"]
+SMALL = ["data=tiny", "data.source.events=60", "backbone=truth", "tracking=false", "rates=tuned"]
 
 
 def test_a_single_run_is_composed_and_validated_once(

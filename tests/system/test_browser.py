@@ -36,6 +36,7 @@ SMALL = """
 defaults:
   - override /data: tiny
   - override /backbone: truth
+  - override /rates: tuned
   - _self_
 data: {source: {events: 60}}
 seeds: 2

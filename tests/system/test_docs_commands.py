@@ -21,7 +21,7 @@ from helpers.frozen import write_folder
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["optim.steps=2", "optim.batch_size=16", "workers=1"]
+SMALL = ["optim.steps=2", "optim.batch_size=16", "workers=1", "rates=tuned"]
 TINY = ["data=tiny", "data.source.events=60", "backbone=truth"]
 
 ELSEWHERE = {

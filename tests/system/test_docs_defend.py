@@ -14,7 +14,7 @@ from helpers.frozen import write_folder
 pytestmark = pytest.mark.slow
 
 PAGE = "docs/how-to/defend.md"
-SMALL = ["optim.steps=2", "optim.batch_size=16", "seeds=2", "workers=1", "tracking=false"]
+SMALL = ["optim.steps=2", "optim.batch_size=16", "seeds=2", "workers=1", "tracking=false", "rates.seeds=1"]
 WIDTH = 256
 
 SHAPES = {
@@ -60,7 +60,10 @@ def test_the_ten_commands(
         training = words[0] == "train"
         code, out, err = command(*words, *(SMALL if training else []))
         assert code == 0, f"{line}\n{err}"
-        if training and ("-m" in words or any(w.startswith("sweeps=") for w in words)):
+        if "--dry-run" in words:
+            assert "rates=auto: 3 configurations" in out
+        elif training and any(w.startswith("sweeps=") for w in words):
+            assert "learning rate" in out
             assert re.search(r"(\d+) of \1 \w+ are done", out), line
     assert len([line for line in lines if not line.startswith("headsweep report")]) == 9
     [theirs] = (tmp_path / "runs/sweeps/confirmed").glob("jobs/0/config.yaml")

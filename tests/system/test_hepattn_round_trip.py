@@ -41,7 +41,8 @@ def test_features_in_and_a_head_out(command: Command, tmp_path: Path) -> None:
     assert "pooling.activation=swiglu" in theirs
 
     data = ["data=frozen", f"data.source.path={tmp_path / 'frozen'}"]
-    small = ["optim.steps=30", "optim.batch_size=16", "seeds=2", "workers=1", "tracking=false"]
+    small = ["optim.steps=30", "optim.batch_size=16", "seeds=2", "workers=1", "rates=tuned"]
+    small.append("tracking=false")
     metrics = "design.metrics=[qoverpt_r68,eta_abs68]"
     code, _, err = command("train", "sweeps=presets", *data, *theirs, *small, metrics)
     assert code == 0, err

@@ -29,7 +29,7 @@ PARAMETERS = {
 
 SMALL = [
     *("data=tiny", "data.source.events=200", "backbone=truth", "tracking=false", "workers=1"),
-    *("optim.batch_size=32",),
+    *("optim.batch_size=32", "rates=tuned"),
 ]
 TWO = "hydra.sweeper.objective=[val_qoverpt_r68,params_total]"
 COMMANDS = [

@@ -1,9 +1,11 @@
 """The keys of an experiment: model, training, comparisons, and how to run."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +235,7 @@ class LossConfig:
 class OptimConfig:
     """AdamW and its budget; a step is one batch of every member.
 
-    The default of ``lr`` is for heads and arms without an entry in the table ``conf/rates``.
+    The default of ``lr`` is for heads and arms without an entry in the table of ``conf/rates``.
     """
 
     steps: int = within(3200, "[1, inf)")
@@ -310,6 +312,33 @@ class LooksConfig:
 
 
 @dataclass
+class RatesConfig:
+    """Learning rates of jobs that give none (``optim.lr``), a file of ``conf/rates``.
+
+    Attributes:
+        table: Rates by ``arm`` or ``head``, by name.
+        tried: What ``rates=auto`` tries for each configuration of a sweep before it; else empty.
+        share: Share of ``optim.steps`` that a trial of a rate takes.
+        seed: First seed of these trials, which no comparison uses.
+        seeds: Their number.
+        chosen: The rate that was found so; the tool sets it in a job.
+    """
+
+    table: dict[str, dict[str, float]] = field(default_factory=dict)
+    tried: list[float] = field(default_factory=list)
+    share: float = within(0.25, "(0, 1]")
+    seed: int = within(100, "[0, inf)")
+    seeds: int = within(4, "[1, 1e6]")
+    chosen: float | None = within(None, "(0, inf)")
+
+    def __post_init__(self) -> None:
+        check_each("rates", self)
+        tried = self.tried
+        rising = all(0 < a < b < math.inf for a, b in pairwise(tried)) and len(tried) != 1
+        check(rising, "rates.tried", tried, "two or more rates above 0, in rising order")
+
+
+@dataclass
 class Config:
     """One job: a configuration and its seeds (``seed``, ``seed + 1``, .., ``seeds`` of them).
 
@@ -320,7 +349,7 @@ class Config:
         sweeps: The question, a file of ``sweeps/``; null for none.
         arms: Arms of the question, the control first: keys and values of each, or null for a file
             of ``conf/arm``. A sweep runs over them in this order unless ``arm`` is given.
-        rates: The table of learning rates, by data set, by ``arm`` or ``head``, by name.
+        rates: Where learning rates come from that are not given.
         study: A finished search, of which a grid also trains the ``top`` best trials.
     """
 
@@ -346,7 +375,7 @@ class Config:
     tracking_uri: str | None = None
     sweeps: Any = None
     arms: dict[str, dict[str, Any] | None] = field(default_factory=dict)
-    rates: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    rates: RatesConfig = field(default_factory=RatesConfig)
     design: DesignConfig = field(default_factory=DesignConfig)
     study: str | None = None
     top: int = 3

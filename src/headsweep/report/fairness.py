@@ -20,14 +20,13 @@ from headsweep.stats.tracks import Array
 from headsweep.stats.verdict import compare
 from headsweep.store import runs
 from headsweep.store.labels import StoredJob, loss_key, loss_words
+from headsweep.sweep.rates import METRIC
 
 CONVERGED = math.log(1.02)
 """A configuration has converged if twice the steps change ln r68 on validation by less."""
 
 STATES = {"within": "converged", "beyond": "not converged", "open": "not shown"}
 """What is said of a configuration by how twice the steps change it."""
-
-METRIC = "val_qoverpt_r68"
 
 Trained = dict[tuple[int, float], dict[int, float]]
 """r68 on validation of one configuration: by steps and rate, then by seed; NaN of a failed one."""
@@ -46,8 +45,11 @@ class Fairness:
         rate: Its learning rate.
         rates: Each tried rate with the mean r68 on validation, all on the same ``on`` seeds.
         on: Seeds of ``rates``, which the comparison does not use.
+        tried_for: Steps of those trainings; fewer than ``steps`` where no other rate was trained
+            for as many, as with ``rates=auto``.
         better_rate: The best of them, where its r68 is lower than that of ``rate`` by the verdict
-            over those seeds; NaN where none is.
+            over those seeds; NaN where none is, and after shorter trainings, which may want
+            another rate.
         change: Of ln r68 on validation when the steps are doubled; None where that was not done.
         seen: Seeds of the comparison with which other rates were trained, too, though the
             comparison has no such arm. They are left out of ``rates``. If the rate was chosen by
@@ -62,6 +64,7 @@ class Fairness:
     rate: float
     rates: dict[float, float]
     on: tuple[int, ...] = ()
+    tried_for: int = 0
     better_rate: float = math.nan
     change: Change | None = None
     seen: tuple[int, ...] = ()
@@ -106,6 +109,7 @@ class Fairness:
         tried = f"of {len(self.rates)} tried, {low:g} to {high:g}"
         if best in (low, high):
             tried += f", at the {'lower' if best == low else 'upper'} end"
+        tried += f", for {self.tried_for:,} steps" if self.tried_for != self.steps else ""
         tried += f", on {_words(self.on)}"
         if best == self.rate:
             return f"best {tried}"
@@ -196,11 +200,8 @@ def _fairness_of(
         compared: Rates that it compares.
     """
     steps, rate = config["optim"]["steps"], config["optim"]["lr"]
-    at_length = {lr: own for (length, lr), own in sorted(trained.items()) if length == steps}
-    fresh = {lr: {s: own[s] for s in own.keys() - seeds} for lr, own in at_length.items()}
-    # Seeds that are left where others failed would flatter their rate or length.
-    whole = {lr: own for lr, own in fresh.items() if np.isfinite([*own.values()]).all()}
-    tried, on = _on_common_seeds(whole, rate)
+    at_length = _at_length(trained, steps)
+    tried_for, tried, on = _tried(trained, steps, rate, seeds)
     seen = {seed for lr in at_length.keys() - compared for seed in at_length[lr].keys() & seeds}
     target, loss = loss_words(loss_key(config))
     found = Fairness(
@@ -212,7 +213,8 @@ def _fairness_of(
         rate=rate,
         rates={lr: float(values.mean()) for lr, values in tried.items()},
         on=on,
-        better_rate=_better_rate(tried, rate),
+        tried_for=tried_for,
+        better_rate=_better_rate(tried, rate) if tried_for == steps else math.nan,
         seen=tuple(sorted(seen)),
     )
     once, twice = trained.get((steps, rate), {}), trained.get((2 * steps, rate), {})
@@ -220,6 +222,31 @@ def _fairness_of(
     if not once or not twice or not np.isfinite([*longer, *own]).all():
         return found
     return replace(found, change=two_one_sided(longer, own, CONVERGED))
+
+
+def _at_length(trained: Trained, steps: int) -> dict[float, dict[int, float]]:
+    """The trainings with so many steps, by rate."""
+    return {lr: own for (length, lr), own in sorted(trained.items()) if length == steps}
+
+
+def _tried(
+    trained: Trained, steps: int, rate: float, seeds: frozenset[int]
+) -> tuple[int, dict[float, Array], tuple[int, ...]]:
+    """Steps, r68 by rate, and seeds of the longest trainings that tell of several rates.
+
+    None of them is longer than the own ones, and none has a seed of the comparison.
+    """
+    for length in sorted({length for length, _ in trained if length <= steps}, reverse=True):
+        fresh = {
+            lr: {s: own[s] for s in own.keys() - seeds}
+            for lr, own in _at_length(trained, length).items()
+        }
+        # Seeds that are left where others failed would flatter their rate or length.
+        whole = {lr: own for lr, own in fresh.items() if np.isfinite([*own.values()]).all()}
+        tried, on = _on_common_seeds(whole, rate)
+        if len(tried) > 1:
+            return length, tried, on
+    return steps, {}, ()
 
 
 def _on_common_seeds(

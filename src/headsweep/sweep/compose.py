@@ -47,6 +47,9 @@ from headsweep.sweep.overrides import (
 if TYPE_CHECKING:
     from headsweep.sweep.search.rules import Search
 
+CHOSEN_RATE = "rates.chosen"
+"""Key of the rate that the tool chose for a job; what is trained stands in ``optim.lr``."""
+
 ARGUMENTS_OF_CODE = {"head": 2}
 """Number of leading arguments of a class that the code gives (in_dim, out_dim)."""
 
@@ -61,6 +64,7 @@ class Job:
         config: The configuration; a head of the user's own is a plain mapping in it.
         resolved: The same as plain values, as it is stored and hashed; without ``TABLES``.
         auto: True with ``seeds=auto``; its ``seeds`` are then those of the first look.
+        given_rate: Whether ``optim.lr`` is given; else it is of the table, or was chosen.
     """
 
     overrides: list[str]
@@ -68,6 +72,7 @@ class Job:
     config: Config
     resolved: dict[str, Any]
     auto: bool = False
+    given_rate: bool = True
 
     @property
     def seeds(self) -> range:
@@ -193,8 +198,9 @@ def validate_job(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequenc
         auto = cfg.seeds == AUTO
         if auto:
             cfg.seeds = cfg.looks.every
-        if OmegaConf.is_missing(cfg.optim, "lr"):
-            cfg.optim.lr = tuned_rate(cfg.rates, choices)
+        given_rate = not OmegaConf.is_missing(cfg.optim, "lr")
+        if not given_rate:
+            cfg.optim.lr = cfg.rates.chosen or tuned_rate(cfg.rates.table, choices)
         config = OmegaConf.to_object(cfg)
         resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, Config)
@@ -219,26 +225,24 @@ def validate_job(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequenc
         )
     config.loss.check_target(config.target)
     return Job(
-        overrides=[o for o in overrides if not is_runtime(o)],
+        overrides=[o for o in overrides if not is_runtime(o) and override_key(o) != CHOSEN_RATE],
         labels={group: str(choices[group]) for group in GROUPS},
         config=config,
         resolved=plain,
         auto=auto,
+        given_rate=given_rate,
     )
 
 
-def tuned_rate(
-    table: Mapping[str, Mapping[str, Mapping[str, float]]], choices: Mapping[str, Any]
-) -> float:
-    """Learning rate of ``conf/rates``: of the arm, else of the head, else ``OptimConfig.lr``.
+def tuned_rate(table: Mapping[str, Mapping[str, float]], choices: Mapping[str, Any]) -> float:
+    """Learning rate of the table: of the arm, else of the head, else ``OptimConfig.lr``.
 
     Args:
-        table: By data set, with ``default`` for all others; there by ``arm`` and ``head``.
+        table: By ``arm`` and ``head``, then by name.
         choices: The chosen file of each group.
     """
-    own = table.get(choices["data"], table.get("default", {}))
     for group in ("arm", "head"):
-        rate = own.get(group, {}).get(choices[group])
+        rate = table.get(group, {}).get(choices[group])
         if rate is not None:
             return rate
     return OptimConfig.lr

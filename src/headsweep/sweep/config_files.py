@@ -282,19 +282,20 @@ def _meant(own: str) -> str:
 
 
 def _check_rates(loader: ConfigLoader, file: ConfigFile) -> None:
-    """Refuse rates of data sets, arms and heads that are not there: none is ever read."""
+    """Refuse rates of arms and heads that are not there: none is ever read."""
     for key in file.values:
-        data, _, rest = file.own(key).partition(".")
+        part, _, rest = file.own(key).partition(".")
+        if part != "table":
+            continue
         group, _, name = rest.partition(".")
         for word, known in (
-            (data, ["default", *loader.get_group_options("data")]),
             (group, ["arm", "head"]),
             (name, loader.get_group_options(group) if group in ("arm", "head") else []),
         ):
             if word not in known:
                 raise UserError(
                     f"{file.at(key)}: {file.own(key)} is never read: there is no {word!r}; keys "
-                    f"are DATA.arm.NAME and DATA.head.NAME; {did_you_mean(word, known)}"
+                    f"are table.arm.NAME and table.head.NAME; {did_you_mean(word, known)}"
                 )
 
 

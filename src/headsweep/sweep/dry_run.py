@@ -3,6 +3,7 @@
 It reads the folders below the root, and writes nothing.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,7 @@ from headsweep.sweep.equal_jobs import merge_equal
 from headsweep.sweep.inputs import Inputs, feature_folder, find_inputs
 from headsweep.sweep.plan import Plan, distinct, make_plan
 from headsweep.sweep.prepare import find_all_inputs
+from headsweep.sweep.rates import RateTrials
 from headsweep.terminal import console, duration, preparing, print_table
 from headsweep.training.builder import member_builder, population_builder
 from headsweep.training.loss import Loss
@@ -78,9 +80,13 @@ def dry_run(plan: Plan) -> int:
     lines = plan.lines
     with preparing(console()) as report:
         report("looking at what is there", 0.0)
+        if (trials := RateTrials.of(plan)) is not None:
+            plan, line = _with_rates(plan, trials)
+            lines.append(line)
         inputs = find_all_inputs(plan)
         if plan.batches:  # of a grid
-            plan, inputs, lines = merge_equal(plan, inputs)
+            plan, inputs, same = merge_equal(plan, inputs)
+            lines += same
         report("timing a few steps", 0.5)
         found = job_costs(plan, inputs)
         caches = _caches(plan, inputs)
@@ -107,6 +113,25 @@ def dry_run(plan: Plan) -> int:
     else:
         print("all of it was trained before: nothing is left to train")
     return 0
+
+
+def _with_rates(plan: Plan, trials: RateTrials) -> tuple[Plan, str]:
+    """The plan with the learning rates that are chosen by now, and what is left to try."""
+    while True:
+        own = trials.plan()
+        inputs = find_all_inputs(own)
+        values = trials.values([found.job_key for found in inputs])
+        if any(math.isnan(value) for of_rate in values for value in of_rate.values()):
+            merged, inputs, _ = merge_equal(own, inputs)
+            costs = job_costs(merged, inputs)
+            left = sum(cost.seeds - cost.there for cost in costs)
+            time = duration(sum(cost.seconds for cost in costs) / plan.jobs[0].config.workers)
+            words = f"{trials.words()}: {left} trainings, {time}, before those above; they choose"
+            return plan, f"{words} the rates, above are those of the table"
+        wider = trials.continued(values)
+        if wider == trials:
+            return trials.applied(plan, values), "rates=auto: the learning rates are chosen"
+        trials = wider
 
 
 def _caches(plan: Plan, inputs: Sequence[Inputs]) -> str:

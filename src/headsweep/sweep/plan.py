@@ -59,6 +59,7 @@ class Plan:
         search: The rules of a search.
         finalists: Of a confirmation, the trials that its last jobs train again.
         lines: What is said of a search's first trials.
+        sweep: From which the jobs are composed; None for one run.
     """
 
     jobs: list[Job]
@@ -69,6 +70,7 @@ class Plan:
     search: "Search | None" = None
     finalists: Finalists | None = None
     lines: list[str] = field(default_factory=list)
+    sweep: Sweep | None = None
 
 
 def make_plan(overrides: Sequence[str], multirun: bool, config_dir: str | None = None) -> Plan:
@@ -163,7 +165,7 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
             spec["why"] = {"study": finalists.study, "trial": finalists.best[0].number}
         else:
             spec["confirm"] = finalists.spec(first)
-    return Plan(jobs, _folder(sweep), spec=spec, batches=batches, finalists=finalists)
+    return Plan(jobs, _folder(sweep), None, spec, batches, None, finalists, sweep=sweep)
 
 
 def _check_sweeper(master: DictConfig) -> None:

@@ -32,9 +32,10 @@ from headsweep.sweep.plan import Plan, distinct, plan_sweep
 from headsweep.sweep.prepare import inputs_spec, prepare
 from headsweep.sweep.progress import GridProgress
 from headsweep.sweep.queue import Queue
+from headsweep.sweep.rates import RateTrials
 from headsweep.sweep.rounds import Look, Rounds
 from headsweep.sweep.worker_pool import WorkerPool
-from headsweep.terminal import console, following, preparing
+from headsweep.terminal import console, following, preparing, print_table
 
 if TYPE_CHECKING:
     from headsweep.sweep.search.progress import SearchProgress
@@ -55,7 +56,8 @@ def run_sweep(loader: ConfigLoader, master: DictConfig, look: Look) -> None:
     """
     sweep = Sweep(JobsLoader(loader), master)
     plan = plan_sweep(sweep)
-    assert plan.folder is not None
+    if (trials := RateTrials.of(plan)) is not None:
+        plan = _with_rates(plan, trials)
     with preparing(console()) as report:
         inputs = prepare(plan, report)
     spec, lines = {**plan.spec, "inputs": inputs_spec(inputs)}, plan.lines
@@ -64,24 +66,41 @@ def run_sweep(loader: ConfigLoader, master: DictConfig, look: Look) -> None:
         spec = plan.spec
     print("\n".join(lines), end="\n" if lines else "")
     assert plan.folder is not None
-    numbers = _numbers(claim_sweep(plan.folder, spec), inputs)
-    write_command(plan.folder, _command(master))
     rounds = Rounds(plan.folder, look, master.budget) if "looks" in plan.spec else None
-    code = _train(sweep, plan, inputs, numbers, rounds)
-    if code:
+    if code := _train(sweep, plan, inputs, spec, rounds).conclude():
         raise SystemExit(code)
+
+
+def _with_rates(plan: Plan, trials: RateTrials) -> Plan:
+    """The plan of a sweep with the learning rates that trials choose, which are trained first."""
+    while True:
+        print(trials.words())
+        own = trials.plan()
+        with preparing(console()) as report:
+            inputs = prepare(own, report)
+        merged, distinct_inputs, _ = merge_equal(own, inputs)
+        _train(trials.sweep, merged, distinct_inputs, merged.spec, None)
+        values = trials.values([found.job_key for found in inputs])
+        wider = trials.continued(values)
+        if wider == trials:
+            break
+        trials = wider
+    print_table(*trials.table(values))
+    return trials.applied(plan, values)
 
 
 def _train(
     sweep: Sweep,
     plan: Plan,
     inputs: Sequence[Inputs],
-    numbers: Sequence[int],
+    spec: Mapping[str, Any],
     rounds: Rounds | None,
-) -> int:
-    """Let workers train all that is missing; returns the exit code."""
+) -> "GridProgress | SearchProgress":
+    """Claim the folder, and let workers train all that is missing; returns what came of it."""
     folder = plan.folder
     assert folder is not None
+    numbers = _numbers(claim_sweep(folder, spec), inputs)
+    write_command(folder, _command(sweep.master))
     command = Process.of(os.getpid())
     leases = Leases(folder, command, command)
     config, root = plan.jobs[0].config, Path(sweep.master.root)
@@ -101,7 +120,7 @@ def _train(
         print(f"{progress.words()}; go on with:", file=sys.stderr)
         print(f"  {_command(sweep.master)}", file=sys.stderr)
         raise
-    return progress.conclude()
+    return progress
 
 
 def _work(
