@@ -14,7 +14,14 @@ from headsweep.sweep.inputs import find_inputs
 from headsweep.sweep.job import run_job
 from headsweep.sweep.plan import make_plan
 
-TINY = ["data=tiny", "backbone=truth", "optim.steps=4", "optim.batch_size=16", "seeds=2", "rates=tuned"]
+TINY = [
+    "data=tiny",
+    "backbone=truth",
+    "optim.steps=4",
+    "optim.batch_size=16",
+    "seeds=2",
+    "rates=tuned",
+]
 TINY += ["tracking=false"]
 
 

@@ -14,7 +14,14 @@ from helpers.frozen import write_folder
 pytestmark = pytest.mark.slow
 
 PAGE = "docs/how-to/defend.md"
-SMALL = ["optim.steps=2", "optim.batch_size=16", "seeds=2", "workers=1", "tracking=false", "rates.seeds=1"]
+SMALL = [
+    "optim.steps=2",
+    "optim.batch_size=16",
+    "seeds=2",
+    "workers=1",
+    "tracking=false",
+    "rates.seeds=1",
+]
 WIDTH = 256
 
 SHAPES = {

@@ -106,7 +106,9 @@ class RateTrials:
             if split.folds is not None:  # of a split that the comparison has not
                 unused = 1 + max(plan.jobs[place].config.data.split.seed for place in places)
                 trial += ["data.split.fold=0", f"data.split.seed={unused}"]
-            words = " ".join(o for o in labels[places[0]].split() if override_key(o) not in FOLD_KEYS)
+            words = " ".join(
+                o for o in labels[places[0]].split() if override_key(o) not in FOLD_KEYS
+            )
             rated.append(
                 Rated(words, tuple(places), trial, job.config.optim.lr, tuple(config.tried))
             )
@@ -150,11 +152,16 @@ class RateTrials:
 
     def words(self) -> str:
         """What is tried, as one line."""
-        config, rates = self.sweep.master.rates, sorted({r for own in self.rated for r in own.rates})
+        config, rates = (
+            self.sweep.master.rates,
+            sorted({r for own in self.rated for r in own.rates}),
+        )
         tried = ", ".join(f"{rate:g}" for rate in rates)
         many = "1 configuration" if len(self.rated) == 1 else f"{len(self.rated)} configurations"
         seeds = f"seeds {config.seed} to {config.seed + config.seeds - 1}"
-        return f"rates=auto: {many}, learning rates {tried}, {seeds}, {config.share:.0%} of the steps"
+        return (
+            f"rates=auto: {many}, learning rates {tried}, {seeds}, {config.share:.0%} of the steps"
+        )
 
     def applied(self, plan: Plan, values: Sequence[Mapping[float, float]]) -> Plan:
         """The plan of the sweep with the best rates; that of the table where all trials failed."""
