@@ -86,32 +86,17 @@ class RateTrials:
         if plan.sweep is None or not plan.batches or not plan.sweep.master.rates.tried:
             return None
         sweep, labels = plan.sweep, distinct(plan.jobs)
-        config = sweep.master.rates
-        groups: dict[tuple[str, ...], list[int]] = {}
-        for place in _places(plan):
-            if not plan.jobs[place].given_rate:
-                own = (o for o in plan.batches[place] if override_key(o) not in FOLD_KEYS)
-                groups.setdefault(tuple(own), []).append(place)
-        if not groups:
+        config, configurations = sweep.master.rates, _configurations(plan)
+        if not configurations:
             return None
         _check_seeds(range(config.seed, config.seed + config.seeds), plan.jobs)
         rated = []
-        for own, places in groups.items():
+        for places in configurations:
             job = plan.jobs[places[0]]
-            trial = [o for o in own if override_key(o) not in OWN]
-            trial += [f"seed={config.seed}", f"seeds={config.seeds}", "budget=null"]
-            trial.append("design.split=dev")  # rates are read on val; nobody looks at test
-            trial.append(f"optim.steps={ceil(config.share * job.config.optim.steps)}")
-            split = job.config.data.split
-            if split.folds is not None:  # of a split that the comparison has not
-                unused = 1 + max(plan.jobs[place].config.data.split.seed for place in places)
-                trial += ["data.split.fold=0", f"data.split.seed={unused}"]
-            words = " ".join(
-                o for o in labels[places[0]].split() if override_key(o) not in FOLD_KEYS
-            )
-            rated.append(
-                Rated(words, tuple(places), trial, job.config.optim.lr, tuple(config.tried))
-            )
+            words = " ".join(_without_fold(labels[places[0]].split()))
+            unused = 1 + max(plan.jobs[place].config.data.split.seed for place in places)
+            trial = _trial(job, plan.batches[places[0]], unused)
+            rated.append(Rated(words, places, trial, job.config.optim.lr, tuple(config.tried)))
         name = f"{sweep.master.name}-rates"
         return cls(sweep, paths.sweep_folder(Path(sweep.master.root), name), tuple(rated))
 
@@ -189,6 +174,34 @@ def lowest(values: Mapping[float, float]) -> float | None:
     """The rate with the lowest value; None where no value is finite."""
     finite = {rate: value for rate, value in values.items() if math.isfinite(value)}
     return min(finite, key=lambda rate: finite[rate], default=None)
+
+
+def _configurations(plan: Plan) -> list[tuple[int, ...]]:
+    """Places of the jobs of each configuration whose rate may be chosen; folds share it."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for place in _places(plan):
+        if not plan.jobs[place].given_rate:
+            groups.setdefault(tuple(_without_fold(plan.batches[place])), []).append(place)
+    return [tuple(places) for places in groups.values()]
+
+
+def _without_fold(overrides: Sequence[str]) -> list[str]:
+    return [o for o in overrides if override_key(o) not in FOLD_KEYS]
+
+
+def _trial(job: Job, overrides: Sequence[str], split_seed: int) -> list[str]:
+    """Overrides of the trials of a job's rate: on a split of their own, where it has folds."""
+    config = job.config
+    rates = config.rates
+    own = [
+        *(o for o in overrides if override_key(o) not in OWN),
+        *(f"seed={rates.seed}", f"seeds={rates.seeds}", "budget=null"),
+        "design.split=dev",  # rates are read on val; nobody looks at test
+        f"optim.steps={ceil(rates.share * config.optim.steps)}",
+    ]
+    if config.data.split.folds is not None:
+        own += ["data.split.fold=0", f"data.split.seed={split_seed}"]
+    return own
 
 
 def _places(plan: Plan) -> range:
