@@ -80,12 +80,6 @@ def test_a_seed_of_the_comparison_chooses_no_rate() -> None:
         RateTrials.of(planned(HEADS, "seed=50", "seeds=auto"))
 
 
-@pytest.mark.parametrize("tried", ["[0.1]", "[0.2,0.1]", "[0.1,0.1]", "[0,0.1]", "[0.1,inf]"])
-def test_a_wrong_list_is_refused(tried: str) -> None:
-    with pytest.raises(UserError, match=r"rates\.tried=.*: must be two or more rates above 0"):
-        planned(HEADS, f"rates.tried={tried}")
-
-
 @pytest.mark.parametrize(
     ("values", "rates"),
     [

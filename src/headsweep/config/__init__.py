@@ -21,16 +21,13 @@ from headsweep.config.experiment import (
     TARGETS,
     Config,
     DenseHeadConfig,
-    DesignConfig,
     FeaturesConfig,
-    LooksConfig,
     LossConfig,
     LossScaleConfig,
     LossWeightsConfig,
     MLPHeadConfig,
     OptimConfig,
     PoolingConfig,
-    RatesConfig,
     RecordedConfig,
     TargetConfig,
     TransformerConfig,
@@ -39,6 +36,7 @@ from headsweep.config.experiment import (
     config_root,
     register,
 )
+from headsweep.config.sweep import DesignConfig, LooksConfig, RatesConfig
 
 __all__ = [
     "AUTO",
