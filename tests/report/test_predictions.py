@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from headsweep.report.predictions import Sample, ScoredCache, head_row, reference_rows, val_row
+from headsweep.report.predictions import Sample, head_row, reference_rows, val_row
+from headsweep.report.scored_cache import ScoredCache
 from headsweep.stats.tracks import Tracks
 from headsweep.store import labels, runs
 from headsweep.store.labels import Block, StoredJob

@@ -12,8 +12,9 @@ from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report.comparisons import find_effects
 from headsweep.report.looks import SweepLooks
-from headsweep.report.predictions import ScoredCache, head_row
+from headsweep.report.predictions import head_row
 from headsweep.report.sample_size import SeedPlan, plan_seeds, plan_table
+from headsweep.report.scored_cache import ScoredCache
 from headsweep.stats.power import MOST
 from headsweep.store import specification
 from headsweep.store.labels import group_rows, read_jobs

@@ -12,12 +12,15 @@ from scipy import stats
 from headsweep.features import cache
 from headsweep.report.build import build_report
 from headsweep.report.content import Report
-from headsweep.report.render import pictures
-from headsweep.report.render.picture import Stairs
-from headsweep.report.values import REFERENCE, SAGITTA, Value
+from headsweep.report.predictions import Sample
+from headsweep.report.render import binned_pictures, pictures
+from headsweep.report.render.picture import Points, Stairs
+from headsweep.report.values import REFERENCE, SAGITTA, Value, row_values
 from headsweep.stats import metrics
 from headsweep.stats.intervals import Estimate
 from headsweep.stats.tracks import Tracks, concatenate
+from headsweep.store.labels import Block
+from helpers.head_rows import make_head_row
 from helpers.toy_presets import WIDTHS, tracks_of
 from helpers.toy_runs import PT_EDGES, smear, toy_score, write_cache, write_toy_job
 
@@ -195,3 +198,31 @@ def test_the_table_has_every_figure(built: Report) -> None:
     assert [*frame] == ["label", "metric", "axis", "low", "high", "tracks", "mean", "half", "n"]
     row = frame.query("label == 'simpler' and metric == 'gap'").iloc[0]
     assert row["mean"] == pytest.approx(1.5)
+
+
+def test_figures_by_number_of_stations(root: Path, built: Report) -> None:
+    """Known only where a feature of the hits tells stations apart."""
+    assert built.get("simpler", "qoverpt_r68", "stations") == []
+    tracks = tracks_of(root, 0.1, 0)
+    number, common = np.arange(600) % 6, np.arange(600) < 300
+    sample = Sample(tracks, common, {}, Block(0, 0), 0, stations=number)
+    row = make_head_row("a", [sample], efficiency_by_eta=(1.0,) * 5)
+    values = [v for v in row_values(row, PT_EDGES) if v.axis.endswith("stations")]
+    found = [v for v in values if (v.metric, v.axis) == ("qoverpt_r68", "stations")]
+    assert [v.bin for v in found] == ["< 2", "2", "3", "4", "≥ 5"]
+    assert [v.tracks for v in found] == [200, 100, 100, 100, 100]
+    expected = np.quantile(np.abs(tracks.rho[number == 3]), 0.6827)
+    assert found[2].estimate.mean == pytest.approx(expected)
+    both = [v for v in values if (v.metric, v.axis) == ("qoverpt_r68", "reference_stations")]
+    expected = np.quantile(np.abs(tracks.rho[(number == 3) & common]), 0.6827)
+    assert both[2].estimate.mean == pytest.approx(expected)
+    assert {v.metric for v in values} == {"qoverpt_r68", "charge_misid"}
+    report = replace(
+        built, heads=[replace(built.heads[0], label="a")], values=values, references=[]
+    )
+    picture = binned_pictures.in_bins(report, "stations", "qoverpt_r68")
+    assert picture.x.words == ("< 2", "2", "3", "4", "≥ 5")
+    points = picture.panels[0].series[0]
+    assert isinstance(points, Points)
+    np.testing.assert_allclose(points.y, [v.estimate.mean for v in found])
+    np.testing.assert_allclose(points.x, np.arange(5) + 0.5)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headsweep.report.predictions import CONSTANT, HeadRow, Row, Sample, ScoredCache
+from headsweep.report.predictions import HeadRow, Row, Sample
+from headsweep.report.scored_cache import CONSTANT, ScoredCache
 from headsweep.store import paths
 from headsweep.store.labels import FOLD_KEYS, Block, StoredJob
 from headsweep.store.outcome import Outcome

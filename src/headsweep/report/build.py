@@ -21,6 +21,7 @@ from headsweep.report.absent import absent_jobs, coinciding, failed_folds, lost_
 from headsweep.report.claims import find_claims
 from headsweep.report.comparisons import find_effects
 from headsweep.report.content import HeadSummary, ReferenceSummary, Report
+from headsweep.report.distributions import find_distributions, resolution_map
 from headsweep.report.fairness import check_fairness
 from headsweep.report.family import planned_configurations
 from headsweep.report.looks import SweepLooks
@@ -28,12 +29,12 @@ from headsweep.report.predictions import (
     HeadRow,
     ReferenceRow,
     Score,
-    ScoredCache,
     head_row,
     reference_rows,
 )
 from headsweep.report.provenance import find_origin
 from headsweep.report.reading_notes import left_out_notes, reading_notes, selection_notes
+from headsweep.report.scored_cache import ScoredCache
 from headsweep.report.seed_average import find_agreement, find_averages
 from headsweep.report.seed_looks import SeedLooks
 from headsweep.report.training_comparison import compare_trainings
@@ -264,6 +265,8 @@ def _describe(scored: _Scored) -> Report:
         design=scored.design.kind,
         agreement=find_agreement(scored.heads),
         averages=find_averages(scored.heads, np.random.default_rng(0)),
+        distributions=[d for row in scored.heads for d in find_distributions(row, edges)],
+        maps=[resolution_map(row, edges) for row in scored.heads if row.samples],
         readings=readings,
         absent={
             name: reason

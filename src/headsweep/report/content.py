@@ -11,6 +11,7 @@ import pandas as pd
 from headsweep.report.claims import ClaimResult
 from headsweep.report.comparisons import Effect
 from headsweep.report.confirmation import Confirmation
+from headsweep.report.distributions import Distribution, ResolutionMap
 from headsweep.report.failures import shortfall
 from headsweep.report.fairness import Fairness
 from headsweep.report.predictions import HeadRow
@@ -117,6 +118,8 @@ class Report:
         design: Kind of the comparisons, see ``DesignConfig``.
         agreement: How many tracks all seeds get wrong.
         averages: Averages of the seeds; no part of any verdict.
+        distributions: Of rho in each bin of pT, and of pulls where heads give an uncertainty.
+        maps: r68 of each configuration in bins of pT and |eta|.
         effects: The comparisons of the design; none of a search, whose rows were chosen by the
             figures, and of a single configuration.
         fairness: What is known of rates and convergence of each configuration.
@@ -145,6 +148,8 @@ class Report:
     design: str = "control"
     agreement: list[Agreement] = field(default_factory=list)
     averages: list[SeedAverage] = field(default_factory=list)
+    distributions: list[Distribution] = field(default_factory=list)
+    maps: list[ResolutionMap] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     fairness: list[Fairness] = field(default_factory=list)
     trainings: list[TrainingComparison] = field(default_factory=list)

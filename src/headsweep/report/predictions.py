@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from headsweep.features import cache as features_cache
 from headsweep.identity import stable_hash
-from headsweep.stats.bins import ABS_ETA, far_from_reference
+from headsweep.report.scored_cache import CONSTANT, ScoredCache
+from headsweep.stats.bins import ABS_ETA
 from headsweep.stats.curves import TRAINING_METRICS, gap
 from headsweep.stats.metrics import LAST_LOSSES, SCORED_LOSSES
 from headsweep.stats.tracks import Array, Tracks, concatenate
@@ -28,67 +27,6 @@ Score = Callable[..., tuple[Tracks, float]]
 """Scores saved weights; ``scoring.score``, which says what it takes and gives."""
 
 
-CONSTANT = "constant predictor"
-"""The reference that is as good as a head that has learnt nothing."""
-
-
-@dataclass(frozen=True)
-class ScoredCache:
-    """The part of a cache of frozen features that a report needs.
-
-    Attributes:
-        meta: What is known of it.
-        split: Which one is scored.
-        references: Predictions of each reference on it, NaN where it has no estimate.
-        classical_train: The classical reference on the training split.
-        hits: Assigned hits of one of its tracks, on average.
-    """
-
-    meta: features_cache.Meta
-    split: str
-    references: dict[str, Tracks]
-    classical_train: Tracks
-    hits: float
-
-    @classmethod
-    def open(cls, root: Path, key: str, split: str) -> "ScoredCache":
-        """Read the references of a cache under ``root`` on one split."""
-        cache = features_cache.open_cache(root, key)
-        scored, train = cache.load(split), cache.load("train")
-        own = cache.holding(split).meta
-        facts = ("selected", "n_events", "n_tracks", "efficiency", "by_abs_eta")
-        both = {name: getattr(cache.meta, name) | getattr(own, name) for name in facts}
-        if own.key != key:  # a test sample of its own
-            both["left_out"] = dict(Counter(cache.meta.left_out) + Counter(own.left_out))
-        # The answer of a head that knows nothing: the training mean, and the more frequent charge.
-        constant = np.asarray(train.truth, dtype=np.float64).mean(axis=0)
-        constant[3] = 1.0 if constant[3] >= 0 else -1.0
-        everywhere = np.broadcast_to(constant, scored.truth.shape)
-        names = (CONSTANT, "analytic estimate", "classical reference")
-        estimates = (everywhere, scored.analytic, scored.classical)
-        return cls(
-            meta=replace(cache.meta, **both),
-            split=split,
-            references={
-                name: Tracks.from_estimate(scored.event, scored.truth, estimate)
-                for name, estimate in zip(names, estimates, strict=True)
-            },
-            classical_train=Tracks.from_estimate(train.event, train.truth, train.classical),
-            hits=float(scored.offsets[-1]) / len(scored),
-        )
-
-    @property
-    def common(self) -> NDArray[np.bool_]:
-        """Scored tracks that every reference can use, [T]; one that can use none is left out."""
-        known = [own.usable for own in self.references.values() if own.usable.any()]
-        common: NDArray[np.bool_] = np.logical_and.reduce(known)
-        return common
-
-    def far(self, tracks: Tracks) -> float:
-        """``far_from_reference`` of scored tracks; the reference's core is taken on training."""
-        return far_from_reference(tracks, self.classical_train, self.meta.pt_edges)
-
-
 @dataclass(frozen=True)
 class Sample:
     """Predictions of one member, or of a reference, on the scored split of one cache.
@@ -100,6 +38,7 @@ class Sample:
         block: The part of the data.
         seed: The member's seed.
         events: Key of the events and of their split, see ``_events``.
+        stations: Stations with assigned hits of each track, [T]; None where nothing tells them.
     """
 
     tracks: Tracks
@@ -108,6 +47,7 @@ class Sample:
     block: Block
     seed: int
     events: str = ""
+    stations: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,9 +93,16 @@ class Row:
                 scalars={},
                 block=Block(split_seed, 0),
                 seed=seed,
+                stations=_all_stations(parts),
             )
             for (split_seed, seed), parts in together.items()
         ]
+
+
+def _all_stations(parts: Sequence[Sample]) -> NDArray[np.int64] | None:
+    """Stations of the tracks of several samples, one after the other."""
+    found = [sample.stations for sample in parts if sample.stations is not None]
+    return np.concatenate(found) if len(found) == len(parts) else None
 
 
 @dataclass(frozen=True)
@@ -327,6 +274,7 @@ def _score(
         block=job.block,
         seed=seed,
         events=_events(job),
+        stations=cache.stations,
     )
 
 
@@ -378,7 +326,9 @@ def _reference_row(
         seen += np.bincount(ABS_ETA.index(everything), minlength=bins)
         kept += np.bincount(ABS_ETA.index(tracks), minlength=bins)
         scalars = {"far_from_reference": cache.far(tracks)}
-        samples.append(Sample(tracks, cache.common[usable], scalars, block, seed=0))
+        stations = None if cache.stations is None else cache.stations[usable]
+        common = cache.common[usable]
+        samples.append(Sample(tracks, common, scalars, block, seed=0, stations=stations))
     by_eta = _ratio(kept, seen)
     return ReferenceRow(
         label=name,

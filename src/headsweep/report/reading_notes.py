@@ -7,7 +7,8 @@ import numpy as np
 from headsweep.events.gate import describe
 from headsweep.events.selection import words
 from headsweep.features.cache import Meta
-from headsweep.report.predictions import HeadRow, ScoredCache
+from headsweep.report.predictions import HeadRow
+from headsweep.report.scored_cache import ScoredCache
 from headsweep.store.labels import StoredJob
 
 

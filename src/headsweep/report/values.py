@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from headsweep.report.predictions import HeadRow, ReferenceRow, Row, Sample
-from headsweep.stats.bins import ABS_ETA, ETA, PHI, binned, pt_axis
+from headsweep.stats.bins import ABS_ETA, ETA, PHI, STATIONS, BinAxis, binned, pt_axis
 from headsweep.stats.intervals import Estimate, nadeau_bengio, t_interval
-from headsweep.stats.metrics import METRICS, binned_metrics, evaluate
+from headsweep.stats.metrics import METRICS, binned_metrics, evaluate, shown
 from headsweep.stats.resolution_fit import ResolutionFit, fit_resolution
 from headsweep.stats.tracks import Array, Tracks, concatenate
 
@@ -37,9 +37,10 @@ class Value:
             ``far_from_reference``, or in a bin of |eta| ``usable``, the share of the tracks that a
             reference can use, or ``efficiency``, the share of the true tracks that were found and
             have an estimate.
-        axis: ``all``, ``pt`` (GeV), ``abs_eta``, ``eta`` or ``phi`` (rad); ``reference_tracks``,
-            ``reference_pt`` and ``reference_abs_eta`` on the tracks that every reference can use. A
-            reference that cannot use all tracks has figures on these alone.
+        axis: ``all``, ``pt`` (GeV), ``abs_eta``, ``eta``, ``phi`` (rad) or ``stations``;
+            ``reference_tracks``, ``reference_pt``, ``reference_abs_eta`` and ``reference_stations``
+            on the tracks that every reference can use. A reference that cannot use all tracks has
+            figures on these alone.
         low: Lower edge of the bin; infinite, or 0 for pT, for the underflow. NaN without a bin.
         high: Upper edge, infinite for the overflow.
         tracks: Tracks in the bin.
@@ -61,8 +62,11 @@ class Value:
             return f"≥ {self.low:g}"
         if math.isinf(self.low):
             return f"< {self.high:g}"
-        if self.axis.removeprefix(REFERENCE) == "pt" and self.low == 0:
+        axis = self.axis.removeprefix(REFERENCE)
+        if axis in ("pt", "stations") and self.low == 0:
             return f"< {self.high:g}"
+        if axis == "stations":
+            return f"{self.low:g}"
         return f"{self.low:g}–{self.high:g}"
 
 
@@ -74,14 +78,14 @@ def row_values(row: HeadRow | ReferenceRow, pt_edges: Sequence[float]) -> Iterat
     own = [_measure(sample, pt_edges) for sample in row.samples]
     pooled = own if row.folds is None else [_measure(s, pt_edges) for s in row.pooled()]
     tracks = np.mean([frame["n"] for frame in pooled], axis=0).round().astype(int)
-    bins, in_bins = own[0][["axis", "low", "high"]], binned_metrics()
+    bins = own[0][["axis", "low", "high"]]
     for name in (name for name in METRICS if name in own[0]):
         found = np.array([frame[name] for frame in own])
         centers = np.mean([frame[name] for frame in pooled], axis=0)
         for b, (axis, low, high) in enumerate(bins.itertuples(index=False)):
             if partial and not axis.startswith(REFERENCE):
                 continue
-            if axis in WHOLE or name in (SAGITTA if axis == ETA.name else in_bins):
+            if axis in WHOLE or name in _names(axis):
                 estimate = _estimate(row, found[:, b], centers[b])
                 yield Value(row.label, name, axis, low, high, int(tracks[b]), estimate)
     etas = [b for b, axis in enumerate(bins["axis"]) if axis == ABS_ETA.name]
@@ -99,18 +103,30 @@ def row_values(row: HeadRow | ReferenceRow, pt_edges: Sequence[float]) -> Iterat
         yield Value(row.label, name, "all", math.nan, math.nan, int(tracks[0]), estimate)
 
 
+def _names(axis: str) -> Sequence[str]:
+    """The metrics that are taken in bins of an axis."""
+    of_axis = {ETA.name: SAGITTA, "stations": shown("stations")}
+    return of_axis.get(axis.removeprefix(REFERENCE)) or binned_metrics()
+
+
 def _measure(sample: Sample, pt_edges: Sequence[float]) -> pd.DataFrame:
     """Every metric of one sample: columns axis, low, high, n and the metrics."""
     tracks = sample.tracks
-    names = binned_metrics()
     sets = dict(zip(WHOLE, (tracks, tracks.take(sample.common)), strict=True))
     parts = [_whole(part, axis) for axis, part in sets.items()]
-    for axis in (pt_axis(pt_edges), ABS_ETA, PHI):
-        parts.append(binned(tracks, axis, names).assign(axis=axis.name))
-    parts.append(binned(tracks, ETA, SAGITTA).assign(axis=ETA.name))
+    for axis in (pt_axis(pt_edges), ABS_ETA, PHI, ETA):
+        parts.append(binned(tracks, axis, _names(axis.name)).assign(axis=axis.name))
     for axis in (pt_axis(pt_edges), ABS_ETA):
-        common = binned(sets[WHOLE[1]], axis, names)
+        common = binned(sets[WHOLE[1]], axis, _names(axis.name))
         parts.append(common.assign(axis=REFERENCE + axis.name))
+    if sample.stations is not None:
+        number = sample.stations
+        for name, part, own in (
+            ("stations", tracks, number),
+            (f"{REFERENCE}stations", sets[WHOLE[1]], number[sample.common]),
+        ):
+            axis = BinAxis("stations", "", lambda _, own=own: own, STATIONS)  # type: ignore[misc]
+            parts.append(binned(part, axis, _names(name)).assign(axis=name))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -83,6 +83,9 @@ ETA = BinAxis(
 )
 """The bins of ``ABS_ETA`` on either side: a shift of one side only would cancel in |eta|."""
 
+STATIONS = (0.0, 2.0, 3.0, 4.0, 5.0, math.inf)
+"""Edges of the numbers of stations with assigned hits of a track."""
+
 PHI = BinAxis(
     "phi",
     "rad",

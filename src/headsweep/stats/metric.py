@@ -10,7 +10,7 @@ from headsweep.stats.tracks import Array, Tracks
 Best = Literal["lower", "higher", "zero", "one", "0.6827"]
 """Best value of a metric: as low or as high as can be, or a number."""
 
-Place = Literal["main", "tails", "collider", "uncertainty", "pt", "abs_eta"]
+Place = Literal["main", "tails", "collider", "uncertainty", "pt", "abs_eta", "stations"]
 """A table of the report: of whole samples, or one of its own in bins of an axis."""
 
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0", "one": "→1", "0.6827": "→68.27"}

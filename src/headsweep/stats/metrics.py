@@ -17,6 +17,7 @@ import numpy as np
 from headsweep.errors import UserError
 from headsweep.stats.margins import Comparison
 from headsweep.stats.metric import Best, Facts, Metric, Place
+from headsweep.stats.quantiles import quantile
 from headsweep.stats.tracks import Array, Tracks, wrap_phi
 from headsweep.stats.widths import abs68, core, iterative_rms, median, rms, share
 
@@ -120,12 +121,18 @@ def _wrong(tracks: Tracks) -> Array:
     "lower",
     words="r68 of q/pT",
     margin=RATIO,
-    tables=("main", "pt", "abs_eta"),
+    tables=("main", "pt", "abs_eta", "stations"),
     binned=True,
 )
 def qoverpt_r68(rho: Array) -> Any:
     """0.6827 quantile of |rho|: the main figure; contains bias and flips."""
     return abs68(rho)
+
+
+@metric_of(_rho, "lower", words="r95 / r68 of q/pT", tables=("tails", "pt"), binned=True)
+def qoverpt_r95_r68(rho: Array) -> Any:
+    """0.95 quantile of |rho| over its 0.6827 quantile: 1.96 of a normal distribution."""
+    return quantile(np.abs(rho), 0.95) / abs68(rho) if rho.shape[-1] else math.nan
 
 
 @metric_of(_rho, "lower", margin=RATIO, tables=("collider",), binned=True)
@@ -200,7 +207,12 @@ def pt_core(error: Array) -> Any:
 
 
 @metric_of(
-    _eta, "lower", words="eta error (68%)", margin=RATIO, tables=("main", "abs_eta"), binned=True
+    _eta,
+    "lower",
+    words="eta error (68%)",
+    margin=RATIO,
+    tables=("main", "pt", "abs_eta"),
+    binned=True,
 )
 def eta_abs68(error: Array) -> Any:
     """0.6827 quantile of the absolute eta error."""
@@ -225,7 +237,7 @@ def eta_rmse(error: Array) -> Any:
     words="phi error (68%)",
     unit="rad",
     margin=RATIO,
-    tables=("main",),
+    tables=("main", "pt"),
     binned=True,
 )
 def phi_abs68(error: Array) -> Any:
@@ -252,7 +264,7 @@ def phi_rmse(error: Array) -> Any:
     unit="%",
     scale="plain",
     margin=0.002,
-    tables=("main", "pt", "abs_eta"),
+    tables=("main", "pt", "abs_eta", "stations"),
     binned=True,
 )
 def charge_misid(wrong: Array) -> Any:

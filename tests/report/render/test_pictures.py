@@ -84,10 +84,11 @@ def test_references_are_told_by_their_kind(built: Report) -> None:
 
 def test_sagitta_of_both_charges(built: Report) -> None:
     picture = binned_pictures.sagitta_bias(built, "phi")
-    found = [s for s in picture.panels[0].series if isinstance(s, Points)]
-    assert [s.marker.filled for s in found] == [True] * 2 + [False] * 2
-    negative = [v.estimate.mean for v in built.get("simpler", "sagitta_bias_minus", "phi")]
-    np.testing.assert_allclose(found[3].y, negative)
+    for panel, charge in enumerate(("plus", "minus")):
+        values = built.get("simpler", f"sagitta_bias_{charge}", "phi")
+        found = points(picture, "simpler", panel)
+        np.testing.assert_allclose(found.y, [v.estimate.mean for v in values])
+    assert [panel.y.note for panel in picture.panels] == ["q = +1", "q = -1"]
     assert (picture.panels[0].y.scale, picture.panels[0].y.threshold) == ("symlog", 1)
     assert not picture.spans
 

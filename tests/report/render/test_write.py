@@ -171,7 +171,7 @@ def test_written_report(tmp_path: Path, built: write.Report) -> None:
     assert "weighted by the pT spectrum" in text
     pictures = list(folder.glob("*.png"))
     assert {f"]({p.name})" in text for p in pictures} == {True}
-    assert len(pictures) == 5
+    assert len(pictures) == 7
     for picture in pictures:
         assert picture.read_bytes().startswith(b"\x89PNG")
         assert picture.stat().st_size > 5000

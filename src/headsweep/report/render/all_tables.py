@@ -23,7 +23,7 @@ def figure_tables(report: Report) -> dict[str, Table]:
     """Tables of all figures, in the order of the written report."""
     binned = {
         f"{metric} by {axis}": tables.binned_table(report, axis, metric)
-        for axis, metric in tables.binned_tables()
+        for axis, metric in tables.binned_tables(report)
     }
     uncertainty = tables.uncertainty_table(report)
     return {

@@ -31,8 +31,11 @@ from headsweep.stats.tracks import Array
 PT = ("pt", f"{REFERENCE}pt")
 """Axes of bins of pT, which are drawn on a logarithmic scale."""
 
-CHARGES = {"sagitta_bias_plus": True, "sagitta_bias_minus": False}
-"""The two sagitta biases, and whether their markers are filled."""
+STATIONS = ("stations", f"{REFERENCE}stations")
+"""Axes of numbers of stations."""
+
+CHARGES = {"sagitta_bias_plus": "q = +1", "sagitta_bias_minus": "q = -1"}
+"""The two sagitta biases, and their charges."""
 
 
 def resolution(report: Report) -> Picture:
@@ -113,17 +116,17 @@ def charge_misid(report: Report) -> Picture:
 def in_bins(report: Report, axis: str, metric: str) -> Picture:
     """A metric of a table in bins that has no picture of its own."""
     about, factor = METRICS[metric], tables.factor_of(metric)
-    unit = about.unit or "no unit"
+    unit, words = about.unit or "no unit", tables.words_of(metric)
     means = [m for at in (axis, REFERENCE + axis) for m in _means(report, metric, at, factor)]
     positive = about.scale == "log" and any(mean > 0 for mean in means)
-    y = log_axis(metric, unit, means) if positive else Axis(metric, unit)
+    y = log_axis(words, unit, means) if positive else Axis(words, unit)
 
     def panel(tracks: str, series: list[Series]) -> Panel:
         return Panel(replace(y, note=tracks), series)
 
     note = f"{inspect.getdoc(about.function) or ''} Without the constant predictor."
     panels = _both_sets(report, metric, axis, panel, factor)
-    title = f"{metric} against {tables.AXES[axis]}"
+    title = f"{words} against {tables.AXES[axis]}"
     return _binned(report, axis, f"{metric}_{axis}", title, note + _same_tracks(report), panels)
 
 
@@ -132,23 +135,26 @@ OWN_PICTURES = ("qoverpt_r68", "scale_bias", "charge_misid")
 
 
 def other_pictures(report: Report) -> list[Picture]:
-    """A picture of every other metric that has a table in bins."""
-    others = [(axis, name) for axis, name in tables.binned_tables() if name not in OWN_PICTURES]
+    """A picture of every other metric or axis that has a table in bins."""
+    others = [
+        (axis, name)
+        for axis, name in tables.binned_tables(report)
+        if name not in OWN_PICTURES or axis == "stations"
+    ]
     return [in_bins(report, axis, name) for axis, name in others]
 
 
 def sagitta_bias(report: Report, axis: str) -> Picture:
     """Sagitta bias in bins of ``eta`` or ``phi``, for each charge."""
     means = [mean for name in CHARGES for mean in _means(report, name, axis)]
-    series = [
-        points
-        for name, filled in CHARGES.items()
-        for points in _head_points(report, name, axis, filled=filled)
+    y = symlog_axis("sagitta bias", "1/TeV", 1.0, means)
+    panels = [
+        Panel(replace(y, note=charge), _head_points(report, name, axis))
+        for name, charge in CHARGES.items()
     ]
-    note = "Filled: positive, open: negative. Best at 0; logarithmic beyond ±1."
+    note = "The median error of q/pT, for each charge. Best at 0; logarithmic beyond ±1."
     title = f"Sagitta bias by charge against {axis}"
-    panel = Panel(symlog_axis("sagitta bias", "1/TeV", 1.0, means), series)
-    return _binned(report, axis, f"sagitta_{axis}", title, note, [panel])
+    return _binned(report, axis, f"sagitta_{axis}", title, note, panels)
 
 
 def tails(report: Report) -> Picture:
@@ -177,7 +183,9 @@ def _binned(
 ) -> Picture:
     """Panels over the bins of an axis."""
     edges = _drawn_edges(report, axis)
-    ends = {"phi": [], "abs_eta": [edges[-2:]]}.get(axis, [edges[:2], edges[-2:]])
+    none: list[Array] = []
+    grey = {"phi": none, "abs_eta": [edges[-2:]], "stations": none}
+    ends = grey.get(axis, [edges[:2], edges[-2:]])
     spans = [Span(float(low), float(high)) for low, high in ends]
     x = _bin_axis(report, axis, edges)
     return Picture(name, title, note, x, panels, spans, legend=legend_title(report))
@@ -200,6 +208,8 @@ def _drawn_edges(report: Report, axis: str) -> Array:
     """Edges of all bins as they are drawn: none is infinite."""
     if axis in PT:
         return drawn_pt_edges(report.pt_edges)
+    if axis in STATIONS:  # a step for each number, those beyond the last one together
+        return np.arange(len(_numbers_of_stations(report)) + 1, dtype=np.float64)
     values = next(
         found for row in report.rows if (found := report.get(row.label, "sagitta_bias", axis))
     )
@@ -209,10 +219,22 @@ def _drawn_edges(report: Report, axis: str) -> Array:
     return edges
 
 
+def _numbers_of_stations(report: Report) -> tuple[str, ...]:
+    """The bins of stations in words."""
+    found = (report.get(row.label, "qoverpt_r68", STATIONS[0]) for row in report.heads)
+    return tuple(value.bin for value in next(filter(None, found)))
+
+
 def _bin_axis(report: Report, axis: str, edges: Array) -> Axis:
     """The horizontal axis, the edges of the quoted bins as ticks."""
     if axis in PT:
         return pt_bin_axis(report.pt_edges)
+    if axis in STATIONS:
+        middles = tuple((edges[:-1] + 0.5).tolist())
+        limits, names = (0.0, float(edges[-1])), _numbers_of_stations(report)
+        return Axis(
+            "stations with assigned hits", "number", range=limits, ticks=middles, names=names
+        )
     ends = (float(edges[0]), float(edges[-1]))
     if axis == "phi":
         return Axis("true phi", "rad", range=ends, ticks=(-3, -2, -1, 0, 1, 2, 3))
@@ -245,9 +267,7 @@ def _series(
     return [*_head_points(report, metric, axis, factor), *stairs]
 
 
-def _head_points(
-    report: Report, metric: str, axis: str, factor: float = 1.0, filled: bool = True
-) -> list[Points]:
+def _head_points(report: Report, metric: str, axis: str, factor: float = 1.0) -> list[Points]:
     """Markers with intervals, side by side in each bin."""
     shown = markers(report)
     edges = _drawn_edges(report, axis)
@@ -261,8 +281,7 @@ def _head_points(
         mean = factor * np.array([estimate.mean for estimate in estimates])
         half = factor * np.array([estimate.half for estimate in estimates])
         texts = hover_texts(label, report.get(label, metric, axis), factor)
-        own = replace(marker, filled=filled)
-        found.append(Points(label, x, mean, own, mean - half, mean + half, texts))
+        found.append(Points(label, x, mean, marker, mean - half, mean + half, texts))
     return found
 
 

@@ -5,6 +5,7 @@ from textwrap import indent
 
 from headsweep.report.content import Report
 from headsweep.report.render import all_tables, tables, verdict_tables
+from headsweep.report.render.pictures import left_out
 from headsweep.report.render.recommendation import recommendation
 from headsweep.report.render.tables import Table
 
@@ -16,7 +17,8 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
         report: What to show.
         pictures: File name and caption of each picture beside the text.
     """
-    origin, notes = report.origin, [*report.notes, tables.N_NOTE, tables.ARROWS_NOTE]
+    notes = [*report.notes, *left_out(report), tables.N_NOTE, tables.ARROWS_NOTE]
+    origin = report.origin
     shown = all_tables.named_tables(report)
     compared = [_table(shown.pop(name)) for name in all_tables.comparison_tables(report)]
     parts = [f"# {report.name}", origin.question, f"**{recommendation(report)}**"]

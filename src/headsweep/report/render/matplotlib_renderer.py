@@ -1,6 +1,7 @@
 """Pictures as figures of matplotlib, for ``report.md``, papers and notebooks."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from textwrap import fill
 from typing import Any
@@ -8,10 +9,21 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis as MatplotlibAxis
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from headsweep.report.render.picture import Axis, Band, Line, Picture, Points, Series, Stairs
+from headsweep.report.render.picture import (
+    SHADES,
+    Axis,
+    Band,
+    Cells,
+    Line,
+    Picture,
+    Points,
+    Series,
+    Stairs,
+)
 
 SYMBOLS = {
     "circle": "o",
@@ -37,35 +49,62 @@ class ShownFigure(Figure):
 
 def draw(picture: Picture) -> ShownFigure:
     """A picture with a legend beside it; its note is for the text."""
-    names = max(len(panel.y.names) for panel in picture.panels)
-    shares = [panel.share for panel in picture.panels]
-    size = (8, max(4.5, 1.2 + 0.5 * names, 3 * sum(shares)))
-    figure = ShownFigure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(shares), sharex=True, squeeze=False, height_ratios=shares)
+    figure, panels = _empty(picture)
     handles: dict[str, Any] = {}
-    for axes, panel in zip(grid.flat, picture.panels, strict=True):
+    for axes, panel in zip(panels, picture.panels, strict=True):
         for span in picture.spans:
             area = axes.axvspan(span.low, span.high, color="0.92", zorder=0)
             if span.label:
                 handles.setdefault(span.label, area)
         for series in panel.series:
             handle = _draw(axes, series)
+            if isinstance(series, Cells):
+                continue  # its label is the title of the panel
             if isinstance(series, Points):
                 handles.setdefault(series.label, handle)  # the first ones are filled
             elif not isinstance(series, Band):
                 handles[series.label] = handle  # the last line is solid
         _set_axis(axes, "y", panel.y)
+        axes.set_title(panel.title, fontsize=10)
         axes.grid(color="0.9", linewidth=0.6)
         axes.set_axisbelow(True)
-    _set_axis(grid.flat[-1], "x", picture.x)
-    figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="outside right upper",
-        frameon=False,
-        title=picture.legend or None,
-    )
+    _name_axes(panels, picture)
+    if handles:
+        figure.legend(
+            handles.values(),
+            handles.keys(),
+            loc="outside right upper",
+            frameon=False,
+            title=picture.legend or None,
+        )
     return figure
+
+
+def _empty(picture: Picture) -> tuple[ShownFigure, list[Axes]]:
+    """A figure with empty panels, and those in their order."""
+    names = max(len(panel.y.names) for panel in picture.panels)
+    columns, number = picture.columns, len(picture.panels)
+    rows = math.ceil(number / columns)
+    heights = [panel.share for panel in picture.panels] if columns == 1 else [1.0] * rows
+    size = (8 if columns == 1 else 12, max(4.5, 1.2 + 0.5 * names, 3 * sum(heights)))
+    figure = ShownFigure(figsize=size, layout="constrained")
+    grid = figure.subplots(
+        rows, columns, sharex=True, sharey=columns > 1, squeeze=False, height_ratios=heights
+    )
+    for axes in grid.flat[number:]:
+        axes.remove()
+    return figure, [*grid.flat[:number]]
+
+
+def _name_axes(panels: Sequence[Axes], picture: Picture) -> None:
+    """The horizontal axis below the last panel of each column, names at the first of each row."""
+    for at, axes in enumerate(panels):
+        last = at + picture.columns >= len(panels)
+        if last:
+            _set_axis(axes, "x", picture.x)
+        axes.tick_params(labelbottom=last)
+        if at % picture.columns:
+            axes.set_ylabel("")
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:
@@ -93,6 +132,17 @@ def _draw(axes: Axes, series: Series) -> Any:
             area = axes.fill_between(series.x, series.low, series.high, color=series.colour)
             area.set(alpha=0.2, linewidth=0)
             return area
+        case Cells():
+            return _draw_cells(axes, series)
+
+
+def _draw_cells(axes: Axes, cells: Cells) -> Any:
+    shades = LinearSegmentedColormap.from_list("shades", SHADES)
+    x, y = np.asarray(cells.x), np.asarray(cells.y)
+    for (row, column), _ in np.ndenumerate(cells.values):
+        middle = (x[column] + x[column + 1]) / 2, (y[row] + y[row + 1]) / 2
+        axes.text(*middle, cells.words[row][column], ha="center", va="center", fontsize=8)
+    return axes.pcolormesh(x, y, cells.shades, cmap=shades, vmin=0, vmax=1, edgecolors="white")
 
 
 def _draw_points(axes: Axes, points: Points) -> Any:

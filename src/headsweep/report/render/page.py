@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 from headsweep.report.content import Report
 from headsweep.report.render import (
     all_tables,
+    names,
     pictures,
     plotly_renderer,
     report_style,
@@ -45,8 +46,10 @@ def page(report: Report) -> str:
 
     drawn = {
         "main": pictures.main_pictures(report),
+        "detail": pictures.detail_pictures(report),
         "effects": pictures.effect_pictures(report),
         "training": pictures.training_pictures(report),
+        "seeds": pictures.seed_pictures(report),
         "cost": pictures.cost_pictures(report),
     }
     figures = {p.name: plotly_renderer.draw(p) for p in chain.from_iterable(drawn.values())}
@@ -56,7 +59,7 @@ def page(report: Report) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.globals |= {"long": _long, "breakable": _breakable}
+    environment.globals |= {"long": _long, "breakable": _breakable, "explained": _explained}
     return environment.get_template("page.html.j2").render(
         report=report,
         policy=NO_NETWORK,
@@ -70,8 +73,9 @@ def page(report: Report) -> str:
         borders=BORDERS,
         pictures=drawn,
         **_tables(report),
+        wide={p.name for p in chain.from_iterable(drawn.values()) if p.columns > 1},
         problems=tables.problems(report),
-        notes=[*report.notes, tables.N_NOTE, tables.ARROWS_NOTE],
+        notes=[*report.notes, *pictures.left_out(report), tables.N_NOTE, tables.ARROWS_NOTE],
         figures=_json(figures),
         plotly=Markup(get_plotlyjs()),
     )
@@ -85,21 +89,45 @@ def _question(report: Report) -> str:
 
 def _tables(report: Report) -> dict[str, object]:
     """Tables by their names in the template."""
-    compared = all_tables.comparison_tables(report)
-    verdicts = compared.pop("verdicts", None)
+    found = all_tables.named_tables(report)
+
+    def taken(*names: str) -> list[tables.Table]:
+        return [found.pop(name) for name in names if name in found]
+
     return {
-        "verdict_tables": [verdicts] if verdicts else [],
         "open_questions": verdict_tables.open_questions(report),
-        "fairness_tables": [*compared.values()],
-        "stability_table": tables.stability_table(report),
-        "cost_table": tables.cost_table(report),
-        "figure_tables": [*all_tables.figure_tables(report).values()],
+        "front_tables": [_slim(table) for table in taken("verdicts", "main")],
+        "seed_tables": taken("average", "agreement", "stability"),
+        "training_tables": taken("looks", "confirmation", "fairness", "training", "beside control"),
+        "cost_tables": taken("cost"),
+        "names_table": names.names_table(report),
+        "figure_tables": [*found.values()],  # what is left
     }
+
+
+def _slim(table: tables.Table) -> tables.Table:
+    """A table without columns that say the same in every row, as the answer above it does."""
+    same = {
+        at
+        for at, column in enumerate(table.columns)
+        if column in ("against", "metric") and len({row[at] for row in table.rows}) == 1
+    }
+    columns, *rows = (
+        [cell for at, cell in enumerate(row) if at not in same]
+        for row in (table.columns, *table.rows)
+    )
+    return tables.Table(table.title, columns, rows, table.note)
 
 
 def _long(cell: str) -> Markup:
     """The class of a cell that may be broken into lines."""
     return Markup(' class="long"' if len(cell) > LONG else "")
+
+
+def _explained(head: str) -> Markup:
+    """What a column's name means, under the mouse."""
+    text = names.meaning(head.split()[0]) if head.split() else ""
+    return Markup(' title="{}"').format(text) if text else Markup("")
 
 
 def _breakable(name: str) -> Markup:

@@ -1,8 +1,8 @@
 """Vocabulary that describes a picture; two renderers draw the description.
 
-A picture has one horizontal axis and one panel or more below each other. A panel has a vertical
-axis and series: points, stairs, lines, bands. Values stand as they are; a renderer puts them on the
-scale of their axis.
+A picture has one horizontal axis and one panel or more, below each other or in a grid. A panel has
+a vertical axis and series: points, stairs, lines, bands, cells. Values stand as they are; a
+renderer puts them on the scale of their axis.
 """
 
 import math
@@ -178,7 +178,46 @@ class Band:
     colour: str
 
 
-Series = Points | Line | Stairs | Band
+@dataclass(frozen=True)
+class Cells:
+    """Values of two dimensions as coloured cells; a cell with NaN is empty.
+
+    Attributes:
+        label: The configuration.
+        x: Edges of the P columns, [P + 1].
+        y: Edges of the E rows, [E + 1].
+        values: [E, P], positive.
+        range: Values of the lightest and of the darkest colour, on a logarithmic scale.
+        texts: What each cell says under the mouse, [E][P].
+    """
+
+    label: str
+    x: Values
+    y: Values
+    values: Array
+    range: tuple[float, float]
+    texts: Sequence[Sequence[str]] = ()
+
+    @property
+    def words(self) -> list[list[str]]:
+        """The value that is printed in each cell, [E][P]; empty without one."""
+        return [
+            ["" if math.isnan(value) else f"{value:.2g}" for value in row] for row in self.values
+        ]
+
+    @property
+    def shades(self) -> Array:
+        """Each value between 0, the lightest, and 1, the darkest, [E, P]; NaN of an empty cell."""
+        low, high = np.log(self.range)
+        shades: Array = np.clip((np.log(self.values) - low) / max(high - low, 1e-9), 0, 1)
+        return shades
+
+
+SHADES = ("#ffffff", "#E69F00")
+"""The lightest and the darkest colour of cells; black words can be read on both."""
+
+
+Series = Points | Line | Stairs | Band | Cells
 
 
 @dataclass(frozen=True)
@@ -197,12 +236,14 @@ class Panel:
     Attributes:
         y: The axis.
         series: From the back to the front.
-        share: Height relative to that of the other panels.
+        share: Height relative to that of the other panels; all of a grid are equally high.
+        title: What stands above it, in a grid.
     """
 
     y: Axis
     series: Sequence[Series]
     share: float = 1.0
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -214,9 +255,10 @@ class Picture:
         title: What it shows.
         note: How to read it; may be empty.
         x: The horizontal axis, which all panels share.
-        panels: From above.
+        panels: From above; of a grid from left to right.
         spans: Grey regions.
         legend: Title of a legend; may be empty.
+        columns: Panels beside each other; more than 1 make a grid.
     """
 
     name: str
@@ -226,6 +268,7 @@ class Picture:
     panels: Sequence[Panel]
     spans: Sequence[Span] = ()
     legend: str = ""
+    columns: int = 1
 
     @property
     def caption(self) -> str:

@@ -1,7 +1,8 @@
 """Pictures as figures of plotly.js, for the page.
 
-A figure has one fixed size and no legend: the page has one for all. Each trace has the label of its
-series as ``legendgroup``, by which the page shows and hides it.
+A figure has one size and no legend: the page has one for all. Each trace has the label of its
+series as ``legendgroup``, by which the page shows and hides it. A grid is as wide as two figures;
+its layout for a narrow screen, one panel below the other, is ``layout.meta``.
 """
 
 import math
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from headsweep.report.render.picture import (
+    SHADES,
     Axis,
     Band,
+    Cells,
     Line,
     Marker,
     Panel,
@@ -28,7 +31,10 @@ from headsweep.report.render.picture import (
 WIDTH, HEIGHT = 448, 250
 """Size of a figure in CSS pixels: three fit beside each other on a laptop, two on paper."""
 
-PANEL_HEIGHT = 150
+WIDE = 910
+"""Width of a grid in CSS pixels: two figures and the space between them."""
+
+PANEL_HEIGHT = 165
 """Height that each of several panels needs for its title, in CSS pixels."""
 
 GAP = 0.1
@@ -43,38 +49,84 @@ Place = Callable[[float], float]
 
 def draw(picture: Picture) -> Json:
     """Figure of plotly.js with ``data`` and ``layout``; the same picture gives the same figure."""
-    x = _place(picture.x)
-    data, domains = [], _domains(picture.panels)
-    layout = _layout(picture)
-    for i, (panel, domain) in enumerate(zip(picture.panels, domains, strict=True)):
-        number = str(i + 1) if i else ""
+    x, data = _place(picture.x), []
+    for i, panel in enumerate(picture.panels):
+        own = {"type": "scatter", "showlegend": False}
+        on = {"yaxis": f"y{_number(i)}"}
+        on |= {"xaxis": f"x{_number(i)}"} if picture.columns > 1 else {}
         y = _place(panel.y)
-        for series in panel.series:
-            trace = _trace(series, x, y)
-            data.append({"type": "scatter", "showlegend": False, **trace, "yaxis": f"y{number}"})
-        layout[f"yaxis{number}"] = _axis(panel.y) | {"domain": domain, "anchor": "x"}
-        if len(picture.panels) > 1:  # a title on one line would reach into the next panel
-            title = layout[f"yaxis{number}"]["title"]
-            title["text"] = title["text"].replace("; ", "<br>")
-    # The horizontal axis is below the last panel.
-    layout["xaxis"] = _axis(picture.x) | {"anchor": f"y{len(picture.panels)}".removesuffix("1")}
-    return {"data": data, "layout": layout}
+        data += [own | _trace(series, x, y) | on for series in panel.series]
+    if picture.columns == 1:
+        return {"data": data, "layout": _one_column(picture)}
+    layout = _grid(picture, picture.columns, WIDE)
+    return {"data": data, "layout": layout | {"meta": _grid(picture, 1, WIDTH)}}
 
 
-def _layout(picture: Picture) -> Json:
+def _number(panel: int) -> str:
+    """What follows the name of a panel's axis."""
+    return str(panel + 1) if panel else ""
+
+
+def _one_column(picture: Picture) -> Json:
+    """Layout of panels below each other, with one horizontal axis below the last."""
+    number = len(picture.panels)
+    height = max(
+        HEIGHT if number == 1 else PANEL_HEIGHT * number,
+        *(_height(panel.y) for panel in picture.panels),
+    )
+    layout = _layout(WIDTH, height)
+    layout["shapes"] = [_shape(span, _place(picture.x)) for span in picture.spans]
+    domains = _domains(picture.panels)
+    for i, (panel, domain) in enumerate(zip(picture.panels, domains, strict=True)):
+        axis = _axis(panel.y) | {"domain": domain, "anchor": "x"}
+        if number > 1:  # a title on one line would reach into the next panel
+            text = axis["title"]["text"].replace("; ", "<br>", 1)
+            axis["title"]["text"] = text.replace(" [", "<br>[", 1)
+        layout[f"yaxis{_number(i)}"] = axis
+    layout["xaxis"] = _axis(picture.x) | {"anchor": f"y{number}".removesuffix("1")}
+    return layout
+
+
+def _grid(picture: Picture, columns: int, width: int) -> Json:
+    """Layout of panels in a grid, each with title and axes; the outer ones are named."""
+    number = len(picture.panels)
+    rows = math.ceil(number / columns)
+    height = rows * (PANEL_HEIGHT + 10) + 20
+    layout, titles = _layout(width, height), []
+    gap = 0.03 if columns > 1 else 0.0
+    share = (1 - gap * (columns - 1)) / columns
+    for i, panel in enumerate(picture.panels):
+        row, column = divmod(i, columns)
+        left, top, bottom = column * (share + gap), 1 - row / rows, 1 - (row + 1) / rows
+        ends = (
+            [left, left + share],
+            [bottom + (36 if row + 1 < rows else 0) / height, top - 22 / height],
+        )
+        x, y = ([round(end, 6) for end in pair] for pair in ends)
+        across, up = _axis(picture.x), _axis(panel.y)
+        across |= {"domain": x, "anchor": f"y{_number(i)}"}
+        up |= {"domain": y, "anchor": f"x{_number(i)}"}
+        if i + columns < number:
+            across["title"] = {"text": ""}
+        if column:
+            up |= {"title": {"text": ""}, "showticklabels": False}
+        layout |= {f"xaxis{_number(i)}": across, f"yaxis{_number(i)}": up}
+        place = {"x": sum(x) / 2, "y": y[1], "xanchor": "center", "yanchor": "bottom"}
+        frame = {"xref": "paper", "yref": "paper", "showarrow": False}
+        titles.append({"text": escape(panel.title), **frame, **place})
+    return layout | {"annotations": titles}
+
+
+def _layout(width: int, height: int) -> Json:
     """Everything but the axes."""
     return {
-        "width": WIDTH,
-        "height": max(
-            HEIGHT if len(picture.panels) == 1 else PANEL_HEIGHT * len(picture.panels),
-            *(_height(panel.y) for panel in picture.panels),
-        ),
+        "width": width,
+        "height": height,
         "margin": {"l": 56, "r": 12, "t": 6, "b": 40},
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#222222"},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "hovermode": "closest",
-        "shapes": [_shape(span, _place(picture.x)) for span in picture.spans],
     }
 
 
@@ -143,6 +195,8 @@ def _trace(series: Series, x: Place, y: Place) -> Json:
             trace = _stairs(series, x, y)
         case Band():
             trace = _band(series, x, y)
+        case Cells():
+            trace = _cells(series)
     return trace | {"legendgroup": series.label}
 
 
@@ -205,6 +259,27 @@ def _band(band: Band, x: Place, y: Place) -> Json:
         "fill": "toself",
         "fillcolor": f"{band.colour}33",
         "hoverinfo": "skip",
+    }
+
+
+def _cells(cells: Cells) -> Json:
+    """Cells with their values printed; both axes are linear."""
+    return {
+        "type": "heatmap",
+        "x": numbers(cells.x),
+        "y": numbers(cells.y),
+        "z": [numbers(row) for row in cells.shades],
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": [[0, SHADES[0]], [1, SHADES[1]]],
+        "showscale": False,
+        "xgap": 1,
+        "ygap": 1,
+        "text": cells.words,
+        "texttemplate": "%{text}",
+        "textfont": {"size": 11, "color": "#222222"},
+        "hovertext": [[_html(text) for text in row] for row in cells.texts],
+        "hoverinfo": "text",
     }
 
 

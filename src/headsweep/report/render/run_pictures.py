@@ -71,11 +71,12 @@ def effects(report: Report, metric: str) -> Picture:
     }
     names = [n if row in sized else f"{n}: no verdict" for row, n in enumerate(names)]
     against = "" if several else f" against {textwrap.shorten(found[0].control, 24)}"
-    title, y = f"Effects on {metric}", named_axis("configuration", names)
+    words = tables.words_of(metric)
+    title, y = f"Effects on {words}{against}", named_axis("configuration", names)
     if not sized:
-        x = Axis(f"change of {metric}{against}", "no verdict", range=(-1, 1))
+        x = Axis(f"change of {words}", "no verdict", range=(-1, 1))
         return Picture(f"effect_{metric}", title, "No comparison has a verdict.", x, [Panel(y, [])])
-    change, label, unit = _change(next(iter(sized.values())), metric, against)
+    change, label, unit = _change(next(iter(sized.values())), metric)
     margin = next(iter(sized.values())).margin
     band = Span(change(-margin), change(margin), "too small to matter")
     ends = [change(end) for v in sized.values() for end in (v.sim_low, v.sim_high, v.delta)]
@@ -95,15 +96,13 @@ def effects(report: Report, metric: str) -> Picture:
     return Picture(f"effect_{metric}", title, note, x, [Panel(y, series)], [band])
 
 
-def _change(
-    verdict: Verdict, metric: str, against: str
-) -> tuple[Callable[[float], float], str, str]:
+def _change(verdict: Verdict, metric: str) -> tuple[Callable[[float], float], str, str]:
     """Function from a difference of a verdict to the shown number; label and unit of its axis."""
     if verdict.scale == "log":
-        return lambda value: 100 * math.expm1(value), f"change of {metric}{against}", "%"
+        return lambda value: 100 * math.expm1(value), f"change of {tables.words_of(metric)}", "%"
     factor = tables.factor_of(metric)
     unit = metric_unit(metric) if factor == 1 else "percentage points"
-    return lambda value: factor * value, f"difference of {metric}", unit
+    return lambda value: factor * value, f"difference of {tables.words_of(metric)}", unit
 
 
 def _effect_series(

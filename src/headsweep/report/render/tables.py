@@ -15,14 +15,14 @@ from headsweep.stats.bins import far_from_reference
 from headsweep.stats.curves import CURVE_METRICS
 from headsweep.stats.failures import rate_limit
 from headsweep.stats.intervals import wilson
-from headsweep.stats.metric import Metric
+from headsweep.stats.metric import Metric, Place
 from headsweep.stats.metrics import LAST_LOSSES, METRICS, shown
 
 CURVES = ("steps_to_95", "loss_at_10pct", "grad_norm_cv", "loss_spikes")
 MOST_MISID_WITH_CORE = 0.05
 """Highest charge misidentification at which a core is printed; above it, it means nothing."""
 
-AXES = {"pt": "true pT in GeV", "abs_eta": "true |eta|"}
+AXES = {"pt": "true pT in GeV", "abs_eta": "true |eta|", "stations": "number of stations"}
 NOTHING = "–"
 
 OTHERS = {
@@ -268,9 +268,12 @@ def count(finished: int, planned: int) -> str:
     return f"{finished}" if finished == planned else f"{finished} of {planned}"
 
 
-def binned_tables() -> list[tuple[str, str]]:
-    """Axis and metric of each table in bins."""
-    return [("pt", name) for name in shown("pt")] + [("abs_eta", name) for name in shown("abs_eta")]
+def binned_tables(report: Report) -> list[tuple[str, str]]:
+    """Axis and metric of each table in bins; numbers of stations are not known of all data."""
+    places: tuple[Place, ...] = ("pt", "abs_eta", "stations")
+    found = [(axis, name) for axis in places for name in shown(axis)]
+    first = next(row.label for row in report.heads if row.finished)
+    return [(axis, name) for axis, name in found if report.get(first, name, axis)]
 
 
 def _main(report: Report, title: str, axis: str) -> Table:

@@ -75,7 +75,13 @@ def print_report(report: Report, console: Console | None = None, metric: str | N
         console.print(_rich(table))
         console.print()
     missing = "; ".join(report.not_modelled) or "nothing is stated"
-    notes = (*report.notes, tables.N_NOTE, tables.ARROWS_NOTE, f"Not modelled: {missing}.")
+    notes = (
+        *report.notes,
+        *pictures.left_out(report),
+        tables.N_NOTE,
+        tables.ARROWS_NOTE,
+        f"Not modelled: {missing}.",
+    )
     for line in (*verdict_tables.open_questions(report), *tables.problems(report), *notes):
         console.print(f"- {line}")
 
