@@ -67,7 +67,7 @@ class RatesConfig:
     tried: list[float] = field(default_factory=list)
     share: float = within(0.25, "(0, 1]")
     seed: int = within(100, "[0, inf)")
-    seeds: int = within(4, "[1, 1e6]")
+    seeds: int = within(2, "[1, 1e6]")
     chosen: float | None = within(None, "(0, inf)")
 
     def __post_init__(self) -> None:
