@@ -174,8 +174,10 @@ def test_the_report_opens_in_the_artifacts_of_the_sweeps_run(root: Path, runs: R
     page.browser.switch_to.frame(page.open("report", "report.html"))
     try:
         assert page.find("//h1").text.startswith("presets: ")
-        # The viewer's frame lets scripts run: all pictures are drawn, and the legend works.
-        plots = len(page.browser.find_elements(By.CSS_SELECTOR, ".plot"))
+        # The viewer's frame lets scripts run: pictures are drawn, sections open, the legend works.
+        page.click("//summary[contains(., 'Errors in detail')]")
+        seen = "body > .figures .plot, details[open] .plot"
+        plots = len(page.browser.find_elements(By.CSS_SELECTOR, seen))
         assert plots > 5
         drawn = ".plot.js-plotly-plot .main-svg"
         page.wait(lambda: len(page.browser.find_elements(By.CSS_SELECTOR, drawn)) >= plots)

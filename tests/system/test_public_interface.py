@@ -8,8 +8,8 @@ import headsweep
 NAMES = ["SweepResults", "UserError", "__version__", "open_sweep"]
 """All that notebooks and scripts may rely on."""
 
-METHODS = ["answer", "figure", "figures", "members", "name", "open_questions", "probe", "report"]
-METHODS += ["recommendation", "search", "study", "table", "tables", "verdicts"]
+METHODS = ["answer", "figure", "figures", "members", "name", "open_questions", "probe"]
+METHODS += ["recommendation", "report", "search", "study", "table", "tables", "verdicts"]
 
 
 def test_the_public_names() -> None:
