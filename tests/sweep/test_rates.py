@@ -113,7 +113,7 @@ def test_the_best_rate_is_taken_and_no_label_changes() -> None:
     assert distinct(chosen.jobs) == distinct(plan.jobs)
     heads, rows = found.table(values)
     assert heads == ["learning rate", "0.02", "0.04", "0.08", "taken"]
-    assert rows[0] == ["head=conservative", "2.0000", "1.0000", "inf", "0.04"]
+    assert rows[0] == ["head=conservative", "2.0000", "1.0000", "failed", "0.04"]
     assert rows[1][-1] == "0.02 (table; all failed)"
     assert lowest({0.1: np.nan, 0.2: 1.0}) == 0.2
 

@@ -164,7 +164,7 @@ class RateTrials:
         rows = []
         for rated, found in zip(self.rated, values, strict=True):
             best = lowest(found)
-            cells = [f"{found[rate]:.4f}" if rate in found else "" for rate in rates]
+            cells = [_cell(found[rate]) if rate in found else "" for rate in rates]
             words = f"{rated.table:g} (table; all failed)" if best is None else f"{best:g}"
             rows.append([rated.label, *cells, words])
         return ["learning rate", *(f"{rate:g}" for rate in rates), "taken"], rows
@@ -232,6 +232,10 @@ def _mean(folder: Path | None, seeds: int) -> float:
         for result in results.values()
     ]
     return fmean(found)
+
+
+def _cell(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "failed"
 
 
 def _rounded(rate: float) -> float:
