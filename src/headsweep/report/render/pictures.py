@@ -6,6 +6,7 @@ from headsweep.events.selection import STATION
 from headsweep.report.content import Report
 from headsweep.report.render import binned_pictures, run_pictures, shape_pictures
 from headsweep.report.render.picture import Picture
+from headsweep.report.render.rate_picture import rates
 from headsweep.report.render.search_picture import search
 
 
@@ -59,8 +60,9 @@ def effect_pictures(report: Report) -> list[Picture]:
 
 
 def training_pictures(report: Report) -> list[Picture]:
-    """Learning curves."""
-    return [run_pictures.learning_curves(report)]
+    """Learning rates that were tried, and learning curves."""
+    tried = rates(report)
+    return [*([] if tried is None else [tried]), run_pictures.learning_curves(report)]
 
 
 def seed_pictures(report: Report) -> list[Picture]:
