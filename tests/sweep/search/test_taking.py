@@ -19,7 +19,6 @@ from headsweep.errors import UserError
 from headsweep.files import digest
 from headsweep.identity import stable_hash
 from headsweep.store.outcome import Outcome
-from headsweep.store.trials import OutcomeReader
 from headsweep.sweep.compose import loaded_sweep
 from headsweep.sweep.plan import Plan, make_plan
 from headsweep.sweep.search.rules import Taken
@@ -27,7 +26,6 @@ from headsweep.sweep.search.status import print_study
 from headsweep.sweep.search.taking import copy_taken, take_trials
 from helpers.command import SMALL, run_here
 from helpers.end_state import hashes, trials
-from helpers.frozen import write_folder
 from helpers.killable import Killed, world
 from helpers.toy_search import DROPOUT, LAYERS, WIDTH, Worker, make_search
 
@@ -228,32 +226,6 @@ def test_what_cannot_be_taken_is_refused(trained: Path, overrides: list[str], me
     more = [f"{key}={value}" for key, value in given.items() if key not in keys]
     with pytest.raises(UserError, match=message):
         plan(trained, *rest, *more, *overrides)
-
-
-def test_other_data_in_the_same_place_are_known(tmp_path: Path) -> None:
-    folder = tmp_path / "recorded"
-    frozen = ("sweeps=search", "data=frozen", f"data.source.path={folder}", *SMALL[3:], "seeds=1")
-    frozen += ("features=document", "target.relative=false")
-    own = (*frozen, "hydra.sweeper.first=[]", f"root={tmp_path / 'runs'}")
-    write_folder(folder, events=60)
-    run_here(tmp_path, "train", *own, "name=a", "hydra.sweeper.n_trials=2")
-    shutil.rmtree(folder)
-    write_folder(folder, events=60, seed=1)
-    with pytest.raises(UserError, match="none of its 2 trials can be taken: 2 of other data"):
-        make_plan([*own, "name=c", TAKE, "hydra.sweeper.n_trials=9"], multirun=True)
-
-
-def test_a_configuration_that_came_again_keeps_its_seeds(tmp_path: Path) -> None:
-    own = (*BOTH, f"{LAYERS}=1,2", f"{WIDTH}=8", f"{DROPOUT}=0.1", f"root={tmp_path / 'runs'}")
-    run_here(tmp_path, "train", *own, "name=a", "hydra.sweeper.n_trials=4")
-    run_here(tmp_path, "train", *own, "name=b", TAKE, "hydra.sweeper.n_trials=6")
-    outcomes = OutcomeReader(tmp_path / "runs/sweeps/b").read()
-    seeds: dict[str, list[int]] = {}
-    for outcome in outcomes.values():
-        seeds.setdefault(outcome.point, []).extend(outcome.seeds)
-    assert len(outcomes) == 6
-    assert sorted(map(len, seeds.values())) != [2, 2]
-    assert all(found == [*range(len(found))] for found in seeds.values())
 
 
 def test_the_best_of_them_can_be_confirmed_and_explained(trained: Path) -> None:

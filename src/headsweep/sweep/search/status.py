@@ -79,6 +79,6 @@ def _missing(folder: Path, trials: Trials, at_work: Sequence[int]) -> list[str]:
     numbers = {*range(last), *begun} - trials.outcomes.keys() - {*at_work}
     return [
         f"trial {number} is missing: {paths.job_folder(folder, number)} "
-        f"{'has no outcome' if number in begun else 'is gone'}; its command brings it back"
+        f"{'has no outcome' if number in begun else 'is gone'}; its command trains it again"
         for number in sorted(numbers)
     ]
