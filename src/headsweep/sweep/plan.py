@@ -251,12 +251,10 @@ def _plan_search(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
     if jobs[0].auto:
         raise UserError("seeds=auto: is for comparisons; a trial of a search has a number of seeds")
     from headsweep.sweep.search.placing import first_trials  # loads optuna
-    from headsweep.sweep.search.taking import take_trials
 
     search, config = sweep.search(), jobs[0].config
-    taken, lines = take_trials(sweep, search)
-    first, more = first_trials(sweep, replace(search, taken=taken))
-    search, lines = replace(search, taken=taken, first=first), [*lines, *more]
+    first, lines = first_trials(sweep, search)
+    search = replace(search, first=first)
     spec = {
         "n_trials": search.n_trials,
         "first_seed": config.seed,

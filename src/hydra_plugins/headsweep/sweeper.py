@@ -58,7 +58,6 @@ class HeadsweepConf(OptunaSweeperConf):
         lag: A trial knows the results of those numbered below its own number less ``lag``.
         max_failures: So many failures in a row end the search; null for never.
         first: Heads whose configurations are the first trials, as far as the search has them.
-        take: Name of a search whose trials are taken over, as far as this one has them.
     """
 
     _target_: str = "hydra_plugins.headsweep.sweeper.HeadsweepSweeper"
@@ -70,7 +69,6 @@ class HeadsweepConf(OptunaSweeperConf):
     lag: int = 4
     max_failures: int | None = 5
     first: Any = field(default_factory=list)
-    take: str | None = None
 
 
 @dataclass

@@ -15,13 +15,12 @@ from headsweep.config import GROUPS
 from headsweep.errors import UserError
 from headsweep.files import flat
 from headsweep.identity import identity, override_key, stable_hash
-from headsweep.store.paths import JOBS
 from headsweep.sweep.inputs import with_width
 from headsweep.sweep.messages import did_you_mean
 from headsweep.sweep.overrides import as_written
 from headsweep.sweep.queue import Compose
 from headsweep.sweep.search.finalists import PRESET
-from headsweep.sweep.search.rules import Given, Search, Taken, as_overrides, as_range
+from headsweep.sweep.search.rules import Given, Search, as_overrides, as_range
 
 if TYPE_CHECKING:
     from headsweep.sweep.compose import Sweep
@@ -68,7 +67,7 @@ class Space:
     """
 
     def __init__(self, search: Search, compose: Compose) -> None:
-        self.search, self.compose = replace(search, first=(), taken=None), compose
+        self.search, self.compose = replace(search, first=()), compose
 
     def place(self, config: Mapping[str, Any], labels: Mapping[str, str]) -> Place | Outside:
         """The trial that a resolved configuration is, or why it is none.
@@ -147,10 +146,7 @@ def first_trials(sweep: "Sweep", search: Search) -> tuple[list[Given], list[str]
     space = Space(search, compose)
     common = [o for o in search.fixed if not override_key(o).startswith(PRESET)]
     rate = [] if RATE in search.space else [f"{RATE}={compose(search.fixed)['optim']['lr']}"]
-    taken, found = search.taken or Taken(""), list[Given]()
-    origins: dict[str, str] = {}
-    for number, point in zip(taken.trials, taken.points, strict=True):
-        origins.setdefault(point, origin_of(taken.study, number))
+    found: dict[str, Given] = {}
     lines = []
     for name in names:
         try:
@@ -161,18 +157,14 @@ def first_trials(sweep: "Sweep", search: Search) -> tuple[list[Given], list[str]
         place = space.place(job.resolved, job.labels)
         if isinstance(place, Outside):
             lines.append(f"head={name} is no first trial: {place.words}")
-        elif place.point in origins:
-            lines.append(f"head={name} is no first trial: it is that of {origins[place.point]}")
+        elif place.point in found:
+            lines.append(
+                f"head={name} is no first trial: it is that of {found[place.point].origin}"
+            )
         else:
-            found.append(Given(f"head={name}", dict(place.trial.params)))
-            origins[place.point] = f"head={name}"
-    words = ", ".join(given.origin for given in found)
-    return found, [f"first trials: {words or 'none'}", *lines]
-
-
-def origin_of(study: str, number: int) -> str:
-    """Words for a trial that is taken from another search: its folder, as other verbs take it."""
-    return f"{study}/{JOBS}/{number}"
+            found[place.point] = Given(f"head={name}", dict(place.trial.params))
+    origins = ", ".join(given.origin for given in found.values())
+    return [*found.values()], [f"first trials: {origins or 'none'}", *lines]
 
 
 def _names(sweep: "Sweep") -> list[str]:

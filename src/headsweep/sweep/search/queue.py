@@ -97,10 +97,7 @@ class SearchQueue:
             what = f"trial {nobodys[0]} runs in it, and nobody trains it"
         again = [*again, *nobodys]
         if what is not None:
-            fresh = not trials and self.storage.damage is None  # as after trials were taken
             self.storage.renew(restored(trials, outcomes, again))
-            if fresh and {*outcomes} == {*range(self.search.given)}:
-                return
             words = "it was written anew from the folders of the trials"
             log.warning("%s: %s; %s", self.storage, what, words)
 
@@ -134,11 +131,6 @@ class SearchQueue:
                 return self._begin(number, trials)
 
     def _begin(self, number: int, trials: list[FrozenTrial]) -> Task:
-        if number < self.search.given:
-            raise UserError(
-                f"{self._folder(number)}: is gone, and was taken from another search; give the "
-                "command again, which takes it again"
-            )
         trial, overrides = self._suggest(number, trials)
         if number < len(trials) and trials[number].params not in ({}, trial.params):
             self._forget(trials[number], trial.params, trials)
@@ -203,8 +195,7 @@ class SearchQueue:
 
     def _reproduces(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether the search still gives its last finished trial the parameters that it had."""
-        own = trials[self.search.given :]
-        done = [trial for trial in own if trial.state.is_finished() and trial.params]
+        done = [trial for trial in trials if trial.state.is_finished() and trial.params]
         return bool(done) and self._suggest(done[-1].number, trials)[0].params == done[-1].params
 
     def broken(self) -> str | None:

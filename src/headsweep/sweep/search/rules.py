@@ -55,23 +55,6 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Trials of another search with which a search begins, as they are there.
-
-    Attributes:
-        study: Name of that search.
-        trials: Their numbers there.
-        points: Hash of the configuration of each.
-        outcomes: Hash of the outcome of each.
-    """
-
-    study: str
-    trials: Sequence[int] = ()
-    points: Sequence[str] = ()
-    outcomes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
 class Search:
     """Rules and length of a search.
 
@@ -88,8 +71,7 @@ class Search:
         max_failures: So many failures in a row end the search; None for never.
         storage: URL of a database; None for a journal file in the sweep's folder.
         steps: Steps of every trial; None where trials differ in them.
-        first: The first trials that it trains.
-        taken: The trials that come before them, and are not trained.
+        first: The trials that it begins with.
     """
 
     space: dict[str, BaseDistribution]
@@ -105,12 +87,6 @@ class Search:
     storage: str | None
     steps: int | None = None
     first: Sequence[Given] = ()
-    taken: Taken | None = None
-
-    @property
-    def given(self) -> int:
-        """Number of trials that are taken."""
-        return 0 if self.taken is None else len(self.taken.trials)
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
@@ -129,14 +105,12 @@ class Search:
             "search_seed": self.seed,
             "lag": self.lag,
             "optuna": optuna.__version__,  # another version may suggest other trials
-            **({"take": asdict(self.taken)} if self.taken is not None else {}),
             **({"first": [asdict(given) for given in self.first]} if self.first else {}),
         }
 
     def begun(self, spec: Mapping[str, Any]) -> "Search":
         """The search with the first trials that stand in its specification."""
-        taken = Taken(**spec["take"]) if "take" in spec else None
-        return replace(self, first=[Given(**given) for given in spec.get("first", ())], taken=taken)
+        return replace(self, first=[Given(**given) for given in spec.get("first", ())])
 
     def replica(self, number: int, trials: Sequence[FrozenTrial]) -> Trial:
         """A fresh trial of a private study that holds what trial ``number`` may know.
@@ -146,8 +120,7 @@ class Search:
             trials: The study's trials, by number; those below ``number - lag`` are finished, and
                 the others below ``number`` have begun, of which only the beginning is known.
         """
-        own = [] if self.taken is None else self.taken.outcomes  # other points than that search
-        seed = int(stable_hash([self.seed, number, *own], 8), 16)
+        seed = int(stable_hash([self.seed, number], 8), 16)
         study = optuna.create_study(
             storage=optuna.storages.InMemoryStorage(),
             sampler=_make(self.sampler, seed=seed),
@@ -158,14 +131,14 @@ class Search:
         known = self.horizon(number)
         study.add_trials([_Shared.of(trial) for trial in trials[:known]])
         study.add_trials([_begun(trial) for trial in trials[known:number]])
-        if number in range(self.given, self.given + len(self.first)):
-            given = self.first[number - self.given]
+        if number < len(self.first):
+            given = self.first[number]
             study.enqueue_trial(given.params, user_attrs={ORIGIN: given.origin})
         return study.ask()
 
     def horizon(self, number: int) -> int:
         """Number of trials that are finished before trial ``number`` may begin."""
-        return max(number - self.lag, self.given)
+        return max(number - self.lag, 0)
 
     def suggest(self, trial: Trial, config: Compose) -> list[str]:
         """Choose the parameters of a trial; those without effect beside the others are left out.
@@ -226,7 +199,7 @@ class Search:
             return f"{where}.n_warmup_steps={warmup} leaves nothing of optim.steps={steps}"
         if steps is not None and isinstance(least, int) and least >= steps:
             return f"{where}.min_resource={least} leaves nothing of optim.steps={steps}"
-        if startup and self.horizon(self.n_trials) <= startup:
+        if startup and self.n_trials - self.lag <= startup:
             return (
                 f"{where}.n_startup_trials={startup} and hydra.sweeper.lag={self.lag} leave none "
                 f"of {self.n_trials} trials"

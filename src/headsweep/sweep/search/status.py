@@ -37,9 +37,8 @@ def print_study(root: Path, name: str) -> None:
         _print_best(trials)
     for line in (*_missing(folder, trials, at_work), *failures(outcomes)):
         print(line)
-    for words in (trials.taken(), trials.repeated()):
-        if words is not None:
-            print(words)
+    if (words := trials.repeated()) is not None:
+        print(words)
     if len(outcomes) < total:
         if outcomes:
             print(f"left: {time_left(folder, outcomes, total)} of training for all workers")
