@@ -4,7 +4,7 @@ Wrong keys, types and values are found here, before anything is written.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from math import ceil, floor, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,6 @@ class Plan:
         batches: For each job of a grid the overrides that make it from the sweep.
         search: The rules of a search.
         finalists: Of a confirmation, the trials that its last jobs train again.
-        lines: What is said of a search's first trials.
         sweep: From which the jobs are composed; None for one run.
     """
 
@@ -69,7 +68,6 @@ class Plan:
     batches: list[list[str]] = field(default_factory=list)
     search: "Search | None" = None
     finalists: Finalists | None = None
-    lines: list[str] = field(default_factory=list)
     sweep: Sweep | None = None
 
 
@@ -250,11 +248,7 @@ def _plan_search(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
         return Plan(jobs, _folder(sweep), trials=sweeper.n_trials)
     if jobs[0].auto:
         raise UserError("seeds=auto: is for comparisons; a trial of a search has a number of seeds")
-    from headsweep.sweep.search.placing import first_trials  # loads optuna
-
     search, config = sweep.search(), jobs[0].config
-    first, lines = first_trials(sweep, search)
-    search = replace(search, first=first)
     spec = {
         "n_trials": search.n_trials,
         "first_seed": config.seed,
@@ -262,7 +256,7 @@ def _plan_search(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
         **search.spec(),
         "config": identity(jobs[0].resolved),
     }
-    return Plan(jobs, _folder(sweep), search.n_trials, spec, search=search, lines=lines)
+    return Plan(jobs, _folder(sweep), trials=search.n_trials, spec=spec, search=search)
 
 
 def _check_design(jobs: Sequence[Job]) -> None:

@@ -60,11 +60,11 @@ def run_sweep(loader: ConfigLoader, master: DictConfig, look: Look) -> None:
         plan = _with_rates(plan, trials)
     with preparing(console()) as report:
         inputs = prepare(plan, report)
-    spec, lines = {**plan.spec, "inputs": inputs_spec(inputs)}, plan.lines
+    spec = {**plan.spec, "inputs": inputs_spec(inputs)}
     if plan.search is None:
         plan, inputs, lines = merge_equal(plan, inputs)
+        print("\n".join(lines), end="\n" if lines else "")
         spec = plan.spec
-    print("\n".join(lines), end="\n" if lines else "")
     assert plan.folder is not None
     rounds = Rounds(plan.folder, look, master.budget) if "looks" in plan.spec else None
     if code := _train(sweep, plan, inputs, spec, rounds).conclude():

@@ -57,7 +57,6 @@ class HeadsweepConf(OptunaSweeperConf):
         objective: Metrics on the validation split, means over the seeds; the first is pruned on.
         lag: A trial knows the results of those numbered below its own number less ``lag``.
         max_failures: So many failures in a row end the search; null for never.
-        first: Heads whose configurations are the first trials, as far as the search has them.
     """
 
     _target_: str = "hydra_plugins.headsweep.sweeper.HeadsweepSweeper"
@@ -68,7 +67,6 @@ class HeadsweepConf(OptunaSweeperConf):
     objective: Any = field(default_factory=lambda: ["val_qoverpt_r68"])
     lag: int = 4
     max_failures: int | None = 5
-    first: Any = field(default_factory=list)
 
 
 @dataclass

@@ -14,7 +14,6 @@ from headsweep.sweep.queue import NoTask, Task
 from headsweep.sweep.search.rules import Search
 from helpers.killable import Killed, World, world
 from helpers.toy_search import (
-    FIRST,
     RANDOM,
     TPE,
     TRIALS,
@@ -103,11 +102,11 @@ class Interleaving:
 
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(steps=STEPS, lag=st.integers(0, 4), tpe=st.booleans(), first=st.booleans())
+@given(steps=STEPS, lag=st.integers(0, 4), tpe=st.booleans())
 def test_kills_anywhere_change_nothing(
-    steps: list[tuple[str, int, int | None]], lag: int, tpe: bool, first: bool
+    steps: list[tuple[str, int, int | None]], lag: int, tpe: bool
 ) -> None:
-    search = make_search(lag=lag, sampler=TPE if tpe else RANDOM, first=FIRST if first else ())
+    search = make_search(lag=lag, sampler=TPE if tpe else RANDOM)
     with world() as here:
         among = Interleaving(here, search)
         for step in steps:
@@ -115,7 +114,7 @@ def test_kills_anywhere_change_nothing(
         for place in range(lag + 1):
             among.kill(place)
         run(here, search)
-        expected = uninterrupted(lag, TPESampler if tpe else RandomSampler, first=first)
+        expected = uninterrupted(lag, TPESampler if tpe else RandomSampler)
         assert stored(here.folder) == expected
         assert in_folders(here.folder) == expected
         assert max(among.accepted.values(), default=0) <= 1
