@@ -75,11 +75,10 @@ class MedianConf:
 
     _target_: str = "optuna.pruners.MedianPruner"
     n_startup_trials: int = 5
+    n_warmup_steps: int | None = None
     warmup_share: float = 0.25  # benchmarks/search
-    interval_share: float = 0.0
+    interval_steps: int = 1
     n_min_trials: int = 1
-    n_warmup_steps: int | None = None  # refused, like the next: a share holds for all optim.steps
-    interval_steps: int | None = None
 
 
 @dataclass
@@ -89,11 +88,10 @@ class PercentileConf:
     _target_: str = "optuna.pruners.PercentilePruner"
     percentile: float = 25.0
     n_startup_trials: int = 5
-    warmup_share: float = 0.25
-    interval_share: float = 0.0
-    n_min_trials: int = 1
     n_warmup_steps: int | None = None
-    interval_steps: int | None = None
+    warmup_share: float = 0.25
+    interval_steps: int = 1
+    n_min_trials: int = 1
 
 
 @dataclass
@@ -101,10 +99,9 @@ class AshaConf:
     """Asynchronous successive halving."""
 
     _target_: str = "optuna.pruners.SuccessiveHalvingPruner"
-    warmup_share: float = 0.0625
+    min_resource: int = 200
     reduction_factor: int = 4
     min_early_stopping_rate: int = 0
-    min_resource: int | None = None  # refused
 
 
 @dataclass

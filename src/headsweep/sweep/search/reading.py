@@ -23,17 +23,6 @@ STEPS = ("optim.steps", "optim.batch_size")
 MOST = 100_000
 """Largest number of trials; what decides a trial reads all earlier ones."""
 
-OF_MEDIAN = {"warmup_share": "n_warmup_steps", "interval_share": "interval_steps"}
-SHARES = {
-    "optuna.pruners.MedianPruner": OF_MEDIAN,
-    "optuna.pruners.PercentilePruner": OF_MEDIAN,
-    "optuna.pruners.SuccessiveHalvingPruner": {"warmup_share": "min_resource"},
-}
-"""Of each pruner the keys that are shares of ``optim.steps``, and Optuna's for the steps."""
-
-LEAST = {"interval_steps": 1, "min_resource": 1}
-"""Least numbers of steps that Optuna takes."""
-
 LOSSES = ("val_loss",)
 """Objectives in units of the loss, which depend on the target."""
 
@@ -79,7 +68,7 @@ def read_search(
         fixed=fixed,
         objectives=objectives,
         sampler=sampler,
-        pruner=_in_steps(pruner, steps),
+        pruner=_with_warmup(pruner, steps),
         custom=plain["custom_search_space"],
         seed=seed,
         lag=plain["lag"],
@@ -165,28 +154,15 @@ def _pruner(
     return None
 
 
-def _in_steps(pruner: dict[str, Any] | None, steps: int | None) -> dict[str, Any] | None:
-    """The pruner as Optuna takes it: shares of the steps as numbers of steps.
-
-    Raises:
-        UserError: A share is none, or a number of steps is given.
-    """
-    names = SHARES.get((pruner or {}).get("_target_", ""), {})
-    found = {}
-    for key, value in (pruner or {}).items():
-        where = f"hydra.sweeper.pruner.{key}={value}"
-        if key in names:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-                raise UserError(f"{where}: must be in [0, 1)")
-            found[names[key]] = max(round(value * (steps or 0)), LEAST.get(names[key], 0))
-        elif (share := next((k for k, name in names.items() if name == key), None)) is not None:
-            raise UserError(
-                f"{where}: is no setting here, as it would mean something else with other "
-                f"optim.steps; write hydra.sweeper.pruner.{share}={value / (steps or value):.3g}"
-            )
-        else:
-            found[key] = value
-    return None if pruner is None else found
+def _with_warmup(pruner: dict[str, Any] | None, steps: int | None) -> dict[str, Any] | None:
+    """The pruner with its warm-up in steps, where it is given as a share of all."""
+    if pruner is None or "warmup_share" not in pruner:
+        return pruner
+    share = pruner["warmup_share"]
+    if not 0 <= share < 1:
+        raise UserError(f"hydra.sweeper.pruner.warmup_share={share}: must be in [0, 1)")
+    kept = {key: value for key, value in pruner.items() if key != "warmup_share"}
+    return {"n_warmup_steps": round(share * (steps or 0)), **kept}  # unless steps are given
 
 
 def _objectives(node: Any, space: Mapping[str, object]) -> list[str]:
