@@ -132,7 +132,10 @@ def qoverpt_r68(rho: Array) -> Any:
 @metric_of(_rho, "lower", words="r95 / r68 of q/pT", tables=("tails", "pt"), binned=True)
 def qoverpt_r95_r68(rho: Array) -> Any:
     """0.95 quantile of |rho| over its 0.6827 quantile: 1.96 of a normal distribution."""
-    return quantile(np.abs(rho), 0.95) / abs68(rho) if rho.shape[-1] else math.nan
+    if not rho.shape[-1]:
+        return math.nan
+    with np.errstate(divide="ignore", invalid="ignore"):  # of perfect predictions
+        return np.divide(quantile(np.abs(rho), 0.95), abs68(rho))
 
 
 @metric_of(_rho, "lower", margin=RATIO, tables=("collider",), binned=True)

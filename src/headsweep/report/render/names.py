@@ -43,7 +43,12 @@ def meaning(name: str) -> str:
 def names_table(report: Report) -> Table:
     """Every name of this report that is no plain word."""
     used = dict.fromkeys([*(value.metric for value in report.values), *WORDS])
-    other = {name for split in LAST_LOSSES if split != report.split for name in (f"L_{split}",)}
+    others = [split for split in LAST_LOSSES if split != report.split]
+    other = {
+        name
+        for split in others
+        for name in (f"L_{split}", LAST_LOSSES[split], SCORED_LOSSES.get(split))
+    }
     rows = []
     for name in used:
         known = any(value.metric == name for value in report.values) or name not in KNOWN
