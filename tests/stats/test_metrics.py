@@ -71,6 +71,9 @@ def test_perfect_predictions() -> None:
         toy(q_true=[1.0, 1.0, 1.0, -1.0], kappa=[0.1] * 3 + [-0.1], charge=[1, 1, 1, -1])
     )
     for name, value in result.items():
+        if name == "qoverpt_r95_r68":  # 0 / 0
+            assert math.isnan(value)
+            continue
         assert value == pytest.approx(1.0 if METRICS[name].better == "higher" else 0.0), name
 
 
