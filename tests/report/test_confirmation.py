@@ -156,7 +156,7 @@ def test_every_reading_is_counted_and_shown(sweep: Path, tmp_path: Path) -> None
     console = plain_console(StringIO(), width=200)
     write.print_report(second, console)
     assert isinstance(console.file, StringIO)
-    page = render_page.page(second).replace("<wbr>", "")
+    page = render_page.page(second).replace("<wbr>", "").replace("\xa0", " ")
     texts = [console.file.getvalue(), page, (tmp_path / "report" / "report.md").read_text()]
     table = verdict_tables.confirmation_table(second)
     labels = [
