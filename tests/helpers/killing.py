@@ -23,7 +23,7 @@ from helpers.waiting import wait_for
 BIN = Path(sys.executable).parent
 SMALL = [
     *("data=tiny", "data.source.events=100", "backbone=truth", "workers=2", "seeds=2"),
-    *("optim.steps=60", "optim.batch_size=16", "rates=tuned"),
+    *("optim.steps=60", "optim.batch_size=16"),
 ]
 DELAY = 0.003
 """A kill comes at most so many seconds after its write, and two ms for the kill itself."""
@@ -87,7 +87,10 @@ SEARCH = Sweep(
     ),
     6,
 )
-GRID = Sweep("grid", ("-m", "name=grid", *SMALL, "head.dropout=0.0,0.1,0.2"), 3)
+RATES = ("rates.tried=[0.02,0.04]", "rates.seeds=1")
+"""Trials of learning rates, in which a kill may fall, too."""
+
+GRID = Sweep("grid", ("-m", "name=grid", *SMALL, *RATES, "head.dropout=0.0,0.1,0.2"), 3)
 
 
 def log_of(root: Path, name: str = "log") -> Path:

@@ -145,6 +145,29 @@ def test_a_file_that_cannot_be_read_is_named(write: Write, tmp_path: Path) -> No
         plan(tmp_path, "arm=a")
 
 
+def test_a_file_that_the_user_names_for_a_key_does_not_lose_it_without_a_word(
+    write: Write, tmp_path: Path
+) -> None:
+    write(
+        "head/log.yaml",
+        f"{HEADER}\ndefaults: [conservative@head, _self_]\ntarget: {{name: log_pt}}\n",
+    )
+    [job] = plan(tmp_path, "head=log").jobs
+    assert job.config.target.name == "log_pt"
+    with pytest.raises(UserError, match=r"target\.name=plain has no effect, as head/log .* log_pt"):
+        plan(tmp_path, "head=log", "target=plain")
+    [job] = plan(tmp_path, "head=log", "target=plain", "target.name=plain").jobs
+    assert job.config.target.name == "plain"
+
+
+def test_an_arm_may_have_the_name_of_its_sweep_and_choose_files_alone(
+    write: Write, tmp_path: Path
+) -> None:
+    write("sweeps/own.yaml", f"{HEADER}\narms:\n  baseline:\n  own: {{head: simpler}}\n")
+    jobs = plan(tmp_path, "sweeps=own").jobs
+    assert [job.labels["head"] for job in jobs] == ["conservative", "simpler"]
+
+
 def test_what_is_meant_to_win_does(write: Write, tmp_path: Path) -> None:
     source = "defaults: [{source@data.source: schema_spectrometer}, _self_]"
     write("data/mine.yaml", f"{HEADER}\n{source}\nhead: {{dropout: 0.3}}\noptim: {{steps: 7}}\n")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from headsweep.report.predictions import HeadRow, ReferenceRow, Row, Sample
 from headsweep.stats.bins import ABS_ETA, ETA, PHI, STATIONS, BinAxis, binned, pt_axis
@@ -125,9 +126,13 @@ def _measure(sample: Sample, pt_edges: Sequence[float]) -> pd.DataFrame:
             ("stations", tracks, number),
             (f"{REFERENCE}stations", sets[WHOLE[1]], number[sample.common]),
         ):
-            axis = BinAxis("stations", "", lambda _, own=own: own, STATIONS)  # type: ignore[misc]
-            parts.append(binned(part, axis, _names(name)).assign(axis=name))
+            parts.append(binned(part, _station_axis(own), _names(name)).assign(axis=name))
     return pd.concat(parts, ignore_index=True)
+
+
+def _station_axis(number: NDArray[np.int64]) -> BinAxis:
+    """The axis of given numbers of stations, [T], which tracks do not know themselves."""
+    return BinAxis("stations", "", lambda _: number, STATIONS)
 
 
 def _whole(tracks: Tracks, axis: str) -> pd.DataFrame:

@@ -71,7 +71,7 @@ class ConfigFile:
     @property
     def in_a_sweep(self) -> bool:
         """True for an arm that stands in the file of a sweep."""
-        return self.path is not None and self.path.stem != self.name.rpartition("/")[2]
+        return self.group == "arm" and self.path is not None and self.path.parent.name != "arm"
 
     def own(self, key: str) -> str:
         """A full key as it stands in the file."""
@@ -311,7 +311,10 @@ def _check_order(files: Sequence[ConfigFile], usual: set[str], named: set[str]) 
         for key, value in file.values.items():
             before = last.get(key)
             if before and before.path and before.name not in usual and before.values[key] != value:
-                mend = _mend(before, [file, *_parents(file, by_name)], by_name, named)
+                later = [file, *_parents(file, by_name)]
+                mend = _mend(before, later, by_name, named)
+                if mend is None and _is_named_for(key, before, later[-1], named):
+                    mend = f"give {key}={before.values[key]} on the command line, which wins"
                 if mend:
                     raise UserError(
                         f"{before.at(key)}: {key}={before.values[key]} has no effect, as "
@@ -342,6 +345,17 @@ def _mend(
     if winner.group in WITHOUT_PLACE or winner in _parents(before, by_name) or root.group in named:
         return None
     return "set it in an arm, in a sweep, or on the command line"
+
+
+def _is_named_for(key: str, before: ConfigFile, winner: ConfigFile, named: set[str]) -> bool:
+    """Whether the user names a file for this very key, and a file of another group wins over it.
+
+    An arm and a sweep are meant to; a value on the command line wins over all.
+    """
+    if winner.group in WITHOUT_PLACE or key in named:
+        return False
+    own, other = (f"{file.group.replace('/', '.')}." for file in (before, winner))
+    return before.group in named and key.startswith(own) and not key.startswith(other)
 
 
 def _parents(file: ConfigFile, by_name: Mapping[str, ConfigFile]) -> list[ConfigFile]:

@@ -36,12 +36,14 @@ class Rounds:
         folder: Of the sweep.
         look: Looks at it.
         budget: Time after which no round begins, such as ``2h``; None for no limit.
+        started: When the command began, by ``time.monotonic``: what came before the first round,
+            such as the trials of learning rates, is a part of the budget.
     """
 
-    def __init__(self, folder: Path, look: Look, budget: str | None) -> None:
+    def __init__(self, folder: Path, look: Look, budget: str | None, started: float) -> None:
         self._folder, self._look = folder, look
         self._budget = None if budget is None else seconds(budget)
-        self._started = self._round = time.monotonic()
+        self._started, self._round = started, time.monotonic()
 
     def next_seeds(self) -> Mapping[int, int]:
         """Look at the members that are there, and print what is decided.

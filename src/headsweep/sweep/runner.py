@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,7 @@ def run_sweep(loader: ConfigLoader, master: DictConfig, look: Look) -> None:
         KeyboardInterrupt: Ctrl-C; what is finished and how to go on has been said.
         SystemExit: With code 1, where a job of a grid or all trials of a search failed.
     """
+    started = time.monotonic()
     sweep = Sweep(JobsLoader(loader), master)
     plan = plan_sweep(sweep)
     if (trials := RateTrials.of(plan)) is not None:
@@ -66,7 +68,7 @@ def run_sweep(loader: ConfigLoader, master: DictConfig, look: Look) -> None:
         print("\n".join(lines), end="\n" if lines else "")
         spec = plan.spec
     assert plan.folder is not None
-    rounds = Rounds(plan.folder, look, master.budget) if "looks" in plan.spec else None
+    rounds = Rounds(plan.folder, look, master.budget, started) if "looks" in plan.spec else None
     if code := _train(sweep, plan, inputs, spec, rounds).conclude():
         raise SystemExit(code)
 
