@@ -143,7 +143,8 @@ class RateTrials:
         )
         tried = ", ".join(f"{rate:g}" for rate in rates)
         many = "1 configuration" if len(self.rated) == 1 else f"{len(self.rated)} configurations"
-        seeds = f"seeds {config.seed} to {config.seed + config.seeds - 1}"
+        last = config.seed + config.seeds - 1
+        seeds = f"seed {last}" if config.seeds == 1 else f"seeds {config.seed} to {last}"
         return (
             f"rates=auto: {many}, learning rates {tried}, {seeds}, {config.share:.0%} of the steps"
         )
