@@ -132,7 +132,8 @@ def _measure(sample: Sample, pt_edges: Sequence[float]) -> pd.DataFrame:
 
 def _station_axis(number: NDArray[np.int64]) -> BinAxis:
     """The axis of given numbers of stations, [T], which tracks do not know themselves."""
-    return BinAxis("stations", "", lambda _: number, STATIONS)
+    values = number.astype(np.float64)
+    return BinAxis("stations", "", lambda _: values, STATIONS)
 
 
 def _whole(tracks: Tracks, axis: str) -> pd.DataFrame:
