@@ -57,8 +57,11 @@ SECTIONS: dict[str, type] = {
 }
 """Every part of the schema, by its place in the tree; in brackets which of several it is."""
 
-UNUSED = {"_target_", "defaults", "direction", "study_name", "n_jobs", "max_failure_rate"}
-"""Keys that say what is built, or that come with Hydra's own sweeper and do nothing here."""
+UNUSED = {
+    *("_target_", "defaults", "direction", "study_name", "n_jobs", "max_failure_rate"),
+    *("n_warmup_steps", "interval_steps"),
+}
+"""Keys that say what is built, or that are refused: others stand for them here."""
 
 WRONG = (-1, 0, 1.5, math.inf, "?", "file://", [], ["?"], [2.0, 1.0])
 """Values for every key: what the schema says when it refuses one is the range."""

@@ -81,7 +81,7 @@ SEARCH = Sweep(
     "search",
     (
         *(*SMALL, "sweeps=search", "hydra.sweeper.n_trials=6", "hydra.sweeper.lag=2"),
-        *("hydra.sweeper.pruner.n_startup_trials=1", "hydra.sweeper.pruner.n_warmup_steps=10"),
+        *("hydra.sweeper.pruner.n_startup_trials=1", "hydra.sweeper.pruner.warmup_share=0.17"),
         "hydra.sweeper.sampler.n_startup_trials=3",
         "head.regression_hidden_dim=int(interval(8, 64))",
     ),

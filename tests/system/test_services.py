@@ -39,7 +39,7 @@ SEARCH = [
     *("data=tiny", "data.source.events=100", "backbone=truth", "sweeps=search", "workers=2"),
     *("optim.steps=120", "optim.batch_size=16", "seeds=2", "hydra.sweeper.n_trials=6"),
     *("hydra.sweeper.pruner.n_startup_trials=2", "hydra.sweeper.sampler.n_startup_trials=3"),
-    "hydra.sweeper.pruner.n_warmup_steps=10",
+    "hydra.sweeper.pruner.warmup_share=0.08",
     *("hydra.sweeper.lag=2", "head.regression_hidden_dim=int(interval(8, 64))"),
 ]
 SMALL = [

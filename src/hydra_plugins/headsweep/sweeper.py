@@ -75,10 +75,11 @@ class MedianConf:
 
     _target_: str = "optuna.pruners.MedianPruner"
     n_startup_trials: int = 5
-    n_warmup_steps: int | None = None
     warmup_share: float = 0.25  # benchmarks/search
-    interval_steps: int = 1
+    interval_share: float = 0.0
     n_min_trials: int = 1
+    n_warmup_steps: Any = None  # refused as the next: shares mean the same for all steps
+    interval_steps: Any = None
 
 
 @dataclass
@@ -88,10 +89,11 @@ class PercentileConf:
     _target_: str = "optuna.pruners.PercentilePruner"
     percentile: float = 25.0
     n_startup_trials: int = 5
-    n_warmup_steps: int | None = None
     warmup_share: float = 0.25
-    interval_steps: int = 1
+    interval_share: float = 0.0
     n_min_trials: int = 1
+    n_warmup_steps: Any = None
+    interval_steps: Any = None
 
 
 @dataclass
@@ -99,9 +101,10 @@ class AshaConf:
     """Asynchronous successive halving."""
 
     _target_: str = "optuna.pruners.SuccessiveHalvingPruner"
-    min_resource: int = 200
+    warmup_share: float = 0.0625
     reduction_factor: int = 4
     min_early_stopping_rate: int = 0
+    min_resource: Any = None  # refused
 
 
 @dataclass

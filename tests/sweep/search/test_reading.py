@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -58,22 +59,54 @@ def test_several_objectives_are_not_pruned_and_none_may_be_asked_for() -> None:
     assert read(objective=two, explicit=[none], pruner=False).pruner is None
 
 
+def in_steps(steps: int, **node: Any) -> dict[str, Any]:
+    """The pruner of a configuration as Optuna gets it."""
+    given = composed().master.hydra.sweeper.copy()
+    given.pruner = node
+    pruner = read_search(given, [SWEPT_RATE], [], lambda _: {"optim": {"steps": steps}}).pruner
+    assert pruner is not None
+    return pruner
+
+
 def test_the_warm_up_of_a_pruner_is_a_share_of_the_steps() -> None:
-    for steps, expected in ((3200, 800), (400, 100), (1, 0)):
+    for steps, expected in ((3200, 800), (1600, 400), (400, 100), (1, 0)):
         pruner = read(f"optim.steps={steps}").pruner
         assert pruner is not None
         assert pruner["n_warmup_steps"] == expected
+        assert pruner["interval_steps"] == 1
         assert "warmup_share" not in pruner
-    node = {"_target_": "optuna.pruners.MedianPruner", "n_warmup_steps": 7, "warmup_share": 0.5}
-    assert read(pruner=False).pruner is None
-    given = composed().master.hydra.sweeper.copy()
-    given.pruner = node
-    found = read_search(given, [SWEPT_RATE], [], lambda _: {"optim": {"steps": 60}})
-    assert found.pruner is not None
-    assert found.pruner["n_warmup_steps"] == 7
-    given.pruner = {"_target_": "optuna.pruners.MedianPruner", "warmup_share": 1.5}
+    median = "optuna.pruners.MedianPruner"
+    assert in_steps(60, _target_=median, interval_share=0.1)["interval_steps"] == 6
     with pytest.raises(UserError, match=r"warmup_share=1\.5: must be in \[0, 1\)"):
-        read_search(given, [SWEPT_RATE], [], lambda _: {"optim": {"steps": 60}})
+        in_steps(60, _target_=median, warmup_share=1.5)
+    with pytest.raises(UserError, match=r"interval_share=True: must be in \[0, 1\)"):
+        in_steps(60, _target_=median, interval_share=True)
+
+
+def test_halving_begins_at_a_share_of_the_steps() -> None:
+    asha = ["hydra/sweeper/pruner=asha", "hydra.sweeper.n_trials=3", SWEPT_RATE]
+    for steps, expected in ((3200, 200), (1600, 100), (1, 1)):
+        search = make_plan([*asha, f"optim.steps={steps}"], multirun=True).search
+        assert search is not None
+        assert search.pruner is not None
+        assert search.pruner["min_resource"] == expected
+
+
+@pytest.mark.parametrize(
+    ("pruner", "key", "value", "advice"),
+    [
+        ("MedianPruner", "n_warmup_steps", 400, "warmup_share=0.25"),
+        ("PercentilePruner", "interval_steps", 400, "interval_share=0.25"),
+        ("SuccessiveHalvingPruner", "min_resource", 1, "warmup_share=0.000625"),
+        ("SuccessiveHalvingPruner", "min_resource", "auto", "warmup_share=SHARE, such as 0.25"),
+        ("MedianPruner", "n_warmup_steps", 1600, "warmup_share=SHARE, such as 0.25"),
+    ],
+)
+def test_a_number_of_steps_is_refused_with_the_share_that_it_is(
+    pruner: str, key: str, value: object, advice: str
+) -> None:
+    with pytest.raises(UserError, match=f"{key}={value}: .*give hydra.sweeper.pruner.{advice}$"):
+        in_steps(1600, _target_=f"optuna.pruners.{pruner}", **{key: value})
 
 
 def test_no_pruner_can_be_chosen() -> None:

@@ -173,8 +173,8 @@ def test_a_users_function_may_not_choose_everything(fixed: list[str], message: s
     [
         ({}, None),
         ({"n_warmup_steps": 399}, None),
-        ({"n_warmup_steps": 400}, "n_warmup_steps=400 leaves nothing of optim.steps=400"),
-        ({"min_resource": 500}, "min_resource=500 leaves nothing of optim.steps=400"),
+        ({"n_warmup_steps": 400}, "warmup_share leaves nothing of optim.steps=400"),
+        ({"min_resource": 400}, "warmup_share leaves nothing of optim.steps=400"),
         ({"n_startup_trials": 15}, None),
         ({"n_startup_trials": 16}, "n_startup_trials=16 and .*lag=4 leave none of 20 trials"),
     ],

@@ -23,6 +23,17 @@ STEPS = ("optim.steps", "optim.batch_size")
 MOST = 100_000
 """Largest number of trials; what decides a trial reads all earlier ones."""
 
+OF_MEDIAN = {"warmup_share": "n_warmup_steps", "interval_share": "interval_steps"}
+SHARES = {
+    "optuna.pruners.MedianPruner": OF_MEDIAN,
+    "optuna.pruners.PercentilePruner": OF_MEDIAN,
+    "optuna.pruners.SuccessiveHalvingPruner": {"warmup_share": "min_resource"},
+}
+"""Of each pruner the keys that are shares of ``optim.steps``, and Optuna's for the steps."""
+
+LEAST = {"interval_steps": 1, "min_resource": 1}
+"""Least numbers of steps that Optuna takes."""
+
 LOSSES = ("val_loss",)
 """Objectives in units of the loss, which depend on the target."""
 
@@ -68,7 +79,7 @@ def read_search(
         fixed=fixed,
         objectives=objectives,
         sampler=sampler,
-        pruner=_with_warmup(pruner, steps),
+        pruner=None if pruner is None else _in_steps(pruner, steps or 0),
         custom=plain["custom_search_space"],
         seed=seed,
         lag=plain["lag"],
@@ -154,15 +165,31 @@ def _pruner(
     return None
 
 
-def _with_warmup(pruner: dict[str, Any] | None, steps: int | None) -> dict[str, Any] | None:
-    """The pruner with its warm-up in steps, where it is given as a share of all."""
-    if pruner is None or "warmup_share" not in pruner:
-        return pruner
-    share = pruner["warmup_share"]
-    if not 0 <= share < 1:
-        raise UserError(f"hydra.sweeper.pruner.warmup_share={share}: must be in [0, 1)")
-    kept = {key: value for key, value in pruner.items() if key != "warmup_share"}
-    return {"n_warmup_steps": round(share * (steps or 0)), **kept}  # unless steps are given
+def _in_steps(pruner: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """The pruner as Optuna takes it: shares of the steps as numbers of steps.
+
+    Raises:
+        UserError: A share is none, or a number of steps is given.
+    """
+    names = SHARES.get(pruner["_target_"], {})
+    shares = {name: share for share, name in names.items()}
+    found = {}
+    for key, value in pruner.items():
+        where = f"hydra.sweeper.pruner.{key}={value}"
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if key in shares:
+            known = number and 0 <= value < steps
+            raise UserError(
+                f"{where}: a pruner takes shares of optim.steps={steps}, not numbers of steps; "
+                f"give hydra.sweeper.pruner.{shares[key]}="
+                f"{f'{value / steps:.4g}' if known else 'SHARE, such as 0.25'}"
+            )
+        if key in names:
+            if not (number and 0 <= value < 1):
+                raise UserError(f"{where}: must be in [0, 1)")
+            value = max(round(value * steps), LEAST.get(names[key], 0))
+        found[names.get(key, key)] = value
+    return found
 
 
 def _objectives(node: Any, space: Mapping[str, object]) -> list[str]:

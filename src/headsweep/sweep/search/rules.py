@@ -167,12 +167,10 @@ class Search:
         """Reason why no trial can be pruned though there is a pruner; None where one can."""
         pruner = self.pruner or {}
         where, steps = "hydra.sweeper.pruner", self.steps
-        warmup, startup = pruner.get("n_warmup_steps", 0), pruner.get("n_startup_trials", 0)
-        least = pruner.get("min_resource", 0)
+        warmup = max(pruner.get(key, 0) for key in ("n_warmup_steps", "min_resource"))
+        startup = pruner.get("n_startup_trials", 0)
         if steps is not None and warmup >= steps:
-            return f"{where}.n_warmup_steps={warmup} leaves nothing of optim.steps={steps}"
-        if steps is not None and isinstance(least, int) and least >= steps:
-            return f"{where}.min_resource={least} leaves nothing of optim.steps={steps}"
+            return f"{where}.warmup_share leaves nothing of optim.steps={steps}"
         if startup and self.n_trials - self.lag <= startup:
             return (
                 f"{where}.n_startup_trials={startup} and hydra.sweeper.lag={self.lag} leave none "
