@@ -45,7 +45,7 @@ def test_events_act_as_on_four_independent_bins() -> None:
     """ln r68 of n normal tracks has the standard error sqrt(q (1 - q) / n) / (2 f(1))."""
     rng = np.random.default_rng(1)
     row = head(rng.normal(size=len(PT)))
-    spread = PtTrend.find(row, BINS).event_means([row], rng)["a"].std()
+    spread = PtTrend.find(row, BINS).event_values([row], rng)["a"].mean(axis=1).std()
     counts = np.histogram(PT, PT_EDGES)[0][[0, 1, 3, 4]]
     each = np.sqrt(0.6827 * 0.3173 / counts) / (2 * stats.norm.pdf(1))
     assert spread == pytest.approx(math.sqrt(np.sum(each**2)) / 2, rel=0.25)

@@ -185,7 +185,14 @@ def _with_claims(
     configs = [read_config(own[0].folder) for own in scored.groups.values()]
     rng = np.random.default_rng(0)
     claims = find_claims(
-        scored.heads, configs, scored.design, objections, scored.bins, rng, looks.at
+        scored.heads,
+        configs,
+        scored.design,
+        objections,
+        scored.bins,
+        rng,
+        looks.at,
+        SeedLooks.of(scored.spec),
     )
     effects = [part.effect for claim in claims for part in claim.parts]
     return replace(report, effects=effects, claims=claims)

@@ -4,58 +4,38 @@ Delta = mean ln m(conservative) - mean ln m(the other): a claimed improvement is
 ``sweep/claim_roles.py`` finds the configurations that a claim compares.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
-from headsweep.report.comparisons import Effect, LooksAt, judge_pair, obstacle
-from headsweep.report.failures import judge, shortfalls
+from headsweep.report.claim_evidence import (
+    R68,
+    SPREAD,
+    SPREAD_SEEDS,
+    TREND,
+    ClaimPart,
+    Evidence,
+    Terms,
+)
+from headsweep.report.comparisons import Effect, LooksAt
 from headsweep.report.family import family_size
 from headsweep.report.predictions import HeadRow
 from headsweep.report.pt_trend import PtTrend
-from headsweep.report.resampling import event_means, values_of
-from headsweep.stats import margins
+from headsweep.report.seed_looks import SeedLooks
 from headsweep.stats.bins import Bins
-from headsweep.stats.margins import Better
-from headsweep.stats.metrics import MARGINS
 from headsweep.stats.sequential import Looks
-from headsweep.stats.spread import compare_spread
 from headsweep.stats.superiority import (
     Conclusion,
     Finding,
     joint,
     non_inferiority,
-    superiority,
 )
-from headsweep.stats.verdict import Verdict
 from headsweep.sweep.claim_roles import CONTROL, find_roles
-
-SPREAD, TREND = "qoverpt_r68_spread", "qoverpt_r68_trend"
-"""Standard deviation of ln r68 over seeds; r68 at high pT over r68 at low, see ``PtTrend``."""
-
-TERMS = {**MARGINS, SPREAD: margins.SPREAD, TREND: MARGINS["qoverpt_r68"]}
-"""The terms of comparison of each metric of a claim."""
-
-SPREAD_SEEDS = 50
-"""Seeds per arm that the claim on stability asks for."""
-
-
-@dataclass(frozen=True)
-class ClaimPart:
-    """One part of a claim: a metric, the claim on it in words, its direction and its test.
-
-    ``{split}`` in metric and words stands for the split that is scored.
-    """
-
-    metric: str
-    words: str
-    better: Better = "lower"
-    test: Callable[[Verdict], Conclusion] = superiority
 
 
 @dataclass(frozen=True)
@@ -78,7 +58,6 @@ class Claim:
         return replace(self, parts=parts)
 
 
-R68 = ClaimPart("qoverpt_r68", "r68 of q/pT is lower")
 CLAIMS = (
     Claim(
         "C1",
@@ -168,6 +147,7 @@ def find_claims(
     bins: Bins,
     rng: np.random.Generator,
     looks: LooksAt = lambda labels: None,
+    until: SeedLooks | None = None,
 ) -> list[ClaimResult]:
     """Test the six claims, and the row outside their family.
 
@@ -179,123 +159,88 @@ def find_claims(
         bins: Quoted pT bins.
         rng: Drives the bootstraps.
         looks: How often two configurations were compared, by their labels.
+        until: The looks of ``seeds=auto``, of which the first that decides a claim gives its
+            finding; None for a finding on all members.
 
     Raises:
         UserError: See ``find_roles``.
     """
     by_role = {role: rows[at] for role, at in find_roles(configs).items()}
     m = family_size(design, len(rows), len(CLAIMS))
-    return [
-        _test(
-            claim.on(design.split),
-            by_role,
-            objections,
-            bins,
-            1 if claim is EXTRA else m,
-            rng,
-            looks,
-        )
-        for claim in (*CLAIMS, EXTRA)
-    ]
+    found = []
+    for claim in (*CLAIMS, EXTRA):
+        # With looks every claim has the same resamples, whatever is decided before it.
+        own = rng if until is None else deepcopy(rng)
+        terms = Terms(objections, bins, 1 if claim is EXTRA else m, own)
+        found.append(_test(claim.on(design.split), by_role, terms, looks, until))
+    return found
 
 
 def _test(
     claim: Claim,
     by_role: Mapping[str, HeadRow],
-    objections: Mapping[str, str],
-    bins: Bins,
-    comparisons: int,
-    rng: np.random.Generator,
+    terms: Terms,
     looks: LooksAt,
+    until: SeedLooks | None,
 ) -> ClaimResult:
-    """Test one claim; without the other configuration it is not testable."""
+    """Test one claim; without the other configuration, or its first seeds, it is not testable."""
     arm, control = by_role[CONTROL], by_role.get(claim.against)
-    against = claim.against if control is None else control.label
+    if control is None:
+        return _untested(claim, arm.label, claim.against, f"no configuration is '{claim.against}'")
+    evidence = [Evidence.collect(part, arm, control, terms) for part in claim.parts]
+    if until is None:
+        return _conclude(claim, evidence, terms, looks([arm.label, control.label]))
+    found = _untested(
+        claim, arm.label, control.label, f"its first look takes {until.every} seeds each"
+    )
+    for now, masks in until.available((arm, control)):
+        found = _conclude(
+            claim, [one.first(until, now, masks, terms) for one in evidence], terms, now
+        )
+        if found.finding != "undecided":
+            break
+    return found
+
+
+def _untested(claim: Claim, arm: str, against: str, note: str) -> ClaimResult:
+    parts = [
+        PartResult(part.words, "not testable", "", Effect(arm, against, part.metric, 0, None, note))
+        for part in claim.parts
+    ]
+    return ClaimResult(claim.name, claim.words, arm, against, "not testable", "", tuple(parts))
+
+
+def _conclude(
+    claim: Claim, evidence: Sequence[Evidence], terms: Terms, looks: Looks | None
+) -> ClaimResult:
+    """The finding on a claim from its parts; ``looks`` are those that were taken until now."""
     parts, conclusions = [], []
-    for part in claim.parts:
-        if control is None:
-            note = f"no configuration is '{claim.against}'"
-            effect, words = Effect(arm.label, against, part.metric, 0, None, note), part.words
-        else:
-            looked = looks([arm.label, control.label])
-            effect = _effect(part, arm, control, objections, bins, comparisons, rng, looked)
-            words = part.words + _more_words(part.metric, arm, control, bins)
-        if effect.verdict is None:
+    for one in evidence:
+        arm, control = one.arm, one.control
+        verdict, note = one.verdict(terms, looks)
+        words = one.part.words + _more_words(one.part.metric, arm, control, terms.bins)
+        parameters = arm.parameters - control.parameters
+        effect = Effect(
+            arm.label, control.label, one.part.metric, parameters, verdict, note, one.lost
+        )
+        if verdict is None:
             parts.append(PartResult(words, "not testable", "", effect))
         else:
-            found = part.test(effect.verdict)
+            found = one.part.test(verdict)
+            if one.part.metric == SPREAD and _too_early(looks):
+                found = Conclusion("undecided", "", found.parts)
             conclusions.append(found)
             parts.append(PartResult(words, found.finding, found.how, effect))
     whole = joint(*conclusions)
     testable = len(conclusions) == len(parts) or whole.finding == "refuted"
     finding = whole.finding if testable else "not testable"
-    return ClaimResult(
-        claim.name, claim.words, arm.label, against, finding, whole.how, tuple(parts)
-    )
+    labels = evidence[0].arm.label, evidence[0].control.label
+    return ClaimResult(claim.name, claim.words, *labels, finding, whole.how, tuple(parts))
 
 
-def _effect(
-    part: ClaimPart,
-    arm: HeadRow,
-    control: HeadRow,
-    objections: Mapping[str, str],
-    bins: Bins,
-    comparisons: int,
-    rng: np.random.Generator,
-    looks: Looks | None,
-) -> Effect:
-    """The comparison behind one part, with a verdict or the reason for none."""
-    verdict, note = None, obstacle(part.metric, arm, control, objections)
-    if not note:
-        try:
-            verdict, note = _verdict(part, arm, control, bins, comparisons, rng, looks)
-        except UserError as error:
-            note = str(error)
-    parameters = arm.parameters - control.parameters
-    lost = shortfalls((arm, control))
-    return Effect(arm.label, control.label, part.metric, parameters, verdict, note, lost)
-
-
-def _verdict(
-    part: ClaimPart,
-    arm: HeadRow,
-    control: HeadRow,
-    bins: Bins,
-    comparisons: int,
-    rng: np.random.Generator,
-    looks: Looks | None,
-) -> tuple[Verdict | None, str]:
-    """The verdict of one part, or the reason for none; an error is a reason, too."""
-    rows = (arm, control)
-    comparison = replace(
-        TERMS[part.metric], better=part.better, comparisons=comparisons, looks=looks
-    )
-    if part.metric == SPREAD:
-        if arm.folds is not None:
-            raise UserError(
-                "folds differ in their tracks, not only in their seeds; train without folds "
-                "(data.split.folds=null)"
-            )
-        return judge(
-            rows,
-            (1.0, -1.0),
-            SPREAD,
-            [values_of(row.samples, R68.metric) for row in rows],
-            lambda _, both: compare_spread(both[0], both[1], rng, comparison),
-        )
-    if part.metric == TREND:
-        trend = PtTrend.find(arm, bins)
-        values = {row.label: trend.values(row) for row in rows}
-        events = trend.event_means(rows, rng)
-    else:
-        values = {row.label: values_of(row.samples, part.metric) for row in rows}
-        events = event_means(rows, part.metric, rng)
-    return judge_pair(arm, control, part.metric, values, events, comparison, partial(_read, part))
-
-
-def _read(part: ClaimPart, verdict: Verdict) -> tuple[str, str]:
-    found = part.test(verdict)
-    return found.finding, found.how
+def _too_early(looks: Looks | None) -> bool:
+    """True at a look with fewer seeds than the claim on stability asks for, if not the last one."""
+    return looks is not None and looks.sizes[-1] < min(SPREAD_SEEDS, looks.planned)
 
 
 def _more_words(metric: str, arm: HeadRow, control: HeadRow, bins: Bins) -> str:

@@ -80,8 +80,8 @@ class PtTrend:
         """The ratio of each member, [n]."""
         return np.array([self.ratio(s.tracks.rho, self.index(s.tracks)) for s in row.samples])
 
-    def event_means(self, rows: Sequence[Row], rng: np.random.Generator) -> dict[str, Array]:
-        """Mean log ratio over the seeds on resampled events, as ``resampling.event_means``."""
+    def event_values(self, rows: Sequence[Row], rng: np.random.Generator) -> dict[str, Array]:
+        """Log ratio of each member on resampled events, as ``resampling.event_values``."""
 
         def statistic(samples: Sequence[Tracks]) -> OnRows:
             rho, bin_ = np.stack([tracks.rho for tracks in samples]), self.index(samples[0])
@@ -92,4 +92,4 @@ class PtTrend:
             return values
 
         tables = resampled(rows, statistic, rng)
-        return {label: np.log(table).mean(axis=1) for label, table in tables.items()}
+        return {label: np.log(table) for label, table in tables.items()}

@@ -274,9 +274,9 @@ def _check_looks(jobs: Sequence[Job]) -> None:
             "seeds=auto: not with data.split.folds, where more split seeds say more than more "
             "seeds; raise data.repeats"
         )
-    if design.kind not in ("control", "path"):
+    if design.kind == "factorial":
         raise UserError(
-            f"seeds=auto: not with design.kind={design.kind}, whose comparisons share all their "
+            "seeds=auto: not with design.kind=factorial, whose comparisons share all their "
             "jobs; give a number of seeds, `headsweep plan` says which"
         )
 

@@ -2,7 +2,8 @@
 
 import math
 
-from headsweep.report.claims import CLAIMS, SPREAD, ClaimResult, PartResult
+from headsweep.report.claim_evidence import SPREAD
+from headsweep.report.claims import CLAIMS, ClaimResult, PartResult
 from headsweep.report.content import Report
 from headsweep.report.render.sequential_tables import look_cell, looks_of
 from headsweep.report.render.tables import NOTHING, Table, with_shortfall
