@@ -360,6 +360,14 @@ def sync(
 
 
 @app.command()
+def worker(name: Name, root: Root = DEFAULT_ROOT) -> None:
+    """Train for the command of a sweep, on any machine; for batch systems."""
+    from headsweep.sweep.attendant import attend_here
+
+    attend_here(root, name)
+
+
+@app.command()
 def ui(
     root: Root = DEFAULT_ROOT,
     port: Annotated[int, typer.Option(help="Where to listen.", min=1, max=65535)] = 5000,

@@ -6,8 +6,9 @@ import pytest
 from hydra.types import RunMode
 
 from headsweep.errors import UserError
+from headsweep.sweep import hydra_keys
 from headsweep.sweep.compose import loaded_sweep
-from headsweep.sweep.hydra_keys import STANDARD, check_hydra, check_override
+from headsweep.sweep.hydra_keys import LAUNCHERS, STANDARD, check_hydra, check_override
 from headsweep.sweep.overrides import as_written
 from helpers.command import SMALL, Command
 
@@ -24,7 +25,6 @@ REFUSED = {
     "hydra.job_logging.root.level=DEBUG": "stderr",
     "hydra.verbose=true": "--debug",
     "+hydra.callbacks.x._target_=os.system": "nothing is called back",
-    "hydra/launcher=joblib": "workers=N",
     "+hydra.job.env_set.X=1": "NAME=VALUE headsweep train",
     "hydra.job.env_copy=[X]": "NAME=VALUE headsweep train",
     "hydra.searchpath=[x]": "--config-dir FOLDER",
@@ -43,7 +43,43 @@ def test_an_override_without_effect_is_refused(line: str) -> None:
     assert REFUSED[line] in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["hydra.sweeper.lag", "hydra/sweeper", "hydra/sweeper/pruner", "x"])
+@pytest.mark.parametrize("name", ["joblib", "ray_aws", "other"])
+def test_a_launcher_that_starts_no_workers_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="submitit_slurm, submitit_local and ray"):
+        check_override("hydra/launcher", f"hydra/launcher={name}")
+
+
+def test_launchers_stand_for_classes_that_are_there() -> None:
+    for name, (target, _) in LAUNCHERS.items():
+        check_override("hydra/launcher", f"hydra/launcher={name}")
+        with loaded_sweep(["name=x", f"hydra/launcher={name}"], None) as sweep:
+            assert sweep.master.hydra.launcher._target_ == target
+            node = as_written(sweep.master.hydra)
+        check_hydra(node, "MULTIRUN")
+        if name != "basic":
+            other = {**node, "sweeper": {"_target_": "x"}}
+            with pytest.raises(UserError, match="hydra/sweeper=headsweep"):
+                check_hydra(other, "MULTIRUN")
+
+
+def test_a_launcher_that_is_not_installed_says_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hydra_keys, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"pip install 'headsweep\[slurm\]'"):
+        check_override("hydra/launcher", "hydra/launcher=submitit_slurm")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "hydra.sweeper.lag",
+        "hydra.launcher.timeout_min",
+        "hydra/sweeper",
+        "hydra/sweeper/pruner",
+        "x",
+    ],
+)
 def test_keys_of_the_sweeper_and_ours_pass(key: str) -> None:
     check_override(key, f"{key}=1")
 

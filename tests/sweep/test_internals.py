@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 from filelock import FileLock
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
@@ -52,6 +53,7 @@ def test_the_signatures_are_those_that_we_call() -> None:
     assert parameters(get_args_parser) == []
     assert parameters(BasicSweeper.split_arguments) == ["overrides", "max_batch_size"]
     assert parameters(ConfigLoaderImpl._apply_overrides_to_config) == ["overrides", "cfg"]
+    assert parameters(Callbacks.__init__) == ["self", "config"]
     assert parameters(_impl.create_params_from_overrides) == ["arguments"]
 
 

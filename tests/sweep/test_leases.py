@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -319,10 +320,21 @@ def test_a_command_elsewhere_lives_while_its_file_is_young(tmp_path: Path) -> No
     with Leases(tmp_path, FAR, FAR).attended():
         assert list(map(str, alive(tmp_path))) == ["process 1 on elsewhere, a command"]
         old = time.time() - SILENT_SECONDS - 1
-        os.utime(tmp_path / "leases/command-1.json", (old, old))
+        os.utime(tmp_path / f"leases/command-{FAR.key}.json", (old, old))
         assert alive(tmp_path) == []
         with Leases(tmp_path, ME, ME).attended():
-            assert not (tmp_path / "leases/command-1.json").exists()
+            assert not (tmp_path / f"leases/command-{FAR.key}.json").exists()
+
+
+def test_a_wrong_clock_of_this_host_kills_nobody_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Leases(tmp_path, FAR, FAR).attended():
+        Leases(tmp_path, FAR, FAR).claim(3)
+        for wrong in (-1e4, 1e4):  # seconds from that of the files
+            skewed = SimpleNamespace(time=lambda w=wrong: time.time() + w)
+            monkeypatch.setattr("headsweep.sweep.leases.time", skewed)
+            assert alive(tmp_path) == [Holder(FAR, 3), Holder(FAR)]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"worker": 3}', b'{"number": 1'])

@@ -297,7 +297,7 @@ class Config:
     root: str = "runs"
     name: str = ""
     device: str = "cpu"
-    workers: int = within(2, "[1, inf)")
+    workers: int = within(2, "[0, inf)")
     threads: int = within(1, "[1, inf)")
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     tracking: bool = True

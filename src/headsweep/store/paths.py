@@ -20,6 +20,7 @@
         code-<module>.py                the user's own code that it was trained with
         seed_<s>/                       a member, complete with its result.json
           result.json history.csv head.safetensors last.safetensors predictions_val.parquet
+      orders/<name>/                    what workers started elsewhere are to train
       cache/{data,features}/<key>/      `files.cache_folder`
       mlflow.db mlartifacts/            the copy in MLflow
       test_ledger.jsonl                 readings of the test split
@@ -35,11 +36,11 @@ from headsweep.errors import UserError
 DEFAULT_ROOT = Path("runs")
 """The root where none is given; as ``root`` in the configuration."""
 
-SWEEPS, RUNS = "sweeps", "runs"
+SWEEPS, RUNS, ORDERS = "sweeps", "runs", "orders"
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 LEDGER = "test_ledger.jsonl"
 ROOT_ID = ".id"
-"""Below a root: folders of sweeps and of single runs, MLflow's copy, the ledger, its identifier."""
+"""Below a root: folders of sweeps, single runs and orders, MLflow's copy, the ledger, its name."""
 
 SPEC, COMMAND, JOURNAL = "spec.yaml", "command.txt", "journal.log"
 JOBS, ATTEMPTS, LEASES, LOGS, REPORT = "jobs", "attempts", "leases", "logs", "report"

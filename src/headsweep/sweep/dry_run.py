@@ -108,7 +108,7 @@ def dry_run(plan: Plan) -> int:
             f"{looks['every']} seeds at a time, up to {looks['most']}"
         )
     if left:
-        workers = min(plan.jobs[0].config.workers, left)
+        workers = min(max(plan.jobs[0].config.workers, 1), left)
         print(f"expected: {duration(total / workers)} of training with workers={workers}; {caches}")
     else:
         print("all of it was trained before: nothing is left to train")
@@ -125,7 +125,8 @@ def _with_rates(plan: Plan, trials: RateTrials) -> tuple[Plan, str]:
             merged, inputs, _ = merge_equal(own, inputs)
             costs = job_costs(merged, inputs)
             left = sum(cost.seeds - cost.there for cost in costs)
-            time = duration(sum(cost.seconds for cost in costs) / plan.jobs[0].config.workers)
+            workers = max(plan.jobs[0].config.workers, 1)
+            time = duration(sum(cost.seconds for cost in costs) / workers)
             words = f"{trials.words()}: {left} trainings, {time}, before those above; they choose"
             return plan, f"{words} the rates, above are those of the table"
         wider = trials.continued(values)

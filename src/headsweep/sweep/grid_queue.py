@@ -91,6 +91,10 @@ class GridQueue:
                     )
             return NoTask.WAIT if waiting else NoTask.DONE
 
+    def is_done(self) -> bool:
+        """True when nothing is left to be trained."""
+        return all(self._is_over(number) for number in self.entries)
+
     def hand_in(self, task: Task, outcome: Outcome) -> bool:
         """Add the members of an attempt to the job's folder; False where the lease was lost."""
         folder = self.job_folder(task.number)

@@ -1,10 +1,11 @@
 """Keys of Hydra's own node ``hydra``: those without effect here are refused by name.
 
-Only ``hydra.sweeper`` has one. What else Hydra offers is done in another way, or not at all: a key
-that is taken and does nothing would mislead.
+Only ``hydra.sweeper`` and ``hydra.launcher`` have one. What else Hydra offers is done in another
+way, or not at all: a key that is taken and does nothing would mislead.
 """
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from headsweep.errors import UserError
@@ -12,6 +13,10 @@ from headsweep.errors import UserError
 _OUTPUT = "output is below root=FOLDER, that of a sweep under name=NAME"
 _ENVIRONMENT = "set variables before the command: NAME=VALUE headsweep train .."
 _LOGS = "messages go to stderr, those of workers into logs/ of the sweep; --debug adds tracebacks"
+_OF_LAUNCHERS = (
+    "those that do are submitit_slurm, submitit_local and ray; without one a sweep runs in "
+    "workers=N local processes"
+)
 _OF_HYDRA = "it describes Hydra itself"
 _SILENT = {"version": 1, "root": None, "disable_existing_loggers": False}
 
@@ -30,15 +35,28 @@ STANDARD: Mapping[str, tuple[Any, str]] = {
     "job_logging": (_SILENT, _LOGS),
     "verbose": (False, _LOGS),
     "callbacks": ({}, "nothing is called back; results are in the run folders and in MLflow"),
-    "launcher": (
-        {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"},
-        "a sweep runs in workers=N local processes, and more machines that share its folder may "
-        "run the same command",
-    ),
     "searchpath": ([], "configuration of your own is added with --config-dir FOLDER"),
     "mode": (None, "use -m for a sweep"),
 }
 """Keys below ``hydra`` without effect: the value that they have here, and what to use instead."""
+
+
+LAUNCHERS: Mapping[str, tuple[str, str | None]] = {
+    "basic": ("hydra._internal.core_plugins.basic_launcher.BasicLauncher", None),
+    "submitit_local": (
+        "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
+        "slurm",
+    ),
+    "submitit_slurm": (
+        "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
+        "slurm",
+    ),
+    "ray": ("hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher", "ray"),
+}
+"""Launchers that start workers: the class, and the extra of headsweep that installs it."""
+
+SWEEPER = "hydra_plugins.headsweep.sweeper.HeadsweepSweeper"
+"""Our sweeper; with another one Hydra trains the jobs itself."""
 
 
 def check_override(key: str, line: str) -> None:
@@ -54,8 +72,22 @@ def check_override(key: str, line: str) -> None:
     path = key.replace("/", ".")
     if path.partition(".")[0] != "hydra" or f"{path}.".startswith("hydra.sweeper."):
         return
+    if f"{path}.".startswith("hydra.launcher."):
+        if key == "hydra/launcher":
+            _check_launcher(line)
+        return
     known = (i for name, (_, i) in STANDARD.items() if f"{path}.".startswith(f"hydra.{name}."))
     raise UserError(f"{line}: has no effect; {next(known, _OF_HYDRA)}")
+
+
+def _check_launcher(line: str) -> None:
+    """Refuse a launcher that starts no workers, or is not installed."""
+    name = line.partition("=")[2].strip("'\"")
+    if name not in LAUNCHERS:
+        raise UserError(f"{line}: starts no workers; {_OF_LAUNCHERS}")
+    target, extra = LAUNCHERS[name]
+    if extra is not None and find_spec(".".join(target.split(".")[:2])) is None:
+        raise UserError(f"{line}: is not installed; pip install 'headsweep[{extra}]'")
 
 
 def check_hydra(node: Mapping[str, Any], mode: str) -> None:
@@ -75,3 +107,8 @@ def check_hydra(node: Mapping[str, Any], mode: str) -> None:
         value = getattr(value, "name", value)  # of a mode
         if value not in (standard, mode):
             raise UserError(f"hydra.{name}={value} in a file: has no effect; {instead}")
+    launcher = node["launcher"]["_target_"]
+    if launcher not in (target for target, _ in LAUNCHERS.values()):
+        raise UserError(f"hydra.launcher._target_={launcher}: starts no workers; {_OF_LAUNCHERS}")
+    if launcher != LAUNCHERS["basic"][0] and node["sweeper"]["_target_"] != SWEEPER:
+        raise UserError("hydra/launcher: is for hydra/sweeper=headsweep, whose workers it starts")

@@ -19,6 +19,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource as 
 from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
+from hydra.types import HydraContext
 from omegaconf import Container, OmegaConf
 
 if TYPE_CHECKING:
@@ -116,6 +117,13 @@ def search_space(arguments: list[str]) -> "tuple[dict[str, BaseDistribution], li
     space, fixed, others = found
     kept = {key: value for key, value in space.items() if key not in fixed}
     return kept, [*(f"{key}={value}" for key, value in fixed.items()), *others]
+
+
+def launcher_context(loader: "ConfigLoader") -> HydraContext:
+    """What Hydra gives its launchers: nothing is called back, and nothing built from files."""
+    from hydra._internal.callbacks import Callbacks
+
+    return HydraContext(loader, Callbacks(), ())
 
 
 def file_being_read(error: BaseException) -> Path | None:

@@ -7,6 +7,7 @@ process; a lease outlives its owner, and says whether the work was lost or is st
 import json
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,8 @@ from typing import Any
 
 import psutil
 
-from headsweep.files import locked, write_atomic
+from headsweep.files import TEMPORARY, locked, write_atomic
+from headsweep.identity import stable_hash
 from headsweep.store import paths
 
 BEAT_SECONDS = 5.0
@@ -76,6 +78,11 @@ class Process:
             return self.is_alive() and psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
         return False
 
+    @property
+    def key(self) -> str:
+        """A name for files of this process, which no other on any host has."""
+        return f"{self.pid}-{stable_hash(asdict(self), 8)}"
+
     def __str__(self) -> str:
         where = "" if self.is_local() else f" on {self.host.split()[0]}"
         return f"process {self.pid}{where}{' (stopped)' if self.is_stopped() else ''}"
@@ -121,7 +128,8 @@ class Holder:
 def alive(sweep: Path) -> list[Holder]:
     """All living processes that work in a sweep's folder; quick, and without its lock.
 
-    A process of another host lives while its file was changed within ``SILENT_SECONDS``.
+    A process of another host lives while its file was changed within ``SILENT_SECONDS``, by the
+    clock that stamps the files: on a network disk the server's, so that hosts may go wrong.
 
     Args:
         sweep: The sweep's folder, which may be missing.
@@ -142,9 +150,37 @@ def _works(process: Process, path: Path) -> bool:
     if process.is_local():
         return process.is_alive()
     try:
-        return time.time() - path.stat().st_mtime < SILENT_SECONDS
+        return _now(path.parent) - path.stat().st_mtime < SILENT_SECONDS
     except FileNotFoundError:
         return False
+
+
+def _now(folder: Path) -> float:
+    """Time of the clock that stamps the files in a folder; this host's where it is read-only."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()
+
+
+class Silences:
+    """How long others have been silent, by the clock of this process alone.
+
+    Args:
+        clock: Seconds since some moment.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._seen: dict[object, tuple[object, float]] = {}
+
+    def is_silent(self, who: object, sign: object) -> bool:
+        """True when somebody has given the same sign for more than ``SILENT_SECONDS``."""
+        now = self.clock()
+        known, since = self._seen.get(who, (None, now))
+        self._seen[who] = (sign, since if known == sign else now)
+        return known == sign and now - since > SILENT_SECONDS
 
 
 def _read_command(path: Path) -> Process | None:
@@ -172,9 +208,9 @@ class Leases:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder / paths.LEASES
-        self.worker, self.command, self.clock = worker, command, clock
+        self.worker, self.command = worker, command
         self._lock = folder / ".sweep.lock"
-        self._seen: dict[int, tuple[object, float]] = {}
+        self._silences = Silences(clock)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -190,20 +226,25 @@ class Leases:
         the sweep for forgotten then.
         """
         assert self.command is not None
-        file, process = self.folder / f"{COMMAND}{self.command.pid}.json", asdict(self.command)
+        file, process = self.folder / f"{COMMAND}{self.command.key}.json", asdict(self.command)
 
         def say() -> None:
             write_atomic(file, json.dumps(process).encode(), sync=False)
 
-        for path in self.folder.glob(f"{COMMAND}*.json"):
-            other = _read_command(path)
-            if other is None or not _works(other, path):
-                path.unlink(missing_ok=True)  # of a command that was killed
+        self._forget_the_dead()
         say()
         try:
             yield say
         finally:
             file.unlink(missing_ok=True)
+            self._forget_the_dead()
+
+    def _forget_the_dead(self) -> None:
+        """Remove the files of commands that were killed."""
+        for path in self.folder.glob(f"{COMMAND}*.json"):
+            other = _read_command(path)
+            if other is None or not _works(other, path):
+                path.unlink(missing_ok=True)
 
     def all(self) -> list[Lease]:
         """All leases, by number."""
@@ -256,10 +297,8 @@ class Leases:
         """True when the owner is gone: at once on this host, after ``SILENT_SECONDS`` elsewhere."""
         if lease.worker is None or lease.worker.is_local():
             return lease.worker is None or not lease.worker.is_alive()
-        now, what = self.clock(), (lease.worker, lease.attempt, lease.counter)
-        known, since = self._seen.get(lease.number, (None, now))
-        self._seen[lease.number] = (what, since if known == what else now)
-        return known == what and now - since > SILENT_SECONDS
+        sign = (lease.worker, lease.attempt, lease.counter)
+        return self._silences.is_silent(lease.number, sign)
 
     def stopped(self) -> list[str]:
         """A line for each job whose worker sleeps, for the progress display."""

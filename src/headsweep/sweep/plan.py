@@ -21,6 +21,7 @@ from headsweep.store.labels import FOLD_KEYS
 from headsweep.store.names import check_alike
 from headsweep.sweep.claim_roles import find_roles
 from headsweep.sweep.compose import Job, Sweep, compose_single, load_sweep, open_loader
+from headsweep.sweep.hydra_keys import SWEEPER
 from headsweep.sweep.internals import grid
 from headsweep.sweep.messages import did_you_mean, short_errors
 from headsweep.sweep.overrides import (
@@ -35,10 +36,6 @@ from headsweep.sweep.search.finalists import Finalists, choose
 
 if TYPE_CHECKING:
     from headsweep.sweep.search.rules import Search
-
-SWEEPER = "hydra_plugins.headsweep.sweeper.HeadsweepSweeper"
-"""Our sweeper; with another one Hydra trains the jobs itself."""
-
 
 MOST_JOBS = 100_000
 """Largest number of jobs of a grid; more is a slip of the pen, and would take hours to compose."""

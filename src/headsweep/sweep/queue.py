@@ -56,6 +56,10 @@ class Queue(Protocol):
         """Give the next task, or say why there is none."""
         ...
 
+    def is_done(self) -> bool:
+        """True when no task is left, and none is worked on."""
+        ...
+
     def hand_in(self, task: Task, outcome: Outcome) -> bool:
         """Take over a trained task; False where another worker has the task by now."""
         ...

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from headsweep.errors import without_secrets
+from headsweep.errors import UserError, without_secrets
 from headsweep.identity import override_key
 from headsweep.store import paths
 from headsweep.store.members import MemberIndex
@@ -26,6 +26,8 @@ from headsweep.sweep.grid_queue import Entry, GridQueue
 from headsweep.sweep.inputs import Inputs
 from headsweep.sweep.internals import JobsLoader
 from headsweep.sweep.job import found_words
+from headsweep.sweep.launched import Launched, launched
+from headsweep.sweep.launching import Launch
 from headsweep.sweep.leases import Leases, Process
 from headsweep.sweep.order import Order
 from headsweep.sweep.overrides import as_written
@@ -58,22 +60,51 @@ def run_sweep(loader: ConfigLoader, master: DictConfig, look: Look) -> None:
     started = time.monotonic()
     sweep = Sweep(JobsLoader(loader), master)
     plan = plan_sweep(sweep)
-    if (trials := RateTrials.of(plan)) is not None:
-        plan = _with_rates(plan, trials)
-    with preparing(console()) as report:
-        inputs = prepare(plan, report)
-    spec = {**plan.spec, "inputs": inputs_spec(inputs)}
-    if plan.search is None:
-        plan, inputs, lines = merge_equal(plan, inputs)
-        print("\n".join(lines), end="\n" if lines else "")
-        spec = plan.spec
-    assert plan.folder is not None
-    rounds = Rounds(plan.folder, look, master.budget, started) if "looks" in plan.spec else None
-    if code := _train(sweep, plan, inputs, spec, rounds).conclude():
+    with launched(Path(master.root), _launch(master)) as elsewhere:
+        if (trials := RateTrials.of(plan)) is not None:
+            plan = _with_rates(plan, trials, elsewhere)
+        with preparing(console()) as report:
+            inputs = prepare(plan, report)
+        spec = {**plan.spec, "inputs": inputs_spec(inputs)}
+        if plan.search is None:
+            plan, inputs, lines = merge_equal(plan, inputs)
+            print("\n".join(lines), end="\n" if lines else "")
+            spec = plan.spec
+        assert plan.folder is not None
+        rounds = Rounds(plan.folder, look, master.budget, started) if "looks" in plan.spec else None
+        progress = _train(sweep, plan, inputs, spec, rounds, elsewhere)
+    if code := progress.conclude():
         raise SystemExit(code)
 
 
-def _with_rates(plan: Plan, trials: RateTrials) -> Plan:
+def _launch(master: DictConfig) -> Launch | None:
+    """How to launch the workers of a sweep; None where they are local processes.
+
+    Raises:
+        UserError: The command line has a secret, which nothing that is launched may know.
+    """
+    if master.hydra.runtime.choices["hydra/launcher"] == "basic" and master.workers > 0:
+        return None
+    for override in _overrides(master):
+        if without_secrets(override) != override:
+            raise UserError(
+                f"{without_secrets(override)}: workers on other machines are told no secrets; "
+                "leave it out and set a variable such as PGPASSWORD, or write "
+                f"'{override_key(override)}=${{oc.env:NAME}}' and set NAME"
+            )
+    given = as_written(master.hydra.overrides)["hydra"]
+    return Launch(
+        overrides=[o for o in given if not o.startswith("hydra.mode=")],
+        config_dir=_config_dir(master),
+        sweeps=master.hydra.runtime.choices.sweeps,
+        root=master.root,
+        name=master.name,
+        first=0,
+        count=master.workers,
+    )
+
+
+def _with_rates(plan: Plan, trials: RateTrials, elsewhere: Launched | None) -> Plan:
     """The plan of a sweep with the learning rates that trials choose, which are trained first."""
     while True:
         print(trials.words())
@@ -81,7 +112,7 @@ def _with_rates(plan: Plan, trials: RateTrials) -> Plan:
         with preparing(console()) as report:
             inputs = prepare(own, report)
         merged, distinct_inputs, _ = merge_equal(own, inputs)
-        _train(trials.sweep, merged, distinct_inputs, merged.spec, None)
+        _train(trials.sweep, merged, distinct_inputs, merged.spec, None, elsewhere)
         values = trials.values([found.job_key for found in inputs])
         wider = trials.continued(values)
         if wider == trials:
@@ -97,6 +128,7 @@ def _train(
     inputs: Sequence[Inputs],
     spec: Mapping[str, Any],
     rounds: Rounds | None,
+    elsewhere: Launched | None,
 ) -> "GridProgress | SearchProgress":
     """Claim the folder, and let workers train all that is missing; returns what came of it."""
     folder = plan.folder
@@ -110,14 +142,14 @@ def _train(
     order = Order(_overrides(sweep.master), _config_dir(sweep.master), folder, entries, command)
     try:
         with Tracker(config, folder):
-            _work(order, config.workers, leases, queue, progress)
+            _work(order, leases, queue, progress, config.workers, elsewhere)
             while rounds is not None and (seeds := rounds.next_seeds()):
                 assert isinstance(queue, GridQueue)
                 assert isinstance(progress, GridProgress)
                 queue = _with_seeds(queue, config.seed, seeds, root)
                 progress = GridProgress(queue, progress.labels, progress.before)
                 order = replace(order, entries=[*queue.entries.values()])
-                _work(order, config.workers, leases, queue, progress)
+                _work(order, leases, queue, progress, config.workers, elsewhere)
     except KeyboardInterrupt:
         print(f"{progress.words()}; go on with:", file=sys.stderr)
         print(f"  {_command(sweep.master)}", file=sys.stderr)
@@ -127,14 +159,19 @@ def _train(
 
 def _work(
     order: Order,
-    workers: int,
     leases: Leases,
     queue: Queue,
     progress: "GridProgress | SearchProgress",
+    workers: int,
+    elsewhere: Launched | None,
 ) -> None:
     """Let workers train what is left, under a progress bar."""
     with following(progress.state, console()):
-        WorkerPool(order, min(workers, progress.left()), leases, queue.collect).run()
+        if elsewhere is not None:
+            elsewhere.work(order, leases, queue, progress.left)
+            return
+        places = [str(place) for place in range(min(workers, progress.left()))]
+        WorkerPool(order, places, leases, queue.collect).run()
 
 
 def _with_seeds(queue: GridQueue, first: int, seeds: Mapping[int, int], root: Path) -> GridQueue:

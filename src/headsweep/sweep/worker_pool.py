@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from headsweep.sweep.leases import BEAT_SECONDS, Leases
 from headsweep.sweep.order import FATAL, STOPPED, Order
 
 POLL_SECONDS = 0.05
+
+ASK_SECONDS = 1.0
+"""Seconds between two questions whether workers are still wanted."""
 
 PATIENCE_SECONDS = 30.0
 """Time that workers have to break off cleanly."""
@@ -37,18 +40,24 @@ class WorkerPool:
 
     Args:
         order: Sent to each worker.
-        workers: Number of workers at a time.
+        places: A name for each worker, and for those that replace it.
         leases: Of the sweep, to find out whether a dead worker had a task.
         collect: Called after a death, to requeue the task.
+        wanted: Asked now and then; when it says no, the workers break off.
     """
 
     def __init__(
-        self, order: Order, workers: int, leases: Leases, collect: Callable[[], None]
+        self,
+        order: Order,
+        places: Sequence[str],
+        leases: Leases,
+        collect: Callable[[], None],
+        wanted: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.order, self.leases, self.collect = order, leases, collect
+        self.order, self.leases, self.collect, self.wanted = order, leases, collect, wanted
         self.logs = leases.folder.parent / paths.LOGS
-        self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        self.places = list(range(workers))
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.places = [*places]
         self.false_starts = 0
 
     def run(self) -> None:
@@ -62,11 +71,16 @@ class WorkerPool:
             self._run(say)
 
     def _run(self, say: Callable[[], None]) -> None:
-        said = time.monotonic()
+        said = asked = time.monotonic()
         try:
             while self.places:
-                if time.monotonic() - said > BEAT_SECONDS:
-                    said = time.monotonic()
+                now = time.monotonic()
+                if now - asked > ASK_SECONDS:
+                    asked = now
+                    if not self.wanted():
+                        return
+                if now - said > BEAT_SECONDS:
+                    said = now
                     say()
                 for place in self.places:
                     if place not in self.processes:
@@ -79,7 +93,7 @@ class WorkerPool:
         finally:
             self._stop()
 
-    def _start(self, place: int) -> subprocess.Popen[bytes]:
+    def _start(self, place: str) -> subprocess.Popen[bytes]:
         self.logs.mkdir(parents=True, exist_ok=True)
         with self._log(place).open("ab") as log:
             process = subprocess.Popen(
@@ -87,7 +101,7 @@ class WorkerPool:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=MALLOC | os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                env=worker_environment(),
             )
         assert process.stdin is not None
         with suppress(BrokenPipeError):  # it has died already, which will be seen
@@ -95,7 +109,7 @@ class WorkerPool:
             process.stdin.flush()
         return process
 
-    def _ended(self, place: int, process: subprocess.Popen[bytes]) -> None:
+    def _ended(self, place: str, process: subprocess.Popen[bytes]) -> None:
         _close(process)
         if process.returncode == 0:
             self.places.remove(place)
@@ -136,11 +150,16 @@ class WorkerPool:
             _close(process)
         self.processes.clear()
 
-    def _log(self, place: int) -> Path:
+    def _log(self, place: str) -> Path:
         return self.logs / f"worker-{place}.log"
 
-    def _tail(self, place: int) -> list[str]:
+    def _tail(self, place: str) -> list[str]:
         return self._log(place).read_text(errors="replace").splitlines()[-TAIL:]
+
+
+def worker_environment() -> dict[str, str]:
+    """Environment of a process that becomes a worker, or that starts some."""
+    return MALLOC | os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:

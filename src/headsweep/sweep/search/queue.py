@@ -121,14 +121,25 @@ class SearchQueue:
             self._collect()
             while True:
                 trials = self.storage.trials()
-                unfinished = [t for t in trials if not t.state.is_finished()]
+                if (end := self._end(trials)) is not None:
+                    return end
                 number = _next(trials)
-                if number >= self.search.n_trials or self.search.broken(number, trials):
-                    running = [t for t in unfinished if t.state == TrialState.RUNNING]
-                    return NoTask.WAIT if running else NoTask.DONE
+                unfinished = [t for t in trials if not t.state.is_finished()]
                 if any(t.number < self.search.horizon(number) for t in unfinished):
                     return NoTask.WAIT
                 return self._begin(number, trials)
+
+    def is_done(self) -> bool:
+        """True when no trial is left to be trained, and none is being trained."""
+        return self._end(self.trials()) is NoTask.DONE
+
+    def _end(self, trials: Sequence[FrozenTrial]) -> NoTask | None:
+        """The answer where no further trial may begin; None where one may, now or later."""
+        number = _next(trials)
+        if number < self.search.n_trials and not self.search.broken(number, trials):
+            return None
+        running = any(trial.state == TrialState.RUNNING for trial in trials)
+        return NoTask.WAIT if running else NoTask.DONE
 
     def _begin(self, number: int, trials: list[FrozenTrial]) -> Task:
         trial, overrides = self._suggest(number, trials)
