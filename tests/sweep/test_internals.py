@@ -86,7 +86,8 @@ def test_files_that_are_kept_are_copied_and_another_search_path_has_its_own(
         return load(source, config_path)
 
     monkeypatch.setattr(FileConfigSource, "load_config", counted)
-    with open_loader(None) as loader:
+    with open_loader(None) as kept:
+        loader = JobsLoader(kept)
         loader.load_configuration("config", [], RunMode.RUN)
         once = sorted(read)
         for dropout in (0.2, 0.3):
@@ -101,6 +102,23 @@ def test_files_that_are_kept_are_copied_and_another_search_path_has_its_own(
         assert loader.load_configuration("config", words, RunMode.RUN).head.dropout == 0.4
         with pytest.raises(ConfigCompositionException):
             loader.load_configuration("config", ["head=own"], RunMode.RUN)
+
+
+def test_shipped_files_are_read_once_and_the_users_for_each_command(tmp_path: Path) -> None:
+    (tmp_path / "head").mkdir()
+    for dropout in (0.3, 0.4):
+        file = tmp_path / "head/own.yaml"
+        file.write_text(f"defaults: [schema_mlp]\ndropout: {dropout}\n")
+        with open_loader(str(tmp_path)) as loader:
+            own = loader.load_configuration("config", ["head=own"], RunMode.RUN)
+            assert own.head.dropout == dropout
+    found = []
+    for _ in range(2):
+        with open_loader(None) as loader:
+            found.append(loader)
+            with pytest.raises(ConfigCompositionException):
+                loader.load_configuration("config", ["head=own"], RunMode.RUN)
+    assert found[0] is found[1]
 
 
 SWEPT = [

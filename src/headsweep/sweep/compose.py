@@ -264,7 +264,7 @@ def open_loader(config_dir: str | None) -> Iterator[ConfigLoader]:
             for file in folder.glob(f"{group}/*.yml"):
                 raise UserError(f"{file}: is not read; name it {file.stem}.yaml")
     with initialize_config_search_path([f"file://{f}" for f in folders], job_name="run"):
-        yield JobsLoader(GlobalHydra.instance().config_loader())
+        yield JobsLoader.of(GlobalHydra.instance().config_loader())
 
 
 def compose_single(loader: ConfigLoader, overrides: Sequence[str]) -> Job:

@@ -283,15 +283,13 @@ def _meant(own: str) -> str:
 
 def _check_rates(loader: ConfigLoader, file: ConfigFile) -> None:
     """Refuse rates of arms and heads that are not there: none is ever read."""
+    names = {group: loader.get_group_options(group) for group in ("arm", "head")}
     for key in file.values:
         part, _, rest = file.own(key).partition(".")
         if part != "table":
             continue
         group, _, name = rest.partition(".")
-        for word, known in (
-            (group, ["arm", "head"]),
-            (name, loader.get_group_options(group) if group in ("arm", "head") else []),
-        ):
+        for word, known in ((group, [*names]), (name, names.get(group, []))):
             if word not in known:
                 raise UserError(
                     f"{file.at(key)}: {file.own(key)} is never read: there is no {word!r}; keys "

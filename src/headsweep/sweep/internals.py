@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from traceback import walk_tb
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
@@ -22,11 +22,16 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import HydraContext
 from omegaconf import Container, OmegaConf
 
+from headsweep.config import config_root
+
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from hydra.core.config_search_path import ConfigSearchPath
     from omegaconf import DictConfig
     from optuna.distributions import BaseDistribution
+
+FILE = "file://"
+"""Scheme of a folder of files in a search path."""
 
 MERGED = ResultDefault("config")
 """Stands in a list of files for those that ``JobsLoader`` has merged."""
@@ -72,12 +77,31 @@ class JobsLoader(ConfigLoaderImpl):
     the job chooses. The first three take three quarters of the time.
     """
 
+    _shipped: ClassVar[dict[str, "JobsLoader"]] = {}
+    """Loaders of search paths without a folder of the user's, for the whole process."""
+
     def __init__(self, loader: "ConfigLoader") -> None:
         """Take the search path of another one."""
         super().__init__(loader.get_search_path())
         self.repository = KeptFiles(self.repository)  # type: ignore[assignment]
         self._begin: list[object] = []
         self._merged: Container = OmegaConf.create()
+
+    @classmethod
+    def of(cls, loader: "ConfigLoader") -> "JobsLoader":
+        """The loader on the search path of another one.
+
+        A command needs it several times. Shipped files are those of the installation and stay as
+        they are; files in a folder of the user's are read again for each loader.
+        """
+        path = loader.get_search_path()
+        shipped = config_root() / "conf"
+        folders = [entry.path or "" for entry in path.get_path()]
+        if any(Path(f.removeprefix(FILE)) != shipped for f in folders if f.startswith(FILE)):
+            return cls(loader)
+        if str(path) not in cls._shipped:
+            cls._shipped[str(path)] = cls(loader)
+        return cls._shipped[str(path)]
 
     def _compose_config_from_defaults_list(
         self, defaults: list[ResultDefault], repo: IConfigRepository

@@ -58,7 +58,7 @@ def run_sweep(loader: ConfigLoader, master: DictConfig, look: Look) -> None:
         SystemExit: With code 1, where a job of a grid or all trials of a search failed.
     """
     started = time.monotonic()
-    sweep = Sweep(JobsLoader(loader), master)
+    sweep = Sweep(JobsLoader.of(loader), master)
     plan = plan_sweep(sweep)
     with launched(Path(master.root), _launch(master)) as elsewhere:
         if (trials := RateTrials.of(plan)) is not None:

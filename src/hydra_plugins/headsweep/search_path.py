@@ -15,9 +15,7 @@ from omegaconf import OmegaConf
 from headsweep.config import config_root
 from headsweep.errors import UserError
 from headsweep.store.names import is_name
-from headsweep.sweep.internals import FileConfigSource
-
-FILE = "file://"
+from headsweep.sweep.internals import FILE, FileConfigSource
 
 ARM_GROUPS = ("head", "target", "loss", "pooling", "features")
 """Groups of which an arm may choose a file."""
@@ -45,7 +43,8 @@ class SweepsSource(FileConfigSource):
 
     def is_config(self, config_path: str) -> bool:
         """True for a sweep, and for an arm that a sweep's file defines."""
-        return _arm(config_path) in self._arms() or super().is_config(config_path)
+        name = _arm(config_path)
+        return bool(name and name in self._arms()) or super().is_config(config_path)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> builtins.list[str]:
         """Names in a group; at the top only the groups."""
@@ -62,7 +61,7 @@ class SweepsSource(FileConfigSource):
             UserError: Two files define the arm differently, or its keys cannot be keys.
         """
         name = _arm(config_path)
-        found = self._arms().get(name)
+        found = self._arms().get(name) if name else None
         if found is None:
             return super().load_config(config_path)
         (file, keys), *others = found.items()
