@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from helpers.waiting import wait_for
 
 SEARCH = (
     *(*SMALL, "sweeps=search", "hydra.sweeper.n_trials=8", "hydra.sweeper.lag=2"),
-    *("hydra.sweeper.pruner.n_startup_trials=1", "hydra.sweeper.pruner.n_warmup_steps=10"),
+    *("hydra.sweeper.pruner.n_startup_trials=1", "hydra.sweeper.pruner.warmup_share=0.17"),
     *(
         "hydra.sweeper.sampler.n_startup_trials=3",
         "head.regression_hidden_dim=int(interval(8, 64))",
@@ -94,9 +94,20 @@ def terminate_attendant(running: Running) -> None:
 
 def kill_attendant(running: Running) -> None:
     """SIGKILL to all of a machine that vanishes."""
-    attendant = running.attendant()
-    for process in (*psutil.Process(attendant.pid).children(), psutil.Process(attendant.pid)):
+    for process in launched_with(running):
         process.kill()
+
+
+def launched_with(running: Running) -> list[psutil.Process]:
+    """What was launched and trains just now, and its worker."""
+    attendant = psutil.Process(running.attendant().pid)
+    return [*attendant.children(), attendant]
+
+
+def job_of(running: Running) -> str:
+    """Slurm's name of the job that trains just now."""
+    variables = psutil.Process(running.attendant().pid).environ()
+    return f"{variables['SLURM_ARRAY_JOB_ID']}_{variables['SLURM_ARRAY_TASK_ID']}"
 
 
 @dataclass(frozen=True)
@@ -106,10 +117,12 @@ class Backend:
     Attributes:
         arguments: What chooses it.
         disturbances: What happens to the workers, in this order.
+        environment: Variables that the command needs for it.
     """
 
     arguments: Sequence[str]
     disturbances: Sequence[Disturb]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """One contract for every place where workers run: what happens to them there changes nothing."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,15 @@ from helpers.end_state import differences, tracked, tracked_differences
 from helpers.launchers import (
     SEARCH,
     Backend,
+    job_of,
     kill_attendant,
     kill_worker,
+    launched_with,
     started,
     terminate_attendant,
     terminate_worker,
 )
+from helpers.slurm import MISSING, Slurm, slurm
 
 pytestmark = pytest.mark.slow
 
@@ -28,24 +32,60 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-LOCAL = Backend((), (kill_worker, terminate_worker))
-SUBMITIT_LOCAL = Backend(
-    ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10"),
-    (kill_worker, terminate_attendant, kill_attendant),
-)
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Slurm]:
+    """A Slurm with one node."""
+    if MISSING:
+        pytest.skip(f"Slurm is missing ({', '.join(MISSING)}): apt-get install slurmctld slurmd")
+    with slurm() as found:
+        yield found
 
 
-@pytest.fixture(params=["local", "submitit_local"])
+@pytest.fixture(scope="module")
+def submitit_slurm(cluster: Slurm) -> Backend:
+    """Slurm: one job of the array starts late, after the other was requeued."""
+    return Backend(
+        (
+            *("hydra/launcher=submitit_slurm", "hydra.launcher.partition=main"),
+            *("hydra.launcher.timeout_min=30", "hydra.launcher.cpus_per_task=1"),
+            "hydra.launcher.array_parallelism=1",
+        ),
+        (
+            lambda running: cluster.ask("scontrol", "requeue", job_of(running)),
+            lambda running: cluster.ask("scancel", job_of(running)),
+            lambda running: cluster.vanish(launched_with(running)),
+        ),
+        cluster.environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def local() -> Backend:
+    """Processes that the command starts itself."""
+    return Backend((), (kill_worker, terminate_worker))
+
+
+@pytest.fixture(scope="module")
+def submitit_local() -> Backend:
+    """Processes that submitit starts."""
+    return Backend(
+        ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10"),
+        (kill_worker, terminate_attendant, kill_attendant),
+    )
+
+
+@pytest.fixture(params=["local", "submitit_local", "submitit_slurm"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """A place where workers run."""
-    return {"local": LOCAL, "submitit_local": SUBMITIT_LOCAL}[request.param]
+    found: Backend = request.getfixturevalue(request.param)
+    return found
 
 
 def test_workers_anywhere_end_as_local_ones(
     backend: Backend, reference: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "runs"
-    with started(root, backend.arguments) as running:
+    with started(root, backend.arguments, **backend.environment) as running:
         for disturb in backend.disturbances:
             disturb(running)
         running.process.wait(timeout=300)
