@@ -25,7 +25,7 @@ from headsweep.sweep.queue import NoTask, Task
 from headsweep.sweep.search.mirror import STATES
 from headsweep.sweep.search.queue import SearchQueue, tell
 from headsweep.sweep.search.reading import read_search
-from headsweep.sweep.search.rules import Search
+from headsweep.sweep.search.rules import Given, Search
 from helpers.killable import World
 
 LAYERS, WIDTH, DROPOUT, RATE = (
@@ -44,6 +44,10 @@ OF_TPE = {"n_startup_trials": 2, "n_ei_candidates": 4, "constant_liar": False}
 TPE = {"_target_": "optuna.samplers.TPESampler", **OF_TPE}
 RANDOM = {"_target_": "optuna.samplers.RandomSampler"}
 MEDIAN = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 2}
+FIRST = (
+    Given("head=two", {LAYERS: 2, RATE: 0.01, WIDTH: 16, DROPOUT: 0.1}),
+    Given("head=one", {LAYERS: 1, RATE: 0.02}),
+)
 SEED = 7
 TRIALS = 9
 Row = tuple[int, str, dict[str, Any], list[float] | None, dict[int, float]]
@@ -119,7 +123,9 @@ def train(task: Task) -> Outcome:
 
 
 @lru_cache
-def uninterrupted(lag: int, sampler: type, n_trials: int = TRIALS) -> list[Row]:
+def uninterrupted(
+    lag: int, sampler: type, n_trials: int = TRIALS, first: bool = False
+) -> list[Row]:
     """The same search by Optuna alone, one trial after the other."""
     trials: list[FrozenTrial] = []
     for number in range(n_trials):
@@ -129,6 +135,8 @@ def uninterrupted(lag: int, sampler: type, n_trials: int = TRIALS) -> list[Row]:
             pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
         )
         study.add_trials(trials[: max(number - lag, 0)])
+        if first and number < len(FIRST):
+            study.enqueue_trial(FIRST[number].params)
         trial = study.ask()
         layers = trial.suggest_int(LAYERS, 1, 3)
         trial.suggest_float(RATE, 1e-3, 1e-1, log=True)

@@ -78,13 +78,16 @@ def test_trials_of_a_search(tmp_path: Path, opened: headsweep.SweepResults) -> N
     folder = tmp_path / "sweeps" / "search"
     spec = {"search": {}, "objective": ["val_loss"], "direction": ["minimize"], "n_trials": 3}
     specification.claim_sweep(folder, spec)
-    assert [*headsweep.open_sweep("search", tmp_path).search] == ["trial", "state", "val_loss"]
-    Outcome("complete", values=[0.5], params={"optim.lr": 0.1}).write(folder / "jobs" / "0")
+    columns = ["trial", "state", "origin", "val_loss"]
+    assert [*headsweep.open_sweep("search", tmp_path).search] == columns
+    first = Outcome("complete", values=[0.5], params={"optim.lr": 0.1}, origin="head=simpler")
+    first.write(folder / "jobs" / "0")
     Outcome("failed", reason="NaN", params={"optim.lr": 9.0}).write(folder / "jobs" / "2")
     expected = pd.DataFrame(
         {
             "trial": [0, 2],
             "state": ["complete", "failed"],
+            "origin": ["head=simpler", ""],
             "val_loss": [0.5, np.nan],
             "optim.lr": [0.1, 9.0],
         }

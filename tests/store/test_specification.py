@@ -217,6 +217,31 @@ def test_a_search_with_one_layer_in_it_gets_its_specification_back(
             claim_sweep(tmp_path, wanted)
 
 
+@pytest.mark.parametrize(
+    ("origins", "fits"), [(["head=one", ""], True), (["", ""], False), (["head=one"] * 2, False)]
+)
+def test_a_configuration_that_came_again_and_first_trials_are_of_a_search(
+    origins: list[str], fits: bool, tmp_path: Path
+) -> None:
+    job = make_plan(["head.regression_num_layers=1"], multirun=False).jobs[0].resolved
+    params = {"head.regression_num_layers": 1}
+    for number, origin in enumerate(origins):
+        folder = tmp_path / "jobs" / str(number)
+        runs.write_job(folder, job, {"job_key": "the same"})
+        Outcome("complete", params=params, origin=origin).write(folder)
+    wanted = {
+        "search": {"head.regression_num_layers": "int(interval(1, 5))"},
+        "custom_search_space": None,
+        "config": identity(job),
+        "first": [{"origin": "head=one", "params": params}],
+    }
+    if fits:
+        assert claim_sweep(tmp_path, wanted) == wanted
+    else:
+        with pytest.raises(UserError, match="is of another sweep"):
+            claim_sweep(tmp_path, wanted)
+
+
 @pytest.mark.parametrize(("changed", "fits"), [([], True), (["loss.beta=2"], False)])
 def test_a_search_over_weights_of_the_loss_gets_its_specification_back(
     changed: list[str], fits: bool, tmp_path: Path

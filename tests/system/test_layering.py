@@ -70,7 +70,7 @@ PLACES = {
     | {"sweep.runner", "sweep.search.reading"},
     "mlflow": {"store.tracking.mlflow_client"},
     "optuna": {"report.notebook.importance", "store.trials", "sweep.internals", "sweep.queue"}
-    | {"sweep.search.mirror", "sweep.search.queue", "sweep.search.rules"}
+    | {"sweep.search.mirror", "sweep.search.placing", "sweep.search.queue", "sweep.search.rules"}
     | {"sweep.search.storage"},
     "typer": {"commands"},
 }

@@ -23,7 +23,7 @@ from headsweep.errors import UserError
 
 RUNTIME_KEYS = (
     *("root", "name", "device", "workers", "threads", "worker", "tracking", "tracking_uri"),
-    *("sweeps", "design", "looks", "budget", "study", "top", "allow"),
+    *("sweeps", "design", "looks", "budget", "study", "top", "first", "allow"),
 )
 """Keys that say how and where to run and what is compared; never part of an identity."""
 
@@ -280,6 +280,7 @@ class Config:
             of ``conf/arm``. A sweep runs over them in this order unless ``arm`` is given.
         rates: Where learning rates come from that are not given.
         study: A finished search, of which a grid also trains the ``top`` best trials.
+        first: Heads that are the first trials of a search, as far as they lie in its space.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -308,6 +309,7 @@ class Config:
     design: DesignConfig = field(default_factory=DesignConfig)
     study: str | None = None
     top: int = 3
+    first: list[str] = field(default_factory=list)
     allow: Any = None
 
     def __post_init__(self) -> None:

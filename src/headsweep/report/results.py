@@ -150,8 +150,9 @@ class SweepResults:
     def search(self) -> pd.DataFrame:
         """One row for each finished trial of a search, on ``val``.
 
-        Columns: ``trial``, ``state`` (``complete``, ``pruned``, ``failed``), each objective as its
-        mean over the seeds, and each parameter that was searched.
+        Columns: ``trial``, ``state`` (``complete``, ``pruned``, ``failed``), ``origin`` of a trial
+        that no sampler chose (``head=simpler``), each objective as its mean over the seeds, and
+        each parameter that was searched.
 
         Raises:
             UserError: The sweep is no search.
@@ -163,12 +164,14 @@ class SweepResults:
             {
                 "trial": number,
                 "state": outcome.state,
+                "origin": outcome.origin,
                 **dict(zip(trials.objectives, outcome.values, strict=False)),
                 **outcome.params,
             }
             for number, outcome in trials.outcomes.items()
         ]
-        return pd.DataFrame(rows, columns=None if rows else ["trial", "state", *trials.objectives])
+        names = None if rows else ["trial", "state", "origin", *trials.objectives]
+        return pd.DataFrame(rows, columns=names)
 
     def tables(self) -> "dict[str, Table]":
         """Every table of the report in words, by name: ``verdicts``, ``fairness``, ``main``, ...

@@ -29,6 +29,7 @@ class Outcome:
         distributions: Distribution of each of ``params``, in Optuna's plain form.
         point: Hash of its configuration; trials of one point differ in their seeds only.
         notes: What a search space of the user's own has noted of the trial.
+        origin: What the trial is, where no sampler has chosen it, such as ``head=simpler``.
     """
 
     state: str
@@ -42,6 +43,7 @@ class Outcome:
     distributions: dict[str, Any] = field(default_factory=dict)
     point: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
 
     def write(self, folder: Path) -> None:
         """Put it into a job folder."""

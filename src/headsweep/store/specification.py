@@ -176,7 +176,8 @@ def _rebuilt(folder: Path, wanted: Spec) -> Spec:
             continue
         if about is not None:
             there[int(job.name)] = about["job_key"]
-            fits = fits and [*there.values()].count(about["job_key"]) == 1
+            once = [*there.values()].count(about["job_key"]) == 1
+            fits = fits and (once or "search" in wanted)  # where a configuration may come again
         if not fits:
             raise _refusal(folder, job.name)
     if not there or "keys" not in wanted:
@@ -205,6 +206,9 @@ def _belongs(job: Path, key: str, wanted: Spec) -> bool:
         return key in wanted.get("keys", ()) and (outcome is None or not outcome.params)
     chosen = [*wanted["search"]]
     if outcome is None or not (wanted["custom_search_space"] or {*outcome.params} <= {*chosen}):
+        return False
+    first = dict(enumerate(wanted.get("first", ())))
+    if outcome.origin != first.get(int(job.name), {"origin": ""})["origin"]:
         return False
     if "arm" in chosen or wanted["custom_search_space"]:  # which may change any key
         return True

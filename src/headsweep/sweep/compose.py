@@ -279,6 +279,8 @@ def compose_single(loader: ConfigLoader, overrides: Sequence[str]) -> Job:
     check_hydra(as_written(cfg.hydra), "RUN")
     if cfg.study is not None:
         raise UserError(f"study={cfg.study}: goes with sweeps=confirm or sweeps=why")
+    if cfg.first:
+        raise UserError(f"first={[*cfg.first]}: is for searches, such as sweeps=search")
     hydra = cfg.hydra
     with open_dict(cfg):
         del cfg["hydra"]

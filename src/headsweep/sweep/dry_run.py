@@ -77,7 +77,7 @@ def print_costs(costs: Sequence[JobCost]) -> None:
 
 def dry_run(plan: Plan) -> int:
     """Print the jobs of a plan with their parameters, what is there and what the rest takes; 0."""
-    lines: list[str] = []
+    lines = plan.lines
     with preparing(console()) as report:
         report("looking at what is there", 0.0)
         if (trials := RateTrials.of(plan)) is not None:

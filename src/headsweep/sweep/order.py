@@ -1,7 +1,7 @@
 """Order of a sweep command to its workers: what to work on, and how they answer."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class Order:
         folder: The sweep's folder.
         entries: The jobs of a grid; None for a search.
         command: The process of the sweep command.
+        first: Of a search, the first trials of its specification (``rules.Given``).
     """
 
     overrides: list[str]
@@ -29,6 +30,7 @@ class Order:
     folder: Path
     entries: list[Entry] | None
     command: Process
+    first: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> str:
         """The order as one line."""

@@ -4,7 +4,7 @@ Wrong keys, types and values are found here, before anything is written.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import ceil, floor, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,7 @@ class Plan:
         batches: For each job of a grid the overrides that make it from the sweep.
         search: The rules of a search.
         finalists: Of a confirmation, the trials that its last jobs train again.
+        lines: What is said of a search's first trials.
         sweep: From which the jobs are composed; None for one run.
     """
 
@@ -65,6 +66,7 @@ class Plan:
     batches: list[list[str]] = field(default_factory=list)
     search: "Search | None" = None
     finalists: Finalists | None = None
+    lines: list[str] = field(default_factory=list)
     sweep: Sweep | None = None
 
 
@@ -134,6 +136,11 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
             raise UserError(f"{override.input_line}: use seeds=N, which trains N seeds of a job")
     master, finalists = sweep.master, None
     _check_sweeper(master)
+    if master.first:
+        raise UserError(
+            f"first={[*master.first]}: is for searches; give the number of trials, "
+            "hydra.sweeper.n_trials=N"
+        )
     _check_size(arguments)
     if master.study is None:
         arguments = [*arguments, *_blocks(sweep, arguments)]
@@ -242,10 +249,17 @@ def _plan_search(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
     jobs = list(_search_jobs(sweep, ranges, fixed))
     sweeper = master.hydra.sweeper
     if sweeper._target_ != SWEEPER:
+        for line in as_written(master.hydra.overrides.task):
+            if override_key(line) == "first":
+                raise UserError(f"{line}: only hydra/sweeper=headsweep has first trials")
         return Plan(jobs, _folder(sweep), trials=sweeper.n_trials)
     if jobs[0].auto:
         raise UserError("seeds=auto: is for comparisons; a trial of a search has a number of seeds")
+    from headsweep.sweep.search.placing import first_trials  # loads optuna
+
     search, config = sweep.search(), jobs[0].config
+    first, lines = first_trials(sweep, search)
+    search = replace(search, first=first)
     spec = {
         "n_trials": search.n_trials,
         "first_seed": config.seed,
@@ -253,7 +267,7 @@ def _plan_search(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
         **search.spec(),
         "config": identity(jobs[0].resolved),
     }
-    return Plan(jobs, _folder(sweep), trials=search.n_trials, spec=spec, search=search)
+    return Plan(jobs, _folder(sweep), search.n_trials, spec, search=search, lines=lines)
 
 
 def _check_design(jobs: Sequence[Job]) -> None:

@@ -65,11 +65,11 @@ def run_sweep(loader: ConfigLoader, master: DictConfig, look: Look) -> None:
             plan = _with_rates(plan, trials, elsewhere)
         with preparing(console()) as report:
             inputs = prepare(plan, report)
-        spec = {**plan.spec, "inputs": inputs_spec(inputs)}
+        spec, lines = {**plan.spec, "inputs": inputs_spec(inputs)}, plan.lines
         if plan.search is None:
             plan, inputs, lines = merge_equal(plan, inputs)
-            print("\n".join(lines), end="\n" if lines else "")
             spec = plan.spec
+        print("\n".join(lines), end="\n" if lines else "")
         assert plan.folder is not None
         rounds = Rounds(plan.folder, look, master.budget, started) if "looks" in plan.spec else None
         progress = _train(sweep, plan, inputs, spec, rounds, elsewhere)
@@ -139,7 +139,10 @@ def _train(
     leases = Leases(folder, command, command)
     config, root = plan.jobs[0].config, Path(sweep.master.root)
     queue, progress, entries = _open(sweep, plan, inputs, numbers, leases)
-    order = Order(_overrides(sweep.master), _config_dir(sweep.master), folder, entries, command)
+    first = plan.spec.get("first", [])
+    order = Order(
+        _overrides(sweep.master), _config_dir(sweep.master), folder, entries, command, first
+    )
     try:
         with Tracker(config, folder):
             _work(order, leases, queue, progress, config.workers, elsewhere)

@@ -121,7 +121,7 @@ class _Worker:
             )
         from headsweep.sweep.search.queue import SearchQueue
 
-        search = sweep.search()
+        search = sweep.search().beginning_with(order.first)
         return cls(sweep, search, SearchQueue.of(sweep, search, order.folder, leases), leases, stop)
 
     def run(self, task: Task) -> None:

@@ -23,6 +23,7 @@ from headsweep.sweep.search.queue import tell
 from helpers.killable import world
 from helpers.toy_search import (
     DROPOUT,
+    FIRST,
     LAYERS,
     RANDOM,
     RATE,
@@ -56,6 +57,32 @@ def test_optuna_alone_makes_the_same_search_without_a_lag() -> None:
     with world() as here:
         run(here, make_search(lag=0, n_trials=6))
         assert stored(here.folder) == rows(study.trials)
+
+
+def test_first_trials_are_those_that_optuna_enqueues() -> None:
+    with world() as here:
+        run(here, make_search(lag=1, first=FIRST))
+        expected = uninterrupted(1, TPESampler, first=True)
+        assert [row[2] for row in expected[:2]] == [given.params for given in FIRST]
+        assert stored(here.folder) == expected
+        outcomes = [Outcome.read(here.folder / f"jobs/{number}") for number in range(3)]
+        assert [o.origin for o in outcomes if o is not None] == ["head=two", "head=one", ""]
+        assert Worker(here, make_search(lag=1, first=FIRST)).queue.storage.damage is None
+
+
+def test_each_first_trial_goes_to_one_worker_and_begins_again_as_it_was() -> None:
+    with world() as here:
+        search = make_search(lag=4, first=FIRST)
+        workers = [Worker(here, search) for _ in range(3)]
+        tasks = [worker.begin() for worker in workers]
+        assert [task.number for task in tasks] == [0, 1, 2]
+        params = [task.trial.params for task in tasks if task.trial is not None]
+        assert params[:2] == [given.params for given in FIRST]
+        assert params[2] not in params[:2]
+        workers[1].hand.die()
+        again = Worker(here, search).begin()
+        assert again.trial is not None
+        assert (again.number, again.trial.params) == (1, params[1])
 
 
 def test_an_outcome_that_is_deleted_at_once_is_told_and_trained_again(

@@ -14,6 +14,7 @@ from headsweep.sweep.queue import NoTask, Task
 from headsweep.sweep.search.rules import Search
 from helpers.killable import Killed, World, world
 from helpers.toy_search import (
+    FIRST,
     RANDOM,
     TPE,
     TRIALS,
@@ -102,11 +103,11 @@ class Interleaving:
 
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(steps=STEPS, lag=st.integers(0, 4), tpe=st.booleans())
+@given(steps=STEPS, lag=st.integers(0, 4), tpe=st.booleans(), first=st.booleans())
 def test_kills_anywhere_change_nothing(
-    steps: list[tuple[str, int, int | None]], lag: int, tpe: bool
+    steps: list[tuple[str, int, int | None]], lag: int, tpe: bool, first: bool
 ) -> None:
-    search = make_search(lag=lag, sampler=TPE if tpe else RANDOM)
+    search = make_search(lag=lag, sampler=TPE if tpe else RANDOM, first=FIRST if first else ())
     with world() as here:
         among = Interleaving(here, search)
         for step in steps:
@@ -114,7 +115,7 @@ def test_kills_anywhere_change_nothing(
         for place in range(lag + 1):
             among.kill(place)
         run(here, search)
-        expected = uninterrupted(lag, TPESampler if tpe else RandomSampler)
+        expected = uninterrupted(lag, TPESampler if tpe else RandomSampler, first=first)
         assert stored(here.folder) == expected
         assert in_folders(here.folder) == expected
         assert max(among.accepted.values(), default=0) <= 1

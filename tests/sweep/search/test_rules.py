@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import (
@@ -22,7 +23,7 @@ from headsweep.instantiate import allow
 from headsweep.sweep.compose import loaded_sweep
 from headsweep.sweep.internals import search_space
 from headsweep.sweep.search.reading import read_search
-from headsweep.sweep.search.rules import Search
+from headsweep.sweep.search.rules import Given, Search
 from helpers.toy_search import compose, composed, read
 
 LAYERS, WIDTH, DROPOUT = (
@@ -320,6 +321,14 @@ def test_the_specification_tells_searches_apart_and_leaves_out_what_may_change()
         assert replace(SEARCH, **change).spec() != spec
     for change in ({"n_trials": 99}, {"max_failures": None}, {"storage": "sqlite:///x"}):
         assert replace(SEARCH, **change).spec() == spec
+
+
+def test_the_first_trials_stand_in_the_specification() -> None:
+    first = [Given("head=a", {LAYERS: 1, "optim.lr": 1e-05}), Given("head=b", {"x": None})]
+    search = replace(SEARCH, first=first)
+    stored = yaml.safe_load(yaml.safe_dump(search.spec()))
+    assert SEARCH.beginning_with(stored["first"]) == search
+    assert "first" not in SEARCH.spec()
 
 
 @pytest.mark.parametrize(

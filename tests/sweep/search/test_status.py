@@ -64,6 +64,19 @@ def test_a_front_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
         assert rows == [["2", "0.5", "9"], ["0", "1", "5"]]
 
 
+def test_what_no_sampler_chose_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with world() as here:
+        root = write_spec(here)
+        for number, origin in enumerate(["head=simpler", ""]):
+            outcome = Outcome("complete", values=[1.0 + number], params={"x": 3}, origin=origin)
+            outcome.write(here.folder / f"jobs/{number}")
+        print_study(root, "s")
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert ["trial", "val_qoverpt_r68", "seeds", "chosen", "from"] in lines
+        assert ["0", "1", "0", "x=3", "head=simpler"] in lines
+        assert ["1", "2", "0", "x=3"] in lines
+
+
 @pytest.mark.parametrize(
     ("spec", "message"), [({}, "does not exist"), ({"seeds": 1}, "is a grid; see headsweep report")]
 )

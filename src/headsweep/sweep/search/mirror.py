@@ -12,7 +12,7 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from headsweep.store.outcome import Outcome
-from headsweep.sweep.search.rules import NOTES
+from headsweep.sweep.search.rules import NOTES, ORIGIN
 
 STATES = {
     "complete": TrialState.COMPLETE,
@@ -26,12 +26,13 @@ POINT = "point"
 
 def beginning(trial: Trial | FrozenTrial) -> dict[str, Any]:
     """What an outcome keeps of the beginning of its trial."""
-    own = {k: v for k, v in trial.user_attrs.items() if k not in (POINT, *NOTES)}
+    own = {k: v for k, v in trial.user_attrs.items() if k not in (POINT, ORIGIN, *NOTES)}
     distributions = {k: json.loads(distribution_to_json(d)) for k, d in trial.distributions.items()}
     return {
         "params": dict(trial.params),
         "distributions": distributions,
         "point": trial.user_attrs.get(POINT, ""),
+        "origin": trial.user_attrs.get(ORIGIN, ""),
         "notes": own,
     }
 
@@ -40,6 +41,8 @@ def told(outcome: Outcome) -> FrozenTrial:
     """A finished trial, as the storage holds it."""
     notes = {name: getattr(outcome, name) for name in NOTES}
     kept = {POINT: outcome.point, **outcome.notes, **{k: v for k, v in notes.items() if v}}
+    if outcome.origin:
+        kept[ORIGIN] = outcome.origin
     return create_trial(
         state=STATES[outcome.state],
         params=outcome.params,

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from pkgutil import resolve_name
 from typing import Any, Literal
@@ -37,6 +37,22 @@ optuna.logging.set_verbosity(logging.WARNING)
 NOTES = ("reason", "spread", "seeds")
 """Attributes that a trial has from its end on."""
 
+ORIGIN = "origin"
+"""Attribute of a trial that no sampler has chosen: what it is, such as ``head=simpler``."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A trial that no sampler chooses.
+
+    Attributes:
+        origin: What it is.
+        params: Its parameters.
+    """
+
+    origin: str
+    params: dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Search:
@@ -55,6 +71,7 @@ class Search:
         max_failures: So many failures in a row end the search; None for never.
         storage: URL of a database; None for a journal file in the sweep's folder.
         steps: Steps of every trial; None where trials differ in them.
+        first: The trials that it begins with.
     """
 
     space: dict[str, BaseDistribution]
@@ -69,6 +86,7 @@ class Search:
     max_failures: int | None
     storage: str | None
     steps: int | None = None
+    first: Sequence[Given] = ()
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
@@ -78,7 +96,7 @@ class Search:
     def spec(self) -> dict[str, Any]:
         """Rules as plain values, equal for all commands that go on with one search."""
         return {
-            "search": {key: _as_override(value) for key, value in self.space.items()},
+            "search": {key: as_range(value) for key, value in self.space.items()},
             "custom_search_space": self.custom,
             "objective": self.objectives,
             "direction": self.directions,
@@ -87,7 +105,12 @@ class Search:
             "search_seed": self.seed,
             "lag": self.lag,
             "optuna": optuna.__version__,  # another version may suggest other trials
+            **({"first": [asdict(given) for given in self.first]} if self.first else {}),
         }
+
+    def beginning_with(self, first: Sequence[Mapping[str, Any]]) -> "Search":
+        """The search with the first trials of its specification."""
+        return replace(self, first=[Given(**given) for given in first])
 
     def replica(self, number: int, trials: Sequence[FrozenTrial]) -> Trial:
         """A fresh trial of a private study that holds what trial ``number`` may know.
@@ -108,6 +131,9 @@ class Search:
         known = self.horizon(number)
         study.add_trials([_Shared.of(trial) for trial in trials[:known]])
         study.add_trials([_begun(trial) for trial in trials[known:number]])
+        if number < len(self.first):
+            given = self.first[number]
+            study.enqueue_trial(given.params, user_attrs={ORIGIN: given.origin})
         return study.ask()
 
     def horizon(self, number: int) -> int:
@@ -130,13 +156,13 @@ class Search:
                 _suggest(trial, key, self.space[key])
         if late:
             shape = {k: v for k, v in trial.params.items() if k in GROUPS or k.startswith("head.")}
-            head = config([*self.fixed, *_overrides(shape)])["head"]
+            head = config([*self.fixed, *as_overrides(shape)])["head"]
             for key in late:
                 if key.removeprefix("head.") not in inert(head):
                     _suggest(trial, key, self.space[key])
         if self.custom is not None:
             self._suggest_more(trial, config(self.fixed))
-        return [*self.fixed, *_overrides(trial.params)]
+        return [*self.fixed, *as_overrides(trial.params)]
 
     def _suggest_more(self, trial: Trial, config: Mapping[str, Any]) -> None:
         """Call the user's function.
@@ -251,7 +277,7 @@ def _suggest(trial: Trial, key: str, distribution: BaseDistribution) -> None:
             trial.suggest_categorical(key, choices)
 
 
-def _as_override(distribution: BaseDistribution) -> str:
+def as_range(distribution: BaseDistribution) -> str:
     """A distribution in the words of an override, as a person would give it."""
     match distribution:
         case CategoricalDistribution(choices=choices):
@@ -271,5 +297,6 @@ def _as_override(distribution: BaseDistribution) -> str:
     return f"tag(log, {words})" if distribution.log else words
 
 
-def _overrides(params: Mapping[str, Any]) -> list[str]:
+def as_overrides(params: Mapping[str, Any]) -> list[str]:
+    """Parameters as overrides."""
     return [f"{key}={'null' if value is None else value}" for key, value in params.items()]

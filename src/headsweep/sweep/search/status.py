@@ -51,8 +51,10 @@ def print_study(root: Path, name: str) -> None:
 def _print_best(trials: Trials) -> None:
     from headsweep.terminal import print_table
 
-    columns, rows = ["trial", *trials.objectives, "seeds", "chosen"], []
     points = pooled(trials.outcomes)
+    known = any(points[number].origin for number in trials.best())  # as no sampler chose them
+    columns = ["trial", *trials.objectives, "seeds", "chosen", *(["from"] if known else [])]
+    rows = []
     for number in trials.best():
         outcome = points[number]
         cells = [
@@ -63,9 +65,10 @@ def _print_best(trials: Trials) -> None:
         others = (n for n, o in trials.outcomes.items() if o.state == "complete" and n != number)
         same = [n for n in others if outcome.point and trials.outcomes[n].point == outcome.point]
         numbers = ", ".join(map(str, [number, *same]))
-        rows.append([numbers, *cells, str(len(outcome.seeds)), parameters(outcome)])
+        origin = [outcome.origin] if known else []
+        rows.append([numbers, *cells, str(len(outcome.seeds)), parameters(outcome), *origin])
     print("Pareto front:" if len(trials.objectives) > 1 else "best:")
-    print_table(columns, rows, words=(0, len(columns) - 1))
+    print_table(columns, rows, words=(0, *range(columns.index("chosen"), len(columns))))
 
 
 def _missing(folder: Path, trials: Trials, at_work: Sequence[int]) -> list[str]:
