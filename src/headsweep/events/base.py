@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import DataError, UserError
+from headsweep.events.mapped import forget
 from headsweep.files import digest
-from headsweep.mapped import forget
 
 if TYPE_CHECKING:  # what writes frozen features runs where Hydra need not be
     from headsweep.config import SplitConfig

@@ -16,10 +16,10 @@ from headsweep.events.base import ORIGINS, TRACK_COLUMNS, Events, file_hash, own
 from headsweep.events.checks import check_events
 from headsweep.events.frozen_folder import MEND, METADATA, read_metadata
 from headsweep.events.gate import Limits
+from headsweep.events.mapped import forget
 from headsweep.events.spool import Spool
 from headsweep.files import cache_folder
 from headsweep.identity import stable_hash
-from headsweep.mapped import forget
 
 CHECKED_ROWS = 2**20
 """Rows of an array that are in memory at once while it is checked."""

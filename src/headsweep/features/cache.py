@@ -21,8 +21,8 @@ from headsweep.backbone.base import Backbone, Recorder
 from headsweep.config import SelectionConfig
 from headsweep.errors import DataError, UserError
 from headsweep.events.base import Floats
+from headsweep.events.mapped import forget
 from headsweep.files import cache_folder, check_seal, seal, write_atomic
-from headsweep.mapped import forget
 
 ROWS = 2**17
 """Rows of a mapped array that are in memory at once."""

@@ -13,6 +13,7 @@ from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
 from headsweep.errors import DataError
 from headsweep.events.base import Events, Source, splits_of
 from headsweep.events.gate import describe, place
+from headsweep.events.mapped import forget
 from headsweep.events.selection import true_hits
 from headsweep.events.spool import taken
 from headsweep.features.analytic import Estimator, Measured, measure
@@ -41,7 +42,6 @@ from headsweep.features.hit_features import HitFeatures
 from headsweep.features.truth_check import load_events
 from headsweep.files import atomic_dir, cache_folder, locked
 from headsweep.identity import NUMERICS, stable_hash
-from headsweep.mapped import forget
 
 CACHE_VERSION = 4
 """Raised when the layout or the content of the cache changes; part of its key."""

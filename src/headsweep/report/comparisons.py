@@ -9,11 +9,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headsweep.config import DesignConfig
 from headsweep.errors import UserError
-from headsweep.report.failures import judge, shortfalls, word
+from headsweep.report.failures import judge, shortfalls
 from headsweep.report.family import family_size, pairs
+from headsweep.report.pair_verdict import compare_rows, judge_pair
 from headsweep.report.predictions import HeadRow, Row
 from headsweep.report.resampling import event_means, event_values, values_of
 from headsweep.report.seed_looks import SeedLooks
@@ -24,8 +26,8 @@ from headsweep.stats.margins import Comparison
 from headsweep.stats.metrics import LAST_LOSSES, MARGINS, METRICS
 from headsweep.stats.sequential import Looks
 from headsweep.stats.tracks import Array
-from headsweep.stats.verdict import Verdict, compare, compare_blocks
-from headsweep.store.labels import Block, has_zero
+from headsweep.stats.verdict import Verdict
+from headsweep.store.labels import has_zero
 
 BLIND_MISID, BLIND_R68 = 0.40, 0.9
 """Limits of no information: a head needs upper 95% limits of wrong charge and r68 below these."""
@@ -124,98 +126,92 @@ def find_effects(
     if design.kind == "factorial":
         return _factorial_effects(rows, design, cells, objections, rng, looks)
     m = family_size(design, max(len(rows), planned))
-    return [
-        effect
-        for name in design.metrics
-        for effect in _pair_effects(
-            name, rows, design.kind, m, objections, deepcopy(rng), looks, until
-        )
-    ]
-
-
-def _pair_effects(
-    name: str,
-    rows: Sequence[HeadRow],
-    kind: str,
-    comparisons: int,
-    objections: Mapping[str, str],
-    rng: np.random.Generator,
-    looks: LooksAt,
-    until: SeedLooks | None,
-) -> Iterator[Effect]:
-    """Every pair of a design, compared in one metric."""
-    by_label = {row.label: row for row in rows}
-    values = {row.label: values_of(row.samples, name) for row in rows}
-    events = event_values(rows, name, rng)
-    for pair in pairs([*by_label], kind):
-        arm, control = (by_label[label] for label in pair)
-        comparison = replace(MARGINS[name], comparisons=comparisons)
-        if until is None:
-            comparison = replace(comparison, looks=looks(pair))
-            verdict, note = _pair_verdict(
-                name, arm, control, values, events, objections, comparison
-            )
-        else:
-            verdict, note = _first_decision(
-                name, arm, control, values, events, objections, comparison, until
-            )
-        parameters = arm.parameters - control.parameters
-        yield Effect(*pair, name, parameters, verdict, note, shortfalls((arm, control)))
-
-
-def _pair_verdict(
-    name: str,
-    arm: HeadRow,
-    control: HeadRow,
-    values: Mapping[str, Array],
-    events: Mapping[str, Array],
-    objections: Mapping[str, str],
-    comparison: Comparison,
-) -> tuple[Verdict | None, str]:
-    """The verdict on all members of a pair, or why there is none; ``events`` is [R, members]."""
-    if reason := obstacle(name, arm, control, objections):
-        return None, reason
-    means = {
-        row.label: events[row.label].mean(axis=1) for row in (arm, control) if row.label in events
-    }
-    try:
-        verdict, note = judge_pair(arm, control, name, values, means, comparison)
-        if name == "gap" and verdict is not None:
-            note = _gap_objection(verdict, arm, control)
-    except UserError as error:
-        return None, str(error)
-    return (None if note else verdict), note
-
-
-def _first_decision(
-    name: str,
-    arm: HeadRow,
-    control: HeadRow,
-    values: Mapping[str, Array],
-    events: Mapping[str, Array],
-    objections: Mapping[str, str],
-    comparison: Comparison,
-    until: SeedLooks,
-) -> tuple[Verdict | None, str]:
-    """The verdict of the first look that decides a pair, else that of the last one by now."""
-    pair = (arm, control)
-    verdict, note = None, obstacle(name, arm, control, objections)
-    note = note or f"its first look takes {until.every} seeds each"
-    for looks, masks in until.available(pair):
-        first, second = (until.first_members(row, looks) for row in pair)
-        chosen = {row.label: mask for row, mask in zip(pair, masks, strict=True)}
-        verdict, note = _pair_verdict(
+    effects: list[Effect] = []
+    for name in design.metrics:
+        compared = _Compared(
             name,
-            first,
-            second,
-            {label: values[label][mask] for label, mask in chosen.items()},
-            {label: events[label][:, mask] for label, mask in chosen.items() if label in events},
-            objections,
-            replace(comparison, looks=looks),
+            values={row.label: values_of(row.samples, name) for row in rows},
+            events=event_values(rows, name, deepcopy(rng)),
+            objections=objections,
+            comparison=replace(MARGINS[name], comparisons=m),
         )
-        if verdict is None or verdict.word != "undecided":
-            break
-    return verdict, note
+        effects += compared.effects(rows, design.kind, looks, until)
+    return effects
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One metric of all configurations of a design, and the terms on which pairs are compared.
+
+    Attributes:
+        name: The metric.
+        values: Its values of the members by label, [n].
+        events: Its values on resampled events by label, [R, n]; see ``resampling.event_values``.
+        objections: By label, why a configuration may enter no verdict.
+        comparison: Margin and number of comparisons; the looks are those of each pair.
+    """
+
+    name: str
+    values: Mapping[str, Array]
+    events: Mapping[str, Array]
+    objections: Mapping[str, str]
+    comparison: Comparison
+
+    def effects(
+        self, rows: Sequence[HeadRow], kind: str, looks: LooksAt, until: SeedLooks | None
+    ) -> Iterator[Effect]:
+        """Every pair of a design; see ``find_effects``."""
+        by_label = {row.label: row for row in rows}
+        for pair in pairs([*by_label], kind):
+            arm, control = (by_label[label] for label in pair)
+            if until is None:
+                verdict, note = self.verdict(arm, control, looks(pair))
+            else:
+                verdict, note = self.first_decision(arm, control, until)
+            parameters = arm.parameters - control.parameters
+            yield Effect(*pair, self.name, parameters, verdict, note, shortfalls((arm, control)))
+
+    def verdict(
+        self, arm: HeadRow, control: HeadRow, looks: Looks | None
+    ) -> tuple[Verdict | None, str]:
+        """The verdict on all members of a pair, or why there is none."""
+        if reason := obstacle(self.name, arm, control, self.objections):
+            return None, reason
+        both = (arm.label, control.label)
+        means = {name: self.events[name].mean(axis=1) for name in both if name in self.events}
+        comparison = replace(self.comparison, looks=looks)
+        try:
+            verdict, note = judge_pair(arm, control, self.name, self.values, means, comparison)
+            if self.name == "gap" and verdict is not None:
+                note = _gap_objection(verdict, arm, control)
+        except UserError as error:
+            return None, str(error)
+        return (None if note else verdict), note
+
+    def first_decision(
+        self, arm: HeadRow, control: HeadRow, until: SeedLooks
+    ) -> tuple[Verdict | None, str]:
+        """The verdict of the first look that decides a pair, else that of the last one by now."""
+        pair = (arm, control)
+        verdict, note = None, obstacle(self.name, arm, control, self.objections)
+        note = note or f"its first look takes {until.every} seeds each"
+        for looks, masks in until.available(pair):
+            first, second = (until.first_members(row, looks) for row in pair)
+            chosen = {row.label: mask for row, mask in zip(pair, masks, strict=True)}
+            verdict, note = self._of(chosen).verdict(first, second, looks)
+            if verdict is None or verdict.word != "undecided":
+                break
+        return verdict, note
+
+    def _of(self, members: Mapping[str, NDArray[np.bool_]]) -> "_Compared":
+        """The same for some members of some configurations, by masks [n]."""
+        values = {label: self.values[label][mask] for label, mask in members.items()}
+        of_events = {
+            label: self.events[label][:, mask]
+            for label, mask in members.items()
+            if label in self.events
+        }
+        return replace(self, values=values, events=of_events)
 
 
 def _factorial_effects(
@@ -314,87 +310,3 @@ def _informed(row: Row) -> bool:
         if not found.mean + half < most:
             return False
     return True
-
-
-def judge_pair(
-    arm: HeadRow,
-    control: HeadRow,
-    name: str,
-    values: Mapping[str, Array],
-    events: Mapping[str, Array],
-    comparison: Comparison,
-    reading: Callable[[Verdict], object] = word,
-) -> tuple[Verdict | None, str]:
-    """The verdict on two configurations, or the reason for none; see ``failures.judge``.
-
-    Args:
-        arm: One of them.
-        control: The other.
-        name: The metric.
-        values: See ``compare_rows``, as for the next two.
-        events: The means on resampled events.
-        comparison: The terms.
-        reading: What is read from the verdict.
-
-    Raises:
-        UserError: A value cannot be compared on the scale.
-    """
-
-    def compare(rows: Sequence[Row], cells: Sequence[Array]) -> Verdict:
-        by_label = {row.label: own for row, own in zip(rows, cells, strict=True)}
-        return compare_rows(rows[0], rows[1], by_label, events, comparison)
-
-    seen = [values[row.label] for row in (arm, control)]
-    return judge((arm, control), (1.0, -1.0), name, seen, compare, reading)
-
-
-def compare_rows(
-    arm: Row,
-    control: Row,
-    values: Mapping[str, Array],
-    events: Mapping[str, Array],
-    comparison: Comparison,
-) -> Verdict:
-    """The verdict on two configurations: over their seeds, or paired over folds.
-
-    Args:
-        arm: One of them.
-        control: The other.
-        values: The compared values of the members by label, [n].
-        events: The means over members on resampled events by label, [R], see ``event_means``.
-        comparison: The terms.
-
-    Raises:
-        UserError: A value cannot be compared on the scale.
-    """
-    if arm.folds is not None:
-        return _compare_blocks(arm, control, values, comparison)
-    return compare(
-        values[arm.label],
-        values[control.label],
-        comparison,
-        arm_events=events.get(arm.label) if control.label in events else None,
-        control_events=events.get(control.label) if arm.label in events else None,
-        n_events=len(np.unique(arm.samples[0].tracks.event)),
-    )
-
-
-def _compare_blocks(
-    arm: Row, control: Row, values: Mapping[str, Array], comparison: Comparison
-) -> Verdict:
-    """Paired over the folds and split seeds that both have, the seeds of a block averaged."""
-    ours, theirs = (_block_means(row, values[row.label]) for row in (arm, control))
-    both = sorted(ours.keys() & theirs.keys())
-    return compare_blocks(
-        np.array([ours[block] for block in both]),
-        np.array([theirs[block] for block in both]),
-        comparison,
-        folds=arm.folds,
-    )
-
-
-def _block_means(row: Row, of_members: Array) -> dict[Block, float]:
-    found: dict[Block, list[float]] = {}
-    for sample, value in zip(row.samples, of_members, strict=True):
-        found.setdefault(sample.block, []).append(float(value))
-    return {block: math.fsum(values) / len(values) for block, values in found.items()}

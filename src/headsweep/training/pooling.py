@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headsweep.config import PoolingConfig
+from headsweep.events.mapped import forget
 from headsweep.features.cache import Features, chunks
 from headsweep.heads.dense import DenseHead, SwiGLU, run_stacked
-from headsweep.mapped import forget
 
 MIN_WEIGHT = 1e-8
 """Smallest sum of weights that an average is divided by."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from headsweep.mapped import forget
+from headsweep.events.mapped import forget
 
 SIZE = 2**26
 
