@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ SEARCH = (
         "hydra.sweeper.sampler.n_startup_trials=3",
         "head.regression_hidden_dim=int(interval(8, 64))",
     ),
-    "optim.lr=choice(0.001,0.003,1e38)",
+    "optim.lr=choice(0.001,0.002,0.003,1e38)",
 )
 """A search in which trials are pruned, and some diverge."""
 
@@ -45,19 +45,17 @@ class Running:
         """Folder of the search."""
         return self.root / "sweeps/search"
 
-    def training(self) -> Process:
-        """A worker that trains just now; what is finished by then is remembered."""
-        leases = Leases(self.sweep)
-        found = wait_for(
-            lambda: next(
-                (x.worker for x in leases.all() if x.worker and self.begun(x.number)), None
-            ),
-            self.process,
-        )
+    def trainers(self) -> list[Process]:
+        """Workers that train just now; what is finished by then is remembered."""
+        leases = Leases(self.sweep).all()
         self.kept |= {
             path: path.stat().st_mtime_ns for path in self.sweep.glob("jobs/*/seed_*/result.json")
         }
-        return found
+        return [x.worker for x in leases if x.worker is not None and self.begun(x.number)]
+
+    def training(self) -> Process:
+        """One of them, as soon as there is one."""
+        return wait_for(self.trainers, self.process)[0]
 
     def begun(self, number: int) -> bool:
         """Whether a trial is past its first step."""
@@ -73,6 +71,14 @@ class Running:
         parent = psutil.Process(self.training().pid).ppid()
         return next(process for process in self.attendants() if process.pid == parent)
 
+    def trains_below(self, ancestor: int) -> bool:
+        """Whether a worker that trains just now was started by a process or by its children."""
+        for worker in self.trainers():
+            with suppress(psutil.NoSuchProcess):
+                if ancestor in {process.pid for process in psutil.Process(worker.pid).parents()}:
+                    return True
+        return False
+
 
 Disturb = Callable[[Running], object]
 
@@ -80,11 +86,6 @@ Disturb = Callable[[Running], object]
 def kill_worker(running: Running) -> None:
     """SIGKILL to a worker that trains."""
     os.kill(running.training().pid, signal.SIGKILL)
-
-
-def terminate_worker(running: Running) -> None:
-    """SIGTERM to a worker that trains."""
-    os.kill(running.training().pid, signal.SIGTERM)
 
 
 def terminate_attendant(running: Running) -> None:

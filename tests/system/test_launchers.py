@@ -11,15 +11,17 @@ from helpers.end_state import differences, tracked, tracked_differences
 from helpers.launchers import (
     SEARCH,
     Backend,
+    Running,
     job_of,
     kill_attendant,
     kill_worker,
     launched_with,
     started,
     terminate_attendant,
-    terminate_worker,
 )
+from helpers.ray_cluster import ray_cluster
 from helpers.slurm import MISSING, Slurm, slurm
+from helpers.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +64,7 @@ def submitit_slurm(cluster: Slurm) -> Backend:
 @pytest.fixture(scope="module")
 def local() -> Backend:
     """Processes that the command starts itself."""
-    return Backend((), (kill_worker, terminate_worker))
+    return Backend((), (kill_worker,))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,23 @@ def submitit_local() -> Backend:
     )
 
 
-@pytest.fixture(params=["local", "submitit_local", "submitit_slurm"])
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Backend]:
+    """A Ray of two nodes, of which one vanishes while a worker trains there."""
+    with ray_cluster() as nodes:
+
+        def vanish(running: Running) -> None:
+            wait_for(lambda: running.trains_below(nodes.node), running.process)
+            nodes.vanish()
+
+        yield Backend(
+            ("hydra/launcher=ray", f"hydra.launcher.ray.init.address={nodes.address}"),
+            (vanish,),
+            nodes.environment,
+        )
+
+
+@pytest.fixture(params=["local", "submitit_local", "submitit_slurm", "ray"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """A place where workers run."""
     found: Backend = request.getfixturevalue(request.param)
