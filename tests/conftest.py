@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from headsweep import cli
+from headsweep.store.tracking import database
 
 # Before torch is imported: there are as many test processes as cores, and commands inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -66,3 +68,22 @@ def working_here(monkeypatch: pytest.MonkeyPatch) -> None:
     from helpers.command import work_here
 
     work_here(monkeypatch)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MLflow makes one empty database in this process, which takes a second; others are copies."""
+    kept = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    prepare = database.prepare
+
+    def prepare_copy(root: Path, make: Callable[[str], object], seconds: float) -> None:
+        def copied(uri: str) -> None:
+            if not kept.exists():
+                make(f"sqlite:///{kept}")
+            shutil.copyfile(kept, uri.removeprefix("sqlite:///"))
+
+        prepare(root, copied, seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "prepare", prepare_copy)
+        yield

@@ -74,6 +74,10 @@ def warm_up() -> None:
         import_module(name.removesuffix(".__init__"))
     for name in ("h5py", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "matplotlib.pyplot"):
         import_module(name)
+    from headsweep.sweep.compose import compose_single, open_loader
+
+    with open_loader(None) as loader:  # reads the shipped files
+        compose_single(loader, [])
     gc.collect()
     gc.freeze()
 
