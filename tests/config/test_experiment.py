@@ -173,6 +173,7 @@ def test_the_table_of_rates_names_presets_and_arms_that_there_are() -> None:
     assert table["arm"].keys() <= ARMS.keys() | arms_of_sweeps().keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [

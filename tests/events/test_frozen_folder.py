@@ -104,6 +104,7 @@ def test_an_early_end_is_refused_and_goes_on(tmp_path: Path) -> None:
     assert read_metadata(tmp_path / "f")["counts"] == read_metadata(tmp_path / "whole")["counts"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["part-1.safetensors", "part-1.parquet", "metadata.json"])
 def test_an_end_while_a_file_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str

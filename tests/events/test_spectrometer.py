@@ -38,6 +38,7 @@ def owners(events: Events) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     return true, events.track_offsets[event[true]] + events.hit_track[true]
 
 
+@pytest.mark.slow
 def test_hits_per_event_and_per_track_are_as_stated(events: Events) -> None:
     per_event = np.diff(events.hit_offsets)
     assert 80 < per_event.mean() < 90
@@ -125,6 +126,7 @@ def test_several_chunks_are_one_sample(tmp_path: Path) -> None:
     assert len(list(folder.glob("*.h5"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["events_000.h5", "metadata.yaml", "checksums.json", None])
 def test_cache_is_read_and_a_damaged_one_is_made_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str | None

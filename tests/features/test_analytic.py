@@ -167,6 +167,7 @@ def spectrometer(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrackHits, n
     return true_hits(events)
 
 
+@pytest.mark.slow
 def test_classical_reference_of_the_simulation(spectrometer: tuple[TrackHits, np.ndarray]) -> None:
     track_hits, truth = spectrometer
     cut = int(0.7 * len(truth))

@@ -117,6 +117,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_cache_is_refused_then_built_again_and_says_so(
     source: ToySource, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str

@@ -137,6 +137,7 @@ def standard_score(values: np.ndarray) -> np.ndarray:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(
     st.integers(0, 999),
@@ -310,6 +311,7 @@ def test_progress_rises_to_one(source: ToySource, tmp_path: Path) -> None:
     assert seen[-1] == ("features of the tracks", 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
 @pytest.mark.parametrize("backbone", [OneQuery(), TruthBackbone(0.7, 0.2, 0, 4)])
 def test_only_tracks_that_pass_are_in_the_cache(

@@ -61,6 +61,7 @@ def test_bending_needs_no_column_to_replace(tmp_path: Path) -> None:
     assert bent.load("dev").raw[:, -1].std() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["document", "bending"])
 def test_blocks_change_nothing(
     name: Literal["document", "bending"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

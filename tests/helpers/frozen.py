@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
 from headsweep.events.base import derive, file_hash
+from headsweep.events.frozen_folder import event_number
 from headsweep.files import write_sealed
 
 
@@ -30,12 +31,14 @@ def write_folder(
     found: float = 0.9,
     first_trained: int = 0,
     dropped: int = 0,
+    own_numbers: bool = False,
+    trained: float = 0.5,
 ) -> dict[str, Any]:
-    """Half of the events are of train, a third of val, the rest of test; two parts.
+    """The share ``trained`` of events is of train, the last sixth of test, the rest of val.
 
     ``found`` is the share of tracks that the model found. With ``first_trained`` the events that
     trained begin there and go round, so that of one seed another recording says something else;
-    ``dropped`` hits are missing in each track.
+    ``dropped`` hits are missing in each track. With ``own_numbers`` those of each split begin at 0.
 
     Returns:
         ``event`` [T], and ``raw``, ``p`` and ``correct`` of each track, a list of T arrays.
@@ -46,7 +49,8 @@ def write_folder(
     hits: dict[str, list[Any]] = {name: [] for name in ("raw", "encoded", "p", "correct")}
     for event in range(events):
         place = (event - first_trained) % events
-        split = "train" if place < events // 2 else "val" if place < events * 5 // 6 else "test"
+        firsts = {"train": 0, "val": int(events * trained), "test": events * 5 // 6}
+        split = [name for name, first in firsts.items() if first <= place][-1]
         for _ in range(1 + event % 2):
             eta, phi = rng.uniform(-2, 2), rng.uniform(-3, 3)
             n = int(rng.integers(6, 12))
@@ -63,11 +67,13 @@ def write_folder(
                     values[-1] = values[-1][dropped:]
             pt = float(np.exp(rng.uniform(1, 5)))
             track = {"eta": eta, "phi": phi, "pt": pt, "q": float(rng.choice([-1, 1]))}
-            rows.append({"event": event, "split": split, "found": rng.random() < found, **track})
+            number = event_number(split, place - firsts[split]) if own_numbers else event
+            rows.append({"event": number, "split": split, "found": rng.random() < found, **track})
     query = rng.normal(size=(len(rows), dim)).astype(np.float32)
     parts = {}
     # Both parts have whole events.
-    cut = next(i for i, row in enumerate(rows) if row["event"] == events // 2 + 1)
+    last = rows[-1]["event"] if own_numbers else events // 2 + 1
+    cut = next(i for i, row in enumerate(rows) if row["event"] == last)
     for number, part in enumerate((slice(0, cut), slice(cut, len(rows)))):
         arrays = {name: np.concatenate(values[part]) for name, values in hits.items()}
         arrays["query"] = query[part]

@@ -231,6 +231,7 @@ def test_what_cannot_be_exported_is_refused_by_name(root: Path, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "said", "versions"),
     [

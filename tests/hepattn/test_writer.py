@@ -100,6 +100,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_training_pools_what_the_models_own_head_pooled(tmp_path: Path, form: str) -> None:
     """In both forms of the code, from padded batches, whatever the loss reorders."""

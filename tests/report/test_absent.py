@@ -60,6 +60,7 @@ def test_equal_jobs_are_said_by_the_label_of_the_other(jobs: list[StoredJob]) ->
     assert same_labels(SPEC, group_rows(jobs)) == {"arm=a2 fold=0": "a0"}  # 5 is not there
 
 
+@pytest.mark.slow
 def test_arms_that_agree_to_the_last_bit_count_once(tmp_path: Path) -> None:
     """Four arms are two samples, and there is one comparison; so says a plan, too."""
     write_cache(tmp_path, "cache")

@@ -185,6 +185,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return build_report(sweep, root, toy_score)
 
 
+@pytest.mark.slow
 def test_headline_and_tables_say_what_failed_and_what_is_missing(report: Report) -> None:
     answer = verdict_tables.answer(report)
     for part in (

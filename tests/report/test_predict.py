@@ -14,14 +14,24 @@ from headsweep.events.simulation import simulate_chunks
 from headsweep.sweep.inputs import find_inputs
 from headsweep.sweep.job import run_job
 from headsweep.sweep.plan import make_plan
+from helpers.frozen import write_folder
 
 EVENTS = 60
-TRAIN = ["data=tiny", f"data.source.events={EVENTS}", "optim.steps=5", "optim.batch_size=16"]
+TINY = ["data=tiny", f"data.source.events={EVENTS}"]
 
 
 def train(root: Path, *overrides: str) -> Path:
     """The folder of a finished job."""
-    given = [*TRAIN, "seeds=2", "tracking=false", f"root={root}", *overrides]
+    data = [] if any(o.startswith("data=") for o in overrides) else TINY
+    given = [
+        *data,
+        "optim.steps=5",
+        "optim.batch_size=16",
+        "seeds=2",
+        "tracking=false",
+        f"root={root}",
+        *overrides,
+    ]
     job = make_plan(given, multirun=False).jobs[0]
     inputs = find_inputs(job)
     folder = root / "runs" / inputs.job_key
@@ -76,3 +86,25 @@ def test_a_backbone_of_truth_finds_nothing_without(command: Command, tmp_path: P
     assert "the backbone finds none in 60 events" in err
     assert "backbone=truth finds none without truth" in err
     assert not (tmp_path / "predictions.parquet").exists()
+
+
+@pytest.mark.slow
+def test_events_have_the_numbers_of_their_own_splits(command: Command, tmp_path: Path) -> None:
+    recorded, other = tmp_path / "recorded", tmp_path / "other"
+    write_folder(recorded, events=60)
+    write_folder(other, events=30, seed=1, own_numbers=True, trained=0.0)
+    written = pd.concat(map(pd.read_parquet, sorted(other.glob("*.parquet"))))
+    written = written[written["found"]]
+    given = ("data=frozen", f"data.source.path={recorded}", "features=document")
+    code, _, err = command("predict", str(train(tmp_path / "runs", *given)), str(other))
+    assert code == 0, err
+    found = pd.read_parquet(tmp_path / "predictions.parquet")
+    found = found[found["seed"] == 0]
+    assert list(found.columns)[:3] == ["seed", "event", "split"]
+    written["event"] %= 10**12
+    keys = ["split", "event", "pt"]
+    ours = found.drop(columns="pt").rename(columns={"pt_true": "pt"})[keys].sort_values(keys)
+    theirs = written[keys].sort_values(keys)
+    assert set(theirs["split"]) == {"val", "test"}
+    np.testing.assert_allclose(ours["pt"], theirs["pt"], rtol=1e-6)
+    assert ours[keys[:2]].to_numpy().tolist() == theirs[keys[:2]].to_numpy().tolist()

@@ -58,7 +58,7 @@ def test_other_events_are_treated_as_the_cache_was(trained, tmp_path):
     """The very events of the training, read from a folder, give the very predictions."""
     folder, root = trained
     write_hepattn(tmp_path, simulate_chunks(EVENTS, SEED))
-    found = scoring.apply(folder, tmp_path)
+    found = scoring.apply(folder, tmp_path).tracks
     assert list(found) == [0, 1]
     for seed, tracks in found.items():
         dev, _ = scoring.score(folder, seed, "dev", root)
@@ -150,7 +150,7 @@ def test_the_estimate_is_taken_where_it_is_usable_and_else_the_head(estimated) -
 def test_other_events_have_their_estimates(estimated, tmp_path) -> None:
     _, folder, root = estimated
     write_hepattn(tmp_path, simulate_chunks(700, SEED))
-    tracks = scoring.apply(folder, tmp_path)[1]
+    tracks = scoring.apply(folder, tmp_path).tracks[1]
     dev, _ = scoring.score(folder, 1, "dev", root)
     rows = np.isin(tracks.event, dev.event)
     assert rows.sum() == len(dev) > 0

@@ -91,6 +91,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS)
 def test_kills_anywhere_leave_every_member_once(steps: list[tuple[str, int, int | None]]) -> None:

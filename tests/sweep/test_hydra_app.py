@@ -33,6 +33,7 @@ def test_what_cannot_be_composed_is_one_short_error(command: Command) -> None:
 LOGGING = "version: 1, handlers: {x: {(): os.system, command: touch pwned}}, root: {handlers: [x]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sweeper", "keys"),
     [

@@ -30,6 +30,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("root")
 
 
+@pytest.mark.slow
 def test_a_folder_counts_all_its_seeds(root: Path, tmp_path: Path) -> None:
     for seed, seeds, described, there in (
         (1, 1, (1, 1), [1]),

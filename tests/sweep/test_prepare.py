@@ -52,6 +52,7 @@ def test_jobs_that_learn_from_the_same_share_a_cache(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == before
 
 
+@pytest.mark.slow
 def test_what_is_judged_on_test_needs_seeds_that_no_run_has_used(tmp_path: Path) -> None:
     """Also of a dry run, which asks for the same inputs."""
     words = [*SMALL, f"root={tmp_path}", "head=simpler,direct_projection", "design.split=test"]
@@ -81,6 +82,7 @@ def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
         prepared(tmp_path / "file", "head=simpler")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

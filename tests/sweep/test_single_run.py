@@ -11,6 +11,7 @@ from scipy import stats
 from helpers.command import SMALL, Command, times
 
 
+@pytest.mark.slow
 def test_a_run_is_kept_under_its_key_and_trains_only_what_is_missing(
     command: Command, tmp_path: Path
 ) -> None:

@@ -135,7 +135,7 @@ def test_nothing_can_be_written_but_the_root(place: Container) -> None:
 
 
 def test_a_full_disk_loses_nothing(place: Container) -> None:
-    """At first the data cache does not fit, then the second job does not."""
+    """At first the data cache does not fit, then what comes after it."""
     place.manage("mkdir -p F; mount -t tmpfs -o size=120k,mode=777 none F")
     for size in ("700k", "20m"):
         done = place.run("train", *TASK, "root=F")
@@ -145,7 +145,6 @@ def test_a_full_disk_loses_nothing(place: Container) -> None:
         assert all("the disk is full" in line and "F/" in line for line in said), done.stderr
         assert not list((place.outside / "F").rglob(".tmp-*"))
         place.manage(f"mount -o remount,size={size} F")
-    assert 0 < len(members(place.outside / "F")) < 4
     done = place.run("train", *TASK, "root=F")
     assert done.returncode == 0, done.stderr
     assert members(place.outside / "F") == members(place.outside / "X")

@@ -38,6 +38,7 @@ def with_node(place: str, node: Any) -> dict[str, Any]:
     return dict(node)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [*PLACES, "data", "evil"])
 def test_no_code_of_a_file_of_the_users_runs(place: str, command: Command, tmp_path: Path) -> None:
     (tmp_path / "conf/arm").mkdir(parents=True)

@@ -92,7 +92,7 @@ def test_predictions_for_other_events_have_the_uncertainties_of_the_training(
 ) -> None:
     write_hepattn(tmp_path, simulate_chunks(40, 9))
     for number, kind in enumerate(KINDS):
-        found = scoring.apply(sweep / "jobs" / str(number), tmp_path)[0]
+        found = scoring.apply(sweep / "jobs" / str(number), tmp_path).tracks[0]
         assert len(found) > 0
         assert (found.kappa_sigma is not None) == (kind in SPREAD)
         assert np.isfinite(np.stack([*found.columns().values()])).all()

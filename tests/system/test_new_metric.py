@@ -53,6 +53,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
     del METRICS[NAME], MARGINS[NAME]
 
 
+@pytest.mark.slow
 def test_it_is_in_the_tables_with_its_value(report: Report, tmp_path: Path) -> None:
     table = tables.main_table(report)
     column = table.columns.index(f"{NAME} [%] ↓")

@@ -183,7 +183,7 @@ def test_postgresql_holds_the_same_search_after_a_kill(
 ) -> None:
     url, root, log = new_database(postgres, "killed"), tmp_path / "runs", tmp_path / "log"
     storage = f"hydra.sweeper.storage={url}"
-    command = start(["headsweep", "train", *SEARCH, storage, "workers=1"], tmp_path, log)
+    command = start(["headsweep", "train", *SEARCH, storage], tmp_path, log)
     jobs = root / "sweeps/search/jobs"
     wait_for(lambda: len([*jobs.glob("*")]) >= 2 and killing.SEARCH.begun(root), command)
     kill(command)
@@ -193,7 +193,7 @@ def test_postgresql_holds_the_same_search_after_a_kill(
     kept = shlex.split((root / "sweeps/search/command.txt").read_text())
     assert kept[:2] == ["headsweep", "train"]
     assert storage.replace(f":{PASSWORD}", "") in kept
-    command = start([*kept, "workers=2"], tmp_path, log, PGPASSWORD=PASSWORD)
+    command = start(kept, tmp_path, log, PGPASSWORD=PASSWORD)
     assert command.wait(timeout=300) == 0, log.read_text()
 
     with opened(url) as database:

@@ -1,11 +1,18 @@
 """The command ``headsweep predict``: the trained heads of a job applied to other events."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headsweep.files import check_output, write_atomic
 from headsweep.instantiate import allow as allow_modules
 from headsweep.store import paths
 from headsweep.terminal import console, preparing, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from headsweep.events.base import Events
+    from headsweep.stats.tracks import Tracks
 
 WITHOUT_TRUTH = (
     "The events have no true track: these are predictions only, and no metric is possible. A track "
@@ -40,8 +47,8 @@ def predict(
         from headsweep.report.scoring import apply
         from headsweep.stats.metrics import evaluate
 
-        found = apply(paths.find_job(root, run), data)
-    frames = {seed: pd.DataFrame(tracks.columns()) for seed, tracks in found.items()}
+        found, events = apply(paths.find_job(root, run), data)
+    frames = {seed: _table(tracks, events) for seed, tracks in found.items()}
     write_atomic(out, pd.concat(frames, names=["seed"]).reset_index(0).to_parquet(index=False))
     if all(np.isnan(tracks.q_true).all() for tracks in found.values()):
         rows = [[str(seed), f"{len(tracks):,}"] for seed, tracks in found.items()]
@@ -54,3 +61,24 @@ def predict(
         rows.append([str(seed), f"{len(tracks):,}", f"{r68:.4f}", f"{100 * misid:.2f}"])
     print_table(["seed", "tracks", "qoverpt_r68", "charge_misid [%]"], rows)
     print(f"written to {out}")
+
+
+def _table(tracks: "Tracks", events: "Events") -> "pd.DataFrame":
+    """Predictions of one seed, one row a track.
+
+    Where the data say which split an event comes from, ``event`` is its number in that split and
+    ``split`` stands beside it: only both together name an event.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from headsweep.events.base import ORIGINS, own_number
+
+    table = pd.DataFrame(tracks.columns())
+    if events.origin is not None:
+        order = np.argsort(events.ids)
+        place = order[np.searchsorted(events.ids, tracks.event, sorter=order)]
+        numbers = [own_number(*pair) for pair in zip(events.ids, events.origin, strict=True)]
+        table["event"] = np.array(numbers, dtype=np.int64)[place]
+        table.insert(1, "split", np.array(ORIGINS)[events.origin[place]])
+    return table

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from headsweep.config import SplitConfig
 from headsweep.config.stored import completed
 from headsweep.errors import UserError
-from headsweep.events.base import Source
+from headsweep.events.base import Events, Source
 from headsweep.events.hepattn import Hepattn
 from headsweep.features import cache as features_cache
 from headsweep.features import other_events
@@ -114,7 +114,20 @@ def open_test(job_folder: Path, root: Path) -> tuple[str, str]:
     return stable_hash([about["data_key"], split]), "the split test of these data"
 
 
-def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
+class Applied(NamedTuple):
+    """Heads applied to other events.
+
+    Attributes:
+        tracks: For each seed the tracks that were found and pass, with their predictions. Where no
+            event has a true track, the truth is NaN.
+        events: The events.
+    """
+
+    tracks: dict[int, Tracks]
+    events: Events
+
+
+def apply(job_folder: Path, data: Path) -> Applied:
     """Predictions of the finished members of a job for other events.
 
     Hits are assigned to true tracks as in training; a track that the backbone does not find, or
@@ -125,10 +138,6 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
         job_folder: The folder of the job.
         data: A folder in the layout that the job was trained on: ATLAS-muon HDF5 for the
             simulated spectrometer, too.
-
-    Returns:
-        For each seed the tracks that were found and pass, with their predictions. Where no event
-        has a true track, the truth is NaN.
 
     Raises:
         UserError: The folder is no job, or has no finished member, or the data do not fit it.
@@ -156,7 +165,7 @@ def apply(job_folder: Path, data: Path) -> dict[int, Tracks]:
         outputs = population.predict(split.hits, torch.arange(len(split)))
         for seed, own in zip(seeds, outputs, strict=True):
             found[seed].append(split.tracks(loss, own))
-    return {seed: concatenate(parts) for seed, parts in found.items()}
+    return Applied({seed: concatenate(parts) for seed, parts in found.items()}, events)
 
 
 def _stored(job_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -20,6 +20,7 @@ from headsweep.terminal import plain_console
 from helpers.toy_runs import PT_EDGES, toy_score, write_cache, write_toy_job
 
 
+@pytest.mark.slow
 def test_trainings_beside_the_control(built: write.Report) -> None:
     table = tables.beside_table(built)
     assert table in all_tables.figure_tables(built).values()

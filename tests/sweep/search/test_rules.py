@@ -261,6 +261,7 @@ def test_the_seed_the_number_and_earlier_results_change_decisions() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tpe", "random", "cmaes", "nsgaii", "gp"])
 def test_every_sampler_that_hydra_offers_is_deterministic(name: str) -> None:
     small = {"nsgaii": ["hydra.sweeper.sampler.population_size=4"]}.get(name, [])
