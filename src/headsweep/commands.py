@@ -113,13 +113,12 @@ def validate(
 ) -> None:
     """Read a source as a training would; an error names file, event and column."""
     from headsweep.features.extract import check_recorded, split_parts
-    from headsweep.features.hit_features import HitFeatures
     from headsweep.sweep.inputs import find_backbone, find_source, read_events
 
     job = _compose(overrides, config_dir, root)
     events, used = read_events(job), job.config
-    hit_features = HitFeatures.of_source(find_source(job), used.features.name)
-    parts, counted = split_parts(events, hit_features, used.data.split, used.data.selection)
+    asked = (used.features.name, used.data.split, used.data.selection)
+    parts, counted = split_parts(events, find_source(job), *asked)
     threshold, folder = used.features.assignment_threshold, Path(used.root)
     check_recorded(find_backbone(job), parts, counted, threshold, folder)
     shares = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())

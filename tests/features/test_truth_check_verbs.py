@@ -123,7 +123,10 @@ def test_what_is_refused_is_refused_in_the_same_line(name: str, command: Command
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("features=bending", "hit column 'x' is needed to measure the bending"),
+        (
+            "features=bending",
+            "error: data: hit column 'x' is needed to measure the bending",
+        ),
         ("data.selection.min_stations=2", "the hits have no 'stationIndex'"),
         ("data.selection.min_pt=100", "of split 'train' passes"),
         ("data.split.val=0.001", "120 events leave no events for 'val'"),

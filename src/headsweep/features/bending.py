@@ -79,8 +79,9 @@ class TrackHits:
         """
         if name not in self.features:
             raise UserError(
-                f"hit column {name!r} is needed to measure the bending; data.source has "
-                f"{', '.join(self.features)}: add it, or use features=document"
+                f"hit column {name!r} is needed to measure the bending, and the hits have only "
+                f"{', '.join(self.features)}: add it (of Parquet tracks also to "
+                "data.source.features), or use features=document"
             )
         return self.features.index(name)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headsweep.backbone.base import Assignment, Backbone, Progress, Recorder, refuse_seen
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
-from headsweep.errors import DataError
+from headsweep.errors import DataError, UserError
 from headsweep.events.base import Events, Source, splits_of
 from headsweep.events.gate import describe, place
 from headsweep.events.mapped import forget
@@ -153,7 +153,7 @@ def _write(folder: Path, recipe: _Recipe, root: Path, report: Progress) -> None:
     if events.left_out:
         log.warning("%s: left out %s", place(source), describe(events.left_out))
     names, left_out = events.features, dict(events.left_out)
-    parts, counted = split_parts(events, recipe.hit_features, recipe.split, recipe.selection)
+    parts, counted = split_parts(events, source, features.name, recipe.split, recipe.selection)
     del events  # many events have files, and the splits now have their own
     refuse_seen(backbone, parts, trained_elsewhere(root, backbone))
     total, found = sum(len(part) for part in parts.values()), {}
@@ -307,7 +307,8 @@ def _standardise(folder: Path, found: Mapping[str, _Found], plane: str) -> dict[
 
 def split_parts(
     events: Events,
-    hit_features: HitFeatures,
+    source: Source,
+    features: str,
     split: SplitConfig,
     selection: SelectionConfig,
 ) -> tuple[dict[str, Events], dict[str, NDArray[np.bool_]]]:
@@ -316,11 +317,22 @@ def split_parts(
     All that a configuration of data and features asks of events is checked here, for training and
     for ``headsweep data validate``.
 
+    Args:
+        events: Those of the source.
+        source: Where they come from.
+        features: Name of the hit features.
+        split: Shares of the splits.
+        selection: The cuts.
+
     Raises:
         UserError: A split is empty or has no selected track, or a hit column is missing.
     """
     none = np.zeros(0, np.int64)
-    hit_features.of(hits_of_tracks(events.take(none), none))  # names a column that is missing
+    hit_features = HitFeatures.of_source(source, features)
+    try:
+        hit_features.of(hits_of_tracks(events.take(none), none))
+    except UserError as error:  # names a column that is missing
+        raise UserError(f"{place(source)}: {error}") from error
     parts = {
         name: taken(events, rows) for name, rows in splits_of(events, split).items() if len(rows)
     }
