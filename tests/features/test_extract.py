@@ -28,10 +28,9 @@ from headsweep.stats.bins import ABS_ETA
 from helpers.toy_backbones import OneQuery, RandomBackbone, rows, undo
 from helpers.toy_events import FEATURES, ToySource, passes, toy_events, with_stations
 
-SPLIT = SplitConfig()
+SPLIT, TRUTH = SplitConfig(), TruthBackbone(1.0, 1.0, 0, 4)
 EVENTS = with_stations(toy_events(120, most_tracks=3))
 SOURCE = ToySource(EVENTS)
-TRUTH = TruthBackbone(1.0, 1.0, 0, 4)
 CUTS = {
     "hits": SelectionConfig(min_hits=8),
     "eta": SelectionConfig(min_abs_eta=0.3, max_abs_eta=1.5),
