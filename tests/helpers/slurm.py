@@ -35,7 +35,7 @@ SlurmdPort={daemon}
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={folder}/munge/socket,cred_expire=2
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
 SlurmUser={user}
 SlurmdUser={user}
 StateSaveLocation={folder}/state
@@ -55,8 +55,9 @@ SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=60 State=UP
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 Gres=gpu:4 State=UNKNOWN
+PartitionName=gpu Nodes={host} Default=YES MaxTime=300 State=UP
 """
 """A requeued job of Slurm waits until its credential has expired, by default for two minutes."""
 
@@ -163,6 +164,9 @@ def slurm() -> Iterator[Slurm]:
             user=pwd.getpwuid(os.getuid()).pw_name,
         )
     )
+    (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-3]\n")
+    for number in range(4):  # Slurm gives out any files as GPUs
+        (folder / f"gpu{number}").touch()
     found = Slurm(folder)
     munge = [f"--{name}-file={folder}/munge/{name}" for name in ("key", "pid", "seed", "log")]
     try:

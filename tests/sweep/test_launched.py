@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import htcondor2
 import pytest
 
 from headsweep.errors import UserError
@@ -14,6 +16,8 @@ from headsweep.sweep.launched import Launched
 from headsweep.sweep.launching import Launch
 from headsweep.sweep.leases import Process
 from headsweep.sweep.order import FATAL
+from headsweep.terminal import State
+from helpers import documents
 from helpers.command import SMALL, Command
 from helpers.waiting import wait_for
 
@@ -55,25 +59,46 @@ def test_launches_end_when_no_job_is_ever_finished(launched: Launched) -> None:
         launched._ended(ended(4), 6)
 
 
-def test_a_command_without_workers_waits_for_others(command: Command, tmp_path: Path) -> None:
-    code = "import sys; from headsweep.cli import main; sys.argv[1:] = ['worker', 's']; main()"
-    worker = [sys.executable, "-c", code]
+def test_what_a_batch_system_starts_trains_for_a_command_without_workers(
+    command: Command, tmp_path: Path
+) -> None:
+    page = documents.pages()["docs/how-to/machines.md"]
+    [text] = [t for t in documents.blocks("text", page) if t.startswith("# workers.sub")]
+    submit = htcondor2.Submit(text)
+    assert submit.getQArgs() == "8"
+    assert Path(submit["executable"]).name == "headsweep"
+    [line] = [line for line in documents.commands(page) if "workers=0" in line]
+    code = "import sys; from headsweep.cli import main; sys.argv[0] = 'headsweep'; main()"
     found: list[int] = []
 
-    def other() -> None:
-        wait_for((tmp_path / "runs/orders/s").is_dir)
+    def batch_system() -> None:
+        wait_for((tmp_path / "runs/orders/presets").is_dir)
+        worker = [sys.executable, "-c", code, *submit["arguments"].split()]
         found.append(subprocess.run(worker, cwd=tmp_path, check=False).returncode)
 
-    thread = threading.Thread(target=other)
+    thread = threading.Thread(target=batch_system)
     thread.start()
-    small = [word for word in SMALL if word != "workers=1"]
-    status, out, err = command("train", "-m", *small, "workers=0", "name=s", "head.dropout=0.1,0.2")
+    words = [*line.split()[1:], *(w for w in SMALL if w != "workers=1"), "seeds=1"]
+    status, out, err = command(*words)
     thread.join()
     assert status == 0, err
-    assert "2 of 2 members are done, 0 of them were there before" in out
+    assert "4 of 4 members are done, 0 of them were there before" in out
     assert found == [0]
     assert not (tmp_path / "runs/orders").exists()
-    assert attend(tmp_path / "runs", "s") == 0
+    assert attend(tmp_path / "runs", "presets") == 0
+
+
+def test_who_waits_for_whom_is_said(launched: Launched, tmp_path: Path) -> None:
+    state = State("0 of 3", 0.0, ["workers start"])
+    assert launched.told(state).running == [
+        "no worker is at work; launched jobs start, or wait in a queue"
+    ]
+    launched.launch = replace(launched.launch, count=0)
+    assert launched.told(state).running == [
+        f"no worker is at work; start some: headsweep worker s --root {tmp_path}"
+    ]
+    launched._at_work = True
+    assert launched.told(state) == state
 
 
 def test_nothing_that_is_launched_is_told_a_secret(command: Command) -> None:

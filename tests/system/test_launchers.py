@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import documents
 from helpers.command import run_here
 from helpers.end_state import differences, tracked, tracked_differences
 from helpers.launchers import (
@@ -34,6 +35,18 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def documented(launcher: str) -> list[str]:
+    """What the command of the page gives to a launcher."""
+    page = documents.pages()["docs/how-to/machines.md"]
+    name = f"hydra/launcher={launcher}"
+    [words] = [
+        words
+        for line in documents.commands(page)
+        if name in (words := line.split()) and "--cfg" not in words
+    ]
+    return [word for word in words if word.startswith("hydra")]
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Slurm]:
     """A Slurm with one node."""
@@ -48,8 +61,7 @@ def submitit_slurm(cluster: Slurm) -> Backend:
     """Slurm: one job of the array starts late, after the other was requeued."""
     return Backend(
         (
-            *("hydra/launcher=submitit_slurm", "hydra.launcher.partition=main"),
-            *("hydra.launcher.timeout_min=30", "hydra.launcher.cpus_per_task=1"),
+            *documented("submitit_slurm"),
             "hydra.launcher.array_parallelism=1",
         ),
         (
@@ -71,7 +83,7 @@ def local() -> Backend:
 def submitit_local() -> Backend:
     """Processes that submitit starts."""
     return Backend(
-        ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10"),
+        documented("submitit_local"),
         (kill_worker, terminate_attendant, kill_attendant),
     )
 
@@ -86,7 +98,7 @@ def ray() -> Iterator[Backend]:
             nodes.vanish()
 
         yield Backend(
-            ("hydra/launcher=ray", f"hydra.launcher.ray.init.address={nodes.address}"),
+            [word.replace("=auto", f"={nodes.address}") for word in documented("ray")],
             (vanish,),
             nodes.environment,
         )

@@ -26,6 +26,7 @@ from headsweep.sweep.worker_pool import (
     TAIL,
     worker_environment,
 )
+from headsweep.terminal import State
 
 LOG = "launcher.log"
 """In the folder ``logs`` of a sweep: what a launcher printed."""
@@ -44,12 +45,12 @@ class Launched:
     """
 
     def __init__(self, root: Path, launch: Launch, command: Process) -> None:
-        self.launch, self.command = launch, command
+        self.root, self.launch, self.command = root, launch, command
         self.order = OwnOrder(Orders(root, launch.name), command.key)
         self.log = paths.sweep_folder(root, launch.name) / paths.LOGS / LOG
         self._running: dict[subprocess.Popen[bytes], int] = {}
         self._launched = self._failed = self._left = 0
-        self._seen = False
+        self._seen = self._at_work = False
 
     def work(self, order: Order, leases: Leases, queue: Queue, left: Callable[[], int]) -> None:
         """Wait until the workers have trained all of a queue.
@@ -67,22 +68,33 @@ class Launched:
         said = time.monotonic()
         with leases.attended() as say:
             while not queue.is_done():
+                self._at_work = self._others(order.folder)
                 if time.monotonic() - said > BEAT_SECONDS:
                     said = time.monotonic()
                     say()
                     self.order.beat()
                 if self.launch.count:
-                    self._keep(order.folder, left)
+                    self._keep(left)
                 time.sleep(LOOK_SECONDS)
 
-    def _keep(self, folder: Path, left: Callable[[], int]) -> None:
+    def told(self, state: State) -> State:
+        """A state for the progress bar, which says so where no worker is at work."""
+        if self._at_work:
+            return state
+        what = (
+            "launched jobs start, or wait in a queue"
+            if self.launch.count
+            else f"start some: {paths.command('worker', self.root, self.launch.name)}"
+        )
+        return replace(state, running=[f"no worker is at work; {what}"])
+
+    def _keep(self, left: Callable[[], int]) -> None:
         """Launch workers where all have ended, or a next order takes more of them."""
-        others = self._others(folder)
-        self._seen |= others
+        self._seen |= self._at_work
         for process in [p for p in self._running if p.poll() is not None]:
             del self._running[process]
             self._ended(process, left())
-        if not self._running and others:
+        if not self._running and self._at_work:
             return  # a worker was lost, and its launch with it, but not the other workers
         missing = min(self.launch.count, left()) - sum(self._running.values())
         if missing > 0:

@@ -169,10 +169,11 @@ def _work(
     elsewhere: Launched | None,
 ) -> None:
     """Let workers train what is left, under a progress bar."""
-    with following(progress.state, console()):
-        if elsewhere is not None:
+    if elsewhere is not None:
+        with following(lambda: elsewhere.told(progress.state()), console()):
             elsewhere.work(order, leases, queue, progress.left)
-            return
+        return
+    with following(progress.state, console()):
         places = [str(place) for place in range(min(workers, progress.left()))]
         WorkerPool(order, places, leases, queue.collect).run()
 
