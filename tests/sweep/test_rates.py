@@ -163,3 +163,15 @@ def test_a_sweep_trains_at_the_best_rate_and_again_trains_nothing(
     assert "tried, " in out
     assert "for 2 steps, on seeds 100 to 101" in out
     assert "not checked" in out  # twice the steps
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("working_here")
+def test_why_a_trial_failed_is_said(command: Command) -> None:
+    words = ["train", "-m", *FAST, *AUTO, "head.dropout=0.1,0.2", "rates.tried=[1e30,2e30]"]
+    code, out, err = command(*words, "seeds=1", "optim.steps=8")
+    assert code == 0, err
+    assert "0.08 (table; all failed)" in out
+    assert "head.dropout=0.1" in err
+    assert "optim.lr=1e+30" in err
+    assert "validation loss is nan" in err

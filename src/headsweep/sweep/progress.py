@@ -76,6 +76,12 @@ class GridProgress:
     def conclude(self) -> int:
         """Print what is done, what failed and the next command; returns the exit code."""
         print(self.words())
+        code = self.print_failures()
+        print_figures(self.grid.folder)
+        return code
+
+    def print_failures(self) -> int:
+        """Print a line for each failure; returns 1 if a job has no finished member, else 0."""
         code = 0
         for number, entry in self.grid.entries.items():
             folder = self.grid.job_folder(number)
@@ -87,7 +93,6 @@ class GridProgress:
                 print(f"job {number} {self.labels[number]}: {reason}", file=sys.stderr)
             if len(failed) == len(results):
                 code = 1
-        print_figures(self.grid.folder)
         return code
 
 

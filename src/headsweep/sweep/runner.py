@@ -112,12 +112,14 @@ def _with_rates(plan: Plan, trials: RateTrials, elsewhere: Launched | None) -> P
         with preparing(console()) as report:
             inputs = prepare(own, report)
         merged, distinct_inputs, _ = merge_equal(own, inputs)
-        _train(trials.sweep, merged, distinct_inputs, merged.spec, None, elsewhere)
+        trained = _train(trials.sweep, merged, distinct_inputs, merged.spec, None, elsewhere)
         values = trials.values([found.job_key for found in inputs])
         wider = trials.continued(values)
         if wider == trials:
             break
         trials = wider
+    assert isinstance(trained, GridProgress)
+    trained.print_failures()
     print_table(*trials.table(values))
     return trials.applied(plan, values)
 
