@@ -216,7 +216,8 @@ def test_figures_by_number_of_stations(root: Path, built: Report) -> None:
     both = [v for v in values if (v.metric, v.axis) == ("qoverpt_r68", "reference_stations")]
     expected = np.quantile(np.abs(tracks.rho[(number == 3) & common]), 0.6827)
     assert both[2].estimate.mean == pytest.approx(expected)
-    assert {v.metric for v in values} == {"qoverpt_r68", "charge_misid"}
+    metrics = {"qoverpt_r68", "qoverpt_r95_r68", "eta_abs68", "phi_abs68", "charge_misid"}
+    assert {v.metric for v in values} == metrics
     report = replace(
         built, heads=[replace(built.heads[0], label="a")], values=values, references=[]
     )

@@ -129,7 +129,9 @@ def qoverpt_r68(rho: Array) -> Any:
     return abs68(rho)
 
 
-@metric_of(_rho, "lower", words="r95 / r68 of q/pT", tables=("tails", "pt"), binned=True)
+@metric_of(
+    _rho, "lower", words="r95 / r68 of q/pT", tables=("tails", "pt", "stations"), binned=True
+)
 def qoverpt_r95_r68(rho: Array) -> Any:
     """0.95 quantile of |rho| over its 0.6827 quantile: 1.96 of a normal distribution."""
     if not rho.shape[-1]:
@@ -214,7 +216,7 @@ def pt_core(error: Array) -> Any:
     "lower",
     words="eta error (68%)",
     margin=RATIO,
-    tables=("main", "pt", "abs_eta"),
+    tables=("main", "pt", "abs_eta", "stations"),
     binned=True,
 )
 def eta_abs68(error: Array) -> Any:
@@ -240,7 +242,7 @@ def eta_rmse(error: Array) -> Any:
     words="phi error (68%)",
     unit="rad",
     margin=RATIO,
-    tables=("main", "pt"),
+    tables=("main", "pt", "stations"),
     binned=True,
 )
 def phi_abs68(error: Array) -> Any:
