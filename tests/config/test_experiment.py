@@ -108,7 +108,9 @@ def seeds_of(path: Path) -> set[int]:
 
 def test_rates_are_chosen_on_seeds_that_no_comparison_uses() -> None:
     files = sorted(SWEEPS.glob("*.yaml"))
-    chooses = {path for path in files if re.search(r"^ +optim\.lr: [0-9.]+,", path.read_text(), re.M)}
+    chooses = {
+        path for path in files if re.search(r"^ +optim\.lr: [0-9.]+,", path.read_text(), re.M)
+    }
     assert {path.stem for path in chooses} == {"arm_rates", "preset_rates"}
     chosen = set().union(*map(seeds_of, chooses))
     for path in set(files) - chooses:
