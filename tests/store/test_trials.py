@@ -2,7 +2,7 @@
 
 from headsweep.store.outcome import Outcome
 from headsweep.store.runs import write_member
-from headsweep.store.trials import OutcomeReader, describe, failures, time_left, usable
+from headsweep.store.trials import OutcomeReader, Trials, describe, failures, time_left, usable
 from helpers.killable import world
 from helpers.searches import open_queue, work
 
@@ -21,6 +21,20 @@ def test_a_trial_as_words() -> None:
     )
     words = "trial 3: val_qoverpt_r68 0.123457 +- 0.0100, params_total 1000 with a=1e-05, head=x"
     assert describe(3, found, ["val_qoverpt_r68", "params_total"]) == words
+
+
+def test_trials_that_were_taken_are_named_with_their_numbers_there() -> None:
+    there = [0, 2, 3, 4, 7]
+    outcomes = {
+        n: Outcome("complete", values=[1.0], origin=f"search-2/jobs/{number}")
+        for n, number in enumerate(there)
+    }
+    outcomes[5] = Outcome("complete", values=[1.0], origin="head=simpler")
+    found = Trials(outcomes, 9, ["val_loss"], ["minimize"])
+    words = "trials 0 to 4 were taken from search-2, where they are 0, 2 to 4, 7"
+    assert found.taken() == words
+    assert "Trials 0 to 4 were taken from search-2" in found.note()
+    assert Trials({5: outcomes[5]}, 9, ["val_loss"], ["minimize"]).taken() is None
 
 
 def test_outcomes_are_found_when_they_are_there() -> None:

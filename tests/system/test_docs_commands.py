@@ -42,6 +42,8 @@ PREPARED = {
     "train sweeps=presets": ["seeds=2", "tracking=false"],
     "train sweeps=search": ["hydra.sweeper.n_trials=3", "seeds=1"],
     "train sweeps=confirm study=search top=3": ["seeds=2", "tracking=false"],
+    "train sweeps=search name=wider head.dropout=interval(0.0,0.6) take=search "
+    "hydra.sweeper.n_trials=100": ["hydra.sweeper.n_trials=4", "seeds=1", "tracking=false"],
     "train sweeps=claims": ["seeds=2", "tracking=false"],
     "train --config-dir my_conf sweeps=narrow": ["seeds=2", "tracking=false"],
 }

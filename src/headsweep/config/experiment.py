@@ -23,7 +23,7 @@ from headsweep.errors import UserError
 
 RUNTIME_KEYS = (
     *("root", "name", "device", "workers", "threads", "worker", "tracking", "tracking_uri"),
-    *("sweeps", "design", "looks", "budget", "study", "top", "first", "allow"),
+    *("sweeps", "design", "looks", "budget", "study", "top", "first", "take", "allow"),
 )
 """Keys that say how and where to run and what is compared; never part of an identity."""
 
@@ -281,6 +281,7 @@ class Config:
         rates: Where learning rates come from that are not given.
         study: A finished search, of which a grid also trains the ``top`` best trials.
         first: Heads that are the first trials of a search, as far as they lie in its space.
+        take: Another search, whose finished trials are taken over as far as they lie in the space.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -310,6 +311,7 @@ class Config:
     study: str | None = None
     top: int = 3
     first: list[str] = field(default_factory=list)
+    take: str | None = None
     allow: Any = None
 
     def __post_init__(self) -> None:

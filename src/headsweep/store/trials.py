@@ -71,6 +71,16 @@ class Trials:
             return None
         return f"{again} of the trials had a configuration again, and trained new seeds of it"
 
+    def taken(self) -> str | None:
+        """A sentence on the trials that were taken from another search; None where none were."""
+        origins = {n: o.origin.split(f"/{paths.JOBS}/") for n, o in self.outcomes.items()}
+        there = {number: parts for number, parts in origins.items() if len(parts) == 2}
+        if not there:
+            return None
+        study = next(iter(there.values()))[0]
+        numbers = _ranges([int(number) for _, number in there.values()])
+        return f"trials {_ranges([*there])} were taken from {study}, where they are {numbers}"
+
     def first(self) -> "Trials":
         """These trials with their first objective only, such as for its history."""
         return self._with(
@@ -111,10 +121,12 @@ class Trials:
         done, what = len(self.outcomes), f"the best {len(self.best())}"
         if len(self.objectives) > 1:
             what = "the Pareto front"
+        taken = self.taken()
+        begin = "" if taken is None else f"{taken[0].upper()}{taken[1:]}. "
         return (
-            f"A search, {done} of {self.total} trials done, {usable(self.outcomes)}. Shown is "
-            f"{what} by {' and '.join(self.objectives)}. The best values of a search are too good "
-            "by chance: train these trials again on fresh seeds before comparing them."
+            f"A search, {done} of {self.total} trials done, {usable(self.outcomes)}. {begin}"
+            f"Shown is {what} by {' and '.join(self.objectives)}. The best values of a search are "
+            "too good by chance: train these trials again on fresh seeds before comparing them."
         )
 
 
@@ -167,6 +179,16 @@ def time_left(folder: Path, outcomes: Outcomes, total: int) -> str:
     from headsweep.terminal import duration  # loads rich
 
     return duration(statistics.fmean(times) * max(total - len(outcomes), 0))
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Rising numbers as words, ``0 to 3, 7``."""
+    starts = [at for at, n in enumerate(numbers) if at == 0 or n != numbers[at - 1] + 1]
+    ends = [*(at - 1 for at in starts[1:]), len(numbers) - 1]
+    return ", ".join(
+        str(numbers[a]) if a == b else f"{numbers[a]} to {numbers[b]}"
+        for a, b in zip(starts, ends, strict=True)
+    )
 
 
 def _short(value: object) -> str:

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 CHOSEN_RATE = "rates.chosen"
 """Key of the rate that the tool chose for a job; what is trained stands in ``optim.lr``."""
 
+OF_SEARCHES = ("first", "take")
+"""Keys of the trials that a search begins with."""
+
 ARGUMENTS_OF_CODE = {"head": 2}
 """Number of leading arguments of a class that the code gives (in_dim, out_dim)."""
 
@@ -279,8 +282,9 @@ def compose_single(loader: ConfigLoader, overrides: Sequence[str]) -> Job:
     check_hydra(as_written(cfg.hydra), "RUN")
     if cfg.study is not None:
         raise UserError(f"study={cfg.study}: goes with sweeps=confirm or sweeps=why")
-    if cfg.first:
-        raise UserError(f"first={[*cfg.first]}: is for searches, such as sweeps=search")
+    for key in OF_SEARCHES:
+        if cfg[key]:
+            raise UserError(f"{key}={cfg[key]}: is for searches, such as sweeps=search")
     hydra = cfg.hydra
     with open_dict(cfg):
         del cfg["hydra"]

@@ -95,7 +95,8 @@ def dry_run(plan: Plan) -> int:
         print(line)
     left, total = sum(row.seeds > row.there for row in found), sum(row.seconds for row in found)
     if plan.trials is not None:
-        done = 0 if plan.folder is None else len(OutcomeReader(plan.folder).read())
+        there = {} if plan.folder is None else OutcomeReader(plan.folder).read()
+        done = len({*there, *range(len(plan.search.taken) if plan.search is not None else 0)})
         left = max(plan.trials - done, 0)
         print(
             f"a search of {plan.trials} trials, {done} of them done; above, its fixed part and the "

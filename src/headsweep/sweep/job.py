@@ -149,6 +149,26 @@ def train_into(
         _write_member(folder, inputs.job_key, result, parameters)
 
 
+def copy_job(job: "Job", inputs: Inputs, source: Path, folder: Path) -> None:
+    """Copy a trained job, under the overrides that make it here.
+
+    Args:
+        job: The validated job.
+        inputs: Its source and backbone.
+        source: Job folder of the same job elsewhere.
+        folder: Where to write.
+
+    Raises:
+        DamagedError: A member there is damaged.
+    """
+    about = runs.read_job(source) or {}
+    runs.write_code(folder, inputs.code)
+    own = {"labels": job.labels, "overrides": job.overrides}
+    runs.write_job(folder, job.resolved, about | own)
+    for seed, member in paths.seed_folders(source).items():
+        copy_member(member, paths.seed_folder(folder, seed))
+
+
 def _train(
     job: "Job", features: "FeatureSet", seeds: Sequence[int], folder: Path, hooks: Hooks
 ) -> list[tuple["MemberResult", dict[str, int]]]:

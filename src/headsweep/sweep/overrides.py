@@ -33,7 +33,7 @@ SAMPLE_KEYS = (
 """Keys that a search may not choose: it would find the luckiest sample."""
 
 PATHS = ("root", "data.source.path", "backbone.checkpoint")
-TEXTS = (*PATHS, "name", "study", "tracking_uri")
+TEXTS = (*PATHS, "name", "study", "take", "tracking_uri")
 """Keys of files and folders, and all whose value is a text as it was typed."""
 
 

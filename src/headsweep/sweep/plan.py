@@ -20,7 +20,7 @@ from headsweep.store import paths
 from headsweep.store.labels import FOLD_KEYS
 from headsweep.store.names import check_alike
 from headsweep.sweep.claim_roles import find_roles
-from headsweep.sweep.compose import Job, Sweep, compose_single, load_sweep, open_loader
+from headsweep.sweep.compose import OF_SEARCHES, Job, Sweep, compose_single, load_sweep, open_loader
 from headsweep.sweep.hydra_keys import SWEEPER
 from headsweep.sweep.internals import grid
 from headsweep.sweep.messages import did_you_mean, short_errors
@@ -136,11 +136,12 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
             raise UserError(f"{override.input_line}: use seeds=N, which trains N seeds of a job")
     master, finalists = sweep.master, None
     _check_sweeper(master)
-    if master.first:
-        raise UserError(
-            f"first={[*master.first]}: is for searches; give the number of trials, "
-            "hydra.sweeper.n_trials=N"
-        )
+    for key in OF_SEARCHES:
+        if master[key]:
+            raise UserError(
+                f"{key}={master[key]}: is for searches; give the number of trials, "
+                "hydra.sweeper.n_trials=N"
+            )
     _check_size(arguments)
     if master.study is None:
         arguments = [*arguments, *_blocks(sweep, arguments)]
@@ -250,16 +251,18 @@ def _plan_search(sweep: Sweep, arguments: Sequence[Override]) -> Plan:
     sweeper = master.hydra.sweeper
     if sweeper._target_ != SWEEPER:
         for line in as_written(master.hydra.overrides.task):
-            if override_key(line) == "first":
+            if override_key(line) in OF_SEARCHES:
                 raise UserError(f"{line}: only hydra/sweeper=headsweep has first trials")
         return Plan(jobs, _folder(sweep), trials=sweeper.n_trials)
     if jobs[0].auto:
         raise UserError("seeds=auto: is for comparisons; a trial of a search has a number of seeds")
     from headsweep.sweep.search.placing import first_trials  # loads optuna
+    from headsweep.sweep.search.taking import take_trials
 
     search, config = sweep.search(), jobs[0].config
-    first, lines = first_trials(sweep, search)
-    search = replace(search, first=first)
+    taken, lines = take_trials(sweep, search)
+    first, more = first_trials(sweep, replace(search, first=taken))
+    search, lines = replace(search, first=[*taken, *first]), [*lines, *more]
     spec = {
         "n_trials": search.n_trials,
         "first_seed": config.seed,

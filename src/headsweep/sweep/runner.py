@@ -206,8 +206,10 @@ def _open(
         return grid, GridProgress(grid, labels), [*grid.entries.values()]
     from headsweep.sweep.search.progress import SearchProgress
     from headsweep.sweep.search.queue import SearchQueue
+    from headsweep.sweep.search.taking import copy_taken
 
     _remove_damaged_trials(plan.folder, leases)
+    copy_taken(sweep, plan.search, plan.folder, leases)
     study = SearchQueue.of(sweep, plan.search, plan.folder, leases)
     return study, SearchProgress(study), None
 

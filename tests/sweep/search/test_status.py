@@ -112,7 +112,7 @@ def test_what_is_missing_or_was_repeated_is_said(capsys: pytest.CaptureFixture[s
         (here.folder / "jobs/4/seed_0").mkdir(parents=True)
         print_study(root, "s")
         out = capsys.readouterr().out
-        assert f"trial 1 is missing: {here.folder}/jobs/1 is gone; its command trains it" in out
+        assert f"trial 1 is missing: {here.folder}/jobs/1 is gone; its command brings it" in out
         assert f"trial 4 is missing: {here.folder}/jobs/4 has no outcome; its command" in out
         assert "1 of the trials had a configuration again, and trained new seeds of it" in out
         rows = [line.split() for line in out.splitlines() if line.strip()[:1].isdecimal()]

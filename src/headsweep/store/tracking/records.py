@@ -258,13 +258,13 @@ class _JobFolder:
             # One seed alone has no spread.
             spreads = zip(searched, outcome.spread, strict=False)
             metrics += [LoggedMetric(f"{name}_std", spread, 0) for name, spread in spreads]
-        reason = {} if outcome.reason is None else {"reason": outcome.reason}
+        said = {key: text for key in ("reason", "origin") if (text := getattr(outcome, key))}
         return RunRecord(
             self.folder,
             f"trial {self.folder.name}",
             "FAILED" if outcome.state == "failed" else "FINISHED",
             *self._times(self.results),
-            {"level": "trial", "trial_state": outcome.state, **reason, **self._tags()},
+            {"level": "trial", "trial_state": outcome.state, **said, **self._tags()},
             _readable(outcome.params) | self._params(next(iter(self.results.values()), {})),
             _once(metrics),
             self._files(paths.CONFIG, paths.OUTCOME, paths.TRACEBACK),

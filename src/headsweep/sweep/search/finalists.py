@@ -180,16 +180,7 @@ def choose(root: Path, study: str, top: int) -> Finalists:
     """
     if top < 1:
         raise UserError(f"top={top}: must be at least 1")
-    folder = paths.sweep_folder(root, study)
-    found = Trials.read(folder) if is_name(study) else None
-    if found is None:
-        specs = {path.name: runs.read_spec(path) for path in paths.sweep_folders(root)}
-        known = [name for name, spec in specs.items() if spec]
-        searches = [name for name in known if "search" in specs[name]]
-        what = "is not a search" if study in known else "there is no such sweep"
-        raise UserError(
-            f"study={study}: {what}; searches below {root}: {', '.join(searches) or 'none yet'}"
-        )
+    folder, found = paths.sweep_folder(root, study), find_search(root, study, f"study={study}")
     if len(found.outcomes) < found.total:
         gone = sorted({*range(max(found.outcomes, default=0))} - found.outcomes.keys())
         what = f"trial {gone[0]} is missing, " if gone else ""
@@ -211,6 +202,29 @@ def choose(root: Path, study: str, top: int) -> Finalists:
     last = max([spec["first_seed"] + spec["seeds_per_trial"] - 1, *used])
     seeds = range(spec["first_seed"], last + 1)
     return Finalists(study, found.objectives[0], seeds, [*best.values()])
+
+
+def find_search(root: Path, study: str, where: str) -> Trials:
+    """The trials of a search.
+
+    Args:
+        root: The folder of all output.
+        study: Its name.
+        where: The key that names it, with its value.
+
+    Raises:
+        UserError: There is no such search.
+    """
+    found = Trials.read(paths.sweep_folder(root, study)) if is_name(study) else None
+    if found is None:
+        specs = {path.name: runs.read_spec(path) for path in paths.sweep_folders(root)}
+        known = [name for name, spec in specs.items() if spec]
+        searches = [name for name in known if "search" in specs[name]]
+        what = "is not a search" if study in known else "there is no such sweep"
+        raise UserError(
+            f"{where}: {what}; searches below {root}: {', '.join(searches) or 'none yet'}"
+        )
+    return found
 
 
 def _read(folder: Path, outcome: Outcome) -> Finalist:

@@ -145,8 +145,8 @@ def first_trials(sweep: "Sweep", search: Search) -> tuple[list[Given], list[str]
     space = Space(search, compose)
     common = [o for o in search.fixed if not override_key(o).startswith(PRESET)]
     rate = [] if RATE in search.space else [f"{RATE}={compose(search.fixed)['optim']['lr']}"]
-    found: dict[str, Given] = {}
-    lines = []
+    found, lines = list[Given](), list[str]()
+    origins = {given.point: given.origin for given in reversed(search.taken)}
     for name in names:
         try:
             job = sweep.compose([*common, f"head={name}", *rate])
@@ -156,14 +156,13 @@ def first_trials(sweep: "Sweep", search: Search) -> tuple[list[Given], list[str]
         place = space.place(job.resolved, job.labels)
         if isinstance(place, Outside):
             lines.append(f"head={name} is no first trial: {place.words}")
-        elif place.point in found:
-            lines.append(
-                f"head={name} is no first trial: it is that of {found[place.point].origin}"
-            )
+        elif place.point in origins:
+            lines.append(f"head={name} is no first trial: it is that of {origins[place.point]}")
         else:
-            found[place.point] = Given(f"head={name}", dict(place.trial.params))
-    origins = ", ".join(given.origin for given in found.values())
-    return [*found.values()], [f"first trials: {origins or 'none'}", *lines]
+            found.append(Given(f"head={name}", dict(place.trial.params)))
+            origins[place.point] = f"head={name}"
+    words = ", ".join(given.origin for given in found)
+    return found, [f"first trials: {words or 'none'}", *lines]
 
 
 def _names(sweep: "Sweep") -> list[str]:

@@ -97,7 +97,10 @@ class SearchQueue:
             what = f"trial {nobodys[0]} runs in it, and nobody trains it"
         again = [*again, *nobodys]
         if what is not None:
+            fresh = not trials and self.storage.damage is None  # as after trials were taken
             self.storage.renew(restored(trials, outcomes, again))
+            if fresh and {*outcomes} <= {*range(len(self.search.taken))}:
+                return
             words = "it was written anew from the folders of the trials"
             log.warning("%s: %s; %s", self.storage, what, words)
 
@@ -187,7 +190,8 @@ class SearchQueue:
         Raises:
             UserError: It is not the storage that is wrong, but the search is another one.
         """
-        if not self._reproduces(trials[: old.number]):
+        known = old.number < len(self.search.first)
+        if not known and not self._reproduces(trials[: old.number]):
             raise UserError(
                 f"{self.folder}: trial {old.number} was begun with {old.params}, and would now "
                 f"have {dict(params)}; the search cannot be continued exactly, take another name, "
@@ -206,7 +210,8 @@ class SearchQueue:
 
     def _reproduces(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether the search still gives its last finished trial the parameters that it had."""
-        done = [trial for trial in trials if trial.state.is_finished() and trial.params]
+        own = trials[len(self.search.first) :]
+        done = [trial for trial in own if trial.state.is_finished() and trial.params]
         return bool(done) and self._suggest(done[-1].number, trials)[0].params == done[-1].params
 
     def broken(self) -> str | None:
@@ -218,6 +223,8 @@ class SearchQueue:
     def hand_in(self, task: Task, outcome: Outcome) -> bool:
         """Take over the folder of a trained trial; False where the lease was lost."""
         assert task.trial is not None
+        if task.number < len(self.search.taken):  # is as it would be if it were copied
+            outcome = replace(outcome, attrs={})
         replace(outcome, **beginning(task.trial)).write(task.folder)
         written = Outcome.read(task.folder)  # as every reader finds it, and before others see it
         assert written is not None

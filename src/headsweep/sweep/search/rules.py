@@ -21,6 +21,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from headsweep.config import GROUPS
@@ -43,15 +44,25 @@ ORIGIN = "origin"
 
 @dataclass(frozen=True)
 class Given:
-    """A trial that no sampler chooses.
+    """A trial that no sampler chooses: a preset, or a trial that is taken from another search.
 
     Attributes:
-        origin: What it is.
+        origin: What it is, such as ``head=simpler`` or ``search/jobs/7``.
         params: Its parameters.
+        point: Of one that is taken, the hash of its configuration; else empty.
+        outcome: Of one that is taken, the hash of its outcome; else empty.
+        pruned_at: Step at which one that is taken was pruned; None where it was not.
     """
 
     origin: str
     params: dict[str, Any]
+    point: str = ""
+    outcome: str = ""
+    pruned_at: int | None = None
+
+    def spec(self) -> dict[str, Any]:
+        """The trial as plain values."""
+        return {key: value for key, value in asdict(self).items() if value not in ("", None)}
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ class Search:
         max_failures: So many failures in a row end the search; None for never.
         storage: URL of a database; None for a journal file in the sweep's folder.
         steps: Steps of every trial; None where trials differ in them.
-        first: The trials that it begins with.
+        first: The trials that it begins with; those that are taken come first.
     """
 
     space: dict[str, BaseDistribution]
@@ -87,6 +98,11 @@ class Search:
     storage: str | None
     steps: int | None = None
     first: Sequence[Given] = ()
+
+    @property
+    def taken(self) -> list[Given]:
+        """The trials that are taken from another search; all others know them."""
+        return [given for given in self.first if given.point]
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
@@ -105,7 +121,7 @@ class Search:
             "search_seed": self.seed,
             "lag": self.lag,
             "optuna": optuna.__version__,  # another version may suggest other trials
-            **({"first": [asdict(given) for given in self.first]} if self.first else {}),
+            **({"first": [given.spec() for given in self.first]} if self.first else {}),
         }
 
     def beginning_with(self, first: Sequence[Mapping[str, Any]]) -> "Search":
@@ -120,11 +136,12 @@ class Search:
             trials: The study's trials, by number; those below ``number - lag`` are finished, and
                 the others below ``number`` have begun, of which only the beginning is known.
         """
-        seed = int(stable_hash([self.seed, number], 8), 16)
+        own = [given.origin for given in self.taken]  # other points than that search has chosen
+        seed = int(stable_hash([self.seed, number, *own], 8), 16)
         study = optuna.create_study(
             storage=optuna.storages.InMemoryStorage(),
             sampler=_make(self.sampler, seed=seed),
-            pruner=optuna.pruners.NopPruner() if self.pruner is None else _make(self.pruner),
+            pruner=self._pruner(number),
             study_name="replica",
             directions=self.directions,
         )
@@ -138,7 +155,13 @@ class Search:
 
     def horizon(self, number: int) -> int:
         """Number of trials that are finished before trial ``number`` may begin."""
-        return max(number - self.lag, 0)
+        return max(number - self.lag, min(number, len(self.taken)))
+
+    def _pruner(self, number: int) -> BasePruner:
+        """The pruner of a trial; one that is taken, and must be trained again, ends as it did."""
+        if number < len(self.taken):
+            return _EndsAt(self.taken[number].pruned_at)
+        return optuna.pruners.NopPruner() if self.pruner is None else _make(self.pruner)
 
     def suggest(self, trial: Trial, config: Compose) -> list[str]:
         """Choose the parameters of a trial; those without effect beside the others are left out.
@@ -213,6 +236,17 @@ class Search:
             return None
         first, last = len(known) - most, len(known) - 1
         return f"trials {first} to {last} failed, {most} in a row"
+
+
+class _EndsAt(BasePruner):
+    """Prunes a trial at a known step, or never."""
+
+    def __init__(self, step: int | None) -> None:
+        self.step = step
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether the step is reached."""
+        return self.step is not None and trial.last_step == self.step
 
 
 class _Shared(FrozenTrial):

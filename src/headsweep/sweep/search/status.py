@@ -37,8 +37,9 @@ def print_study(root: Path, name: str) -> None:
         _print_best(trials)
     for line in (*_missing(folder, trials, at_work), *failures(outcomes)):
         print(line)
-    if (words := trials.repeated()) is not None:
-        print(words)
+    for words in (trials.taken(), trials.repeated()):
+        if words is not None:
+            print(words)
     if len(outcomes) < total:
         if outcomes:
             print(f"left: {time_left(folder, outcomes, total)} of training for all workers")
@@ -78,6 +79,6 @@ def _missing(folder: Path, trials: Trials, at_work: Sequence[int]) -> list[str]:
     numbers = {*range(last), *begun} - trials.outcomes.keys() - {*at_work}
     return [
         f"trial {number} is missing: {paths.job_folder(folder, number)} "
-        f"{'has no outcome' if number in begun else 'is gone'}; its command trains it again"
+        f"{'has no outcome' if number in begun else 'is gone'}; its command brings it back"
         for number in sorted(numbers)
     ]
