@@ -16,7 +16,10 @@ from headsweep.sweep.plan import make_plan
     [
         ("head=conservativ", "head=conservativ: .*did you mean conservative?"),
         ("sweeps=prests", "sweeps=prests: .*did you mean presets?"),
-        ("head=zzz", "there are: conservative, dense, direct_projection, more_capacity, simpler"),
+        (
+            "head=zzz",
+            "there are: conservative, dense, direct_projection, more_capacity, recommended, ",
+        ),
         ("arm=befor", "arm=befor: .*did you mean before?"),
         ("data/selection=qualit", "data/selection/qualit.yaml; did you mean quality?"),
         ("data/selecton=quality", "data/selecton: no such group; did you mean data/selection?"),
