@@ -141,14 +141,15 @@ def smaller_training(words: list[str]) -> list[str]:
     line = " ".join(words)
     if "--cfg" in words:
         return words
-    search = "sweeps=search" in words or "n_trials=" in line
+    search = {"sweeps=search", "sweeps=recommended_search"} & {*words} or "n_trials=" in line
     given = ("optim.steps=", "hydra.sweeper.n_trials=")
     words = [w for w in words if not w.startswith(given)] + [*SMALL, "tracking=false"]
     words = [re.sub(r"^([\w.]+=[\w.]+,[\w.]+),.*", r"\1", w) for w in words]  # two values of a key
     if "data=" not in line:
         # An arm without raw hits needs encoded ones.
         words += TINY[:2] if "sweeps=leave_one_out" in words else TINY
-        words += ["data.source.events=700"] if ".analytic=" in line else []  # to calibrate on
+        calibrates = ".analytic=" in line or "sweeps=recommended" in words
+        words += ["data.source.events=700"] if calibrates else []
     elif "data=acts" in words and "data.split.folds=null" not in words:
         words += ["data.split.folds=2", "data.repeats=1"] if "sweeps=" in line else []
     if "sweeps=arm_rates" in words and "arm=" not in line:
