@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 
 import numpy as np
 
@@ -126,3 +127,9 @@ def arms(sign: float, folds: int | None = None) -> list[HeadRow]:
         other("half", rho=0.1 * factor),
         other("before", rho=0.1 * factor),
     ]
+
+
+@cache
+def judged_arms(sign: float) -> Mapping[str, ClaimResult]:
+    """The claims of ``arms``, judged once for all tests of a process."""
+    return judged(arms(sign))

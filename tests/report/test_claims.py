@@ -23,14 +23,14 @@ from headsweep.report.render.tables import NOTHING
 from headsweep.store import specification
 from headsweep.sweep.claim_roles import ROLES
 from headsweep.sweep.plan import make_plan
-from helpers.claim_rows import arms, config, judged, row
+from helpers.claim_rows import arms, config, judged, judged_arms, row
 from helpers.toy_runs import toy_score, write_cache, write_toy_job
 
 pytestmark = pytest.mark.slow
 
 
 def test_true_claims_are_supported() -> None:
-    found = judged(arms(1))
+    found = judged_arms(1)
     assert [*found] == [claim.name for claim in (*CLAIMS, EXTRA)]
     assert {claim.finding for claim in found.values()} == {"supported"}
     assert {part.finding for claim in found.values() for part in claim.parts} == {"supported"}
@@ -41,7 +41,7 @@ def test_true_claims_are_supported() -> None:
 
 
 def test_wrong_claims_are_refuted() -> None:
-    found = judged(arms(-1))
+    found = judged_arms(-1)
     assert {claim.finding for claim in found.values()} == {"refuted"}
     assert {claim.how for name, claim in found.items() if name != "C4"} == {"opposite"}
     assert [part.finding for part in found["C4"].parts] == ["refuted", "refuted"]
@@ -71,7 +71,7 @@ def test_losses_of_claims_are_named_by_the_split_that_is_scored() -> None:
 
 def test_deltas_and_intervals_are_those_of_welch() -> None:
     rows = arms(1)
-    found = judged(rows)
+    found = judged_arms(1)
     logs = {
         (row.label, name): np.log([sample.scalars[name] for sample in row.samples])
         for row in rows
@@ -98,7 +98,7 @@ def test_deltas_and_intervals_are_those_of_welch() -> None:
 
 
 def test_the_interaction_is_the_change_at_high_pt_less_that_at_low() -> None:
-    part = judged(arms(1))["C1"].parts[1]
+    part = judged_arms(1)["C1"].parts[1]
     assert part.effect.metric == TREND
     assert part.effect.verdict is not None
     assert part.effect.verdict.delta == pytest.approx(-0.3, abs=0.02)
@@ -107,7 +107,7 @@ def test_the_interaction_is_the_change_at_high_pt_less_that_at_low() -> None:
 
 
 def test_the_spread_is_a_ratio_of_deviations_and_says_how_many_seeds_it_wants() -> None:
-    part = judged(arms(1))["C3"].parts[0]
+    part = judged_arms(1)["C3"].parts[0]
     assert part.effect.metric == SPREAD
     assert part.effect.verdict is not None
     assert part.effect.verdict.delta == pytest.approx(-1.5, abs=0.1)
