@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 
 import pytest
 
@@ -13,6 +14,7 @@ from headsweep.sweep.plan import make_plan
 pytestmark = pytest.mark.slow
 
 
+@cache
 def compose(*overrides: str) -> Job:
     return make_plan(overrides, multirun=False).jobs[0]
 

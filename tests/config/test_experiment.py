@@ -83,12 +83,12 @@ def test_every_sweep_composes_and_says_what_it_is_and_compares(path: Path) -> No
     assert f"# Command: headsweep train sweeps={path.stem}" in header
     assert re.search(r"# Time: \d+ (seconds|minutes)", header)
     assert "# Result: " in header
-    without_search = {
+    fewer = {
+        "arm_rates": ["arm=baseline,no_layernorm"],  # all of them: tests/sweep/test_plan.py
         "confirm": ["design.split=dev", "study=null"],
         "why": ["study=null", "head=conservative,simpler"],
     }
-    few = without_search.get(path.stem, [])
-    plan = make_plan([f"sweeps={path.stem}", *few], multirun=True)
+    plan = make_plan([f"sweeps={path.stem}", *fewer.get(path.stem, [])], multirun=True)
     assert plan.folder == Path("runs/sweeps") / path.stem
     assert len(plan.jobs) > 1
 
