@@ -149,9 +149,7 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
         batches = grid(arguments)
     else:
         own = [o.input_line for o in arguments if not o.is_sweep_override()]
-        finalists = choose(Path(master.root), master.study, master.top)
-        make = finalists.path if master.design.kind == "path" else finalists.batches
-        batches = make(grid(arguments), [o for o in own if o is not None])
+        finalists, batches = _finals(sweep, grid(arguments), [o for o in own if o is not None])
     if any(isinstance(o.value(), Glob) for o in arguments):  # is in alphabetical order
         batches.sort(key=lambda batch: "arm=baseline" not in batch)  # the first is the control
     jobs = [sweep.compose(batch) for batch in batches]
@@ -169,6 +167,18 @@ def _plan_grid(sweep: Sweep, arguments: list[Override]) -> Plan:
         else:
             spec["confirm"] = finalists.spec(first)
     return Plan(jobs, _folder(sweep), None, spec, batches, None, finalists, sweep=sweep)
+
+
+def _finals(
+    sweep: Sweep, presets: Sequence[Sequence[str]], own: Sequence[str]
+) -> tuple[Finalists, list[list[str]]]:
+    """The best trials of a search, and the overrides of each job of their confirmation or path."""
+    master = sweep.master
+    finalists = choose(Path(master.root), master.study, master.top)
+    best = finalists.batches(presets, own)[-len(finalists.best)]
+    finalists = finalists.with_file(sweep.compose(best).resolved, own)
+    make = finalists.path if master.design.kind == "path" else finalists.batches
+    return finalists, make(presets, own)
 
 
 def _check_sweeper(master: DictConfig) -> None:

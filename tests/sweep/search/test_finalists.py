@@ -191,6 +191,19 @@ def test_a_path_changes_one_searched_key_at_a_time(root: Path) -> None:
     assert "confirm" not in plan.spec
 
 
+def test_what_the_file_of_a_search_fixes_holds_here_too(root: Path) -> None:
+    """A key of its YAML file is in no override of a trial; one of the command line still wins."""
+    for folder in (root / "sweeps/search/jobs").iterdir():
+        about = runs.read_job(folder)
+        assert about is not None
+        about["overrides"] = [o for o in about["overrides"] if o != "optim.steps=60"]
+        runs.write_job(folder, runs.read_config(folder), about)
+    assert [job.config.optim.steps for job in why(root).jobs] == [60, 60]
+    assert {job.config.optim.steps for job in confirm(root, "study=search").jobs} == {60}
+    with pytest.raises(UserError, match=r"optim\.steps=60 there, 70 here"):
+        why(root, "optim.steps=70")
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

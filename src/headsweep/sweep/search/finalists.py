@@ -5,7 +5,7 @@ They are chosen once, when the confirmation begins, and stand in its specificati
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,26 @@ class Finalists:
                 batches.append(_merged(batches[-1], [override]))
         return batches
 
+    def with_file(self, job: Mapping[str, Any], own: Sequence[str]) -> "Finalists":
+        """The same with what the file of the search fixes, such as ``optim.steps``, as overrides.
+
+        Args:
+            job: Resolved configuration of the best trial's job without them.
+            own: Overrides that all jobs of the command line share; their keys stay as they are.
+        """
+        there, here = (files.flat(identity(c)) for c in (self.best[0].config, job))
+        given = {override_key(override) for override in own}
+        more = [
+            f"{key}={_word(value)}"
+            for key, value in there.items()
+            if value != here.get(key, value)
+            and key not in given
+            and not key.startswith(PRESET)
+            and isinstance(value, bool | int | float | None)
+        ]
+        best = [replace(one, overrides=[*more, *one.overrides]) for one in self.best]
+        return replace(self, best=best)
+
     def check(self, jobs: Sequence[Mapping[str, Any]], seeds: range) -> None:
         """Refuse jobs that are not what the search trained, or not on fresh seeds.
 
@@ -239,6 +259,11 @@ def _read(folder: Path, outcome: Outcome) -> Finalist:
         job_key=about["job_key"],
         seeds={seed: values[0] for seed, values in outcome.seeds.items()},
     )
+
+
+def _word(value: bool | float | None) -> str:
+    """A value in Hydra's words."""
+    return "null" if value is None else repr(value)
 
 
 def _merged(first: Sequence[str], last: Sequence[str]) -> list[str]:
