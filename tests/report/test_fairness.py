@@ -184,6 +184,27 @@ def test_of_folds_only_the_budget_is_known(tmp_path: Path) -> None:
     assert (one.steps, one.rate, one.rates, one.state) == (3200, 0.08, {}, "not checked")
 
 
+def test_of_folds_the_trials_of_rates_count_on_a_split_of_their_own(tmp_path: Path) -> None:
+    def job(
+        sweep: str, number: int, widths: dict[int, float | None], lr: float, steps: int
+    ) -> None:
+        split = {"folds": 5, "fold": number if sweep == "s" else 0, "seed": 10 * (sweep != "s")}
+        config = {"optim": {"steps": steps, "lr": lr, "batch_size": 8}}
+        folder = tmp_path / "sweeps" / sweep / "jobs" / str(number)
+        write_toy_job(folder, widths, split=split, config=config, cache_key=f"{sweep} {number}")
+
+    for fold in range(5):
+        job("s", fold, {0: 0.2}, 0.02, 100)
+    for number, (lr, width) in enumerate([(0.02, 0.3), (0.04, 0.4)]):
+        job("s-rates", number, {100: width, 101: width + 0.01}, lr, 25)
+        job("elsewhere", number, {100: 0.1, 101: 0.1}, lr, 25)
+    one = found(tmp_path)
+    assert one.choice() == (
+        "best of 2 tried, 0.02 to 0.04, at the lower end, for 25 steps, on seeds 100 to 101"
+    )
+    assert one.state == "not checked"
+
+
 def test_runs_of_another_version_do_not_count(tmp_path: Path) -> None:
     write(tmp_path, "s", BASE)
     write(tmp_path, "old", BASE, steps=200)

@@ -135,7 +135,8 @@ def _words(seeds: Sequence[int]) -> str:
 def check_fairness(groups: Mapping[str, Sequence[StoredJob]], root: Path) -> list[Fairness]:
     """Fairness of each configuration, from the runs below a root.
 
-    Of a cross-validated one nothing is looked up: each fold is a training of its own.
+    Of a cross-validated one only the trials of ``rates=auto`` are looked up, which have a split of
+    their own: each fold is a training of its own.
 
     Args:
         groups: Label and jobs of each configuration.
@@ -143,9 +144,17 @@ def check_fairness(groups: Mapping[str, Sequence[StoredJob]], root: Path) -> lis
     """
     wanted = {label: jobs[0] for label, jobs in groups.items()}
     configs = {label: runs.read_config(job.folder) for label, job in wanted.items()}
-    keys = {label: recipe_key(configs[label], job.cache_key) for label, job in wanted.items()}
-    single = {keys[label] for label, job in wanted.items() if job.folds is None}
-    trained = _trained(root, single)
+    folded = {label for label, job in wanted.items() if job.folds is not None}
+    keys = {
+        label: _key_of_any_fold(configs[label])
+        if label in folded
+        else recipe_key(configs[label], job.cache_key)
+        for label, job in wanted.items()
+    }
+    trained = _trained(root, {keys[label] for label in wanted.keys() - folded})
+    for trials in {wanted[label].folder.parents[1] for label in folded}:
+        of_folds = {keys[label] for label in folded}
+        trained |= _trained_on_folds(trials.with_name(f"{trials.name}-rates"), of_folds)
     # Rates that are arms of one comparison are judged by it, not chosen before it.
     arms = {(keys[label], config["optim"]["lr"]) for label, config in configs.items()}
     return [
@@ -173,6 +182,27 @@ def _trained(root: Path, keys: set[str]) -> dict[str, Trained]:
         except UserError:  # by another version, or damaged: no evidence
             continue
     return found
+
+
+def _trained_on_folds(trials: Path, keys: set[str]) -> dict[str, Trained]:
+    """The trials of rates of a cross-validated sweep, with one of the ``_key_of_any_fold``."""
+    found: dict[str, Trained] = {key: {} for key in keys}
+    for folder in runs.find_jobs(trials):
+        try:
+            config = runs.read_config(folder)
+            if (key := _key_of_any_fold(config)) in keys:
+                optim = config["optim"]
+                found[key][(optim["steps"], optim["lr"])] = _values(folder)
+        except UserError:  # by another version, or damaged: no evidence
+            continue
+    return found
+
+
+def _key_of_any_fold(config: Mapping[str, Any]) -> str:
+    """Key of all that differs in steps, learning rate, fold and split seed alone."""
+    data = config["data"]
+    split = {**data["split"], "fold": 0, "seed": 0}
+    return recipe_key({**config, "data": {**data, "split": split}}, "")
 
 
 def _values(folder: Path) -> dict[int, float]:
