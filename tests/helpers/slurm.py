@@ -19,10 +19,23 @@ from helpers.serving import free_port
 
 PROGRAMS = {
     name: shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
-    for name in ("munged", "slurmctld", "slurmd", "sinfo", "sbatch", "srun", "scontrol", "scancel")
+    for name in (
+        "munged",
+        "slurmctld",
+        "slurmd",
+        "sinfo",
+        "squeue",
+        "sbatch",
+        "srun",
+        "scontrol",
+        "scancel",
+    )
 }
 MISSING = [name for name, path in PROGRAMS.items() if path is None]
 """Programs that this machine does not have."""
+
+HOST = socket.gethostname().partition(".")[0]
+"""Name of the node."""
 
 START_SECONDS = 90
 """Time that Slurm may take to start."""
@@ -54,7 +67,7 @@ SlurmdTimeout=30
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 Gres=gpu:4 State=UNKNOWN
 PartitionName=gpu Nodes={host} Default=YES MaxTime=300 State=UP
@@ -104,14 +117,28 @@ class Slurm:
 
     def vanish(self, job: Sequence[psutil.Process]) -> None:
         """Kill all of the node, and some processes of a job with it; then it comes back."""
-        steps = [p for p in psutil.process_iter(["name"]) if p.info["name"] == "slurmstepd"]
-        own = [p for p in steps if str(self.folder) in p.environ().get("SLURM_CONF", "")]
         self.servers["slurmd"].kill()
         self.servers["slurmd"].wait()
-        for process in (*own, *job):
+        for process in (*self.steps(), *job):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        # What the controller finds out by itself when a node has been silent for some minutes.
+        node = [f"NodeName={HOST}", "Reason=vanished"]
+        self.ask("scontrol", "update", *node, "State=DOWN")
+        self.ask("scontrol", "update", *node, "State=RESUME")
         self.start_node()
+
+    def steps(self) -> list[psutil.Process]:
+        """Slurm's processes above those of the jobs, which outlive the node's server."""
+        found = []
+        for process in psutil.process_iter(["name"]):
+            with suppress(psutil.NoSuchProcess):
+                if process.info["name"] == "slurmstepd" and any(
+                    child.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]
+                    for child in process.children()
+                ):
+                    found.append(process)
+        return found
 
     def wait(self, condition: Callable[[], object]) -> None:
         """Wait for a condition while all servers live.
@@ -131,6 +158,8 @@ class Slurm:
     def stop(self) -> None:
         """Stop all that runs, and remove the files."""
         self.ask("scancel", "--full", "--user", str(os.getuid()))
+        with suppress(RuntimeError):
+            self.wait(lambda: not self.ask("squeue", "-h"))
         for server in reversed(self.servers.values()):
             server.terminate()
             try:
@@ -157,7 +186,7 @@ def slurm() -> Iterator[Slurm]:
     key.write_bytes(secrets.token_bytes(128))
     (folder / "slurm.conf").write_text(
         CONFIG.format(
-            host=socket.gethostname().partition(".")[0],
+            host=HOST,
             folder=folder,
             controller=free_port(),
             daemon=free_port(),
