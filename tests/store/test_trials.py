@@ -33,8 +33,9 @@ def test_trials_that_were_taken_are_named_with_their_numbers_there() -> None:
     found = Trials(outcomes, 9, ["val_loss"], ["minimize"])
     words = "trials 0 to 4 were taken from search-2, where they are 0, 2 to 4, 7"
     assert found.taken() == words
-    assert "Trials 0 to 4 were taken from search-2" in found.note()
+    assert f"T{words[1:]}. Trial 5 is head=simpler. Shown is" in found.note()
     assert Trials({5: outcomes[5]}, 9, ["val_loss"], ["minimize"]).taken() is None
+    assert Trials({0: outcomes[0]}, 9, ["val_loss"], ["minimize"]).presets() is None
 
 
 def test_outcomes_are_found_when_they_are_there() -> None:

@@ -81,6 +81,11 @@ class Trials:
         numbers = _ranges([int(number) for _, number in there.values()])
         return f"trials {_ranges([*there])} were taken from {study}, where they are {numbers}"
 
+    def presets(self) -> str | None:
+        """A sentence on the trials that are presets; None where there are none."""
+        found = {n: o.origin for n, o in self.outcomes.items() if o.origin.startswith("head=")}
+        return ", ".join(f"trial {n} is {origin}" for n, origin in found.items()) or None
+
     def first(self) -> "Trials":
         """These trials with their first objective only, such as for its history."""
         return self._with(
@@ -121,8 +126,8 @@ class Trials:
         done, what = len(self.outcomes), f"the best {len(self.best())}"
         if len(self.objectives) > 1:
             what = "the Pareto front"
-        taken = self.taken()
-        begin = "" if taken is None else f"{taken[0].upper()}{taken[1:]}. "
+        said = filter(None, (self.taken(), self.presets()))
+        begin = "".join(f"{words[0].upper()}{words[1:]}. " for words in said)
         return (
             f"A search, {done} of {self.total} trials done, {usable(self.outcomes)}. {begin}"
             f"Shown is {what} by {' and '.join(self.objectives)}. The best values of a search are "
