@@ -6,7 +6,7 @@ Wrong keys, types and values are found here, before anything is written.
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,11 +93,8 @@ class Job:
 class Sweep:
     """A sweep's configuration, from which its jobs are composed."""
 
-    loader: ConfigLoader
+    loader: JobsLoader
     master: DictConfig
-    _known: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any], list[ConfigFile]]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
 
     def compose(self, overrides: Sequence[str]) -> Job:
         """The validated job that some overrides make.
@@ -117,7 +114,9 @@ class Sweep:
         self, overrides: tuple[str, ...]
     ) -> tuple[DictConfig, dict[str, Any], list[ConfigFile]]:
         """Composed once, as reading and merging all files takes Hydra 0.2 s; choices and files."""
-        if overrides not in self._known:
+        hydra = self.master.hydra
+        key = (*hydra.overrides.hydra, str(hydra.runtime.choices.get("sweeps")), *overrides)
+        if key not in self.loader.composed:
             files = check_files(self.loader, overrides)
             with naming_files(files, overrides):
                 cfg = self.loader.load_sweep_config(self.master, list(overrides))
@@ -125,8 +124,9 @@ class Sweep:
             choices = dict(cfg.hydra.runtime.choices)
             with open_dict(cfg):
                 del cfg["hydra"]
-            self._known[overrides] = (cfg, choices, files)
-        return self._known[overrides]
+            self.loader.composed[key] = (cfg, choices, files)
+        found: tuple[DictConfig, dict[str, Any], list[ConfigFile]] = self.loader.composed[key]
+        return found
 
     def arguments(self) -> list[str]:
         """``key=value`` of the sweep's arms, of the sweeper's parameters, and of the command line.
@@ -180,7 +180,7 @@ def loaded_sweep(overrides: Sequence[str], config_dir: str | None) -> Iterator[S
         yield load_sweep(loader, overrides)
 
 
-def load_sweep(loader: ConfigLoader, overrides: Sequence[str]) -> Sweep:
+def load_sweep(loader: JobsLoader, overrides: Sequence[str]) -> Sweep:
     """The sweep of some overrides; ``name`` and ``sweeps`` are among them."""
     with naming_files(check_files(loader, overrides, multirun=True), overrides):
         return Sweep(loader, loader.load_configuration("config", [*overrides], RunMode.MULTIRUN))
@@ -252,7 +252,7 @@ def tuned_rate(table: Mapping[str, Mapping[str, float]], choices: Mapping[str, A
 
 
 @contextmanager
-def open_loader(config_dir: str | None) -> Iterator[ConfigLoader]:
+def open_loader(config_dir: str | None) -> Iterator[JobsLoader]:
     """Hydra's loader with the search path that ``hydra.main`` builds.
 
     Raises:

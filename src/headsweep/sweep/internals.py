@@ -75,6 +75,9 @@ class JobsLoader(ConfigLoaderImpl):
 
     Hydra merges the files of a job one after the other: its own, the schema, ``config``, and what
     the job chooses. The first three take three quarters of the time.
+
+    Attributes:
+        composed: What ``compose.Sweep`` has composed of files, by its overrides.
     """
 
     _shipped: ClassVar[dict[str, "JobsLoader"]] = {}
@@ -86,6 +89,7 @@ class JobsLoader(ConfigLoaderImpl):
         self.repository = KeptFiles(self.repository)  # type: ignore[assignment]
         self._begin: list[object] = []
         self._merged: Container = OmegaConf.create()
+        self.composed: dict[tuple[str, ...], Any] = {}
 
     @classmethod
     def of(cls, loader: "ConfigLoader") -> "JobsLoader":
