@@ -269,7 +269,10 @@ def plan(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(help="Largest change that does not matter: 0.05 is 5%, of a rate 0.05."),
+        typer.Option(
+            help="Largest change that does not matter: 0.05 is 5% of a resolution, and of a rate "
+            "such as wrong charges a difference."
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(help="How many train side by side.", min=1)] = 2,
     root: Root = DEFAULT_ROOT,

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from headsweep.config import DesignConfig, MLPHeadConfig
+from headsweep.errors import UserError
 from headsweep.report.build import build_report
 from headsweep.report.comparisons import (
     NO_INFORMATION,
@@ -21,6 +22,7 @@ from headsweep.report.comparisons import (
 )
 from headsweep.report.content import Report
 from headsweep.report.predictions import HeadRow, Sample
+from headsweep.report.resampling import event_values
 from headsweep.stats.metrics import LAST_LOSSES, MARGINS, METRICS, SCORED_LOSSES
 from headsweep.stats.tracks import Tracks
 from headsweep.store import specification
@@ -119,23 +121,56 @@ def test_other_tracks_of_the_same_events_are_resampled_with_them() -> None:
     """A selection that keeps every second track; both tracks of an event have the same error."""
     whole = row("control")
     half = replace(row("arm"), samples=[halved(sample) for sample in row("arm").samples])
-    (effect,) = find_effects(
-        [whole, half], DesignConfig(), [], {}, np.random.default_rng(0), planned=0
-    )
-    assert effect.verdict is not None
+    found = event_values([whole, half], "qoverpt_r68", np.random.default_rng(0))
+    spread = (found["arm"].mean(axis=1) - found["control"].mean(axis=1)).std()
     # The halves of a sample: Var(half - whole) = Var(half) - Var(whole), and r68 of T normal
     # tracks has the relative variance q (1 - q) / T / (2 f(1))^2; the seeds share no error.
     variance = 0.6827 * 0.3173 / 400 / (2 * stats.norm.pdf(1)) ** 2 / 3
-    assert effect.verdict.se_events == pytest.approx(np.sqrt(variance), rel=0.3)
-    (scalar,) = find_effects(
-        [whole, half], DesignConfig(metrics=["gap"]), [], {}, np.random.default_rng(0)
+    assert spread == pytest.approx(np.sqrt(variance), rel=0.3)
+
+
+@pytest.mark.parametrize("metric", ["qoverpt_r68", "eta_abs68", "gap"])
+def test_an_arm_cannot_win_by_dropping_tracks(metric: str) -> None:
+    whole = row("control")
+    half = replace(row("arm"), samples=[halved(sample) for sample in row("arm").samples])
+    effect = compared_with(whole, half, metric)
+    assert effect.verdict is None
+    assert "judged on other tracks, 50% of all are common" in effect.note
+
+
+def test_a_few_other_tracks_are_allowed_but_for_losses() -> None:
+    """As of a backbone that finds some tracks more at another threshold."""
+    whole, samples = row("control"), row("arm").samples
+    few = replace(
+        row("arm"), samples=[taken(one, np.arange(len(one.tracks)) % 50 != 0) for one in samples]
     )
-    assert (scalar.verdict, scalar.note) == (None, OTHER_TRACKS)
+    assert compared_with(whole, few, "qoverpt_r68").verdict is not None
+    assert compared_with(whole, few, "gap").note == OTHER_TRACKS
+
+
+def compared_with(control: HeadRow, arm: HeadRow, metric: str) -> Effect:
+    (effect,) = find_effects(
+        [control, arm], DesignConfig(metrics=[metric]), [], {}, np.random.default_rng(0)
+    )
+    return effect
+
+
+def test_a_metric_of_another_version_is_named() -> None:
+    with pytest.raises(UserError, match=r"design\.metrics: qoverpt_r90 is no metric"):
+        compared_with(row("control"), row("arm"), "qoverpt_r90")
+
+
+def test_all_heads_without_information_are_named() -> None:
+    note = compared_with(row("control", width=1.5), row("arm", width=1.5), "qoverpt_r68").note
+    assert note == f"arm and control: {NO_INFORMATION}"
+
+
+def taken(sample: Sample, rows: np.ndarray) -> Sample:
+    return replace(sample, tracks=sample.tracks.take(rows), common=sample.common[rows])
 
 
 def halved(sample: Sample) -> Sample:
-    rows = np.arange(len(sample.tracks)) % 2 == 0
-    return replace(sample, tracks=sample.tracks.take(rows), common=sample.common[rows])
+    return taken(sample, np.arange(len(sample.tracks)) % 2 == 0)
 
 
 @pytest.mark.parametrize(
@@ -247,17 +282,18 @@ def row(
     label: str,
     *,
     scalars: Mapping[str, float] | None = None,
+    width: float = 0.1,
     clipped: float = 0.0,
     target: str = "plain",
     loss: Mapping[str, Any] | None = None,
 ) -> HeadRow:
-    """A head whose rho is normal, of width 0.1, on 400 tracks; three seeds."""
+    """A head whose rho is normal, on 400 tracks; three seeds."""
     n = np.arange(400)
     truth = np.stack([n / 400, n / 400, 10.0 + n, np.where(n % 2, 1.0, -1.0)], axis=1)
     known = {"gap": 1.5, "last_dev_loss": 0.2, "loss_at_10pct": 0.4, **(scalars or {})}
     samples = []
     for seed in range(3):
-        tracks = Tracks.from_estimate(n, truth, smear(truth, 0.1, seed))
+        tracks = Tracks.from_estimate(n, truth, smear(truth, width, seed))
         values = {name: value * (1 + 0.001 * seed) for name, value in known.items()}
         tracks = replace(tracks, clipped=n < 400 * clipped)
         samples.append(Sample(tracks, np.ones(400, dtype=bool), values, Block(0, 0), seed))

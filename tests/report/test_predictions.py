@@ -63,6 +63,7 @@ def test_rows_share_their_tracks_or_not() -> None:
     assert not one.shares_tracks(other)
     assert not one.shares_tracks(none)
     assert not none.shares_tracks(none)
+    assert (one.common_share(same), one.common_share(other)) == (1.0, 3 / 5)
 
 
 def test_a_head_has_its_finished_members(root: Path, groups: dict[str, list[StoredJob]]) -> None:

@@ -111,7 +111,7 @@ def test_jobs_of_a_sweep_are_composed_as_by_hydra(overrides: list[str]) -> None:
         ("design.kind=star", "design.kind=star: must be one of control, path, factorial"),
         ("design.comparisons=0", "design.comparisons=0: must be at least 1"),
         ("design.metrics=[]", r"design.metrics=\[\]: must be one or more, each once"),
-        ("design.metrics=[loss]", "loss has no margin; did you mean [a-z_]*loss"),
+        ("design.metrics=[loss]", "loss is no metric; did you mean [a-z_]*loss"),
     ],
 )
 def test_a_wrong_design_is_refused(override: str, message: str) -> None:

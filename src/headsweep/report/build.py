@@ -228,8 +228,11 @@ def _score(
         raise UserError(f"{folder}: its jobs read data of different pT bins; report them apart")
     heads = [head_row(label, own, caches, root, score) for label, own in groups.items()]
     if not any(row.samples for row in heads):
-        problems = "; ".join(line for row in heads for line in row.problems)
-        raise UserError(f"{folder}: no finished member to report: {problems}")
+        problems = "; ".join(f"{row.label}: {line}" for row in heads for line in row.problems)
+        raise UserError(
+            f"{folder}: no finished member to report: {problems}. Mend the cause, such as "
+            "optim.lr, and train again"
+        )
     bins = Bins(tuple(float(edge) for edge in metas[0].pt_edges), metas[0].min_bin_tracks)
     twice = coinciding(heads)
     heads = [row for row in heads if row.label not in twice]

@@ -35,13 +35,19 @@ BLIND_MISID, BLIND_R68 = 0.40, 0.9
 INFORMED = ("qoverpt", "pt_", "charge", "scale")
 """Beginnings of metrics that need information on charge or pT."""
 
+LEAST_COMMON = 0.95
+"""Share of their tracks that two configurations must have in common."""
+
 LooksAt = Callable[[Sequence[str]], Looks | None]
 """From the labels of the compared configurations to the looks at them."""
 
 MAX_CLIPPED = 0.01
 """With a larger share of clipped pT there is no verdict on their RMSE."""
 
-NO_INFORMATION = "not testable: no charge or pT information in these features"
+NO_INFORMATION = (
+    "not testable: no better than without any information on charge or pT; train longer "
+    "(optim.steps), or use features that carry it (features=bending)"
+)
 
 NO_ZERO = "a log-likelihood has no zero, so a ratio of two means nothing"
 
@@ -121,8 +127,14 @@ def find_effects(
             for a verdict on all members.
 
     Raises:
-        UserError: The configurations do not make up the design.
+        UserError: The configurations do not make up the design, or it has an unknown metric.
     """
+    for name in design.metrics:
+        if name not in MARGINS:
+            raise UserError(
+                f"design.metrics: {name} is no metric with a margin here; the sweep was made by "
+                "another version of headsweep"
+            )
     if design.kind == "factorial":
         return _factorial_effects(rows, design, cells, objections, rng, looks)
     m = family_size(design, max(len(rows), planned))
@@ -269,10 +281,12 @@ def obstacle(name: str, arm: HeadRow, control: HeadRow, objections: Mapping[str,
             return f"{row.label} has no finished member"
         if row.label in objections:
             return f"{row.label}: {objections[row.label]}"
-        if name.startswith(INFORMED) and not _informed(row):
-            return f"{row.label}: {NO_INFORMATION}"
         if name == "pt_rmse" and values_of(row.samples, "clip_fraction").mean() > MAX_CLIPPED:
             return f"{row.label}: more than {MAX_CLIPPED:.0%} of its pT are clipped"
+    if name.startswith(INFORMED):
+        blind = [row.label for row in (arm, control) if not _informed(row)]
+        if blind:
+            return f"{' and '.join(blind)}: {NO_INFORMATION}"
     if name in (*TARGET_LOSSES, "gap") and not (has_zero(arm.loss) and has_zero(control.loss)):
         return NO_ZERO
     if name in TARGET_LOSSES and arm.loss != control.loss:
@@ -281,6 +295,11 @@ def obstacle(name: str, arm: HeadRow, control: HeadRow, objections: Mapping[str,
         return "one is cross-validated, the other is not"
     if not arm.shares_events(control):
         return OTHER_EVENTS
+    if not arm.shares_tracks(control) and (share := arm.common_share(control)) < LEAST_COMMON:
+        return (
+            f"they are judged on other tracks, {share:.0%} of all are common, and an arm would "
+            "win by dropping hard ones; give both the same data.selection"
+        )
     scalar = name in MARGINS and name not in METRICS
     if scalar and arm.folds is None and not arm.shares_tracks(control):
         return OTHER_TRACKS

@@ -73,6 +73,14 @@ class Row:
             ours.pt_true, theirs.pt_true
         )
 
+    def common_share(self, other: "Row") -> float:
+        """Share of the tracks of the first members, together, that both have; 1 without tracks."""
+        ours, theirs = (
+            {*zip(t.event.tolist(), t.pt_true.tolist(), t.eta_true.tolist(), strict=True)}
+            for t in (row.samples[0].tracks for row in (self, other))
+        )
+        return len(ours & theirs) / len(both) if (both := ours | theirs) else 1.0
+
     def shares_events(self, other: "Row") -> bool:
         """True if both have samples, trained and judged on the same events."""
         if not self.samples or not other.samples:

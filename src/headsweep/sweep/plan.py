@@ -308,7 +308,7 @@ def _check_looks(jobs: Sequence[Job]) -> None:
 def _check_metrics(names: Sequence[str], split: str) -> None:
     if names == DesignConfig().metrics:
         return  # the statistics take a second to import
-    from headsweep.stats.metrics import LAST_LOSSES, MARGINS, SCORED_LOSSES
+    from headsweep.stats.metrics import LAST_LOSSES, MARGINS, METRICS, SCORED_LOSSES
 
     for name in names:
         for losses in (SCORED_LOSSES, LAST_LOSSES):
@@ -318,9 +318,8 @@ def _check_metrics(names: Sequence[str], split: str) -> None:
                     f"write {losses[split]}"
                 )
         if name not in MARGINS:
-            raise UserError(
-                f"design.metrics: {name} has no margin; {did_you_mean(name, [*MARGINS])}"
-            )
+            what = "has no margin" if name in METRICS else "is no metric"
+            raise UserError(f"design.metrics: {name} {what}; {did_you_mean(name, [*MARGINS])}")
 
 
 def _search_jobs(

@@ -127,7 +127,9 @@ def sync_report(root: Path, sweep: Path, uri: str | None = None) -> None:
     with open_experiment(root, sweep, uri) as experiment:
         stored = experiment.find_sweep(sweep)
         if not stored:
-            raise TrackingError(f"{sweep}: not in MLflow yet; sync one of its jobs first")
+            raise TrackingError(
+                f"{sweep}: not in MLflow, as after tracking=false; headsweep sync copies it"
+            )
         for run in stored:
             experiment.copy_folder(run, sweep / paths.REPORT)
         summary = read_json(sweep / paths.REPORT / paths.SUMMARY) or {}
