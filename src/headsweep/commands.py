@@ -269,10 +269,7 @@ def plan(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(
-            help="Largest change that does not matter: 0.05 is 5% of a resolution, and of a rate "
-            "such as wrong charges a difference."
-        ),
+        typer.Option(help="Largest change that does not matter: 0.05 is 5%, of a rate 5 points."),
     ] = None,
     workers: Annotated[int, typer.Option(help="How many train side by side.", min=1)] = 2,
     root: Root = DEFAULT_ROOT,
