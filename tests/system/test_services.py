@@ -269,7 +269,9 @@ def test_optuna_dashboard_shows_a_search(searched: Path, tmp_path: Path) -> None
 
 def value_of(attr: dict[str, str]) -> Any:
     """An attribute as it was set; the page shows text as it is, all else as JSON."""
-    return attr["value"] if attr["key"] in ("reason", "point") else json.loads(attr["value"])
+    return (
+        attr["value"] if attr["key"] in ("reason", "point", "origin") else json.loads(attr["value"])
+    )
 
 
 def ask(port: int, path: str) -> Any:

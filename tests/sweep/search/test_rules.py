@@ -267,8 +267,8 @@ def test_every_sampler_that_hydra_offers_is_deterministic(name: str) -> None:
     small = {"nsgaii": ["hydra.sweeper.sampler.population_size=4"]}.get(name, [])
     overrides = ["name=s", "hydra.sweeper.n_trials=5", f"hydra/sweeper/sampler={name}", *small]
     with loaded_sweep([*overrides, "hydra.sweeper.sampler.seed=3"], None) as sweep:
-        space = [f"{key}=interval(0.0,1.0)" for key in ("x", "y")]
-        search = read_search(sweep.master.hydra.sweeper, space, [], resolve)
+        sweeper = sweep.master.hydra.sweeper
+    search = read_search(sweeper, ["x=interval(0.0,1.0)", "y=interval(0.0,1.0)"], [], resolve)
     assert search.seed == 3
 
     def run() -> list[Any]:
