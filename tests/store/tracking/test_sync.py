@@ -239,7 +239,7 @@ def test_the_report_goes_to_the_sweeps_run(root: Path) -> None:
     (sweep / "report" / "figures").mkdir(parents=True)
     (sweep / "report" / "report.md").write_text("# Report")
     (sweep / "report" / "figures" / "r68.png").write_bytes(b"png")
-    with pytest.raises(TrackingError, match="reported: not in MLflow yet"):
+    with pytest.raises(TrackingError, match="reported: not in MLflow, as"):
         sync_report(root, sweep)
     job = make_job(sweep / "jobs" / "0", finished=[0], seeds=1)
     sync_job(root, job)
