@@ -119,9 +119,8 @@ class Slurm:
         """Kill all of the node, and some processes of a job with it; then it comes back."""
         self.servers["slurmd"].kill()
         self.servers["slurmd"].wait()
-        for process in (*self.steps(), *job):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        _kill([*self.steps(), *job])
+        _kill(self.of_jobs())  # the scripts that the steps had started
         # What the controller finds out by itself when a node has been silent for some minutes.
         node = [f"NodeName={HOST}", "Reason=vanished"]
         self.ask("scontrol", "update", *node, "State=DOWN")
@@ -136,6 +135,19 @@ class Slurm:
                 if process.info["name"] == "slurmstepd" and any(
                     child.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]
                     for child in process.children()
+                ):
+                    found.append(process)
+        return found
+
+    def of_jobs(self) -> list[psutil.Process]:
+        """Processes of all jobs: what has its configuration and is none of its servers."""
+        found, servers = [], {server.pid for server in self.servers.values()}
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if (
+                    process.pid not in {*servers, os.getpid()}
+                    and process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]
+                    and "SLURM_JOB_ID" in process.environ()
                 ):
                     found.append(process)
         return found
@@ -167,7 +179,14 @@ class Slurm:
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
+        _kill(self.of_jobs())  # none is left behind, whatever a test has done
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @contextmanager
