@@ -10,6 +10,10 @@ T = TypeVar("T")
 POLL_SECONDS = 0.01
 
 
+class EndedEarlyError(AssertionError):
+    """A process has ended well before what was waited for."""
+
+
 def wait_for(
     condition: Callable[[], T],
     process: subprocess.Popen[Any] | None = None,
@@ -24,7 +28,9 @@ def wait_for(
     """
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert process is None or process.poll() is None, f"ended with {process.returncode}"
+        if process is not None and (code := process.poll()) is not None:
+            kind = AssertionError if code else EndedEarlyError
+            raise kind(f"ended with {code}")
         assert time.monotonic() < end, f"not within {seconds} s"
         time.sleep(POLL_SECONDS)
     return found
