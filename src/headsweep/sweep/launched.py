@@ -6,10 +6,9 @@ waits. With ``workers=0`` it starts none: `headsweep worker NAME` is started by 
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from headsweep.sweep.worker_pool import (
     MAX_FALSE_STARTS,
     PATIENCE_SECONDS,
     TAIL,
-    worker_environment,
+    start_module,
 )
 from headsweep.terminal import State
 
@@ -106,19 +105,9 @@ class Launched:
 
     def _start(self, count: int) -> None:
         launch = replace(self.launch, first=self._launched, count=count)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "headsweep.sweep.launching"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=worker_environment(),
-                start_new_session=True,  # Ctrl-C is for the command
-            )
-        assert process.stdin is not None
-        with suppress(BrokenPipeError), process.stdin:
-            process.stdin.write(launch.to_json().encode() + b"\n")
+        process = start_module(
+            "headsweep.sweep.launching", launch.to_json(), self.log, own_session=True
+        )
         self._running[process] = count
         self._seen = False
         self._launched += count

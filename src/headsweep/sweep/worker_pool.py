@@ -94,20 +94,7 @@ class WorkerPool:
             self._stop()
 
     def _start(self, place: str) -> subprocess.Popen[bytes]:
-        self.logs.mkdir(parents=True, exist_ok=True)
-        with self._log(place).open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "headsweep.sweep.worker"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=worker_environment(),
-            )
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it has died already, which will be seen
-            process.stdin.write(self.order.to_json().encode() + b"\n")
-            process.stdin.flush()
-        return process
+        return start_module("headsweep.sweep.worker", self.order.to_json(), self._log(place))
 
     def _ended(self, place: str, process: subprocess.Popen[bytes]) -> None:
         _close(process)
@@ -160,6 +147,34 @@ class WorkerPool:
 def worker_environment() -> dict[str, str]:
     """Environment of a process that becomes a worker, or that starts some."""
     return MALLOC | os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def start_module(
+    module: str, line: str, log: Path, *, own_session: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start a module as a process that is told what to do by a line on its standard input.
+
+    Args:
+        module: Its name.
+        line: What it reads first; its input stays open.
+        log: File to which it prints.
+        own_session: True where Ctrl-C is not for it.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            env=worker_environment(),
+            start_new_session=own_session,
+        )
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it has died already, which will be seen
+        process.stdin.write(line.encode() + b"\n")
+        process.stdin.flush()
+    return process
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:
