@@ -111,13 +111,14 @@ def assignment_quality(backbone: Backbone, events: Events, threshold: float) -> 
         The share of the assigned hits that truly belong to their track, and the share of the
         hits of all true tracks that are assigned to it; tracks that are not found count.
     """
-    assigned = correct = 0
+    assigned = correct = true = 0
     for _, part in events.blocks():
+        true += int((part.hit_track >= 0).sum())
         for batch in backbone.run(part):
             found = assign(part, batch, threshold)
             assigned += len(found.correct)
             correct += int(found.correct.sum())
-    return correct / max(assigned, 1), correct / max(int((events.hit_track >= 0).sum()), 1)
+    return correct / max(assigned, 1), correct / max(true, 1)
 
 
 def train_checkpoint(

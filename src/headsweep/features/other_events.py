@@ -18,11 +18,12 @@ from headsweep.backbone.base import (
 )
 from headsweep.config import SplitConfig
 from headsweep.errors import DataError, UserError
-from headsweep.events.base import TRACK_COLUMNS, Events, Source, splits_of
+from headsweep.events.base import TRACK_COLUMNS, Events, Source, row_hashes, splits_of
 from headsweep.events.spool import taken
-from headsweep.features.analytic import measure
+from headsweep.features.analytic import Measured, measure
 from headsweep.features.bending import TrackHits, hits_of_tracks
 from headsweep.features.cache import (
+    REBUILD,
     Features,
     FeatureSet,
     FeatureWriter,
@@ -50,6 +51,9 @@ from headsweep.features.truth_check import load_events
 from headsweep.files import atomic_dir, locked
 
 log = logging.getLogger(__name__)
+
+SPREAD = 0x9E3779B97F4A7C15
+"""An odd number that carries the number of an event into all bits of a hash."""
 
 
 def build_test(
@@ -119,10 +123,13 @@ def calibrated(cache: FeatureSet, source: Source, split: SplitConfig, root: Path
         root: The folder of all output.
     """
     events = load_events(source, root)
-    train = taken(events, splits_of(events, split)["train"])
-    rows, truth = _rows(train, cache.load("train")), cache.load("train").truth
-    measured = measure(cache.meta.plane, hits_of_tracks(train, rows))
-    return calibrate(cache.meta.plane, measured, truth)
+    train, frozen = taken(events, splits_of(events, split)["train"]), cache.load("train")
+    rows, found = _rows(train, frozen), []
+    for block, part in train.blocks():
+        first, last = train.track_offsets[[block.start, block.stop]]
+        own = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)]  # they rise
+        found.append(measure(cache.meta.plane, hits_of_tracks(part, own - first)))
+    return calibrate(cache.meta.plane, Measured.joined(found), frozen.truth)
 
 
 def features_of_events(
@@ -243,8 +250,20 @@ def _check_fit(meta: Meta, backbone: Backbone, events: Events) -> None:
 
 
 def _rows(events: Events, frozen: Features) -> NDArray[np.int64]:
-    """Rows in ``Events.tracks`` of frozen tracks, found by event and truth."""
-    event = np.repeat(events.ids, np.diff(events.track_offsets)).tolist()
-    row = {(e, *t): i for i, (e, t) in enumerate(zip(event, events.tracks.tolist(), strict=True))}
-    own = zip(frozen.event.tolist(), frozen.truth.tolist(), strict=True)
-    return np.array([row[e, *t] for e, t in own], dtype=np.int64)
+    """Rows in ``Events.tracks`` of frozen tracks, which have its order: found by event and truth.
+
+    Raises:
+        DataError: A track is not among the events.
+    """
+    own = _named(np.repeat(events.ids, np.diff(events.track_offsets)), events.tracks)
+    wanted = _named(frozen.event, frozen.truth)
+    order = np.argsort(own, kind="stable")
+    rows = order[np.searchsorted(own, wanted, side="right", sorter=order) - 1]
+    if (own[rows] != wanted).any():
+        raise DataError(f"the events are not those of the cache of frozen features; {REBUILD}")
+    return rows
+
+
+def _named(event: NDArray[np.int64], tracks: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """Hash of the event's number and the truth of each track, uint64 [T]."""
+    return row_hashes(tracks, TRACK_COLUMNS) + event.astype(np.uint64) * np.uint64(SPREAD)

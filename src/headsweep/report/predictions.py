@@ -76,10 +76,11 @@ class Row:
     def common_share(self, other: "Row") -> float:
         """Share of the tracks of the first members, together, that both have; 1 without tracks."""
         ours, theirs = (
-            {*zip(t.event.tolist(), t.pt_true.tolist(), t.eta_true.tolist(), strict=True)}
+            pd.DataFrame({"event": t.event, "pt": t.pt_true, "eta": t.eta_true}).drop_duplicates()
             for t in (row.samples[0].tracks for row in (self, other))
         )
-        return len(ours & theirs) / len(both) if (both := ours | theirs) else 1.0
+        common = len(ours.merge(theirs))
+        return common / both if (both := len(ours) + len(theirs) - common) else 1.0
 
     def shares_events(self, other: "Row") -> bool:
         """True if both have samples, trained and judged on the same events."""
@@ -270,7 +271,7 @@ def _score(
     _, last_train = score(job.folder, seed, "train", root, weights="last", limit=limit)
     curves = {name: stored.get(name) for name in TRAINING_METRICS}
     return Sample(
-        tracks=tracks,
+        tracks=tracks.sharing_truth(cache.references[CONSTANT]),
         common=cache.common,
         scalars={
             SCORED_LOSSES[split]: loss,

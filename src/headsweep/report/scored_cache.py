@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from headsweep.events.mapped import forget
 from headsweep.events.selection import STATION
 from headsweep.features import cache as features_cache
+from headsweep.features.cache import chunks
 from headsweep.stats.bins import far_from_reference
 from headsweep.stats.tracks import Tracks
 
@@ -51,13 +53,14 @@ class ScoredCache:
         constant = np.asarray(train.truth, dtype=np.float64).mean(axis=0)
         constant[3] = 1.0 if constant[3] >= 0 else -1.0
         everywhere = np.broadcast_to(constant, scored.truth.shape)
+        truth = np.asarray(scored.truth, dtype=np.float64)  # once for all references
         names = (CONSTANT, "analytic estimate", "classical reference")
         estimates = (everywhere, scored.analytic, scored.classical)
         return cls(
             meta=replace(cache.meta, **both),
             split=split,
             references={
-                name: Tracks.from_estimate(scored.event, scored.truth, estimate)
+                name: Tracks.from_estimate(scored.event, truth, estimate)
                 for name, estimate in zip(names, estimates, strict=True)
             },
             classical_train=Tracks.from_estimate(train.event, train.truth, train.classical),
@@ -81,7 +84,13 @@ def count_stations(features: features_cache.Features, names: list[str]) -> NDArr
     """Stations with assigned hits of each track, [T]; None without a feature that tells them."""
     if STATION not in names:
         return None
-    found, station = np.unique(features.raw[:, names.index(STATION)], return_inverse=True)
-    track = np.repeat(np.arange(len(features)), np.diff(features.offsets))
-    pairs = np.unique(track * len(found) + station)
-    return np.bincount(pairs // max(len(found), 1), minlength=len(features))
+    column, counts = names.index(STATION), np.zeros(len(features), np.int64)
+    for tracks in chunks(len(features), share=32):  # a track has some 20 hits
+        offsets = features.offsets[tracks.start : tracks.stop + 1]
+        values = features.raw[offsets[0] : offsets[-1], column]
+        found, station = np.unique(values, return_inverse=True)
+        track = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        pairs = np.unique(track * len(found) + station) // max(len(found), 1)
+        counts[tracks] = np.bincount(pairs, minlength=len(offsets) - 1)
+        forget(features.raw)
+    return counts

@@ -1,13 +1,16 @@
 """Truth and prediction of tracks, of which all metrics are functions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+TRUTH = ("event", "eta_true", "phi_true", "pt_true", "q_true")
+"""Columns of ``Tracks`` that are the same for every prediction."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,11 @@ class Tracks:
         """These tracks where a mask [T] is true, elsewhere those of ``other``."""
         own, rest = self.columns(), other.columns()
         return Tracks(**{name: np.where(mask, own[name], rest[name]) for name in own})
+
+    def sharing_truth(self, other: "Tracks") -> "Tracks":
+        """The same tracks, with the truth of others in memory once for both where it is equal."""
+        equal = all(np.array_equal(getattr(self, name), getattr(other, name)) for name in TRUTH)
+        return replace(self, **{name: getattr(other, name) for name in TRUTH}) if equal else self
 
     @property
     def usable(self) -> NDArray[np.bool_]:

@@ -84,7 +84,7 @@ def to_hits(split: Features, device: str = "cpu", dtype: torch.dtype = torch.flo
         p=tensor(split.p),
         offsets=torch.as_tensor(np.asarray(split.offsets), dtype=torch.int64, device=device),
         query=tensor(split.query),
-        weight=sums(np.ones((len(split.p), 1), np.float32))[:, 0],
+        weight=sums(np.broadcast_to(np.float32(1), (len(split.p), 1)))[:, 0],
         raw_sum=sums(split.raw),
         encoded_sum=sums(split.encoded),
     )
