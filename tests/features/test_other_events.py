@@ -5,15 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from headsweep.backbone.truth import TruthBackbone
 from headsweep.config import FeaturesConfig, SelectionConfig, SplitConfig
-from headsweep.errors import UserError
+from headsweep.errors import DataError, UserError
+from headsweep.events import base
 from headsweep.events.base import event_hashes, split_events
 from headsweep.features import cache as features_cache
+from headsweep.features.analytic import Estimator, circle
+from headsweep.features.bending import hits_of_tracks
 from headsweep.features.cache import Features, FeatureSet
 from headsweep.features.extract import build
-from headsweep.features.other_events import build_test, features_of_events
+from headsweep.features.other_events import build_test, calibrated, features_of_events
 from helpers.toy_backbones import Knows, OneQuery, rows
 from helpers.toy_events import ToySource, toy_events, with_stations
 
@@ -105,3 +110,40 @@ def test_events_that_the_backbone_was_trained_on_are_refused(tmp_path: Path) -> 
     with pytest.raises(UserError, match="80 of 80 events of dev"):
         build(source, backbone, SPLIT, FeaturesConfig(), tmp_path / "other")
     assert not list((tmp_path / "other").rglob("meta.json"))
+
+
+def test_the_formula_is_that_of_all_training_events_at_once(tmp_path: Path) -> None:
+    """Bit for bit, in blocks of any size, also where two tracks of an event have one truth."""
+    tracks = EVENTS.tracks.copy()
+    event = int(np.flatnonzero(np.diff(EVENTS.track_offsets) == 2)[0])
+    tracks[EVENTS.track_offsets[event] + 1] = tracks[EVENTS.track_offsets[event]]
+    events = replace(EVENTS, tracks=tracks)
+    source = ToySource(events)
+    cache = build(source, TRUTH, SPLIT, FeaturesConfig(), tmp_path, selection=CUTS)
+    train = events.take(split_events(400, val=0.2, dev=0.2, test=0, seed=0)["train"])
+    owner = np.repeat(train.ids, np.diff(train.track_offsets)).tolist()
+    row = {(e, *t): n for n, (e, t) in enumerate(zip(owner, train.tracks.tolist(), strict=True))}
+    frozen = cache.load("train")
+    own = zip(frozen.event.tolist(), frozen.truth.tolist(), strict=True)
+    measured = circle(hits_of_tracks(train, np.array([row[e, *t] for e, t in own])))
+    want = Estimator("xy").fit(measured, frozen.truth).predict(measured)
+    assert np.isfinite(want).any()
+
+    @given(hits=st.integers(30, 9000), step=st.integers(1, 300))
+    @settings(max_examples=20)
+    @example(hits=30, step=1)
+    def in_blocks(hits: int, step: int) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(base, "BLOCK_HITS", hits)
+            patch.setattr(base, "BLOCK_STEP", step)
+            formula = calibrated(cache, source, SPLIT, tmp_path)
+        np.testing.assert_array_equal(formula(measured), want)
+
+    in_blocks()
+
+
+def test_a_cache_of_other_events_gives_no_formula(tmp_path: Path) -> None:
+    cache = build(ToySource(EVENTS), TRUTH, SPLIT, FeaturesConfig(), tmp_path)
+    other = ToySource(replace(EVENTS, ids=EVENTS.ids + 1))
+    with pytest.raises(DataError, match="not those of the cache"):
+        calibrated(cache, other, SPLIT, tmp_path)
