@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headsweep.stats.tracks import Tracks, concatenate, wrap_phi
+from headsweep.stats.tracks import TRUTH, Tracks, concatenate, wrap_phi
 
 
 @settings(max_examples=50, deadline=None)
@@ -51,3 +51,15 @@ def test_an_uncertainty_is_a_column_only_where_there_is_one() -> None:
     assert both.columns()["phi_sigma"].tolist() == [0.2, 0.1, 0.2]
     with pytest.raises(ValueError, match=r"Tracks.eta_sigma has shape \(3,\)"):
         replace(plain, eta_sigma=np.ones(3))
+
+
+def test_predictions_share_the_truth_where_it_is_equal() -> None:
+    truth = np.array([[1.0, 0.5, 20.0, -1.0], [0.2, 0.1, 5.0, 1.0]])
+    one, two = (Tracks.from_estimate(np.array([7, 8]), truth, truth + k) for k in (0, 1))
+    shared = two.sharing_truth(one)
+    for name, values in two.columns().items():
+        np.testing.assert_array_equal(getattr(shared, name), values)
+        assert np.shares_memory(getattr(shared, name), getattr(one, name)) == (name in TRUTH)
+    other = replace(one, pt_true=np.array([20.0, 5.1]))
+    assert two.sharing_truth(other) is two
+    assert two.sharing_truth(one.take(np.array([0]))) is two
