@@ -27,6 +27,7 @@ app.add_typer(data, name="data")
 Name = Annotated[
     str, typer.Argument(help="Name of a sweep, key of a single run, or the path of its folder.")
 ]
+SweepName = Annotated[str, typer.Argument(help="Name of a sweep, or the path of its folder.")]
 Run = Annotated[
     str, typer.Argument(help="Folder of a job, such as a sweep's jobs/0; or key of a run.")
 ]
@@ -254,7 +255,7 @@ def predict(
 
 
 @app.command()
-def study(name: Name, root: Root = DEFAULT_ROOT) -> None:
+def study(name: SweepName, root: Root = DEFAULT_ROOT) -> None:
     """Show how far a search is, its best trials, what failed and why, and how to go on."""
     from headsweep.sweep.search.status import print_study
 
@@ -263,7 +264,7 @@ def study(name: Name, root: Root = DEFAULT_ROOT) -> None:
 
 @app.command()
 def plan(
-    name: Name,
+    name: SweepName,
     metric: Annotated[
         str | None, typer.Option(help="What to compare; else the first of the design.")
     ] = None,
@@ -359,7 +360,7 @@ def sync(
 
 
 @app.command()
-def worker(name: Name, root: Root = DEFAULT_ROOT) -> None:
+def worker(name: SweepName, root: Root = DEFAULT_ROOT) -> None:
     """Train for the command of a sweep, on any machine; for batch systems."""
     from headsweep.sweep.attendant import attend_here
 

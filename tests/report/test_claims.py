@@ -14,8 +14,8 @@ from headsweep.files import seal
 from headsweep.report.build import build_report
 from headsweep.report.claim_evidence import SPREAD, TREND
 from headsweep.report.claims import CLAIMS, EXTRA
-from headsweep.report.comparisons import NO_INFORMATION
 from headsweep.report.content import REPORT_SCHEMA, Report
+from headsweep.report.obstacle import NO_INFORMATION
 from headsweep.report.render import page as render_page
 from headsweep.report.render import verdict_tables
 from headsweep.report.render.markdown import markdown

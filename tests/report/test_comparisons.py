@@ -14,13 +14,11 @@ from headsweep.config import DesignConfig, MLPHeadConfig
 from headsweep.errors import UserError
 from headsweep.report.build import build_report
 from headsweep.report.comparisons import (
-    NO_INFORMATION,
-    OTHER_EVENTS,
-    OTHER_TRACKS,
     Effect,
     find_effects,
 )
 from headsweep.report.content import Report
+from headsweep.report.obstacle import NO_INFORMATION, OTHER_EVENTS, OTHER_TRACKS
 from headsweep.report.predictions import HeadRow, Sample
 from headsweep.report.resampling import event_values
 from headsweep.stats.metrics import LAST_LOSSES, MARGINS, METRICS, SCORED_LOSSES

@@ -12,6 +12,7 @@ from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report.comparisons import find_effects
 from headsweep.report.looks import SweepLooks
+from headsweep.report.obstacle import NO_INFORMATION
 from headsweep.report.predictions import head_row
 from headsweep.report.sample_size import SeedPlan, plan_seeds, plan_table
 from headsweep.report.scored_cache import ScoredCache
@@ -114,9 +115,17 @@ def test_events_may_be_what_is_missing(tmp_path: Path) -> None:
     assert one.events > 0.01
     assert one.needed.difference.n is None
     assert "no number of seeds settles this" in found.limits()[0]
-    assert "events instead of 300 would" in found.limits()[0]
+    assert "scored events instead of 300 would" in found.limits()[0]
     assert "no number" in plan_table(found, 2)[1][0]
     assert found.totals(2) == []
+
+
+def test_a_comparison_without_a_verdict_has_the_reason_of_the_report(tmp_path: Path) -> None:
+    blind = {s: 3.0 + s for s in range(4)}
+    sweep = write_pilot(tmp_path, CONTROL, blind)
+    [line] = plan(sweep).withheld
+    assert line == f"arm1 against arm0: no verdict; arm1: {NO_INFORMATION}"
+    assert plan(write_pilot(tmp_path / "b", CONTROL, ARM)).withheld == []
 
 
 def test_failed_members_do_not_count_and_one_is_no_spread(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_events_can_forbid_what_seeds_cannot_mend() -> None:
     assert needed.both() == ""
     more = events_for(design, margin, 5000, comparisons=6)
     assert needed.text() == (
-        f"no number of seeds settles this; {more:,} events instead of 5,000 would"
+        f"no number of seeds settles this; {more:,} scored events instead of 5,000 would"
     )
     enough = Design(design.variances, events=design.events * 5000 / more)
     assert seeds_for_equivalence(enough, margin, comparisons=6) is not None
@@ -99,7 +99,7 @@ def test_a_narrow_band_allows_a_difference_only() -> None:
     )
     assert needed.difference.n == 2
     assert needed.equivalence.n is None
-    assert "no number of seeds shows equivalence; more events would" in needed.text()
+    assert "no number of seeds shows equivalence; more scored events would" in needed.text()
 
 
 def test_the_range_of_a_spread_is_that_of_chi2() -> None:
@@ -162,7 +162,7 @@ def test_folds_of_one_cross_validation_have_a_floor() -> None:
     assert folds.error(10) == pytest.approx((math.sqrt(1 / 10 + 1 / 4), 9))
     assert seeds_for_difference(folds, 1.0) is None
     needed = Needed.of(folds, 9, 1.0, comparisons=1, unit="folds")
-    assert needed.text() == "no number of folds settles this; more events would"
+    assert needed.text() == "no number of folds settles this; more scored events would"
 
 
 def test_ends_of_the_range() -> None:

@@ -93,6 +93,23 @@ def test_what_is_there_is_counted_and_left_as_it_is(command: Command, tmp_path: 
     assert "1 of 1 feature caches are made before, 1 of them damaged" in out
 
 
+def seconds(text: str) -> int:
+    """Seconds of a time such as ``1 min 20 s``."""
+    units = {"s": 1, "min": 60, "h": 3600}
+    return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+) (\w+)", text))
+
+
+def test_the_time_of_the_rates_is_part_of_what_is_expected(command: Command) -> None:
+    words = ["train", "-m", *SMALL, "head=simpler,conservative", "optim.steps=4000", "--dry-run"]
+    code, out, _ = command(*words, "rates=auto")
+    assert code == 0
+    found = re.search(r"expected: (.+) of training .*, (.+) of it for the learning rates;", out)
+    assert found is not None
+    total, rates = map(seconds, found.groups())
+    assert 0 < rates < total
+    assert "learning rates;" not in command(*words, "rates=tuned")[1]
+
+
 def test_equal_jobs_are_counted_once(command: Command) -> None:
     code, out, _ = command("train", "-m", *SMALL, "optim.lr=0.05,0.05", "--dry-run")
     assert code == 0

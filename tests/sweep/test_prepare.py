@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from headsweep.config import SelectionConfig
 from headsweep.errors import UserError
+from headsweep.features.extract import split_parts
 from headsweep.identity import member_key
 from headsweep.store import runs
-from headsweep.sweep.plan import make_plan
-from headsweep.sweep.prepare import find_all_inputs, prepare
+from headsweep.sweep.inputs import Inputs, find_source, read_events
+from headsweep.sweep.plan import Plan, make_plan
+from headsweep.sweep.prepare import find_all_inputs, prepare, selection_lines
 from helpers.command import SMALL
 
 
@@ -19,6 +22,12 @@ def _messages() -> Iterator[None]:
     """Undo what a command does to messages."""
     yield
     logging.disable(logging.NOTSET)
+
+
+def prepared_plan(words: list[str]) -> tuple[Plan, list[Inputs]]:
+    """A prepared grid and its inputs."""
+    plan = make_plan(words, multirun=True)
+    return plan, prepare(plan, lambda text, share: None)
 
 
 def prepared(root: Path, *overrides: str) -> list[tuple[str, float]]:
@@ -50,6 +59,24 @@ def test_jobs_that_learn_from_the_same_share_a_cache(
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
     prepared(tmp_path, *overrides)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == before
+
+
+@pytest.mark.slow
+def test_what_a_selection_keeps_is_said_of_the_events_that_are_read(tmp_path: Path) -> None:
+    words = [*SMALL, f"root={tmp_path}", "head=simpler,direct_projection"]
+    assert selection_lines(*prepared_plan(words)) == []
+    plan, inputs = prepared_plan([*words, "data.selection.min_pt=20"])
+    [line] = selection_lines(plan, inputs)
+    events = read_events(plan.jobs[0])
+    train, _ = split_parts(
+        events,
+        find_source(plan.jobs[0]),
+        "residual",
+        plan.jobs[0].config.data.split,
+        SelectionConfig(),
+    )
+    share = float((train["train"].tracks[:, 2] >= 20).mean())
+    assert line == f"data.selection: pT ≥ 20 GeV: {share:.1%} of the true training tracks are kept"
 
 
 @pytest.mark.slow

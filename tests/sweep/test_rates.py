@@ -90,17 +90,28 @@ def test_a_seed_of_the_comparison_chooses_no_rate() -> None:
         ([np.inf] * 3, (0.02, 0.04, 0.08)),
     ],
 )
-def test_the_list_is_continued_once_at_the_end_that_is_best(
+def test_the_list_is_continued_at_the_end_that_is_best(
     values: list[float], rates: tuple[float, ...]
 ) -> None:
     found = trials_of(HEADS)
     measured = [dict(zip((0.02, 0.04, 0.08), of, strict=True)) for of in (values, [3.0, 1.0, 2.0])]
     wider = found.continued(measured)
     assert [own.rates for own in wider.rated] == [rates, (0.02, 0.04, 0.08)]
-    best_at_the_new_end = [{rate: rate for rate in own.rates} for own in wider.rated]
-    assert wider.continued(best_at_the_new_end).rated[0] == (
-        wider.rated[0] if len(rates) == 4 else found.continued(best_at_the_new_end).rated[0]
-    )
+
+
+def test_the_list_is_continued_until_the_best_lies_within_and_no_more_than_three_times() -> None:
+    found = trials_of(HEADS)
+    for _ in range(5):  # of the first the lowest rate is always the best, of the second 0.005
+        found = found.continued(
+            [
+                {rate: rate for rate in found.rated[0].rates},
+                {rate: abs(rate - 0.005) for rate in found.rated[1].rates},
+            ]
+        )
+    assert found.rated[0].rates == (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
+    assert found.rated[1].rates == (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
+    inside = found.continued([{0.02: 2.0, 0.04: 1.0, 0.08: 2.0}] * 2)
+    assert inside.rated == found.rated
 
 
 def test_the_best_rate_is_taken_and_no_label_changes() -> None:

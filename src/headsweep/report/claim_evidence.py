@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headsweep.errors import UserError
-from headsweep.report.comparisons import obstacle
 from headsweep.report.failures import judge, shortfalls
+from headsweep.report.obstacle import obstacle
 from headsweep.report.pair_verdict import judge_pair
 from headsweep.report.predictions import HeadRow
 from headsweep.report.pt_trend import PtTrend

@@ -1,6 +1,5 @@
 """The comparisons of a sweep's design, each with a verdict or the reason for none."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -15,48 +14,20 @@ from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report.failures import judge, shortfalls
 from headsweep.report.family import family_size, pairs
+from headsweep.report.obstacle import OTHER_LOSSES, obstacle
 from headsweep.report.pair_verdict import compare_rows, judge_pair
 from headsweep.report.predictions import HeadRow, Row
 from headsweep.report.resampling import event_means, event_values, values_of
 from headsweep.report.seed_looks import SeedLooks
-from headsweep.stats.curves import TARGET_LOSSES
 from headsweep.stats.factorial import Contrast, compare_contrast, contrasts
-from headsweep.stats.intervals import t_interval
 from headsweep.stats.margins import Comparison
-from headsweep.stats.metrics import LAST_LOSSES, MARGINS, METRICS
+from headsweep.stats.metrics import LAST_LOSSES, MARGINS
 from headsweep.stats.sequential import Looks
 from headsweep.stats.tracks import Array
 from headsweep.stats.verdict import Verdict
-from headsweep.store.labels import has_zero
-
-BLIND_MISID, BLIND_R68 = 0.40, 0.9
-"""Limits of no information: a head needs upper 95% limits of wrong charge and r68 below these."""
-
-INFORMED = ("qoverpt", "pt_", "charge", "scale")
-"""Beginnings of metrics that need information on charge or pT."""
-
-LEAST_COMMON = 0.95
-"""Share of their tracks that two configurations must have in common."""
 
 LooksAt = Callable[[Sequence[str]], Looks | None]
 """From the labels of the compared configurations to the looks at them."""
-
-MAX_CLIPPED = 0.01
-"""With a larger share of clipped pT there is no verdict on their RMSE."""
-
-NO_INFORMATION = (
-    "not testable: no better than without any information on charge or pT; train longer "
-    "(optim.steps), or use features that carry it (features=bending)"
-)
-
-NO_ZERO = "a log-likelihood has no zero, so a ratio of two means nothing"
-
-OTHER_EVENTS = (
-    "they are trained and judged on other events (data.source or data.split differ): one sample of "
-    "each does not tell what the sample does from what the arm does"
-)
-OTHER_LOSSES = "losses of different targets or kinds are never compared"
-OTHER_TRACKS = "their tracks differ, and of this metric the scatter over events is not known"
 
 VERDICT_COLUMNS = (
     *("delta", "low", "high", "sim_low", "sim_high", "comparisons"),
@@ -274,38 +245,6 @@ def _compare_cells(
     return compare_contrast(contrast, values, comparison, events=events, n_events=n_events)
 
 
-def obstacle(name: str, arm: HeadRow, control: HeadRow, objections: Mapping[str, str]) -> str:
-    """The reason why these two cannot be compared; empty if they can."""
-    for row in (arm, control):
-        if not row.samples:
-            return f"{row.label} has no finished member"
-        if row.label in objections:
-            return f"{row.label}: {objections[row.label]}"
-        if name == "pt_rmse" and values_of(row.samples, "clip_fraction").mean() > MAX_CLIPPED:
-            return f"{row.label}: more than {MAX_CLIPPED:.0%} of its pT are clipped"
-    if name.startswith(INFORMED):
-        blind = [row.label for row in (arm, control) if not _informed(row)]
-        if blind:
-            return f"{' and '.join(blind)}: {NO_INFORMATION}"
-    if name in (*TARGET_LOSSES, "gap") and not (has_zero(arm.loss) and has_zero(control.loss)):
-        return NO_ZERO
-    if name in TARGET_LOSSES and arm.loss != control.loss:
-        return OTHER_LOSSES
-    if arm.folds != control.folds:
-        return "one is cross-validated, the other is not"
-    if not arm.shares_events(control):
-        return OTHER_EVENTS
-    if not arm.shares_tracks(control) and (share := arm.common_share(control)) < LEAST_COMMON:
-        return (
-            f"they are judged on other tracks, {share:.0%} of all are common, and an arm would "
-            "win by dropping hard ones; give both the same data.selection"
-        )
-    scalar = name in MARGINS and name not in METRICS
-    if scalar and arm.folds is None and not arm.shares_tracks(control):
-        return OTHER_TRACKS
-    return ""
-
-
 def _gap_objection(verdict: Verdict, arm: HeadRow, control: HeadRow) -> str:
     """The reason why a lower gap is not better: the loss on the scored split may be worse."""
     if verdict.word != "better":
@@ -319,13 +258,3 @@ def _gap_objection(verdict: Verdict, arm: HeadRow, control: HeadRow) -> str:
     )
     loss = compare_rows(arm, control, losses, {}, comparison)
     return "" if loss.sim_high < loss.margin else "its gap is lower, but its loss may be worse"
-
-
-def _informed(row: Row) -> bool:
-    """True if the upper 95% limits say that there is charge and pT information."""
-    for name, most in (("charge_misid", BLIND_MISID), ("qoverpt_r68", BLIND_R68)):
-        found = t_interval(values_of(row.samples, name))
-        half = 0.0 if math.isnan(found.half) else found.half  # one seed gets no verdict anyway
-        if not found.mean + half < most:
-            return False
-    return True

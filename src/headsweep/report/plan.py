@@ -47,4 +47,4 @@ def print_plan(
         return
     print(found.words())
     print_table(*plan_table(found, workers))
-    print("\n".join([*found.totals(workers), *found.limits(), found.note()]))
+    print("\n".join([*found.totals(workers), *found.limits(), *found.withheld, found.note()]))

@@ -18,8 +18,10 @@ from headsweep.config import DesignConfig
 from headsweep.errors import UserError
 from headsweep.report import scoring
 from headsweep.report.absent import coinciding
+from headsweep.report.fairness import check_fairness
 from headsweep.report.family import NEEDS_ALL, family_size, pairs, planned_configurations
 from headsweep.report.looks import SweepLooks
+from headsweep.report.obstacle import predictions_obstacle
 from headsweep.report.predictions import Row, Score, val_row
 from headsweep.report.resampling import event_means, values_of
 from headsweep.stats.factorial import Contrast, contrasts
@@ -69,6 +71,7 @@ class SeedPlan:
         split: Where the pilot is read.
         verdict_split: Where the verdict will be read.
         looked: Whether verdicts on the pilot were read: more of its seeds are one more look.
+        withheld: A line for each comparison that gets no verdict as it is, however many the seeds.
     """
 
     metric: str
@@ -78,6 +81,7 @@ class SeedPlan:
     split: str
     verdict_split: str
     looked: bool
+    withheld: list[str]
 
     @property
     def unit(self) -> str:
@@ -181,7 +185,28 @@ def plan_seeds(
     ]
     seconds = sum(pilot.seconds for pilot in pilots)
     looked = any(own.looks for own in terms)
-    return SeedPlan(metric, comparison.margin, comparing, seconds, split, design.split, looked)
+    withheld = [*_withheld(metric, rows, groups, [contrast for contrast, _ in family], folder)]
+    return SeedPlan(
+        metric, comparison.margin, comparing, seconds, split, design.split, looked, withheld
+    )
+
+
+def _withheld(
+    metric: str,
+    rows: Sequence[Row],
+    groups: Mapping[str, Sequence[StoredJob]],
+    family: Sequence[Contrast],
+    folder: Path,
+) -> Iterator[str]:
+    """Comparisons for which a report would withhold its verdict, with the reason."""
+    fairness = check_fairness(groups, paths.root_of(groups[rows[0].label][0].folder))
+    objections = {found.label: found.objection for found in fairness if found.objection}
+    for contrast in family:
+        used = [row for row, weight in zip(rows, contrast.weights, strict=True) if weight]
+        for row in used[1:]:
+            if reason := predictions_obstacle(metric, row, used[0], objections):
+                yield f"{contrast.name} against {contrast.against}: no verdict; {reason}"
+                break
 
 
 def _grid_jobs(folder: Path) -> list[StoredJob]:

@@ -229,10 +229,10 @@ class Needed:
         if equivalence_power(ever, 2, margin, comparisons) < POWER:
             both = difference_power(ever, 2, margin, comparisons) < POWER
             enough = (
-                "more events would"
+                "more scored events would"
                 if n_events is None
-                else f"{events_for(design, margin, n_events, comparisons=comparisons):,} events "
-                f"instead of {n_events:,} would"
+                else f"{events_for(design, margin, n_events, comparisons=comparisons):,} scored "
+                f"events instead of {n_events:,} would"
             )
             shows = "settles this" if both else "shows equivalence"
             limit = f"no number of {unit.split()[0]} {shows}; {enough}"

@@ -77,11 +77,11 @@ def print_costs(costs: Sequence[JobCost]) -> None:
 
 def dry_run(plan: Plan) -> int:
     """Print the jobs of a plan with their parameters, what is there and what the rest takes; 0."""
-    lines = plan.lines
+    lines, before = plan.lines, 0.0
     with preparing(console()) as report:
         report("looking at what is there", 0.0)
         if (trials := RateTrials.of(plan)) is not None:
-            plan, line = _with_rates(plan, trials)
+            plan, line, before = _with_rates(plan, trials)
             lines.append(line)
         inputs = find_all_inputs(plan)
         if plan.batches:  # of a grid
@@ -110,14 +110,16 @@ def dry_run(plan: Plan) -> int:
         )
     if left:
         workers = min(max(plan.jobs[0].config.workers, 1), left)
-        print(f"expected: {duration(total / workers)} of training with workers={workers}; {caches}")
+        rates = f", {duration(before)} of it for the learning rates" if before else ""
+        time = duration(total / workers + before)
+        print(f"expected: {time} of training with workers={workers}{rates}; {caches}")
     else:
         print("all of it was trained before: nothing is left to train")
     return 0
 
 
-def _with_rates(plan: Plan, trials: RateTrials) -> tuple[Plan, str]:
-    """The plan with the learning rates that are chosen by now, and what is left to try."""
+def _with_rates(plan: Plan, trials: RateTrials) -> tuple[Plan, str, float]:
+    """The plan with the learning rates that are chosen by now, what is left to try, its seconds."""
     while True:
         own = trials.plan()
         inputs = find_all_inputs(own)
@@ -126,13 +128,16 @@ def _with_rates(plan: Plan, trials: RateTrials) -> tuple[Plan, str]:
             merged, inputs, _ = merge_equal(own, inputs)
             costs = job_costs(merged, inputs)
             left = sum(cost.seeds - cost.there for cost in costs)
-            workers = max(plan.jobs[0].config.workers, 1)
-            time = duration(sum(cost.seconds for cost in costs) / workers)
-            words = f"{trials.words()}: {left} trainings, {time}, before those above; they choose"
-            return plan, f"{words} the rates, above are those of the table"
+            workers = min(max(plan.jobs[0].config.workers, 1), len(costs))
+            seconds = sum(cost.seconds for cost in costs) / workers
+            words = (
+                f"{trials.words()}: {left} trainings, {duration(seconds)}, before those above; "
+                "they choose the rates, above are those of the table"
+            )
+            return plan, words, seconds
         wider = trials.continued(values)
         if wider == trials:
-            return trials.applied(plan, values), "rates=auto: the learning rates are chosen"
+            return trials.applied(plan, values), "rates=auto: the learning rates are chosen", 0.0
         trials = wider
 
 

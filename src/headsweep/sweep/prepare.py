@@ -4,11 +4,14 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryFile
 from typing import Any
 
 from headsweep.backbone.base import Progress
 from headsweep.errors import UserError
+from headsweep.events.selection import words
+from headsweep.features.cache import FeatureSet
 from headsweep.identity import NUMERICS
 from headsweep.instantiate import code_digests
 from headsweep.store.tracking.database import TrackingError, tracking_uri
@@ -94,6 +97,25 @@ def inputs_spec(inputs: Sequence[Inputs]) -> dict[str, Any]:
         "numerics": NUMERICS,
         **({"code": code_digests(code)} if code else {}),
     }
+
+
+def selection_lines(plan: Plan, inputs: Sequence[Inputs]) -> list[str]:
+    """A line for each selection of true tracks, with what it keeps of the training split.
+
+    Args:
+        plan: The jobs, whose caches are there.
+        inputs: Of each.
+    """
+    jobs = zip(plan.jobs, inputs, strict=True)
+    kept: dict[str, list[float]] = {}
+    for folder in dict.fromkeys(feature_folder(job, found) for job, found in jobs):
+        meta = FeatureSet(folder).meta
+        kept.setdefault(words(meta.selection), []).append(meta.selected["train"])
+    return [
+        f"data.selection: {cuts}: {fmean(shares):.1%} of the true training tracks are kept"
+        for cuts, shares in kept.items()
+        if cuts
+    ]
 
 
 def _build_caches(plan: Plan, inputs: Sequence[Inputs], report: Progress) -> None:

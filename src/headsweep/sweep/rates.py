@@ -22,6 +22,9 @@ from headsweep.sweep.plan import Plan, distinct
 METRIC = "val_qoverpt_r68"
 """What a learning rate is chosen by, the mean over the seeds of its trials."""
 
+MOST_MORE = 3
+"""Rates beyond the list, at most, that are tried for a configuration."""
+
 OWN = ("seed", "seeds", "budget", "design.split", "optim.steps", *FOLD_KEYS)
 """Keys of a job in which a trial of a rate has values of its own."""
 
@@ -127,10 +130,10 @@ class RateTrials:
         return [{rate: next(of_job) for rate in rated.rates} for rated in self.rated]
 
     def continued(self, values: Sequence[Mapping[float, float]]) -> "RateTrials":
-        """With one more rate, once, for each configuration whose best lies at an end."""
-        tried = tuple(self.sweep.master.rates.tried)
+        """With one more rate for each configuration whose best lies at an end."""
+        most = len(self.sweep.master.rates.tried) + MOST_MORE
         found = [
-            own.continued(of_rate) if own.rates == tried else own
+            own.continued(of_rate) if len(own.rates) < most else own
             for own, of_rate in zip(self.rated, values, strict=True)
         ]
         return replace(self, rated=tuple(found))

@@ -32,7 +32,7 @@ from headsweep.sweep.leases import Leases, Process
 from headsweep.sweep.order import Order
 from headsweep.sweep.overrides import as_written
 from headsweep.sweep.plan import Plan, distinct, plan_sweep
-from headsweep.sweep.prepare import inputs_spec, prepare
+from headsweep.sweep.prepare import inputs_spec, prepare, selection_lines
 from headsweep.sweep.progress import GridProgress
 from headsweep.sweep.queue import Queue
 from headsweep.sweep.rates import RateTrials
@@ -69,6 +69,7 @@ def run_sweep(loader: ConfigLoader, master: DictConfig, look: Look) -> None:
         if plan.search is None:
             plan, inputs, lines = merge_equal(plan, inputs)
             spec = plan.spec
+        lines = [*lines, *selection_lines(plan, inputs)]
         print("\n".join(lines), end="\n" if lines else "")
         assert plan.folder is not None
         rounds = Rounds(plan.folder, look, master.budget, started) if "looks" in plan.spec else None

@@ -12,7 +12,7 @@ from headsweep.store import paths
 from headsweep.store.runs import read_results
 from headsweep.sweep.job import open_folder, run_job
 from headsweep.sweep.plan import Plan
-from headsweep.sweep.prepare import prepare
+from headsweep.sweep.prepare import prepare, selection_lines
 from headsweep.sweep.progress import JobProgress, print_figures
 from headsweep.terminal import console, following, preparing
 
@@ -35,6 +35,8 @@ def train_single(plan: Plan, argv: Sequence[str]) -> int:
     [job] = plan.jobs
     with preparing(terminal) as report:
         [inputs] = prepare(plan, report)
+    for line in selection_lines(plan, [inputs]):
+        print(line)
     folder = paths.run_folder(Path(job.config.root), inputs.job_key)
     found = open_folder(job, inputs, folder)
     progress = JobProgress(folder, job.seeds, inputs.job_key)
