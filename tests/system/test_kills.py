@@ -1,14 +1,29 @@
 """A few kinds of ``make killmatrix``: a search ends as if nothing had happened."""
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 
 from helpers.command import run_here
 from helpers.disturbances import Case
+from helpers.end_state import hashes, trials
 from helpers.kill_matrix import KINDS, Row, run_case, schedule, table
-from helpers.killing import GRID, SEARCH, Sweep
+from helpers.killing import GRID, SEARCH, Sweep, after_write, kill
+
+WIDER = Sweep(
+    "wider", (*SEARCH.arguments, "name=wider", "take=search", "hydra.sweeper.n_trials=9"), 9
+)
+
+
+@pytest.fixture(scope="module")
+def taken(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a search that nobody touched, and of another that took its trials."""
+    root = tmp_path_factory.mktemp("taken") / "runs"
+    shutil.copytree(folder / SEARCH.name, root)
+    run_to_the_end(WIDER, root)
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +55,23 @@ def test_the_same_command_ends_as_if_nothing_had_happened(
     monkeypatch.setattr(Sweep, "run_to_the_end", run_to_the_end)
     case = run_case(len(kind), kind, SEARCH, folder, seed=1)
     assert case.wrong == [], case.words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 7])
+def test_a_search_that_is_killed_while_it_takes_trials_takes_the_same(
+    number: int, folder: Path, taken: Path, tmp_path: Path
+) -> None:
+    """The n-th folder of a trial: the first ones are copied, the last ones trained."""
+    root = Path(shutil.copytree(folder / SEARCH.name, tmp_path / "runs"))
+    process = after_write(WIDER, root, "result", number, random.Random(number))
+    assert process is not None, "it ended before it could be killed"
+    kill(process)
+    assert len([*WIDER.folder(root).glob("jobs/*")]) < WIDER.jobs
+    run_to_the_end(WIDER, root)
+    reference, found = WIDER.folder(taken), WIDER.folder(root)
+    assert hashes(found) == hashes(reference)
+    assert trials(found) == trials(reference)
 
 
 def test_a_matrix_has_every_kind_for_both_sweeps() -> None:

@@ -1,0 +1,135 @@
+"""The wall time of 4 presets x 8 seeds: headsweep against joblib, Ray Tune and Lightning.
+
+``python benchmarks/peers/run.py`` runs them in turns, on the same cached features, with the same
+number of workers, one thread each.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from trial import grid
+
+from headsweep.terminal import print_table
+
+HERE = Path(__file__).parent
+PRESETS = ("conservative", "more_capacity", "simpler", "direct_projection")
+GOALS = {"joblib": 1.8, "ray": 2.0, "lightning": 10.0}
+"""Times as long as ours, at least."""
+
+
+def ours(overrides: Sequence[str], seeds: int, workers: int, name: str) -> list[float]:
+    """Train by the command; r68 of every member."""
+    root = Path(next(o for o in overrides if o.startswith("root=")).removeprefix("root="))
+    words = [f"head={','.join(PRESETS)}", f"seeds={seeds}", f"workers={workers}", f"name={name}"]
+    _run([str(Path(sys.executable).with_name("headsweep")), "train", "-m", *overrides, *words])
+    jobs = [root / "sweeps" / name / "jobs" / str(number) for number in range(len(PRESETS))]
+    return [
+        json.loads((job / f"seed_{seed}" / "result.json").read_text())["metrics"]["val_qoverpt_r68"]
+        for job in jobs
+        for seed in range(seeds)
+    ]
+
+
+def peer(script: str, task: dict[str, Any]) -> list[float]:
+    """Train by a script beside this one, whose last line has r68 of every trial."""
+    out = _run([sys.executable, str(HERE / script)], json.dumps(task))
+    values: list[float] = json.loads(out.splitlines()[-1])
+    return values
+
+
+def _run(command: Sequence[str], text: str = "") -> str:
+    done = subprocess.run(
+        command,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    if done.returncode:
+        sys.exit(f"{command[1]}: {done.stdout[-2000:]}{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=3200, help="of each member")
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peers", nargs="*", default=["joblib", "ray"], choices=GOALS)
+    parser.add_argument("--overrides", nargs="*", default=["backbone=truth"])
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    asked = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        overrides = [
+            *asked.overrides,
+            *(f"root={folder}/runs", "rates=tuned", "tracking=false", f"optim.steps={asked.steps}"),
+        ]
+        trials = grid(PRESETS, asked.seeds)
+        task = {"overrides": overrides, "workers": asked.workers, "trials": trials}
+        _run(
+            [str(Path(sys.executable).with_name("headsweep")), "train", *overrides, "optim.steps=1"]
+        )
+        times: dict[str, list[float]] = {}
+        for repeat in range(asked.repeats):
+            values = {}
+            for name in ("ours", *asked.peers):
+                began = time.perf_counter()
+                values[name] = (
+                    ours(overrides, asked.seeds, asked.workers, f"repeat{repeat}")
+                    if name == "ours"
+                    else peer(f"with_{name}.py", task)
+                )
+                times.setdefault(name, []).append(time.perf_counter() - began)
+                print(f"{name}: {times[name][-1]:.1f} s", file=sys.stderr)
+            for name in {"joblib", "ray"} & values.keys():
+                if values[name] != values["ours"]:
+                    sys.exit(f"{name} has other results than headsweep: {values}")
+            # A member that was trained once is not trained again: the next repeat needs its own.
+            _forget(Path(folder) / "runs/sweeps")
+    report(times, asked)
+
+
+def _forget(sweeps: Path) -> None:
+    import shutil
+
+    shutil.rmtree(sweeps)
+
+
+def report(times: dict[str, list[float]], asked: argparse.Namespace) -> None:
+    """Print the table; write the figures; end with 1 where a goal is missed."""
+    ratios = {
+        name: [own / mine for own, mine in zip(of, times["ours"], strict=True)]
+        for name, of in times.items()
+    }
+    rows = [
+        [
+            name,
+            f"{statistics.median(of):.1f}",
+            f"{statistics.median(ratios[name]):.2f} ({min(ratios[name]):.2f} to {max(ratios[name]):.2f})",
+            f"{GOALS[name]:g}" if name in GOALS else "",
+        ]
+        for name, of in times.items()
+    ]
+    print(
+        f"{len(PRESETS)} presets x {asked.seeds} seeds, {asked.steps} steps, {asked.workers} workers"
+    )
+    print_table(["", "median s", "times ours", "goal"], rows, words=(0,))
+    if asked.json is not None:
+        asked.json.write_text(json.dumps({"seconds": times, "ratios": ratios}, indent=1) + "\n")
+    missed = [n for n in asked.peers if statistics.median(ratios[n]) < GOALS[n]]
+    sys.exit(f"goal missed: {', '.join(missed)}" if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
