@@ -7,6 +7,7 @@ number of workers, one thread each.
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -100,9 +101,11 @@ def main() -> None:
     report(times, asked)
 
 
-def _forget(sweeps: Path) -> None:
-    import shutil
+def _range(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
+
+def _forget(sweeps: Path) -> None:
     shutil.rmtree(sweeps)
 
 
@@ -116,14 +119,13 @@ def report(times: dict[str, list[float]], asked: argparse.Namespace) -> None:
         [
             name,
             f"{statistics.median(of):.1f}",
-            f"{statistics.median(ratios[name]):.2f} ({min(ratios[name]):.2f} to {max(ratios[name]):.2f})",
+            _range(ratios[name]),
             f"{GOALS[name]:g}" if name in GOALS else "",
         ]
         for name, of in times.items()
     ]
-    print(
-        f"{len(PRESETS)} presets x {asked.seeds} seeds, {asked.steps} steps, {asked.workers} workers"
-    )
+    members = f"{len(PRESETS)} presets x {asked.seeds} seeds"
+    print(f"{members}, {asked.steps} steps, {asked.workers} workers")
     print_table(["", "median s", "times ours", "goal"], rows, words=(0,))
     if asked.json is not None:
         asked.json.write_text(json.dumps({"seconds": times, "ratios": ratios}, indent=1) + "\n")

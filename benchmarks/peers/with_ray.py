@@ -1,4 +1,4 @@
-"""The trials of standard input by Ray Tune: one process each, as many at once as there are workers."""
+"""The trials of standard input by Ray Tune: one process each, as many at once as workers."""
 
 import json
 import os

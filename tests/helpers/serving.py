@@ -68,16 +68,19 @@ def ui(root: str, folder: Path) -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def mlflow_server(
+    folder: Path, port: int, database: str | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A tracking server with its artifact proxy, in a process group of its own.
 
     Args:
         folder: Of its database and its artifacts; it goes on with what is there.
         port: Where to listen, on 127.0.0.1.
+        database: URL of another database.
     """
     folder.mkdir(exist_ok=True)
     options = {
-        "--backend-store-uri": f"sqlite:///{folder}/server.db",
+        "--backend-store-uri": database or f"sqlite:///{folder}/server.db",
         "--artifacts-destination": str(folder / "artifacts"),
         "--host": "127.0.0.1",
         "--port": str(port),

@@ -20,6 +20,7 @@ from typing import Any
 import optuna
 import psycopg
 import pytest
+from mlflow import MlflowClient
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._storage import JournalOperation
@@ -29,7 +30,7 @@ from helpers import killing
 from helpers.command import Command, run_here
 from helpers.end_state import hashes
 from helpers.killing import kill
-from helpers.serving import BIN, free_port
+from helpers.serving import BIN, free_port, mlflow_server
 from helpers.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -202,6 +203,45 @@ def test_postgresql_holds_the_same_search_after_a_kill(
     assert not (root / "sweeps/search/journal.log").exists()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path for path in files if PASSWORD.encode() in path.read_bytes()] == []
+
+
+def test_eight_workers_lose_nothing_on_postgresql_and_an_mlflow_server(
+    postgres: int, tmp_path: Path
+) -> None:
+    words = [
+        *(*SEARCH, "hydra.sweeper.n_trials=8", "seeds=1"),
+        *("hydra.sweeper.lag=8", "optim.steps=24"),
+    ]
+    run_here(tmp_path, "train", *words, "tracking=false", f"root={tmp_path}/reference")
+    study, server = new_database(postgres, "study"), new_database(postgres, "mlflow")
+    port, log, root = free_port(), tmp_path / "log", tmp_path / "runs"
+    address = f"http://127.0.0.1:{port}"
+    with mlflow_server(tmp_path / "server", port, server):
+        shared = [f"hydra.sweeper.storage={study}", f"tracking_uri={address}", "workers=8"]
+        assert start(["headsweep", "train", *words, *shared], tmp_path, log).wait(500) == 0, (
+            log.read_text()
+        )
+        runs = recorded(address)
+    with opened(study) as database:
+        assert trials(database) == trials(journal(tmp_path / "reference"))
+    found, wanted = (
+        {name: value for name, value in hashes(sweep).items() if not name.endswith("config.yaml")}
+        for sweep in (root / "sweeps/search", tmp_path / "reference/sweeps/search")
+    )  # which has the address of the server
+    assert found == wanted
+    for number in range(8):
+        outcome = json.loads((root / f"sweeps/search/jobs/{number}/outcome.json").read_text())
+        [values] = [found for path, found in runs if path.endswith(f"jobs/{number}")]
+        if outcome["state"] == "complete":
+            assert values["val_qoverpt_r68"] == outcome["values"][0]
+
+
+def recorded(address: str) -> list[tuple[str, dict[str, float]]]:
+    """Folder and metrics of every run of an MLflow server."""
+    client = MlflowClient(address)
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    runs = client.search_runs(experiments, max_results=1000)
+    return [(run.data.tags.get("headsweep.path", ""), run.data.metrics) for run in runs]
 
 
 def test_a_database_that_cannot_be_used_is_an_error(postgres: int, command: Command) -> None:
