@@ -13,9 +13,11 @@ from headsweep.config import OptimConfig, PoolingConfig
 from headsweep.features.cache import Features
 from headsweep.heads.mlp import MLPHead
 from headsweep.stats.metrics import evaluate
-from headsweep.training.loop import MemberResult, Split, fit
+from headsweep.training.loop import Split, fit
 from headsweep.training.loss import Loss
 from headsweep.training.members import Population, build_member
+from headsweep.training.recipe import Recipe
+from headsweep.training.record import MemberResult
 from helpers.dense import ragged
 
 Head = Callable[[int, int], nn.Module]
@@ -56,7 +58,16 @@ def run(
     seeds: Sequence[int], optim: OptimConfig, head: Head | None = None, **keys: Any
 ) -> list[MemberResult]:
     train, val, loss = problem()
-    return fit(population(head), seeds, train, val, loss, optim, **keys)
+    return train_job(population(head), Recipe(seeds, loss, optim, **keys), train, val)
+
+
+def train_job(
+    build: Callable[[Sequence[int]], Population], recipe: Recipe, train: Split, val: Split
+) -> list[MemberResult]:
+    """The results of a single job."""
+    ((place, results),) = fit(build, [recipe], train, val)
+    assert place == 0
+    return results
 
 
 def short(**keys: Any) -> OptimConfig:
@@ -78,7 +89,8 @@ def test_it_learns_and_records() -> None:
 
 def test_kept_weights_are_those_of_the_lowest_validation_loss() -> None:
     train, val, loss = problem()
-    (result,) = fit(population(), [3], train, val, loss, short(lr=0.05, schedule="constant"))
+    optim = short(lr=0.05, schedule="constant")
+    (result,) = train_job(population(), Recipe([3], loss, optim), train, val)
     best = result.history.loc[result.history["val_loss"].idxmin()]
     assert result.best_step == best["step"] < 60
     again = population()([0])
@@ -105,7 +117,7 @@ def test_same_seed_same_result_in_any_company(keys: dict[str, Any]) -> None:
     def run(seeds: list[int]) -> list[MemberResult]:
         train, val, loss = problem(**keys)
         outputs = population(outputs=loss.outputs)
-        return fit(outputs, seeds, train, val, loss, short(batch_size=29, lr=0.01))
+        return train_job(outputs, Recipe(seeds, loss, short(batch_size=29, lr=0.01)), train, val)
 
     together = run([5, 1, 8])
     for result in together:
@@ -217,7 +229,8 @@ def test_a_trained_uncertainty_is_the_noise_of_the_truth(kind: str) -> None:
     loss = Loss.fit(config, train.truth, train.axis)
     parts = [Split.of(split, loss.target) for split in splits]
     build = population(lambda a, o: MLPHead(a, o, 32, 2, 0.0, True), loss.outputs)
-    (result,) = fit(build, [3], *parts, loss, OptimConfig(steps=400, batch_size=256, lr=0.02))
+    optim = OptimConfig(steps=400, batch_size=256, lr=0.02)
+    (result,) = train_job(build, Recipe([3], loss, optim), *parts)
     tracks = result.predictions
     assert tracks is not None
     assert tracks.eta_sigma is not None

@@ -1,9 +1,9 @@
-"""The training loop: a population, two splits and a budget in, one result per member out."""
+"""The training loop: recipes of one shape and two splits in, one result per member out."""
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,13 @@ from torch import Tensor
 
 from headsweep.config import OptimConfig
 from headsweep.features.cache import Features
-from headsweep.stats import curves
 from headsweep.stats import metrics as stats_metrics
 from headsweep.stats.tracks import Array, Tracks
-from headsweep.training.loss import Loss
+from headsweep.training.loss import Loss, Losses
 from headsweep.training.members import AdamW, Batches, Population, clip_rows
 from headsweep.training.pooling import Hits, to_hits
+from headsweep.training.recipe import Recipe
+from headsweep.training.record import Log, MemberResult
 from headsweep.training.schedule import EARLY_EPOCHS, evaluation_steps, onecycle
 from headsweep.training.targets import Target
 
@@ -29,14 +30,6 @@ CURVE_TRACKS = 2000
 PLATEAU_FACTOR = 0.5
 PLATEAU_END = 0.01
 """On a plateau the rate is halved; below this share of the first rate a member stops."""
-
-OnStep = Callable[[int, float | None], None]
-"""Called after a step with its number and the last mean validation r68."""
-
-OnEvaluation = Callable[[int, list[dict[str, float]]], str | None]
-"""Called after an evaluation with the step and the last point of every member's curves. A member
-that has stopped keeps its last point, a failed one has an empty point. Returns the reason to prune
-all members, or None to go on."""
 
 
 @dataclass(frozen=True)
@@ -84,31 +77,14 @@ class Split:
         return estimate.where(estimate.usable, tracks)
 
 
-@dataclass
-class MemberResult:
-    """Result of one member; its fields are those of the run folder."""
-
-    seed: int
-    status: str
-    reason: str | None
-    steps: int
-    best_step: int
-    seconds: float
-    metrics: dict[str, float]
-    history: pd.DataFrame
-    weights: dict[str, Tensor]
-    last_weights: dict[str, Tensor]
-    predictions: Tracks | None
-
-
 def update(
     population: Population,
     optimiser: AdamW,
     data: "Split",
-    loss: Loss,
+    loss: Loss | Losses,
     rows: Tensor,
     rates: Sequence[float],
-    clip: float,
+    clip: float | Tensor,
 ) -> tuple[list[float], list[float]]:
     """Update every member once.
 
@@ -119,7 +95,7 @@ def update(
         loss: What is minimised.
         rows: Tracks of each member's batch [K, B].
         rates: Learning rate of each member [K].
-        clip: Largest norm of a member's gradient.
+        clip: Largest norm of a member's gradient, one of all or of each [K].
 
     Returns:
         Loss before the step and gradient norm before clipping of each member, [K] each.
@@ -135,49 +111,50 @@ def update(
     return values.tolist(), norms.tolist()
 
 
-@dataclass
-class _Log:
-    """Record of one member during a training."""
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    norms: list[float] = field(default_factory=list)
-    best: float = math.inf
-    best_step: int = 0
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    rate: float = 0.0
-    since_best: int = 0
-
-
 class _Fit:
     """State of a training; ``alive`` are the members still in the stack, by their first place."""
 
     def __init__(
         self,
-        population: Population,
+        build: Callable[[Sequence[int]], Population],
+        recipes: Sequence[Recipe],
         train: Split,
         val: Split,
-        loss: Loss,
-        optim: OptimConfig,
-        also: Sequence[str],
     ) -> None:
-        self.population, self.train, self.val = population, train, val
-        self.loss, self.optim, self.also = loss, optim, also
-        self.batches = Batches(population.seeds, len(train), optim.batch_size)
-        self.optimiser = AdamW(population.weights, optim.weight_decay)
-        self.seeds = list(population.seeds)
-        self.alive = list(range(len(population)))
-        self.logs = [_Log(rate=optim.lr) for _ in self.seeds]
+        self.build, self.recipes, self.train, self.val = build, recipes, train, val
+        self.jobs = [job for job, recipe in enumerate(recipes) for _ in recipe.seeds]
+        self.seeds = [seed for recipe in recipes for seed in recipe.seeds]
+        own = [recipes[job] for job in self.jobs]
+        self.population = build(self.seeds)
+        if recipes[0].dropout is not None:
+            self.population.dropout = [recipe.dropout or 0.0 for recipe in own]
+        self.steps = recipes[0].optim.steps
+        self.batches = Batches(self.seeds, len(train), recipes[0].optim.batch_size)
+        decays = [recipe.optim.weight_decay for recipe in own]
+        self.optimiser = AdamW(self.population.weights, decays)
+        self.losses = Losses([recipe.loss for recipe in own])
+        self.alive = list(range(len(own)))
+        self.logs = [Log(rate=recipe.optim.lr) for recipe in own]
         self.results: dict[int, MemberResult] = {}
+        self.r68: list[float | None] = [None] * len(recipes)
         self.curve_tracks = torch.arange(min(CURVE_TRACKS, len(val)), device=val.targets.device)
-        self.started = time.perf_counter()
+        self.seconds = [0.0] * len(recipes)
+        self.charged = time.perf_counter()
+
+    def optim(self, k: int) -> OptimConfig:
+        """Budget, rate and schedule of a member."""
+        return self.recipes[self.jobs[k]].optim
+
+    def at_work(self) -> list[int]:
+        """Jobs with members in the stack."""
+        return sorted({self.jobs[k] for k in self.alive})
 
     def step(self, step: int) -> None:
         """Update every member once; members whose loss is not finite leave the stack."""
         rows = self.batches.next().to(self.train.targets.device)
-        rates, clip = self.rates(step), self.optim.clip
+        clip = self.train.targets.new_tensor([self.optim(k).clip for k in self.alive])
         loss, norms = update(
-            self.population, self.optimiser, self.train, self.loss, rows, rates, clip
+            self.population, self.optimiser, self.train, self.losses, rows, self.rates(step), clip
         )
         for k, value, norm in zip(self.alive, loss, norms, strict=True):
             self.logs[k].losses.append(value)
@@ -194,33 +171,35 @@ class _Fit:
 
     def rates(self, step: int) -> list[float]:
         """Learning rate of each member still in the stack."""
-        if self.optim.schedule == "onecycle":
-            return [onecycle(step - 1, self.optim.steps, self.optim.lr)] * len(self.alive)
-        return [self.logs[k].rate for k in self.alive]
+        return [
+            onecycle(step - 1, self.steps, self.optim(k).lr)
+            if self.optim(k).schedule == "onecycle"
+            else self.logs[k].rate
+            for k in self.alive
+        ]
 
-    def evaluate(self, step: int) -> float:
-        """Add a point to the curves, and return the mean validation r68 of the stack.
+    def evaluate(self, step: int) -> None:
+        """Add a point to the curves, and take the mean validation r68 of every job.
 
         A member whose validation loss is not finite fails: its last update broke it.
         """
         outputs = self.population.predict(self.val.hits, self.curve_tracks)
-        loss = self.val_losses(outputs)
+        loss = self.val_losses(outputs, self.losses)
         rates = self.rates(step) if step else [0.0] * len(self.alive)
-        r68 = []
         for place, k in enumerate(self.alive):
-            log = self.logs[k]
+            log, recipe = self.logs[k], self.recipes[self.jobs[k]]
             since = int(log.rows[-1]["step"]) if log.rows else 0
-            tracks = self.val.tracks(self.loss, outputs[place])
-            r68.append(stats_metrics.METRICS["qoverpt_r68"].function(tracks))
+            tracks = self.val.tracks(recipe.loss, outputs[place])
+            more = stats_metrics.evaluate(tracks, recipe.also)
             log.rows.append(
                 {
                     "step": step,
                     "lr": rates[place],
                     "train_loss": float(np.mean(log.losses[since:])) if step else math.nan,
                     "val_loss": loss[place],
-                    "val_qoverpt_r68": r68[-1],
+                    "val_qoverpt_r68": stats_metrics.METRICS["qoverpt_r68"].function(tracks),
                     "grad_norm": float(np.median(log.norms[since:])) if step else math.nan,
-                    **{f"val_{n}": v for n, v in stats_metrics.evaluate(tracks, self.also).items()},
+                    **{f"val_{name}": value for name, value in more.items()},
                 }
             )
             if loss[place] < log.best:
@@ -228,28 +207,35 @@ class _Fit:
                 log.best_weights = self.population.member_weights(place)
             elif step > EARLY_EPOCHS * self.batches.per_epoch:
                 log.since_best += 1
+        for job in self.at_work():
+            own = [self.logs[k].rows[-1] for k in self.alive if self.jobs[k] == job]
+            self.r68[job] = float(np.mean([row["val_qoverpt_r68"] for row in own]))
         self.fail(step, "validation loss", loss)
-        return float(np.mean(r68))
 
-    def val_losses(self, outputs: Tensor) -> list[float]:
+    def val_losses(self, outputs: Tensor, losses: Loss | Losses) -> list[float]:
         """Loss of each member [K] on the first T' validation tracks, of outputs [K, T', O']."""
         targets = self.val.targets[: outputs.shape[1]].expand(len(outputs), -1, -1)
-        found: list[float] = self.loss.of_members(outputs, targets).tolist()
+        found: list[float] = losses.of_members(outputs, targets).tolist()
         return found
+
+    def prune(self, jobs: Sequence[int], step: int) -> None:
+        """Ask for each of these jobs whether it goes on."""
+        for job in jobs:
+            ask = self.recipes[job].on_evaluation
+            reason = ask(step, self.points(job)) if ask is not None else None
+            if reason is not None:
+                self.finish([k for k in self.alive if self.jobs[k] == job], step, reason)
 
     def stop_early(self, step: int) -> None:
         """Apply the patience: lower the rate of a member, or finish it."""
-        patience = self.optim.patience
-        if patience is None:
-            return
         done = []
         for k in self.alive:
-            log = self.logs[k]
-            if log.since_best < patience:
+            log, optim = self.logs[k], self.optim(k)
+            if optim.patience is None or log.since_best < optim.patience:
                 continue
-            if self.optim.schedule == "plateau":
+            if optim.schedule == "plateau":
                 log.rate, log.since_best = log.rate * PLATEAU_FACTOR, 0
-                if log.rate >= PLATEAU_END * self.optim.lr:
+                if log.rate >= PLATEAU_END * optim.lr:
                     continue
             done.append(k)
         self.finish(done, step)
@@ -260,10 +246,14 @@ class _Fit:
             self.results[k] = self.result(k, step, "pruned" if pruned else "finished", pruned)
         self.leave(members)
 
-    def points(self) -> list[dict[str, float]]:
-        """Last point of every member's curves; empty for a failed one."""
+    def points(self, job: int) -> list[dict[str, float]]:
+        """Last point of the curves of a job's members; empty for a failed one."""
         failed = {k for k, result in self.results.items() if result.status == "failed"}
-        return [{} if k in failed else log.rows[-1] for k, log in enumerate(self.logs)]
+        return [{} if k in failed else self.logs[k].rows[-1] for k in self.members(job)]
+
+    def members(self, job: int) -> list[int]:
+        """All members of a job."""
+        return [k for k, own in enumerate(self.jobs) if own == job]
 
     def leave(self, members: Sequence[int]) -> None:
         """Compact the stack."""
@@ -271,11 +261,19 @@ class _Fit:
             places = [i for i, k in enumerate(self.alive) if k not in members]
             self.alive = [self.alive[i] for i in places]
             if places:
-                for part in (self.population, self.batches, self.optimiser):
+                for part in (self.population, self.batches, self.optimiser, self.losses):
                     part.keep(places)
+
+    def charge(self) -> None:
+        """Share the time since the last call among the jobs, by their members in the stack."""
+        now = time.perf_counter()
+        for k in self.alive:
+            self.seconds[self.jobs[k]] += (now - self.charged) / len(self.alive)
+        self.charged = now
 
     def result(self, k: int, step: int, status: str, reason: str | None) -> MemberResult:
         """Result of a member when it ends, without its validation metrics."""
+        self.charge()
         log = self.logs[k]
         last = self.population.member_weights(self.alive.index(k))
         return MemberResult(
@@ -284,7 +282,7 @@ class _Fit:
             reason=reason,
             steps=step,
             best_step=log.best_step,
-            seconds=time.perf_counter() - self.started,
+            seconds=self.seconds[self.jobs[k]],
             metrics={},
             history=pd.DataFrame(log.rows),
             weights=log.best_weights,
@@ -292,86 +290,70 @@ class _Fit:
             predictions=None,
         )
 
-    def curve_metrics(self, k: int) -> dict[str, float]:
-        """Metrics of a member's training curves, ``stats/curves.py``."""
-        log, curve = self.logs[k], self.results[k].history
-        steps, val = curve["step"].to_numpy(), curve["val_loss"].to_numpy()
-        return {
-            "train_loss": float(curve["train_loss"].iloc[-1]),
-            "last_val_loss": float(val[-1]),
-            "steps_to_95": curves.steps_to_95(steps, val),
-            "loss_at_10pct": curves.loss_at_10pct(steps, val),
-            "grad_norm_cv": curves.grad_norm_cv(np.array(log.norms)),
-            "loss_spikes": curves.loss_spikes(np.array(log.losses)),
-        }
-
-    def score(self, build: Callable[[Sequence[int]], Population]) -> None:
-        """Add metrics on the whole validation split to the results, at the kept weights."""
-        finished = [k for k, r in sorted(self.results.items()) if r.status != "failed"]
-        if not finished:
-            return
-        population = build([self.seeds[k] for k in finished])
-        population.load([self.results[k].weights for k in finished])
-        everything = torch.arange(len(self.val), device=self.val.targets.device)
-        outputs = population.predict(self.val.hits, everything)
-        loss = self.val_losses(outputs)
+    def score(self, job: int) -> list[MemberResult]:
+        """A job's results, with metrics on the whole validation split at the kept weights."""
+        members, loss = self.members(job), self.recipes[job].loss
+        finished = [k for k in members if self.results[k].status != "failed"]
+        if finished:
+            population = self.build([self.seeds[k] for k in finished])
+            population.load([self.results[k].weights for k in finished])
+            everything = torch.arange(len(self.val), device=self.val.targets.device)
+            outputs = population.predict(self.val.hits, everything)
+            losses = self.val_losses(outputs, loss)
         for place, k in enumerate(finished):
             result = self.results[k]
-            result.predictions = self.val.tracks(self.loss, outputs[place])
+            result.predictions = self.val.tracks(loss, outputs[place])
             scores = stats_metrics.evaluate(result.predictions)
             result.metrics = {
-                "val_loss": loss[place],
+                "val_loss": losses[place],
                 **{f"val_{name}": value for name, value in scores.items()},
-                **self.curve_metrics(k),
+                **self.logs[k].curve_metrics(result.history),
             }
+        return [self.results[k] for k in members]
 
 
 def fit(
     build: Callable[[Sequence[int]], Population],
-    seeds: Sequence[int],
+    recipes: Sequence[Recipe],
     train: Split,
     val: Split,
-    loss: Loss,
-    optim: OptimConfig,
-    on_step: OnStep | None = None,
-    on_evaluation: OnEvaluation | None = None,
-    also: Sequence[str] = (),
-) -> list[MemberResult]:
-    """Train one member per seed, all together.
+) -> Iterator[tuple[int, list[MemberResult]]]:
+    """Train the members of all recipes together, and give those of each when all have ended.
 
     The weights with the lowest validation loss on the curve's tracks are kept. A member whose
-    loss is not finite fails alone; the others go on as if it had never been there.
+    loss is not finite fails alone; the others go on as if it had never been there. What comes of a
+    member does not depend on the others, nor on their recipes.
 
     Args:
         build: Makes a fresh population of the given seeds.
-        seeds: One for each member.
+        recipes: The jobs, see ``Recipe`` for what they must share.
         train: The training split.
         val: The validation split.
-        loss: What is minimised, and what the outputs stand for.
-        optim: Budget, rate and schedule.
-        on_step: Called after every step.
-        on_evaluation: Called after every evaluation but the one before the first step; all members
-            end, with the status ``pruned``, when it gives a reason.
-        also: Metrics in the curves beside the resolution of q/pT.
 
-    Returns:
-        One result a seed, in the order of ``seeds``.
+    Yields:
+        The place of a recipe, and one result for each of its seeds, in their order.
     """
-    run = _Fit(build(seeds), train, val, loss, optim, also)
-    points = set(evaluation_steps(optim.steps, run.batches.per_epoch))
-    r68: float | None = run.evaluate(0)
-    for step in range(1, optim.steps + 1):
-        if not run.alive:
-            break
-        run.step(step)
+    run = _Fit(build, recipes, train, val)
+    points = set(evaluation_steps(run.steps, run.batches.per_epoch))
+    open_jobs = list(range(len(recipes)))
+    run.evaluate(0)
+    for step in range(1, run.steps + 1):
+        jobs = run.at_work()
+        if jobs:
+            run.step(step)
         if run.alive and step in points:
-            r68 = run.evaluate(step)
-            pruned = on_evaluation(step, run.points()) if on_evaluation is not None else None
-            if pruned is not None:
-                run.finish(list(run.alive), step, pruned)
+            still = run.at_work()
+            run.evaluate(step)
+            run.prune(still, step)
             run.stop_early(step)
-        if on_step is not None:
-            on_step(step, r68)
-    run.finish(list(run.alive), optim.steps)
-    run.score(build)
-    return [run.results[k] for k in range(len(seeds))]
+        for job in jobs:
+            if (on_step := recipes[job].on_step) is not None:
+                on_step(step, run.r68[job])
+        if step == run.steps:
+            run.finish(list(run.alive), step)
+        for job in [job for job in open_jobs if job not in run.at_work()]:
+            open_jobs.remove(job)
+            yield job, run.score(job)
+            run.charged = time.perf_counter()
+        if not open_jobs:
+            return

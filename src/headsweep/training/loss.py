@@ -5,8 +5,9 @@ with the loss ``gaussian``, a log variance for each that is regressed; with ``qu
 quantile for each and an upper one for each.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,31 @@ class Loss:
             factors = points.new_tensor(scale)
             points, targets = points * factors, targets * factors
         return F.smooth_l1_loss(points, targets, reduction="none", beta=self.config.beta)
+
+
+class Losses:
+    """The losses of K members, which share a target.
+
+    Args:
+        each: That of each member [K].
+    """
+
+    def __init__(self, each: Sequence[Loss]) -> None:
+        self.each = [*each]
+
+    def of_members(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """As ``Loss.of_members``; neighbours with the same loss are taken together."""
+        found, first = [], 0
+        for _, group in groupby(self.each, key=lambda loss: loss.config):
+            losses = [*group]
+            members = slice(first, first + len(losses))
+            found.append(losses[0].of_members(outputs[members], targets[members]))
+            first = members.stop
+        return torch.cat(found) if len(found) > 1 else found[0]
+
+    def keep(self, alive: Sequence[int]) -> None:
+        """Keep the members at these places."""
+        self.each = [self.each[k] for k in alive]
 
 
 def _gaussian(means: Tensor, spread: Tensor, targets: Tensor) -> Tensor:

@@ -70,6 +70,10 @@ class Population:
         seeds: One seed for each member.
         device: The device to train on.
         dtype: Precision of the weights.
+
+    Attributes:
+        dropout: Probability of each member's dropouts [K]; None for those that its head was built
+            with, which then all members share.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Population:
         self.config = config
         self.seeds = list(seeds)
         self.training = True
+        self.dropout: list[float] | None = None
         members = [_seeded(build, seed).to(device=device, dtype=dtype) for seed in seeds]
         self.template = members[0]
         shapes = {name: value.shape for name, value in self.template.named_parameters()}
@@ -138,16 +143,25 @@ class Population:
 
     def _drop(self, x: Tensor, probability: float) -> Tensor:
         """Apply dropout with a separate mask per member, its probability in steps of 2**-16."""
-        threshold = min(round(probability * 2**16), 2**16 - 1)
-        if not self.training or threshold == 0:
+        own = self.dropout or [probability]
+        thresholds = [min(round(p * 2**16), 2**16 - 1) for p in own]
+        if not self.training or not any(thresholds):
             return x
         count = x[0].numel()
         words = torch.empty((len(self), -(-count // 4)), dtype=torch.int64, device=x.device)
         for row, generator in zip(words, self._dropout, strict=True):
             row.random_(-(2**63), None, generator=generator)
         bits = words.view(torch.int16)[:, :count].view_as(x)
-        keep = (bits >= threshold - 2**15).to(x.dtype)
-        return x * keep.mul_(2**16 / (2**16 - threshold))
+        if len({*thresholds}) == 1:
+            (threshold,) = {*thresholds}
+            keep = (bits >= threshold - 2**15).to(x.dtype)
+            return x * keep.mul_(2**16 / (2**16 - threshold))
+        each = [-1, *([1] * (x.dim() - 1))]
+        lowest = [threshold - 2**15 for threshold in thresholds]
+        keep = (bits >= torch.tensor(lowest, dtype=bits.dtype, device=x.device).view(each)).to(
+            x.dtype
+        )
+        return x * keep.mul_(x.new_tensor([2**16 / (2**16 - t) for t in thresholds]).view(each))
 
     def member_weights(self, k: int) -> dict[str, Tensor]:
         """A copy of the named weights and buffers of the member at place ``k``."""
@@ -164,6 +178,7 @@ class Population:
     def keep(self, alive: Sequence[int]) -> None:
         """Compact the stack to the members at these places, in this order."""
         self.seeds = [self.seeds[k] for k in alive]
+        self.dropout = self.dropout and [self.dropout[k] for k in alive]
         self._dropout = [self._dropout[k] for k in alive]
         self._head_rng = [self._head_rng[k] for k in alive]
         self.weights = self.weights.detach()[list(alive)].requires_grad_()
@@ -220,14 +235,15 @@ class AdamW:
 
     Args:
         weights: The rows [K, N]; updated in place by ``step``.
-        weight_decay: Decoupled decay, times the rate.
+        weight_decay: Decoupled decay, times the rate; one of all rows, or of each [K].
     """
 
     BETAS = (0.9, 0.999)
     EPS = 1e-8
 
-    def __init__(self, weights: Tensor, weight_decay: float) -> None:
-        self._decay = weight_decay
+    def __init__(self, weights: Tensor, weight_decay: float | Sequence[float]) -> None:
+        decay = torch.as_tensor(weight_decay, dtype=weights.dtype, device=weights.device)
+        self._decay = decay.expand(len(weights)).unsqueeze(1)
         self._mean = torch.zeros_like(weights)
         self._square = torch.zeros_like(weights)
         self._steps = 0
@@ -247,16 +263,18 @@ class AdamW:
 
     def keep(self, alive: Sequence[int]) -> None:
         """Keep the rows at these places."""
+        self._decay = self._decay[list(alive)]
         self._mean = self._mean[list(alive)]
         self._square = self._square[list(alive)]
 
 
-def clip_rows(grads: Tensor, largest: float) -> Tensor:
-    """Scale every row of gradients [K, N] to a norm of at most ``largest``.
+def clip_rows(grads: Tensor, largest: float | Tensor) -> Tensor:
+    """Scale every row of gradients [K, N] to a norm of at most ``largest``, a number or [K].
 
     Returns:
         The norms before, [K].
     """
     norms: Tensor = torch.linalg.vector_norm(grads, dim=1)
-    grads.mul_((largest / (norms + 1e-6)).clamp_max(1).unsqueeze(1))
+    # A number over a tensor is rounded as the number times an inverse; [K] must be rounded alike.
+    grads.mul_(((norms + 1e-6).reciprocal() * largest).clamp_max(1).unsqueeze(1))
     return norms
