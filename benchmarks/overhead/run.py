@@ -116,10 +116,13 @@ def _replace(owner: Any, name: str, change: Callable[..., Any]) -> None:
 def wrap_job(clock: Clock) -> None:
     """Both sweepers train with these."""
     from headsweep.store import runs
-    from headsweep.sweep import job
+    from headsweep.sweep import stack
+    from headsweep.training import loop, loss
 
-    clock.wrap(job, "_train", "training")
-    clock.wrap(job, "build_features _about _write_member", "folders")
+    clock.wrap(loop._Fit, "__init__ step evaluate score", "training")
+    clock.wrap(loop.Split, "of", "training")
+    clock.wrap(loss.Loss, "fit", "training")
+    clock.wrap(stack, "build_features _about _write_member", "folders")
     clock.wrap(runs, "write_job write_member write_progress read_results", "folders")
 
 

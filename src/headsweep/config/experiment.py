@@ -260,6 +260,7 @@ class OptimConfig:
 class WorkerConfig:
     """Limits of each worker of a sweep; ``workers`` is their number."""
 
+    capacity: int = within(1, "[1, 1000]")
     max_retries: int = within(2, "[0, inf)")
     time_limit: float | None = within(None, "(0, inf)")  # seconds of a job
 

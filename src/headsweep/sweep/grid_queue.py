@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from headsweep.errors import DamagedError
@@ -10,7 +11,11 @@ from headsweep.store import paths
 from headsweep.store.outcome import Outcome
 from headsweep.store.repair import missing_seeds, remove_damage
 from headsweep.sweep.leases import Lease, Leases
-from headsweep.sweep.queue import NoTask, Task, drop_attempts, move, new_attempt
+from headsweep.sweep.queue import Fits, NoTask, Task, drop_attempts, move, new_attempt
+
+LOOK_AHEAD = 64
+"""So many jobs at most are looked at for one that fits a stack: each is composed, which takes time
+in which no other worker can take one."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +77,25 @@ class GridQueue:
             removed = [remove_damage(self.job_folder(n), e.key) for n, e in self.entries.items()]
         return [line for lines in removed for line in lines]
 
-    def take(self) -> Task | NoTask:
-        """Take the next job that nobody works on."""
+    def take(self, fits: Fits | None = None) -> Task | NoTask:
+        """Take the next job that nobody works on; with ``fits`` one of the next that fits."""
         with self.leases.lock():
-            waiting = False
+            waiting, asked = False, 0
             for number, entry in self.entries.items():
                 if self._is_over(number):
                     continue
                 lease = self.leases.read(number) or Lease(number, attempt=0)
                 if not self.leases.is_dead(lease):
                     waiting = True
-                elif self._survives(lease):
+                    continue
+                if fits is not None:
+                    if asked == LOOK_AHEAD:
+                        return NoTask.WAIT
+                    asked += 1
+                    if not (lease.worker is None and lease.stacks and fits(entry.overrides)):
+                        waiting = True
+                        continue
+                if self._survives(lease):
                     lease = self.leases.claim(number)
                     folder = new_attempt(self.folder, lease)
                     missing = self.missing(number)
@@ -90,6 +103,11 @@ class GridQueue:
                         number, entry.overrides, folder, lease, missing, entry.key, entry.found
                     )
             return NoTask.WAIT if waiting else NoTask.DONE
+
+    def side_by_side(self, most: int) -> int:
+        """Number of jobs that are not over, counted up to ``most``."""
+        left = (number for number in self.entries if not self._is_over(number))
+        return sum(1 for _ in islice(left, most))
 
     def is_done(self) -> bool:
         """True when nothing is left to be trained."""
@@ -116,11 +134,11 @@ class GridQueue:
             self.leases.remove(task.number)
         return True
 
-    def give_back(self, task: Task) -> None:
-        """Put back a job that was broken off on purpose."""
+    def give_back(self, task: Task, alone: bool = False) -> None:
+        """Put back a job that was broken off."""
         with self.leases.lock():
             if self.leases.is_mine(task.lease):
-                self.leases.free(task.lease)
+                self.leases.free(task.lease, alone=alone)
 
     def collect(self) -> None:
         """Count the deaths of workers; fail the jobs that killed a worker too often."""

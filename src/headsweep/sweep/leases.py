@@ -99,6 +99,7 @@ class Lease:
         counter: Raised by the living owner.
         worker: The owner; None while nobody works on it.
         command: The sweep command that started the worker.
+        alone: True once a stack with it broke off on an error, which may have been its own.
     """
 
     number: int
@@ -107,6 +108,12 @@ class Lease:
     counter: int = 0
     worker: Process | None = None
     command: Process | None = None
+    alone: bool = False
+
+    @property
+    def stacks(self) -> bool:
+        """Whether it may be trained in one stack with others: it has not ended any yet."""
+        return not self.alone and self.deaths == 0
 
 
 @dataclass(frozen=True)
@@ -284,10 +291,10 @@ class Leases:
         self._write(replace(now, counter=now.counter + 1))
         return True
 
-    def free(self, lease: Lease, deaths: int = 0) -> None:
-        """Give a job back, for anybody to begin anew."""
-        total = lease.deaths + deaths
-        self._write(replace(lease, worker=None, command=None, deaths=total))
+    def free(self, lease: Lease, deaths: int = 0, alone: bool = False) -> None:
+        """Give a job back, for anybody to begin anew, and perhaps alone."""
+        total, alone = lease.deaths + deaths, lease.alone or alone
+        self._write(replace(lease, worker=None, command=None, deaths=total, alone=alone))
 
     def remove(self, number: int) -> None:
         """Forget the lease of a job that is done."""

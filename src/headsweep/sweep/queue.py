@@ -49,11 +49,19 @@ class Task:
     trial: "Trial | None" = None
 
 
+Fits = Callable[[list[str]], bool]
+"""Whether the job of some overrides fits the stack that a worker fills."""
+
+
 class Queue(Protocol):
     """Tasks of one sweep, given to workers and handed in by them."""
 
-    def take(self) -> Task | NoTask:
-        """Give the next task, or say why there is none."""
+    def take(self, fits: Fits | None = None) -> Task | NoTask:
+        """Give the next task, or say why there is none; with ``fits`` one for a stack."""
+        ...
+
+    def side_by_side(self, most: int) -> int:
+        """Number of tasks that may be trained at the same time, counted up to ``most``."""
         ...
 
     def is_done(self) -> bool:
@@ -64,8 +72,8 @@ class Queue(Protocol):
         """Take over a trained task; False where another worker has the task by now."""
         ...
 
-    def give_back(self, task: Task) -> None:
-        """Put back a task that was broken off; any worker may begin it anew."""
+    def give_back(self, task: Task, alone: bool = False) -> None:
+        """Put back a task that was broken off; any worker may begin it anew, perhaps alone."""
         ...
 
     def collect(self) -> None:

@@ -1,4 +1,4 @@
-"""A worker of a sweep: takes a task, trains it, hands it in, until nothing is left.
+"""A worker of a sweep: takes tasks, trains them, hands them in, until nothing is left.
 
 The sweep command starts it with an ``Order`` on its standard input, which then stays open: the line
 ``stop`` asks it to break off cleanly, and its end says that the command has died.
@@ -12,9 +12,10 @@ import statistics
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import ceil
 from typing import TYPE_CHECKING, NoReturn
 
 from headsweep import files
@@ -25,11 +26,11 @@ from headsweep.store.outcome import COUNTS, Outcome
 from headsweep.sweep.compose import Sweep, loaded_sweep
 from headsweep.sweep.grid_queue import GridQueue
 from headsweep.sweep.inputs import find_inputs
-from headsweep.sweep.job import Hooks, train_into
 from headsweep.sweep.leases import BEAT_SECONDS, Leases, Process
 from headsweep.sweep.order import FATAL, STOPPED, Order
 from headsweep.sweep.overrides import runtime_values
 from headsweep.sweep.queue import NoTask, Queue, Task
+from headsweep.sweep.stack import Hooks, Part, shape, train_together
 
 if TYPE_CHECKING:
     from headsweep.sweep.search.rules import Search
@@ -91,13 +92,13 @@ def work(order: Order, stop: threading.Event) -> None:
             pooling.compile_kernels()
         worker = _Worker.of(order, sweep, stop)
         while not stop.is_set():
-            task = worker.queue.take()
-            if task is NoTask.DONE:
+            tasks = worker.take()
+            if tasks is NoTask.DONE:
                 return
-            if isinstance(task, NoTask):
+            if isinstance(tasks, NoTask):
                 stop.wait(WAIT_SECONDS)
             else:
-                worker.run(task)
+                worker.run(tasks)
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class _Worker:
     queue: Queue
     leases: Leases
     stop: threading.Event
+    shapes: dict[tuple[str, ...], str | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, order: Order, sweep: Sweep, stop: threading.Event) -> "_Worker":
@@ -124,24 +126,83 @@ class _Worker:
         search = sweep.search().beginning_with(order.first)
         return cls(sweep, search, SearchQueue.of(sweep, search, order.folder, leases), leases, stop)
 
-    def run(self, task: Task) -> None:
-        """Train one task and hand it in; an error in it ends this task and no other."""
-        watch = _Watch(task, self.search, self.stop)
-        limit = self.sweep.master.worker.time_limit
-        try:
-            with _beating(self.leases, task, watch.lost), _limited(limit):
-                outcome = self._train(task, watch)
-        except Stopped:
-            self.queue.give_back(task)
+    def take(self) -> list[Task] | NoTask:
+        """Take the next task, and others of its shape that are trained with it as one stack.
+
+        Not so many that other workers would have nothing to do.
+        """
+        first = self.queue.take()
+        if isinstance(first, NoTask):
+            return first
+        tasks, limits = [first], self.sweep.master
+        capacity, workers = limits.worker.capacity, max(limits.workers, 1)
+        if capacity > 1 and first.lease.stacks and (own := self._shape(first.overrides)):
+            share = ceil(self.queue.side_by_side(capacity * workers) / workers)
+            while len(tasks) < share:
+                task = self.queue.take(lambda overrides: self._shape(overrides) == own)
+                if isinstance(task, NoTask):
+                    break
+                tasks.append(task)
+        return tasks
+
+    def _shape(self, overrides: Sequence[str]) -> str | None:
+        """Shape of a job; None for one that cannot be composed, which its training says."""
+        key = tuple(overrides)
+        if key not in self.shapes:
+            try:
+                job = self.sweep.compose(overrides)
+                self.shapes[key] = shape(job, find_inputs(job))
+            except Exception:  # whatever it is, its training says it
+                self.shapes[key] = None
+        return self.shapes[key]
+
+    def run(self, tasks: Sequence[Task]) -> None:
+        """Train tasks of one shape, and hand each in when it ends.
+
+        An error ends the task in which it was made, and no other: where there are several, those
+        that have not ended are put back, and trained alone.
+        """
+        lost, held = threading.Event(), dict(enumerate(tasks))
+        watches = [_Watch(task, self.search, self.stop, lost) for task in tasks]
+        clock, alone = _Clock(self.sweep.master.worker.time_limit, len(tasks)), False
+        with _beating(self.leases, held, lost):
+            ended = self._train(tasks, watches)
+            while held:
+                try:
+                    with clock.running():
+                        place, outcome = next(ended)
+                except Stopped:
+                    break
+                except Exception as error:
+                    if len(tasks) > 1:
+                        alone = True
+                        print(f"{type(error).__name__}: {error}; its stack is trained one by one")
+                        break
+                    place = 0
+                    outcome = watches[0].outcome("failed", _reason(error, tasks[0]))
+                del held[place]
+                self._hand_in(tasks[place], outcome)
+        for task in held.values():
+            self.queue.give_back(task, alone)
             shutil.rmtree(task.folder, ignore_errors=True)
-            return
-        except Exception as error:
-            outcome = watch.outcome("failed", _reason(error, task))
+
+    def _hand_in(self, task: Task, outcome: Outcome) -> None:
         (task.folder / paths.PROGRESS).unlink(missing_ok=True)
         if not self.queue.hand_in(task, outcome):
             shutil.rmtree(task.folder, ignore_errors=True)
 
-    def _train(self, task: Task, watch: "_Watch") -> Outcome:
+    def _train(
+        self, tasks: Sequence[Task], watches: Sequence["_Watch"]
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Train tasks as one stack; gives the place and outcome of each when it ends."""
+        parts = [self._part(task, watch) for task, watch in zip(tasks, watches, strict=True)]
+        for place in train_together(parts):
+            if self.search is None:
+                yield place, watches[place].outcome("complete")
+            else:
+                yield place, _trial_outcome(tasks[place], self.search, watches[place])
+
+    def _part(self, task: Task, watch: "_Watch") -> Part:
         job = self.sweep.compose(task.overrides)
         seeds = list(job.seeds) if task.seeds is None else task.seeds
         inputs = find_inputs(job)
@@ -150,10 +211,7 @@ class _Worker:
             raise UserError(
                 "its code or data were changed since the command began; give the command again"
             )
-        train_into(job, inputs, task.folder, seeds, watch.hooks(), task.found)
-        if self.search is None:
-            return watch.outcome("complete")
-        return _trial_outcome(task, self.search, watch)
+        return Part(job, inputs, task.folder, seeds, watch.hooks(), task.found)
 
 
 def _reason(error: Exception, task: Task) -> str:
@@ -195,8 +253,10 @@ def _trial_outcome(task: Task, search: "Search", watch: "_Watch") -> Outcome:
 class _Watch:
     """Hooks of one task: asks the pruner at every evaluation, and breaks off when told to."""
 
-    def __init__(self, task: Task, search: "Search | None", stop: threading.Event) -> None:
-        self.trial, self.stop, self.lost = task.trial, stop, threading.Event()
+    def __init__(
+        self, task: Task, search: "Search | None", stop: threading.Event, lost: threading.Event
+    ) -> None:
+        self.trial, self.stop, self.lost = task.trial, stop, lost
         self.objective = search.objectives[0] if search is not None else None
         self.single = search is not None and len(search.objectives) == 1
         self.reason: str | None = None
@@ -262,14 +322,17 @@ class _Watch:
 
 
 @contextmanager
-def _beating(leases: Leases, task: Task, lost: threading.Event) -> Iterator[None]:
-    """Renew a lease in regular intervals; set ``lost`` when another worker has it."""
+def _beating(leases: Leases, held: Mapping[int, Task], lost: threading.Event) -> Iterator[None]:
+    """Renew the leases of tasks in regular intervals; set ``lost`` when another worker has one.
+
+    A task that is handed in is taken out of ``held`` before, and its lease goes under the lock.
+    """
     done = threading.Event()
 
     def beat() -> None:
         while not done.wait(BEAT_SECONDS):
             with leases.lock():
-                if not leases.beat(task.lease):
+                if not all(leases.beat(task.lease) for task in [*held.values()]):
                     lost.set()
                     return
 
@@ -282,19 +345,29 @@ def _beating(leases: Leases, task: Task, lost: threading.Event) -> Iterator[None
         thread.join()
 
 
-@contextmanager
-def _limited(seconds: float | None) -> Iterator[None]:
-    """Raise ``TimeLimitError`` in the main thread when a block takes too long."""
+class _Clock:
+    """Time that tasks may train together: ``worker.time_limit`` for each of them.
 
-    def end(*_: object) -> NoReturn:
-        raise TimeLimitError(f"took longer than worker.time_limit={seconds:g} s")
+    Args:
+        limit: In seconds; None for none.
+        tasks: Their number.
+    """
 
-    signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds or 0.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
+    def __init__(self, limit: float | None, tasks: int) -> None:
+        self.limit, self.left = limit, (limit or 0.0) * tasks
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Raise ``TimeLimitError`` in the main thread when the time is over."""
+        signal.signal(signal.SIGALRM, self._end)
+        signal.setitimer(signal.ITIMER_REAL, self.left)
+        try:
+            yield
+        finally:
+            self.left, _ = signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    def _end(self, *_: object) -> NoReturn:
+        raise TimeLimitError(f"took longer than worker.time_limit={self.limit:g} s")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from headsweep.store.outcome import Outcome
 from headsweep.store.trials import Outcomes
 from headsweep.sweep.inputs import with_width
 from headsweep.sweep.leases import Lease, Leases
-from headsweep.sweep.queue import Compose, NoTask, Task, drop_attempts, move, new_attempt
+from headsweep.sweep.queue import Compose, Fits, NoTask, Task, drop_attempts, move, new_attempt
 from headsweep.sweep.search.mirror import POINT, STATES, beginning, difference, restored, told
 from headsweep.sweep.search.rules import NOTES, Search
 from headsweep.sweep.search.storage import Storage
@@ -118,8 +118,11 @@ class SearchQueue:
         with self._locked():
             return self.storage.trials()
 
-    def take(self) -> Task | NoTask:
-        """Take the next trial that may begin, or say why there is none."""
+    def take(self, fits: Fits | None = None) -> Task | NoTask:
+        """Take the next trial that may begin, or say why there is none.
+
+        Trials begin in their order: with ``fits`` the next one, if it fits.
+        """
         with self._locked():
             self._collect()
             while True:
@@ -130,7 +133,12 @@ class SearchQueue:
                 unfinished = [t for t in trials if not t.state.is_finished()]
                 if any(t.number < self.search.horizon(number) for t in unfinished):
                     return NoTask.WAIT
-                return self._begin(number, trials)
+                return self._begin(number, trials, fits)
+
+    def side_by_side(self, most: int) -> int:
+        """Number of trials that may run at the same time, counted up to ``most``."""
+        finished = sum(trial.state.is_finished() for trial in self.trials())
+        return min(most, self.search.n_trials - finished, self.search.lag + 1)
 
     def is_done(self) -> bool:
         """True when no trial is left to be trained, and none is being trained."""
@@ -144,8 +152,11 @@ class SearchQueue:
         running = any(trial.state == TrialState.RUNNING for trial in trials)
         return NoTask.WAIT if running else NoTask.DONE
 
-    def _begin(self, number: int, trials: list[FrozenTrial]) -> Task:
+    def _begin(self, number: int, trials: list[FrozenTrial], fits: Fits | None) -> Task | NoTask:
         trial, overrides = self._suggest(number, trials)
+        before = self.leases.read(number)
+        if fits is not None and not ((before is None or before.stacks) and fits(overrides)):
+            return NoTask.WAIT
         if number < len(trials) and trials[number].params not in ({}, trial.params):
             self._forget(trials[number], trial.params, trials)
             trials = self.storage.trials()
@@ -235,11 +246,11 @@ class SearchQueue:
             self._finish(task.number, written)
         return True
 
-    def give_back(self, task: Task) -> None:
-        """Put back a trial that was broken off on purpose."""
+    def give_back(self, task: Task, alone: bool = False) -> None:
+        """Put back a trial that was broken off."""
         with self._locked():
             if self.leases.is_mine(task.lease):
-                self._requeue(task.lease)
+                self._requeue(task.lease, alone=alone)
 
     def collect(self) -> None:
         """Requeue the trials of dead workers; fail those that killed a worker too often."""
@@ -270,8 +281,8 @@ class SearchQueue:
             else:
                 self._requeue(lease, deaths - lease.deaths)
 
-    def _requeue(self, lease: Lease, deaths: int = 0) -> None:
-        self.leases.free(lease, deaths)
+    def _requeue(self, lease: Lease, deaths: int = 0, alone: bool = False) -> None:
+        self.leases.free(lease, deaths, alone)
         self.storage.optuna.set_trial_state_values(self._trial(lease.number), TrialState.WAITING)
 
     def _finish(self, number: int, outcome: Outcome) -> None:
