@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from headsweep.identity import member_key
 from headsweep.store.outcome import Outcome
 from headsweep.store.runs import read_results, write_job
-from headsweep.sweep.grid_queue import Entry, GridQueue
+from headsweep.sweep.grid_queue import LOOK_AHEAD, Entry, GridQueue
 from headsweep.sweep.queue import NoTask, Task
 from helpers.killable import Hand, Killed, World, world, write_result
 
@@ -36,7 +36,7 @@ class Worker:
         return task
 
     def train(self) -> list[int]:
-        """Write the attempt's folder as ``job.train_into`` does."""
+        """Write the attempt's folder as ``stack.train_together`` does."""
         assert self.task is not None
         task, entry = self.task, self.queue.entries[self.task.number]
         missing = self.queue.missing(task.number)
@@ -308,3 +308,46 @@ def test_folders_of_attempts_are_their_own() -> None:
             assert list((here.folder / "attempts").iterdir()) == [folder]
             worker.hand.die()
         assert {folder.name for folder in folders} == {"0-1", "0-2", "0-3"}
+
+
+def test_a_stack_takes_what_fits_and_ended_nothing() -> None:
+    """Not a job whose worker died with it, nor one that was put back to be trained alone."""
+    jobs = entries(6)
+    with world() as here:
+        worker, other = Worker(here, jobs), Worker(here, jobs)
+        assert worker.take().number == 0
+        assert other.take().number == 1
+        other.hand.die(alone=True)
+        worker.queue.collect()
+        broken = worker.queue.take(lambda overrides: overrides == ["k=2"])
+        assert isinstance(broken, Task)
+        worker.queue.give_back(broken, alone=True)
+        assert worker.queue.side_by_side(4) == 4
+        assert worker.queue.side_by_side(10) == 6
+
+        found = []
+        while isinstance(task := worker.queue.take(lambda overrides: overrides != ["k=4"]), Task):
+            found.append(task.number)
+        assert found == [3, 5]
+        assert task is NoTask.WAIT
+
+        rest = [worker.queue.take() for _ in range(3)]
+        assert [task.number for task in rest if isinstance(task, Task)] == [1, 2, 4]
+        assert [task.lease.stacks for task in rest if isinstance(task, Task)] == [
+            False,
+            False,
+            True,
+        ]
+
+
+def test_a_stack_looks_at_some_jobs_only() -> None:
+    asked: list[list[str]] = []
+
+    def fits(overrides: list[str]) -> bool:
+        asked.append(overrides)
+        return False
+
+    with world() as here:
+        queue = Worker(here, entries(LOOK_AHEAD + 5)).queue
+        assert queue.take(fits) is NoTask.WAIT
+    assert len(asked) == LOOK_AHEAD
