@@ -331,13 +331,9 @@ def test_a_stack_takes_what_fits_and_ended_nothing() -> None:
         assert found == [3, 5]
         assert task is NoTask.WAIT
 
-        rest = [worker.queue.take() for _ in range(3)]
-        assert [task.number for task in rest if isinstance(task, Task)] == [1, 2, 4]
-        assert [task.lease.stacks for task in rest if isinstance(task, Task)] == [
-            False,
-            False,
-            True,
-        ]
+        rest = [worker.take() for _ in range(3)]
+        assert [task.number for task in rest] == [1, 2, 4]
+        assert [task.lease.stacks for task in rest] == [False, False, True]
 
 
 def test_a_stack_looks_at_some_jobs_only() -> None:

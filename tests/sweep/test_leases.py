@@ -293,6 +293,7 @@ def test_a_lease_is_plain_json(tmp_path: Path) -> None:
         "counter": 0,
         "worker": far,
         "command": far,
+        "alone": False,
     }
 
 
