@@ -1,8 +1,13 @@
 """Simulated hits against the drawn muons and the stated resolutions."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from headsweep.events import simulation
 from headsweep.events.detector import (
     STATIONS,
     propagate,
@@ -78,6 +83,24 @@ def test_same_seed_same_events_bit_for_bit(chunk: Chunk) -> None:
         assert np.array_equal(getattr(chunk, name), getattr(again, name))
     assert not np.array_equal(chunk.tracks[:100], other.tracks[:100])
     assert len(np.intersect1d(chunk.numbers, other.numbers)) == 0
+
+
+@settings(max_examples=4)
+@given(events=st.integers(1, 25), more=st.integers(1, 12))
+@example(events=10, more=10)
+def test_blocks_do_not_depend_on_the_blocks_behind_them(events: int, more: int) -> None:
+    """So that a simulation of any size needs no more than one of them at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulation, "EVENTS_PER_CHUNK", 10)
+        few, many = (list(simulate_chunks(n, seed=7)) for n in (events, events + more))
+    assert [len(part.numbers) for part in few[:-1]] == [10] * (len(few) - 1)
+    whole = few if events % 10 == 0 else few[:-1]
+    for one, two in zip(whole, many, strict=False):
+        for field in fields(Chunk):
+            np.testing.assert_array_equal(getattr(one, field.name), getattr(two, field.name))
+    assert np.concatenate([p.numbers for p in many]).tolist() == [
+        70_000_000 + n for n in range(events + more)
+    ]
 
 
 def test_hit_order_tells_nothing(chunk: Chunk) -> None:

@@ -1,6 +1,8 @@
 """The spectrometer as a source: events against the stated figures, and the cache."""
 
 import logging
+import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,12 +13,13 @@ from numpy.typing import NDArray
 from headsweep.backbone.transformer import load
 from headsweep.config import TEST_SEED
 from headsweep.errors import UserError
+from headsweep.events import base, hepattn_files, simulation, spectrometer
 from headsweep.events.base import Events
 from headsweep.events.checks import check_events
 from headsweep.events.detector import (
     STATIONS,
 )
-from headsweep.events.hepattn_files import MDT, RPC, TGC, write_hepattn
+from headsweep.events.hepattn_files import MDT, RPC, TGC, Chunk, write_hepattn
 from headsweep.events.simulation import (
     EVENTS_PER_SEED,
     simulate_chunks,
@@ -193,3 +196,47 @@ def test_event_numbers_of_the_sample_are_its_own(tmp_path: Path) -> None:
     ids = [Spectrometer(30, seed).load(tmp_path).ids for seed in (1, TEST_SEED - 1, TEST_SEED + 1)]
     assert len(np.unique(np.concatenate(ids))) == 90
     np.testing.assert_array_equal(ids[2], (TEST_SEED + 1) * EVENTS_PER_SEED + np.arange(30))
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated 100 events and read some 700 hits at a time."""
+    monkeypatch.setattr(simulation, "EVENTS_PER_CHUNK", 100)
+    monkeypatch.setattr(hepattn_files, "READ_BYTES", 2**16)
+    monkeypatch.setattr(base, "BLOCK_HITS", 700)
+    monkeypatch.setattr(base, "BLOCK_STEP", 8)
+
+
+def test_events_in_blocks_are_those_in_memory(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    whole = Spectrometer(60, seed=3).load(tmp_path)
+    request.getfixturevalue("small_blocks")
+    mapped = Spectrometer(60, seed=3).load(tmp_path)
+    assert mapped.scratch is not None
+    parts = [part for _, part in mapped.blocks()]
+    assert len(parts) > 3
+    for name in ("hits", "hit_track", "tracks", "ids", "hit_offsets", "track_offsets"):
+        np.testing.assert_array_equal(getattr(mapped, name), getattr(whole, name))
+    np.testing.assert_array_equal(np.concatenate([p.hits for p in parts]), whole.hits)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_one_block_of_a_simulation_is_in_memory_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = []
+    known: list[weakref.ref[NDArray[np.float32]]] = []
+
+    def watched(events: int, seed: int) -> Iterator[Chunk]:
+        for chunk in simulate_chunks(events, seed):
+            known.append(weakref.ref(chunk.hits))
+            alive.append(sum(ref() is not None for ref in known))
+            yield chunk
+
+    monkeypatch.setattr(spectrometer, "simulate_chunks", watched)
+    monkeypatch.setattr(simulation, "EVENTS_PER_CHUNK", 10)
+    assert len(Spectrometer(60, seed=3).load(tmp_path)) == 60
+    assert len(alive) == 6
+    assert max(alive) <= 2  # the one that is written, and the next
+    assert all(ref() is None for ref in known)
