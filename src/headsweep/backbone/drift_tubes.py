@@ -63,10 +63,11 @@ def tangent_support(events: Events) -> NDArray[np.float32]:
     new = np.any([np.diff(key[order]) != 0 for key in chamber], axis=0)
     start = np.flatnonzero(np.concatenate([[True], new])) if len(tube) else np.zeros(0, np.int64)
     size = np.diff(start, append=len(tube))
+    r = np.hypot(x, y)
     for n in range(3, CROWDED + 1):
         rows = tube[start[size == n, None] + np.arange(n)]
         for some in np.array_split(rows, len(rows) * n**3 // ELEMENTS_AT_ONCE + 1):
-            values[some] = _support(np.hypot(x, y)[some], z[some], drift[some] * 1e-3)
+            values[some] = _support(r[some], z[some], drift[some] * 1e-3)
     return np.log1p(values).astype(np.float32)
 
 

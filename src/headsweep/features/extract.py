@@ -233,6 +233,7 @@ def _write_split(
             found.hits += len(tracks_found.hit)
             found.correct += int(tracks_found.correct.sum())
             found.true_hits += int(tracks[true_hits(part)[1]].sum())
+            del part, tracks_found, hits, raw  # before the next ones are made
     return found
 
 

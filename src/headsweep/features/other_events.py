@@ -195,6 +195,7 @@ def _without_truth(
         analytic = _estimated(formula, meta.plane, assigned)
         frozen = frozen_features(replace(part, tracks=truth), found, assigned, raw, analytic, truth)
         yield standardised(frozen, meta.scales)
+        del part, batches, found, assigned, raw, frozen  # before the next ones are made
 
 
 def _with_truth(
@@ -215,6 +216,7 @@ def _with_truth(
             for hits in (assigned, hits_of_tracks(part, found.track))
         ]
         yield standardised(frozen_features(part, found, assigned, raw, *estimates), meta.scales)
+        del part, found, assigned, raw, estimates  # before the next ones are made
 
 
 def _estimated(formula: TrackFormula, plane: str, hits: TrackHits) -> NDArray[np.float32]:
