@@ -299,8 +299,9 @@ class HitTransformer(nn.Module):
 def _column_sums(inputs: NDArray[np.float32], of: Callable[[Floats], Floats]) -> Floats:
     """Sums over the rows of a function of them, in numpy's order; a part in memory at a time."""
     total = np.zeros(inputs.shape[1])
-    for start in range(0, len(inputs), BLOCK_HITS):
-        part = of(inputs[start : start + BLOCK_HITS].astype(np.float64))
+    step = max(BLOCK_HITS // 8, 1)  # in float64, and several copies of it
+    for start in range(0, len(inputs), step):
+        part = of(inputs[start : start + step].astype(np.float64))
         total = np.add.reduce(np.concatenate([total[None], part]), axis=0)
     return total
 
