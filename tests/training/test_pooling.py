@@ -1,6 +1,5 @@
 """Pooling against a dense padded formulation written from the document's formulas."""
 
-import errno
 from dataclasses import replace
 from itertools import pairwise
 
@@ -114,7 +113,6 @@ def test_a_track_without_hits_gets_zeros() -> None:
 
 def test_compiled_and_padded_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """The packed way is what other devices and MLP projections take."""
-    from headsweep.training import pooling
 
     config, hits = PoolingConfig(), to_hits(ragged([4, 0, 9, 1]), dtype=torch.float64)
     population = stack(config, 2, torch.float64)
@@ -161,32 +159,6 @@ def test_sums_are_taken_once() -> None:
             hits.raw_sum[t], (split.p[a:b, None] * split.raw[a:b]).sum(0), rtol=1e-6
         )
         np.testing.assert_allclose(hits.weight[t], split.p[a:b].sum(), rtol=1e-6)
-
-
-def test_kernels_are_compiled_for_what_a_training_calls_them_with() -> None:
-    pooling.compile_kernels()
-    config, hits = PoolingConfig(), to_hits(ragged([3, 0, 2]))
-    population = stack(config, 2, torch.float32)
-    rows = torch.arange(3).expand(2, -1).contiguous()
-    pool(config, population.named(population.weights), hits, rows).sum().backward()
-    for kernel in (pooling._extremes, pooling._extremes_backward):
-        signatures = kernel.__wrapped__.signatures
-        assert len([found for found in signatures if found[0].dtype.bitwidth == 32]) == 1
-
-
-def test_a_kernel_that_cannot_be_kept_on_disk_is_compiled_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def add(x: np.ndarray) -> None:  # type: ignore[type-arg]
-        x += 1
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "full")
-
-    kernel, x = pooling._kernel(add), np.zeros(2)
-    monkeypatch.setattr(kernel.__wrapped__._cache, "save_overload", full)
-    kernel(x)
-    np.testing.assert_array_equal(x, 1)
 
 
 def test_hits_stay_where_they_are_and_are_summed_in_any_pieces(

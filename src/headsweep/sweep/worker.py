@@ -84,12 +84,12 @@ def work(order: Order, stop: threading.Event) -> None:
     """
     # Imported before any time limit runs.
     from headsweep.features import extract  # noqa: F401
-    from headsweep.training import loop, pooling  # noqa: F401
+    from headsweep.training import kernels, loop  # noqa: F401
 
     allow(runtime_values(order.overrides).get("allow"))
     with loaded_sweep(order.overrides, order.config_dir) as sweep:
         if sweep.master.device == "cpu":
-            pooling.compile_kernels()
+            kernels.compile_all()
         worker = _Worker.of(order, sweep, stop)
         while not stop.is_set():
             tasks = worker.take()

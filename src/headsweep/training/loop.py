@@ -16,6 +16,7 @@ from headsweep.config import OptimConfig
 from headsweep.features.cache import Features
 from headsweep.stats import metrics as stats_metrics
 from headsweep.stats.tracks import Array, Tracks
+from headsweep.training.direct import gradients
 from headsweep.training.loss import Loss, Losses
 from headsweep.training.members import AdamW, Batches, Population, clip_rows
 from headsweep.training.pooling import Hits, to_hits
@@ -100,8 +101,7 @@ def update(
     Returns:
         Loss before the step and gradient norm before clipping of each member, [K] each.
     """
-    values = loss.of_members(population.forward(data.hits, rows), data.targets[rows])
-    (grads,) = torch.autograd.grad(values.sum(), population.weights)
+    values, grads = gradients(population, data.hits, data.targets, loss, rows)
     norms = clip_rows(grads, clip)
     optimiser.step(
         population.weights.detach(),

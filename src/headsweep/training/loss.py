@@ -7,6 +7,7 @@ quantile for each and an upper one for each.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -76,6 +77,14 @@ class Loss:
         """Number of the target's first outputs that are regressed, R; others are classified."""
         return self.target.outputs - (self.config.charge == "bce")
 
+    @cached_property
+    def plain_beta(self) -> float | None:
+        """``loss.beta`` of a SmoothL1 of all outputs that weighs and scales them alike, or None."""
+        alike = len({*self._each(self.config.weights)}) == 1
+        plain = self.config.name == "smooth_l1" and self.regressed == self.target.outputs
+        unscaled = {*self._each(self.config.scale)} == {1.0}
+        return self.config.beta if plain and alike and unscaled else None
+
     def of_members(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of each member [K]: weighted mean over the target's outputs, then over tracks.
 
@@ -86,7 +95,7 @@ class Loss:
         each = self._of_outputs(outputs, targets)
         weights = self._each(self.config.weights)
         if len({*weights}) == 1:
-            return each.mean(2).mean(1)
+            return mean(each)
         return ((each * each.new_tensor(weights)).sum(2) / sum(weights)).mean(1)
 
     def decode(
@@ -158,6 +167,7 @@ class Losses:
 
     def __init__(self, each: Sequence[Loss]) -> None:
         self.each = [*each]
+        self.plain_beta = self._plain_beta()
 
     def of_members(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """As ``Loss.of_members``; neighbours with the same loss are taken together."""
@@ -172,6 +182,17 @@ class Losses:
     def keep(self, alive: Sequence[int]) -> None:
         """Keep the members at these places."""
         self.each = [self.each[k] for k in alive]
+        self.plain_beta = self._plain_beta()
+
+    def _plain_beta(self) -> float | None:
+        """That of ``Loss``, where it is the same of all members."""
+        each = {loss.plain_beta for loss in self.each}
+        return each.pop() if len(each) == 1 else None
+
+
+def mean(each: Tensor) -> Tensor:
+    """Mean [K] over the outputs, then over the tracks, of losses [K, B, O]."""
+    return each.mean(2).mean(1)
 
 
 def _gaussian(means: Tensor, spread: Tensor, targets: Tensor) -> Tensor:

@@ -74,6 +74,7 @@ class Population:
     Attributes:
         dropout: Probability of each member's dropouts [K]; None for those that its head was built
             with, which then all members share.
+        kept: Memory that ``direct.py`` keeps from step to step, while the stack stays the same.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Population:
         }
         self._dropout = [_generator(seed, "dropout", device) for seed in seeds]
         self._head_rng = [_generator(seed, "head", "cpu").get_state() for seed in seeds]
+        self.kept: object = None
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -143,17 +145,14 @@ class Population:
 
     def _drop(self, x: Tensor, probability: float) -> Tensor:
         """Apply dropout with a separate mask per member, its probability in steps of 2**-16."""
-        own = self.dropout or [probability]
-        thresholds = [min(round(p * 2**16), 2**16 - 1) for p in own]
+        thresholds = self.drop_thresholds(probability)
         if not self.training or not any(thresholds):
             return x
         count = x[0].numel()
         words = torch.empty((len(self), -(-count // 4)), dtype=torch.int64, device=x.device)
-        for row, generator in zip(words, self._dropout, strict=True):
-            row.random_(-(2**63), None, generator=generator)
-        bits = words.view(torch.int16)[:, :count].view_as(x)
+        bits = self.draw(words)[:, :count].view_as(x)
         if len({*thresholds}) == 1:
-            (threshold,) = {*thresholds}
+            threshold = thresholds[0]
             keep = (bits >= threshold - 2**15).to(x.dtype)
             return x * keep.mul_(2**16 / (2**16 - threshold))
         each = [-1, *([1] * (x.dim() - 1))]
@@ -162,6 +161,21 @@ class Population:
             x.dtype
         )
         return x * keep.mul_(x.new_tensor([2**16 / (2**16 - t) for t in thresholds]).view(each))
+
+    def drop_thresholds(self, probability: float) -> list[int]:
+        """Probability of each member's dropout in steps of 2**-16, less than 1 [K].
+
+        Args:
+            probability: That of the head, for members without one of their own.
+        """
+        own = self.dropout or [probability] * len(self)
+        return [min(round(p * 2**16), 2**16 - 1) for p in own]
+
+    def draw(self, words: Tensor) -> Tensor:
+        """Fill int64 [K, n] from the members' streams for dropout, and view it as int16 [K, 4n]."""
+        for row, generator in zip(words, self._dropout, strict=True):
+            row.random_(-(2**63), None, generator=generator)
+        return words.view(torch.int16)
 
     def member_weights(self, k: int) -> dict[str, Tensor]:
         """A copy of the named weights and buffers of the member at place ``k``."""
@@ -183,6 +197,7 @@ class Population:
         self._head_rng = [self._head_rng[k] for k in alive]
         self.weights = self.weights.detach()[list(alive)].requires_grad_()
         self.buffers = {name: value[list(alive)] for name, value in self.buffers.items()}
+        self.kept = None
 
 
 def _generator(seed: int, purpose: str, device: str) -> torch.Generator:

@@ -6,12 +6,10 @@ kernel does that without storing the projected hits, and its gradient touches on
 per output that won.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,6 +19,7 @@ from headsweep.config import PoolingConfig
 from headsweep.events.mapped import forget
 from headsweep.features.cache import Features, chunks
 from headsweep.heads.dense import DenseHead, SwiGLU, run_stacked
+from headsweep.training import kernels
 
 MIN_WEIGHT = 1e-8
 """Smallest sum of weights that an average is divided by."""
@@ -220,20 +219,6 @@ def _project(config: PoolingConfig, params: Mapping[str, Tensor], x: Tensor) -> 
     return run_stacked(nn.SiLU() if config.activation == "silu" else SwiGLU(), params, x)
 
 
-def compile_kernels() -> None:
-    """Compile the kernels of the CPU, or load them from their cache, as their first use would.
-
-    That takes seconds, and must not be broken off, as by a time limit: numba then calls them
-    compiled, and has nothing to call.
-    """
-    weight, bias = torch.ones(1, 1, 1, requires_grad=True), torch.ones(1, 1)
-    one_hit = torch.tensor([0, 1])
-    high, low = _Extremes.apply(  # type: ignore[no-untyped-call]
-        weight, bias, torch.ones(1, 1), one_hit, torch.zeros(1, 1, dtype=torch.int64)
-    )
-    (high + low).sum().backward()
-
-
 class _Extremes(torch.autograd.Function):
     """Maximum and minimum over a track's hits of a linear projection of them."""
 
@@ -241,127 +226,34 @@ class _Extremes(torch.autograd.Function):
     def forward(
         ctx: Any, weight: Tensor, bias: Tensor, x: Tensor, offsets: Tensor, rows: Tensor
     ) -> tuple[Tensor, Tensor]:
-        members, batch = rows.shape
-        shape = (members, batch, weight.shape[1])
-        high, low = x.new_empty(shape), x.new_empty(shape)
-        high_at, low_at = (
-            rows.new_empty(shape, dtype=torch.int32),
-            rows.new_empty(shape, dtype=torch.int32),
-        )
-        _extremes(
+        outputs = weight.shape[1]
+        both = x.new_empty((*rows.shape, 2 * outputs))
+        at = rows.new_empty((2, *rows.shape, outputs), dtype=torch.int32)
+        kernels.extremes(
             x.numpy(),
             weight.detach().mT.contiguous().numpy(),
             bias.detach().contiguous().numpy(),
             offsets.numpy(),
             rows.numpy(),
-            high.numpy(),
-            low.numpy(),
-            high_at.numpy(),
-            low_at.numpy(),
+            both.numpy(),
+            np.array([0, outputs]),
+            at.numpy(),
         )
-        ctx.save_for_backward(x, high_at, low_at)
-        return high, low
+        ctx.save_for_backward(x, at)
+        return both[..., :outputs], both[..., outputs:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, high_at, low_at = ctx.saved_tensors
-        grad_high, grad_low = grads
-        members, _, outputs = high_at.shape
+        x, at = ctx.saved_tensors
+        _, members, _, outputs = at.shape
         grad_weight = x.new_zeros((members, outputs, x.shape[1]))
         grad_bias = x.new_zeros((members, outputs))
-        for grad, at in ((grad_high, high_at), (grad_low, low_at)):
-            _extremes_backward(
-                x.numpy(),
-                grad.contiguous().numpy(),
-                at.numpy(),
-                grad_weight.numpy(),
-                grad_bias.numpy(),
-            )
+        kernels.extremes_backward(
+            x.numpy(),
+            torch.cat(grads, dim=-1).numpy(),
+            np.array([0, outputs]),
+            at.numpy(),
+            grad_weight.numpy(),
+            grad_bias.numpy(),
+        )
         return grad_weight, grad_bias, None, None, None
-
-
-def _kernel(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile a function when it is first called; what comes out is kept on disk, if it can be."""
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"contract"},
-    }
-    try:
-        compiled = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the installation nor a home can be written, as in containers
-        compiled = numba.njit(**options)(function)
-
-    @wraps(compiled, updated=())
-    def run(*arrays: NDArray[Any]) -> None:
-        try:
-            compiled(*arrays)
-        except OSError:  # the disk took no copy, as it is full; it is compiled all the same
-            compiled(*arrays)
-
-    return run
-
-
-@_kernel
-def _extremes(x, weight, bias, offsets, rows, high, low, high_at, low_at):  # type: ignore[no-untyped-def]
-    """Fill high, low [K, B, P] and the winning hits; an empty track gives 0 and hit -1.
-
-    Two hits and two features at a time: each load and store then serves more products, and the
-    sums of a hit are still added up in the order of its features.
-    """
-    members, batch, outputs = high.shape
-    inputs = x.shape[1]
-    one, two = np.empty(outputs, x.dtype), np.empty(outputs, x.dtype)
-    for k in range(members):
-        w = weight[k]
-        for i in range(batch):
-            first, last = offsets[rows[k, i]], offsets[rows[k, i] + 1]
-            top, bottom, top_at, bottom_at = high[k, i], low[k, i], high_at[k, i], low_at[k, i]
-            start = -np.inf if first < last else 0.0
-            for o in range(outputs):
-                top[o] = start
-                bottom[o] = -start
-                top_at[o] = -1
-                bottom_at[o] = -1
-            for a in range(first, last, 2):
-                b = min(a + 1, last - 1)  # an odd last hit stands twice
-                for o in range(outputs):
-                    one[o] = two[o] = bias[k, o]
-                for f in range(0, inputs - 1, 2):
-                    a0, a1, b0, b1 = x[a, f], x[a, f + 1], x[b, f], x[b, f + 1]
-                    for o in range(outputs):
-                        one[o] = one[o] + a0 * w[f, o] + a1 * w[f + 1, o]
-                        two[o] = two[o] + b0 * w[f, o] + b1 * w[f + 1, o]
-                if inputs % 2:
-                    a0, b0 = x[a, inputs - 1], x[b, inputs - 1]
-                    for o in range(outputs):
-                        one[o] += a0 * w[inputs - 1, o]
-                        two[o] += b0 * w[inputs - 1, o]
-                for o in range(outputs):
-                    # "not <=" also takes a NaN, so that a member that diverged is noticed.
-                    u, v, best, at = one[o], two[o], top[o], top_at[o]
-                    wins = not u <= best
-                    best, at = (u if wins else best), (a if wins else at)
-                    wins = not v <= best
-                    top[o], top_at[o] = (v if wins else best), (b if wins else at)
-                    best, at = bottom[o], bottom_at[o]
-                    wins = not u >= best
-                    best, at = (u if wins else best), (a if wins else at)
-                    wins = not v >= best
-                    bottom[o], bottom_at[o] = (v if wins else best), (b if wins else at)
-
-
-@_kernel
-def _extremes_backward(x, grad, at, grad_weight, grad_bias):  # type: ignore[no-untyped-def]
-    """Add the gradient of one extreme: each output's gradient goes to the hit that won."""
-    members, batch, outputs = at.shape
-    inputs = x.shape[1]
-    for k in range(members):
-        for i in range(batch):
-            for o in range(outputs):
-                hit = at[k, i, o]
-                if hit >= 0:
-                    g = grad[k, i, o]
-                    grad_bias[k, o] += g
-                    for f in range(inputs):
-                        grad_weight[k, o, f] += g * x[hit, f]
