@@ -5,6 +5,7 @@ number of workers, one thread each.
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -17,14 +18,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from trial import grid
-
 from headsweep.terminal import print_table
 
 HERE = Path(__file__).parent
 PRESETS = ("conservative", "more_capacity", "simpler", "direct_projection")
 GOALS = {"joblib": 1.8, "ray": 2.0, "lightning": 10.0}
 """Times as long as ours, at least."""
+LIGHTNING_STEPS = 50
+"""Steps that Lightning takes; the time of all of all members is computed from them."""
 
 
 def ours(overrides: Sequence[str], seeds: int, workers: int, name: str) -> list[float]:
@@ -40,11 +41,10 @@ def ours(overrides: Sequence[str], seeds: int, workers: int, name: str) -> list[
     ]
 
 
-def peer(script: str, task: dict[str, Any]) -> list[float]:
-    """Train by a script beside this one, whose last line has r68 of every trial."""
+def peer(script: str, task: dict[str, Any]) -> Any:
+    """What a script beside this one says of a task in its last line: r68 of every trial."""
     out = _run([sys.executable, str(HERE / script)], json.dumps(task))
-    values: list[float] = json.loads(out.splitlines()[-1])
-    return values
+    return json.loads(out.splitlines()[-1])
 
 
 def _run(command: Sequence[str], text: str = "") -> str:
@@ -54,7 +54,7 @@ def _run(command: Sequence[str], text: str = "") -> str:
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent / "step")},
     )
     if done.returncode:
         sys.exit(f"{command[1]}: {done.stdout[-2000:]}{done.stderr[-4000:]}")
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--peers", nargs="*", default=["joblib", "ray"], choices=GOALS)
+    parser.add_argument("--peers", nargs="*", default=[*GOALS], choices=GOALS)
     parser.add_argument("--overrides", nargs="*", default=["backbone=truth"])
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     asked = parser.parse_args()
@@ -76,7 +76,10 @@ def main() -> None:
             *asked.overrides,
             *(f"root={folder}/runs", "rates=tuned", "tracking=false", f"optim.steps={asked.steps}"),
         ]
-        trials = grid(PRESETS, asked.seeds)
+        trials = [
+            {"preset": preset, "seed": seed}
+            for preset, seed in itertools.product(PRESETS, range(asked.seeds))
+        ]
         task = {"overrides": overrides, "workers": asked.workers, "trials": trials}
         _run(
             [str(Path(sys.executable).with_name("headsweep")), "train", *overrides, "optim.steps=1"]
@@ -86,13 +89,18 @@ def main() -> None:
             values = {}
             for name in ("ours", *asked.peers):
                 began = time.perf_counter()
-                values[name] = (
-                    ours(overrides, asked.seeds, asked.workers, f"repeat{repeat}")
-                    if name == "ours"
-                    else peer(f"with_{name}.py", task)
-                )
-                times.setdefault(name, []).append(time.perf_counter() - began)
-                print(f"{name}: {times[name][-1]:.1f} s", file=sys.stderr)
+                if name == "ours":
+                    values[name] = ours(overrides, asked.seeds, asked.workers, f"repeat{repeat}")
+                elif name == "lightning":
+                    steps = min(asked.steps, LIGHTNING_STEPS)
+                    step = peer("with_lightning.py", task | {"steps": steps})
+                    taken = step * asked.steps * len(trials) / asked.workers
+                else:
+                    values[name] = peer(f"with_{name}.py", task)
+                if name != "lightning":
+                    taken = time.perf_counter() - began
+                times.setdefault(name, []).append(taken)
+                print(f"{name}: {taken:.1f} s", file=sys.stderr)
             for name in {"joblib", "ray"} & values.keys():
                 if values[name] != values["ours"]:
                     sys.exit(f"{name} has other results than headsweep: {values}")
