@@ -110,22 +110,38 @@ LOSSES: list[dict[str, Any]] = [
 ]
 
 
+def rounds_by_place() -> bool:
+    """Whether products of narrow matrices depend on where they begin, as on some processors.
+
+    There the matrices of a member are rounded otherwise in a stack, where a batch is no multiple of
+    16 tracks.
+    """
+    g = torch.Generator().manual_seed(0)
+    x, w = (torch.randn(shape, generator=g) for shape in ((3, 29, 24), (3, 24, 5)))
+    return not torch.equal(torch.bmm(x, w)[1:2], torch.bmm(x[1:2].clone(), w[1:2].clone()))
+
+
+@pytest.mark.parametrize("batch_size", [29, 32])
 @pytest.mark.parametrize("keys", LOSSES)
-def test_same_seed_same_result_in_any_company(keys: dict[str, Any]) -> None:
-    """With batches that fill no whole number of vector instructions."""
+def test_same_seed_same_result_in_any_company(keys: dict[str, Any], batch_size: int) -> None:
+    """Also with batches that fill no whole number of vector instructions."""
 
     def run(seeds: list[int]) -> list[MemberResult]:
         train, val, loss = problem(**keys)
         outputs = population(outputs=loss.outputs)
-        return train_job(outputs, Recipe(seeds, loss, short(batch_size=29, lr=0.01)), train, val)
+        optim = short(batch_size=batch_size, lr=0.01)
+        return train_job(outputs, Recipe(seeds, loss, optim), train, val)
 
     together = run([5, 1, 8])
+    exact = batch_size == 32 or not rounds_by_place()
     for result in together:
         (alone,) = run([result.seed])
-        assert alone.metrics == result.metrics
-        assert alone.history.equals(result.history)
         for name, value in result.weights.items():
-            assert torch.equal(value, alone.weights[name])
+            torch.testing.assert_close(value, alone.weights[name], rtol=0, atol=1e-5)
+            assert not exact or torch.equal(value, alone.weights[name])
+        if exact:
+            assert alone.metrics == result.metrics
+            assert alone.history.equals(result.history)
 
 
 class Fuse(nn.Module):
