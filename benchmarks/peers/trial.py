@@ -38,10 +38,12 @@ def train_one(overrides: Sequence[str], preset: str, seed: int) -> float:
 
     from headsweep.training.builder import population_builder
     from headsweep.training.loop import fit
+    from headsweep.training.recipe import Recipe
 
     torch.set_num_threads(1)
     job, frozen, train, val, loss = inputs(overrides, preset, seed)
     size = (frozen.raw.shape[1], frozen.query.shape[1], loss.outputs)
     build = population_builder(job.resolved, *size)
-    [result] = fit(build, [seed], train, val, loss, job.config.optim)
+    recipe = Recipe([seed], loss, job.config.optim, dropout=job.resolved["head"]["dropout"])
+    [(_, [result])] = fit(build, [recipe], train, val)
     return result.metrics["val_qoverpt_r68"]
