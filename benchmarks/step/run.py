@@ -134,7 +134,7 @@ def take_turns(
                 call()
                 used = time.thread_time() - processor, time.perf_counter() - clock
                 times[name].append(used)
-    return {name: tuple(np.median(all_, axis=0)) for name, all_ in times.items()}  # type: ignore[misc]
+    return {name: tuple(np.median(all_, axis=0)) for name, all_ in times.items()}
 
 
 def product() -> Callable[[], object]:
@@ -187,7 +187,7 @@ def compare(split: Features, hits: NDArray[np.int64], seconds: float, batch: int
     seen: list[int] = []
 
     def naive_step() -> None:
-        one = next(source)  # type: ignore[call-overload]
+        one = next(source)
         seen.append(int(one[-1].sum()))
         naive.step(model, optimiser, one, CLIP)
 

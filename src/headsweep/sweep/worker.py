@@ -176,7 +176,8 @@ class _Worker:
                 except Exception as error:
                     if len(tasks) > 1:
                         alone = True
-                        print(f"{type(error).__name__}: {error}; its stack is trained one by one")
+                        words = without_secrets(f"{type(error).__name__}: {error}")
+                        print(f"{words}; its stack is trained one by one")
                         break
                     place = 0
                     outcome = watches[0].outcome("failed", _reason(error, tasks[0]))
